@@ -1,0 +1,7 @@
+"""A trace-driven emulation testbed for distributed speculative decoding.
+
+Importing this package imports neither torch nor mininet: the pure parts (policies, decoding, wire, network plans)
+are usable on any machine, and `testbed --help` answers at once.
+"""
+
+__version__ = "0.1.0"

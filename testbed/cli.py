@@ -1,0 +1,272 @@
+"""The command line: thin, one function a verb. Everything heavy is imported inside the verb, so that --help is instant.
+
+Errors of our own hierarchy are printed here, in one line, with the exit codes 2 (bad input), 3 (not valid), 4 (the machine
+cannot) and 130 (interrupted).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.errors import BadInput, RunInvalid, TestbedError
+
+app = typer.Typer(
+    help="Emulation testbed for distributed speculative decoding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(help="Model pairs: list, check, train.", no_args_is_help=True)
+topology_app = typer.Typer(help="Topologies: list, show.", no_args_is_help=True)
+app.add_typer(models_app, name="models")
+app.add_typer(topology_app, name="topology")
+
+INTERRUPTED = 130
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+
+
+class Fabric(str, Enum):
+    """`auto` takes netem where the kernel has it, else relay."""
+
+    auto = "auto"
+    netem = "netem"
+    lab = "lab"
+    relay = "relay"
+
+
+FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the links.")]
+
+
+def main() -> None:
+    """Entry point of the `testbed` command."""
+    try:
+        app(standalone_mode=False)
+    except TestbedError as error:
+        print(f"testbed: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("testbed: interrupted; everything this run made has been removed", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except Exception as error:
+        code = getattr(error, "exit_code", None)  # click's own usage errors
+        if code is None or not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(code)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, which fabric it would choose and why, and how to mend what it lacks."""
+    from testbed.doctor import examine, render
+
+    findings = examine()
+    if as_json:
+        print(json.dumps(findings, indent=2))
+    else:
+        _console().print(render(findings))
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file (experiments/*.yaml).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
+    fabric: FabricOption = Fabric.auto,
+    out: Annotated[Path, typer.Option("--out", help="Where run directories go.")] = Path("runs"),
+    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the experiment's seed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one experiment: progress, a table, a run directory with a report."""
+    from testbed.emulation.engine import Options
+    from testbed.emulation.engine import run as emulate
+    from testbed.emulation.progress import ConsoleProgress
+    from testbed.results.table import render
+    from testbed.scenario import load_scenario
+
+    changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
+    scenario = load_scenario(experiment, changes)
+    with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
+        outcome = emulate(scenario, Options(fabric=fabric.value, out=out), progress)
+    if as_json:
+        print(json.dumps(outcome.summary, indent=2))
+    else:
+        console = _console()
+        console.print(render(outcome.summary, outcome.manifest["policies"]))
+        console.print(f"report: {outcome.directory / 'report.html'}", soft_wrap=True)
+    if not outcome.summary["validity"]["valid"]:
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory, e.g. runs/latest.")],
+) -> None:
+    """Write the self-contained HTML report of a run again."""
+    from testbed.report import write_report
+
+    print(write_report(run_directory))
+
+
+@app.command()
+def probe(
+    topology: Annotated[str, typer.Argument(help="A topology's name or file.")],
+    fabric: FabricOption = Fabric.auto,
+    count: Annotated[int, typer.Option("--count", min=1, help="Probes per ordered pair.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Bring a topology's network up alone and measure every ordered pair against its specification."""
+    from testbed.emulation.survey import render, survey
+
+    result = survey(topology, fabric.value, count, note=lambda text: None if as_json else _note(text))
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        _console().print(render(result))
+    if result.reasons:
+        for reason in result.reasons:
+            print(f"testbed: not valid: {reason}", file=sys.stderr)
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+@app.command()
+def clean(
+    run_id: Annotated[str | None, typer.Option("--run", help="Only this run's leftovers.")] = None,
+) -> None:
+    """Remove what a crashed run left, and only that."""
+    from testbed.network.journal import clean as clean_up
+    from testbed.network.journal import state_dir
+
+    removed = clean_up(state_dir(), run_id)
+    for line in removed:
+        print(line)
+    if not removed:
+        print("nothing to clean")
+
+
+@topology_app.command("list")
+def topology_list(as_json: Json = False) -> None:
+    """Every topology that can be named."""
+    from testbed.network.topology import available, load_topology
+
+    rows = {name: load_topology(name) for name in available()}
+    if as_json:
+        print(json.dumps({name: one.region_names for name, one in rows.items()}, indent=2))
+        return
+    for name, one in rows.items():
+        print(f"{name}: {', '.join(one.region_names)}")
+
+
+@topology_app.command("show")
+def topology_show(name: str, as_json: Json = False) -> None:
+    """A topology's round-trip times, in milliseconds, and their source."""
+    from testbed.network.topology import load_topology
+
+    topology = load_topology(name)
+    if as_json:
+        print(json.dumps(topology.model_dump(mode="json", by_alias=True), indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(title=f"{topology.name}: round-trip times in ms, {topology.measured_on}")
+    table.add_column("from \\ to")
+    for region in topology.region_names:
+        table.add_column(region, justify="right")
+    for a in topology.region_names:
+        table.add_row(a, *(f"{topology.rtt_ms(a, b):.2f}" for b in topology.region_names))
+    _console().print(table)
+    print(f"source: {topology.source.citation} ({topology.source.licence})")
+
+
+@models_app.command("list")
+def models_list(as_json: Json = False) -> None:
+    """The models that ship, with size and hash."""
+    from dataclasses import asdict
+
+    from testbed.models.catalogue import list_models
+
+    rows = [asdict(one) for one in list_models()]
+    if as_json:
+        print(json.dumps(rows, indent=2, default=str))
+        return
+    _console().print(_table("shipped models", rows))
+
+
+@models_app.command("check")
+def models_check(
+    target: Annotated[str, typer.Argument(help="Target: shipped name, folder, or Hugging Face name.")] = "tiny-target",
+    draft: Annotated[str, typer.Argument(help="Draft model of the same tokenizer.")] = "tiny-draft",
+    prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many prompts.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Check a pair: tokenizers agree, greedy speculation is lossless, acceptance, speeds."""
+    from dataclasses import asdict
+
+    from testbed.models.check import check_pair
+    from testbed.workload.prompts import load_prompts
+
+    texts = [prompt.text for prompt in load_prompts(prompts).prompts[:limit]]
+    result = check_pair(target, draft, texts)
+    if as_json:
+        print(json.dumps(asdict(result), indent=2))
+    else:
+        _console().print(_pairs(f"{target} with {draft}, {len(texts)} prompts of '{prompts}'", asdict(result)))
+    if not result.lossless:
+        raise RunInvalid(f"{target} with {draft}: speculative output differs from target-only greedy output")
+
+
+@models_app.command("train")
+def models_train(
+    text: Annotated[Path, typer.Option("--text", help="Folder of public-domain *.txt files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the trained pair.")],
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+) -> None:
+    """Train a small target and its drafters, reproducibly; takes about twenty minutes on one core."""
+    from testbed.models.training import TrainingOptions, train_pair
+
+    if not text.is_dir():
+        raise BadInput(f"--text {text}: no such folder")
+    print(train_pair(TrainingOptions(text=text, out=out, seed=seed), progress=_note))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for key in rows[0] if rows else []:
+        table.add_column(key)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table
+
+
+def _pairs(title: str, values: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False)
+    for key, value in values.items():
+        table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""What a role knows about its device's KV cache of one request: which tokens it holds; what to crop, what to feed.
+
+Rule kept: at least one token is always fed (a pass without input has no logits), and what is already cached and still
+right is never fed again. A drafter's own last token is not in its cache, because it came out of the last pass and was
+never fed: after full acceptance the next plan feeds it together with the bonus token.
+
+Cost is in the new tokens only: tokens once validated never change, so each is compared with the cache once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class CacheView:
+    def __init__(self) -> None:
+        self._cached: list[int] = []
+        self._agreed = 0  # this many cached tokens equal validated ones, for good
+
+    def __len__(self) -> int:
+        return len(self._cached)
+
+    def plan(self, validated: Sequence[int], path: Sequence[int] = (), fresh: int = 1) -> tuple[int, tuple[int, ...]]:
+        """(crop position, tokens to feed) so that the cache holds `validated` + `path`.
+
+        `validated` may only grow from call to call. `fresh` is how many last tokens must be fed even when they are
+        cached, because their logits are wanted: one to draft, one more than the drafts to verify.
+        """
+        total = len(validated) + len(path)
+        if not 1 <= fresh <= total:
+            raise ValueError(f"cannot feed {fresh} of {total} tokens")
+        common, limit = self._agreed, min(len(self._cached), total)
+        while common < limit and self._cached[common] == _at(validated, path, common):
+            common += 1
+        self._agreed = min(common, len(validated))
+        position = min(common, total - fresh)
+        if position >= len(validated):
+            return position, tuple(path[position - len(validated) :])
+        return position, (*validated[position:], *path)
+
+    def fed(self, position: int, tokens: Sequence[int], drafted: Sequence[int] = ()) -> None:
+        """The device cropped to `position`, fed `tokens` and, pass by pass, all of `drafted` but the last."""
+        if position > len(self._cached):
+            raise ValueError(f"crop to {position} of {len(self._cached)} cached tokens")
+        del self._cached[position:]
+        self._cached.extend(tokens)
+        self._cached.extend(drafted[:-1])
+        self._agreed = min(self._agreed, position)
+
+
+def _at(validated: Sequence[int], path: Sequence[int], index: int) -> int:
+    return validated[index] if index < len(validated) else path[index - len(validated)]

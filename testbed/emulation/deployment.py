@@ -1,0 +1,136 @@
+"""The node programs of one run: started in their namespaces, connected, stopped again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from queue import Queue
+from typing import TypeVar
+
+import msgspec
+
+from testbed.emulation.nodeprocess import Inbox, NodeProcess, next_reply
+from testbed.network.network import Network
+from testbed.nodes.control import Connect, Connected, ControlCommand, ControlReply, NodeConfig, Ready
+from testbed.scenario import Scenario
+
+LOAD_TIMEOUT_S = 180.0
+CONNECT_TIMEOUT_S = 60.0
+
+T = TypeVar("T", bound=ControlReply)
+
+
+class Deployment:
+    """All nodes of a run. Use as a context manager: leaving it stops every node."""
+
+    def __init__(self, scenario: Scenario, network: Network, log_dir: Path) -> None:
+        self._scenario = scenario
+        self._network = network
+        self._log_dir = log_dir
+        self.inbox: Inbox = Queue()
+        self.nodes: dict[str, NodeProcess] = {}
+        self.ready: dict[str, Ready] = {}
+        self.congestion_control = "unknown"
+        self.cpu_sets: dict[str, tuple[int, ...]] = {}
+
+    def __enter__(self) -> Deployment:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        for node in self.nodes.values():
+            node.stop()
+
+    def facts(self) -> dict[str, object]:
+        """Provenance for the manifest: what the nodes said of themselves."""
+        return {
+            "node_memory_mb": {name: one.resident_mb for name, one in self.ready.items()},
+            "node_model_hashes": {name: one.models for name, one in self.ready.items()},
+            "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
+            "connection_congestion_control": self.congestion_control,
+        }
+
+    def by_role(self) -> dict[str, list[str]]:
+        peers: dict[str, list[str]] = {}
+        for name, (role, _) in self._scenario.place.nodes().items():
+            peers.setdefault(role, []).append(name)
+        return peers
+
+    def gather(
+        self, commands: Mapping[str, ControlCommand], reply_type: type[T], timeout_s: float, what: str
+    ) -> dict[str, T]:
+        """Sends one command to each node named, waits for one reply of `reply_type` from each of them."""
+        for name, command in commands.items():
+            self.nodes[name].send(command)
+        return self._await(set(commands), reply_type, timeout_s, what)
+
+    def _await(
+        self, names: set[str], reply_type: type[T], timeout_s: float, what: str
+    ) -> dict[str, T]:
+        replies: dict[str, T] = {}
+        while set(replies) != names:
+            node, reply = next_reply(self.inbox, timeout_s, what)
+            if isinstance(reply, reply_type):
+                replies[node.name] = reply
+        return replies
+
+    def _start(self) -> None:
+        placed = self._scenario.place.nodes()
+        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user"])
+        for name, (role, site) in placed.items():
+            config = NodeConfig(
+                node=name,
+                site=site,
+                address=self._network.address(name),
+                models=self._models(role),
+                devices={"target": self._scenario.devices.target, "draft": self._scenario.devices.drafter},
+                cpus=self.cpu_sets.get(name, ()),
+            )
+            config_path = self._log_dir / f"{name}.json"
+            config_path.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
+            log_path = self._log_dir / f"{name}.log"
+            with log_path.open("wb") as log:
+                process = self._network.popen(
+                    name,
+                    [sys.executable, "-m", "testbed.nodes.program", str(config_path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+                )
+            self.nodes[name] = NodeProcess(name, process, log_path, self.inbox)
+        self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")
+        targets = [name for name, (role, _) in placed.items() if role == "target"]
+        others = [name for name in placed if name not in targets]
+        commands: dict[str, ControlCommand] = {
+            name: Connect(dial={target: self._network.address(target) for target in targets}, expect=[])
+            for name in others
+        }
+        commands |= {target: Connect(dial={}, expect=others) for target in targets}
+        connected = self.gather(commands, Connected, CONNECT_TIMEOUT_S, "the nodes to connect")
+        self.congestion_control = next(iter(connected.values())).congestion_control
+
+    def _models(self, role: str) -> dict[str, str]:
+        """A target's node also gets the draft model: co-located speculation and WANSpec's local drafts run there."""
+        models = self._scenario.models
+        if role == "target":
+            return {"target": models.target, "draft": models.draft}
+        return {"draft": models.draft} if role == "drafter" else {}
+
+
+def cpu_sets(compute_nodes: list[str]) -> dict[str, tuple[int, ...]]:
+    """A core of its own for each model worker, if one more is left for the shaper and the rest; else none is pinned."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < len(compute_nodes) + 1:
+        return {}
+    return {name: (core,) for name, core in zip(compute_nodes, cores[1:], strict=False)}

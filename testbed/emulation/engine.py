@@ -1,0 +1,241 @@
+"""Runs an experiment for real: network up and verified, nodes started, policies in turn, everything collected, all gone.
+
+The order is the guarantee: links are measured before any result is recorded and again after, and the run directory appears
+under its final name only when the run has finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from testbed.emulation.deployment import Deployment
+from testbed.emulation.interrupt import interruptible
+from testbed.emulation.lock import machine_lock
+from testbed.emulation.phases import Progress, run_phase
+from testbed.emulation.plan import plan_requests
+from testbed.emulation.rundir import partial_directory, publish
+from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
+from testbed.network.capabilities import FabricChoice
+from testbed.network.fabric import Counters
+from testbed.network.journal import Journal, state_dir
+from testbed.network.network import Network
+from testbed.network.topology import Topology, load_topology
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.recorder import PhaseLog
+from testbed.results import manifest as provenance
+from testbed.results.records import LinkRow
+from testbed.results.store import RunDirectory, load
+from testbed.results.summary import summarise
+from testbed.results.validity import Counts
+from testbed.scenario import Scenario, run_id
+from testbed.workload.prompts import PromptSet, load_prompts
+
+PROBES_AFTER = 100  # enough for a p99 of its own; the check before the run is the network's own
+DRAIN_MARGIN_S = 0.1
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to the scenario; none of it changes the outputs."""
+
+    fabric: FabricChoice = "auto"
+    out: Path = Path("runs")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    directory: Path
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Everything a run reads, checked before anything is made."""
+
+    scenario: Scenario
+    topology: Topology
+    placement: Mapping[str, str]  # node to site
+    prompts: PromptSet
+    encode: Callable[[str], list[int]]
+    eos: int | None
+    model_hashes: Mapping[str, str]
+    run_id: str
+
+
+@dataclass
+class _Measured:
+    """What the run itself brought."""
+
+    log: PhaseLog = field(default_factory=PhaseLog)
+    planned: dict[int, PlannedRequest] = field(default_factory=dict)
+    links: list[LinkRow] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
+    """One emulated run. Raises BadInput, MachineCannot or RunInvalid; leaves nothing running whatever happens."""
+    started = datetime.now(UTC)
+    progress.note("reading inputs")
+    inputs = _read(scenario)
+    with interruptible(), machine_lock(state_dir()):
+        partial = partial_directory(options.out, scenario.name, inputs.run_id)
+        before = provenance.gather(provenance.MOMENTS)
+        measured = _measure(inputs, options, partial, progress)
+        after = provenance.gather(provenance.MOMENTS)
+        progress.note("comparing every output with target-only decoding")
+        directory = RunDirectory(partial)
+        _write_rows(directory, inputs, measured)
+        manifest = {**_manifest(inputs, started), **measured.facts, "before": before, "after": after}
+        directory.write_manifest(manifest)
+        counts = Counts(
+            unmatched_packets=measured.counters.unmatched,
+            requests_per_policy=scenario.workload.requests * scenario.repeats,
+        )
+        summary = summarise(load(partial), counts)
+        directory.write_summary(summary)
+        progress.note("drawing the report")
+        from testbed.report import write_report  # matplotlib is slow to import; a run that fails early should not wait
+
+        write_report(partial)
+        return Outcome(publish(partial, options.out), summary, manifest)
+
+
+def _read(scenario: Scenario) -> _Inputs:
+    topology = load_topology(scenario.topology)
+    placement = {name: site for name, (_, site) in scenario.place.nodes().items()}
+    for site in placement.values():
+        topology.one_way_ms(site, site)  # refuses a site the topology does not have
+    prompts = load_prompts(scenario.workload.prompts)
+    check_same_tokenizer(scenario.models.target, scenario.models.draft)
+    tokenizer = load_tokenizer(scenario.models.target)
+    hashes = {role: model_hash(name) for role, name in scenario.models.model_dump().items()}
+    ingredients = {
+        "code": str(provenance.code()),
+        "prompts": prompts.sha256,
+        "topology": topology.model_dump_json(),
+        **hashes,
+    }
+    return _Inputs(
+        scenario,
+        topology,
+        placement,
+        prompts,
+        tokenizer.encode,
+        tokenizer.eos_token_id,
+        hashes,
+        run_id(scenario.resolved(), ingredients),
+    )
+
+
+def _measure(inputs: _Inputs, options: Options, partial: Path, progress: Progress) -> _Measured:
+    """Brings everything up, runs every phase, takes everything down."""
+    measured = _Measured()
+    log_dir = partial / "logs"
+    log_dir.mkdir()
+    journal = Journal.for_run(inputs.run_id)
+    progress.note("bringing up and measuring the network")
+    try:
+        with Network(inputs.topology, inputs.placement, options.fabric, inputs.run_id, journal) as network:
+            progress.note(f"fabric {network.fabric_name}: {network.fabric_reason}")
+            for reason in network.invalid_reasons():
+                progress.note(f"not valid: {reason}")
+            measured.links += _link_rows("before", network)
+            progress.note(f"starting {len(inputs.placement)} nodes, loading models")
+            with Deployment(inputs.scenario, network, log_dir) as deployment:
+                _run_phases(inputs, deployment, log_dir, measured, progress)
+                measured.facts |= deployment.facts()
+            progress.note("measuring the links again")
+            network.probe(PROBES_AFTER)
+            measured.links += _link_rows("after", network)
+            measured.counters = network.counters()
+            measured.facts |= {
+                "fabric": network.fabric_name,
+                "fabric_reason": network.fabric_reason,
+                "network": network.facts(),
+            }
+    finally:
+        journal.undo()
+        journal.close()
+    return measured
+
+
+def _run_phases(
+    inputs: _Inputs, deployment: Deployment, log_dir: Path, measured: _Measured, progress: Progress
+) -> None:
+    scenario = inputs.scenario
+    sites = inputs.placement.values()
+    drain_s = max(inputs.topology.rtt_ms(a, b) for a in sites for b in sites) / 1e3 + DRAIN_MARGIN_S
+    for repeat in range(scenario.repeats):
+        for entry in scenario.policies:
+            first = len(measured.planned) + 1
+            requests = plan_requests(scenario, inputs.prompts, inputs.encode, inputs.eos, first, repeat)
+            measured.planned |= {one.request: one for one in requests}
+            measured.log.extend(run_phase(deployment, entry, repeat, requests, log_dir, drain_s, progress))
+
+
+def _link_rows(phase: str, network: Network) -> list[LinkRow]:
+    one_way = {(link.src, link.dst): link.one_way_ms for link in network.links}
+    undefined = float("nan")  # nothing came back; `received` says so
+    return [
+        LinkRow(
+            phase=phase,
+            src=sample.src,
+            dst=sample.dst,
+            specified_ms=sample.specified_ms,
+            median_ms=undefined if sample.median_ms is None else sample.median_ms,
+            p99_ms=undefined if sample.p99_ms is None else sample.p99_ms,
+            one_way_specified_ms=one_way[sample.src, sample.dst],
+            one_way_median_ms=undefined if sample.one_way_median_ms is None else sample.one_way_median_ms,
+            sent=sample.sent,
+            received=sample.received,
+        )
+        for sample in network.samples
+    ]
+
+
+def _write_rows(directory: RunDirectory, inputs: _Inputs, measured: _Measured) -> None:
+    from testbed.emulation.lossless import compare  # torch: only now, so that it does not share the cores with the run
+
+    scenario = inputs.scenario
+    sampled = scenario.workload.sampling.temperature > 0
+    law_only = frozenset(
+        entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
+    )
+    directory.write_rows(
+        "requests", compare(scenario.models.target, measured.log.requests, measured.planned, law_only)
+    )
+    directory.write_rows("rounds", measured.log.rounds)
+    directory.write_rows("steps", measured.log.steps)
+    directory.write_rows("messages", measured.log.messages)
+    directory.write_rows("links", measured.links)
+
+
+def _manifest(inputs: _Inputs, started: datetime) -> dict[str, Any]:
+    scenario = inputs.scenario
+    place = scenario.place.model_dump(mode="json")
+    return {
+        "run_id": inputs.run_id,
+        "experiment": scenario.name,
+        "engine": "emulation",
+        "nodes": "process",
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+        "scenario": scenario.resolved(),
+        "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
+        "models": {
+            role: {"name": name, "sha256": inputs.model_hashes[role]}
+            for role, name in scenario.models.model_dump().items()
+        },
+        "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
+        "topology": inputs.topology.model_dump(mode="json", by_alias=True),
+        "node_placement": dict(inputs.placement),
+        "real": "tokens, acceptance, framing, TCP, processes",
+        "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],
+        "machine": provenance.gather(),
+    }

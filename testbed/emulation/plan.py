@@ -1,0 +1,41 @@
+"""Which requests a run will issue: prompts to tokens, due times, seeds. Pure but for the tokenizer it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from testbed.decoding.rng import uniform
+from testbed.errors import BadInput
+from testbed.nodes.control import PlannedRequest
+from testbed.scenario import Scenario
+from testbed.workload.arrivals import due_times_ms
+from testbed.workload.prompts import PromptSet
+
+
+def plan_requests(
+    scenario: Scenario, prompts: PromptSet, encode: Callable[[str], Sequence[int]], eos: int | None, first: int, repeat: int
+) -> list[PlannedRequest]:
+    """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy."""
+    workload = scenario.workload
+    if workload.requests > len(prompts.prompts):
+        raise BadInput(
+            f"workload.requests is {workload.requests}, but prompt set '{prompts.name}' holds {len(prompts.prompts)}; "
+            "ask for fewer or name a larger set"
+        )
+    due = due_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat)
+    planned = []
+    for index, prompt in enumerate(prompts.prompts[: workload.requests]):
+        # the request's own seed keys its draws, so every policy meets the same luck at the same position
+        seed = int(uniform(scenario.seed, index, repeat, "request-seed") * 2**53)
+        planned.append(
+            PlannedRequest(
+                request=first + index,
+                prompt_id=prompt.id,
+                prompt=tuple(encode(prompt.text)),
+                max_tokens=workload.output_tokens,
+                sampling=workload.sampling.with_seed(seed),
+                eos=None if workload.ignore_eos else eos,
+                due_ms=due[index],
+            )
+        )
+    return planned

@@ -1,0 +1,66 @@
+"""`testbed probe`: a topology's network brought up alone, every ordered pair measured, nothing else running."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from testbed.emulation.interrupt import interruptible
+from testbed.emulation.lock import machine_lock
+from testbed.network.capabilities import FabricChoice
+from testbed.network.journal import Journal, state_dir
+from testbed.network.network import Network
+from testbed.network.probe import PairSample
+from testbed.network.topology import load_topology
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a probe of a whole topology found; `reasons` is empty when every link is within its tolerance."""
+
+    topology: str
+    fabric: str
+    fabric_reason: str
+    samples: tuple[PairSample, ...]
+    reasons: tuple[str, ...]
+
+    def as_dict(self) -> list[dict[str, Any]]:
+        """One object a pair, as `probe --json` prints them."""
+        keys = ("src", "dst", "specified_ms", "median_ms", "p99_ms", "one_way_median_ms", "sent", "received")
+        return [{**{key: getattr(one, key) for key in keys}, "fabric": self.fabric} for one in self.samples]
+
+
+def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], None]) -> Survey:
+    """One node a region, all ordered pairs, `count` probes each. Raises BadInput or MachineCannot."""
+    topology = load_topology(name)
+    run_id = f"probe{secrets.token_hex(3)}"
+    with interruptible(), machine_lock(state_dir()):
+        journal = Journal.for_run(run_id)
+        try:
+            note(f"bringing up {len(topology.region_names)} nodes")
+            with Network(topology, {region: region for region in topology.region_names}, fabric, run_id, journal) as net:
+                note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} ordered pairs")
+                samples = tuple(net.probe(count))
+                return Survey(topology.name, net.fabric_name, net.fabric_reason, samples, tuple(net.invalid_reasons()))
+        finally:
+            journal.undo()
+            journal.close()
+
+
+def render(result: Survey) -> Any:
+    """The table of `testbed probe`."""
+    from rich.table import Table
+
+    table = Table(title=f"{result.topology} on {result.fabric} ({result.fabric_reason})", title_justify="left")
+    for heading in ("from", "to"):
+        table.add_column(heading)
+    for heading in ("specified ms", "median ms", "error ms", "p99 ms", "received"):
+        table.add_column(heading, justify="right")
+    for one in result.samples:
+        median = "-" if one.median_ms is None else f"{one.median_ms:.3f}"
+        error = "-" if one.error_ms is None else f"{one.error_ms:+.3f}"
+        p99 = "-" if one.p99_ms is None else f"{one.p99_ms:.3f}"
+        table.add_row(one.src, one.dst, f"{one.specified_ms:.3f}", median, error, p99, f"{one.received}/{one.sent}")
+    return table

@@ -1,0 +1,28 @@
+"""The testbed's own errors: raised where the fact is known, printed in one place (`testbed.cli`).
+
+Every message is one line that names the file, the place in it and the mend.
+"""
+
+
+class TestbedError(Exception):
+    """Base of all errors that are answered with one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class BadInput(TestbedError):
+    """The user's input is wrong: unknown key, missing region, mismatched tokenizers. Exit code 2."""
+
+    exit_code = 2
+
+
+class RunInvalid(TestbedError):
+    """The run finished, or was stopped, in a state whose numbers must not be trusted. Exit code 3."""
+
+    exit_code = 3
+
+
+class MachineCannot(TestbedError):
+    """This machine lacks what was asked for: root, netem, Mininet, /dev/net/tun. Exit code 4."""
+
+    exit_code = 4

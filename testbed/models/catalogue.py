@@ -1,0 +1,66 @@
+"""The models and pairs the package ships: names, sizes, hashes. Reads weight headers only; needs no torch."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from testbed.models.load import model_hash, shipped
+
+TARGET = "target"
+
+
+@dataclass(frozen=True)
+class ShippedModel:
+    """One shipped model; `bytes` counts its whole folder."""
+
+    name: str
+    parameters: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShippedPair:
+    """A target and the drafters distilled from it, largest first."""
+
+    name: str
+    target: ShippedModel
+    drafts: tuple[ShippedModel, ...]
+
+
+def list_models() -> list[ShippedModel]:
+    """Every shipped model by name."""
+    return [
+        ShippedModel(
+            name,
+            sum(_parameters(path) for path in folder.glob("*.safetensors")),
+            sum(path.stat().st_size for path in folder.iterdir()),
+            model_hash(name),
+        )
+        for name, folder in shipped().items()
+    ]
+
+
+def list_pairs() -> list[ShippedPair]:
+    """Every shipped pair by name."""
+    models = {model.name: model for model in list_models()}
+    pairs = []
+    for name in models:
+        pair, _, role = name.rpartition(f"-{TARGET}")
+        if pair and not role:
+            drafts = [model for other, model in models.items() if other.startswith(f"{pair}-") and other != name]
+            drafts.sort(key=lambda model: -model.parameters)
+            pairs.append(ShippedPair(pair, models[name], tuple(drafts)))
+    return pairs
+
+
+def _parameters(weights: Path) -> int:
+    """Numbers in a safetensors file: its header (8 bytes of length, then JSON) lists every tensor's shape."""
+    with weights.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")

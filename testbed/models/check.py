@@ -1,0 +1,134 @@
+"""Check a target and drafter before trusting runs made with them: exactness, acceptance, speed, memory.
+
+Rule: everything compared is measured in this process, in this call; nothing is remembered from another machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from testbed.errors import BadInput
+from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
+from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
+from testbed.models.reference import Greedy, greedy
+from testbed.models.runtime import CausalRuntime
+from testbed.models.speculate import speculate
+from testbed.models.speed import Rates, pass_ms, rates, resident_mib
+
+CHECKED_K = (2, 4)
+RATE_K = 4
+REQUEST = 0
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Where speculation first left the greedy output, and the target's top-2 gap there: tiny means a near-tie."""
+
+    prompt: int
+    k: int
+    position: int
+    margin: float
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """What `check_pair` found. Times are medians in milliseconds, memory in MiB, entropies in nats."""
+
+    target: str
+    draft: str
+    target_sha256: str
+    draft_sha256: str
+    target_parameters: int
+    draft_parameters: int
+    prompts: int
+    tokens: int  # greedy tokens compared, for each k of CHECKED_K
+    mismatches: tuple[Mismatch, ...]
+    smallest_margin: float
+    target_entropy: float
+    draft_entropy: float
+    acceptance: float  # share of all positions where the drafter's greedy token is the target's
+    tokens_per_round: dict[int, float]  # by k; accepted drafts + the correction or bonus token
+    rejection_auc: float | None  # how well the drafter's entropy tells rejected from accepted; None if all are alike
+    ended_early: int  # prompts whose greedy output met the end of text
+    target_pass_ms: dict[int, float]  # by tokens fed
+    draft_pass_ms: dict[int, float]
+    rates: Rates
+    resident_mib: float
+
+    @property
+    def lossless(self) -> bool:
+        """Speculation gave the greedy output, token for token."""
+        return not self.mismatches
+
+
+def check_pair(
+    target: str, draft: str, prompts: Sequence[str], max_tokens: int = 64, threads: int | None = None
+) -> PairReport:
+    """Load both models in fp32 and measure them on the prompt texts; BadInput if they cannot be a pair."""
+    if not prompts:
+        raise BadInput("checking a pair needs at least one prompt")
+    check_same_tokenizer(target, draft)
+    big = load_model(target, threads=threads)
+    small = load_model(draft, threads=threads)
+    ids = [_encode(big, prompt) for prompt in prompts]
+    return measure(big, small, ids, max_tokens)
+
+
+def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int) -> PairReport:
+    """The report of two loaded models on encoded prompts."""
+    target, drafter = CausalRuntime(big.model), CausalRuntime(small.model)
+    references = [greedy(target, REQUEST, prompt, max_tokens) for prompt in prompts]
+    judged = [judge(drafter, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
+    end = target.end_of_text
+    return PairReport(
+        target=big.name,
+        draft=small.name,
+        target_sha256=big.sha256,
+        draft_sha256=small.sha256,
+        target_parameters=big.parameters,
+        draft_parameters=small.parameters,
+        prompts=len(prompts),
+        tokens=sum(len(one.tokens) for one in references),
+        mismatches=_mismatches(target, drafter, prompts, references),
+        smallest_margin=min(min(one.margins) for one in references),
+        target_entropy=_mean([value for one in references for value in one.entropies]),
+        draft_entropy=_mean([value for one in judged for value in one.drafter_entropies]),
+        acceptance=acceptance(judged),
+        tokens_per_round=_rounds(judged),
+        rejection_auc=rejection_auc(judged),
+        ended_early=sum(end in one.tokens for one in references),
+        target_pass_ms=pass_ms(target, prompts[0]),
+        draft_pass_ms=pass_ms(drafter, prompts[0]),
+        rates=rates(target, drafter, prompts, max_tokens, RATE_K),
+        resident_mib=resident_mib(),
+    )
+
+
+def _encode(model: LoadedModel, prompt: str) -> list[int]:
+    ids: list[int] = model.tokenizer(prompt)["input_ids"]
+    if not ids:
+        raise BadInput(f"model {model.name!r}: a prompt is empty after tokenization")
+    return ids
+
+
+def _mismatches(
+    target: CausalRuntime, drafter: CausalRuntime, prompts: Sequence[Sequence[int]], references: Sequence[Greedy]
+) -> tuple[Mismatch, ...]:
+    found = []
+    for k in CHECKED_K:
+        for index, (prompt, one) in enumerate(zip(prompts, references, strict=True)):
+            tokens = speculate(target, drafter, REQUEST, prompt, len(one.tokens), k).tokens
+            if tokens != one.tokens:
+                pairs = zip(tokens, one.tokens, strict=True)
+                position = next(at for at, (ours, theirs) in enumerate(pairs) if ours != theirs)
+                found.append(Mismatch(index, k, position, one.margins[position]))
+    return tuple(found)
+
+
+def _rounds(judged: Sequence[Agreement]) -> dict[int, float]:
+    return {k: tokens_per_round(judged, k) for k in range(1, 9)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

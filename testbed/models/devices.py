@@ -1,0 +1,106 @@
+"""Device profiles: how long one forward pass takes on the device that is being emulated.
+
+A profile is data with a source (`profiles/<device>/<model>.yaml`); this module only reads and interpolates it. It keeps the
+rule that nothing is extrapolated in silence: a pass outside the profile's range is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+from bisect import bisect_left
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from testbed.errors import BadInput
+
+NATIVE = "native"
+
+
+class DeviceProfile(BaseModel):
+    """Time of one forward pass as a function of the tokens fed, linear between knots."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    device: str
+    model: str
+    kind: Literal["measured", "synthetic", "native"]
+    source: str
+    note: str = ""
+    pass_ms: tuple[tuple[int, float], ...] = Field(
+        default=(), description="knots (tokens in the pass, milliseconds), tokens ascending"
+    )
+    max_pass_tokens: int = Field(default=4096, gt=0, description="a longer feed is cut into several passes")
+
+    @model_validator(mode="after")
+    def _knots_ascend(self) -> DeviceProfile:
+        counts = [tokens for tokens, _ in self.pass_ms]
+        if counts != sorted(set(counts)) or any(ms <= 0 for _, ms in self.pass_ms):
+            raise ValueError("pass_ms needs ascending token counts and positive times")
+        if self.kind != "native" and (not counts or counts[0] != 1 or counts[-1] < self.max_pass_tokens):
+            raise ValueError("pass_ms must reach from 1 token to max_pass_tokens")
+        return self
+
+    @property
+    def native(self) -> bool:
+        return self.kind == "native"
+
+    def duration_ms(self, tokens: int) -> float:
+        """Milliseconds one pass over `tokens` tokens takes; 0 for `native`. Raises ValueError outside the knots."""
+        if self.native:
+            return 0.0
+        if not 1 <= tokens <= self.pass_ms[-1][0]:
+            raise ValueError(f"{self.name}: {tokens} tokens are outside the profiled 1 to {self.pass_ms[-1][0]}")
+        at = bisect_left(self.pass_ms, (tokens, 0.0))
+        right_tokens, right_ms = self.pass_ms[at]
+        if right_tokens == tokens:
+            return right_ms
+        left_tokens, left_ms = self.pass_ms[at - 1]
+        return left_ms + (right_ms - left_ms) * (tokens - left_tokens) / (right_tokens - left_tokens)
+
+    def passes(self, tokens: int) -> list[int]:
+        """How a feed of `tokens` is cut into passes: full ones first."""
+        full, rest = divmod(tokens, self.max_pass_tokens)
+        return [self.max_pass_tokens] * full + ([rest] if rest else [])
+
+
+@cache
+def _shipped() -> dict[str, Traversable]:
+    found: dict[str, Traversable] = {}
+    for device in resources.files("testbed.models").joinpath("profiles").iterdir():
+        if device.is_dir():
+            for file in device.iterdir():
+                if file.name.endswith(".yaml"):
+                    found[f"{device.name}/{file.name.removesuffix('.yaml')}"] = file
+    return found
+
+
+def names() -> list[str]:
+    """Every profile that ships, `native` first."""
+    return [NATIVE, *sorted(_shipped())]
+
+
+def load_profile(name: str) -> DeviceProfile:
+    """A shipped profile by name, or a profile file by path. Raises BadInput."""
+    if name == NATIVE:
+        return DeviceProfile(name=NATIVE, device="this machine", model="as loaded", kind="native", source="not paced")
+    shipped = _shipped().get(name)
+    path = Path(name)
+    if shipped is None and path.suffix != ".yaml":
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(names())}"
+        raise BadInput(f"device profile '{name}' does not exist{hint}")
+    if shipped is None and not path.is_file():
+        raise BadInput(f"{path}: no such device profile")
+    text = shipped.read_text() if shipped is not None else path.read_text()
+    try:
+        return DeviceProfile.model_validate({"name": name, **yaml.safe_load(text)})
+    except (ValidationError, yaml.YAMLError, TypeError) as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise BadInput(f"{name}: not a device profile: {problem}") from error

@@ -1,0 +1,166 @@
+"""Find and load a model: a shipped name, a folder, or a Hugging Face name, all through the same transformers calls.
+
+Rule: a folder never touches the network. Importing this module imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.errors import BadInput
+
+PAIRS = Path(__file__).parent / "pairs"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model in evaluation mode with its tokenizer; `sha256` is that of its weights."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    sha256: str
+    parameters: int
+
+
+def shipped() -> dict[str, Path]:
+    """Shipped models by the name users write, `PAIR-MODEL`."""
+    folders = sorted(path.parent for path in PAIRS.glob("*/*/config.json"))
+    return {f"{folder.parent.name}-{folder.name}": folder for folder in folders}
+
+
+def resolve(name: str) -> Path | str:
+    """The folder of a shipped name or of a path; a Hugging Face name (OWNER/MODEL) as it is."""
+    known = shipped()
+    if name in known:
+        return known[name]
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return folder
+    if folder.is_dir():
+        raise BadInput(f"model {name!r}: the folder has no config.json; name a folder in transformers format")
+    if HUB_NAME.fullmatch(name) and not name.startswith("."):
+        return name
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}? " if nearest else ""
+    choices = f"{', '.join(known)}, a folder, or a Hugging Face OWNER/MODEL"
+    raise BadInput(f"model {name!r} is unknown: {hint}choose {choices}")
+
+
+def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: int | None = None) -> LoadedModel:
+    """Load a causal model for inference. `threads` sets torch's threads for the whole process."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+        raise BadInput(f"model {name!r}: dtype {dtype!r} is unknown; choose float32, float64, bfloat16 or float16")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with _quiet():
+        model = _from_pretrained(AutoModelForCausalLM, name, dtype=kind)
+    model = model.to(device).eval()
+    return LoadedModel(name, model, load_tokenizer(name), model_hash(name), int(model.num_parameters()))
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer alone."""
+    from transformers import AutoTokenizer
+
+    return _from_pretrained(AutoTokenizer, name)
+
+
+def check_same_tokenizer(target: str, draft: str) -> None:
+    """Raise unless both models turn the same text into the same ids; drafts are sent as ids."""
+    ours, theirs = load_tokenizer(target), load_tokenizer(draft)
+    difference = _tokenizer_difference(ours, theirs)
+    if difference:
+        raise BadInput(
+            f"target {target!r} and draft {draft!r} have different tokenizers ({difference}); choose a pair with one"
+        )
+
+
+def model_hash(name: str) -> str:
+    """SHA-256 of a model's weights: of the file, or of the list of names and hashes if there are several."""
+    folder = _local_folder(name)
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    if not files:
+        raise BadInput(f"model {name!r}: {folder} holds no *.safetensors or *.bin weights")
+    hashes = [(path.name, _file_hash(path)) for path in files]
+    return hashes[0][1] if len(hashes) == 1 else hashlib.sha256(repr(hashes).encode()).hexdigest()
+
+
+def _tokenizer_difference(ours: Any, theirs: Any) -> str:
+    """What differs first, in words; empty if nothing does."""
+    ours_ids, theirs_ids = ours.get_vocab(), theirs.get_vocab()
+    if len(ours_ids) != len(theirs_ids):
+        return f"vocabularies of {len(ours_ids)} and {len(theirs_ids)} tokens"
+    moved = min((token for token, index in ours_ids.items() if theirs_ids.get(token) != index), default=None)
+    if moved is not None:
+        return f"token {moved!r} has ids {ours_ids[moved]} and {theirs_ids.get(moved, 'none')}"
+    if ours.eos_token_id != theirs.eos_token_id:
+        return f"end-of-text ids {ours.eos_token_id} and {theirs.eos_token_id}"
+    for part in ("model", "normalizer", "pre_tokenizer"):
+        if _rules(ours, part) != _rules(theirs, part):
+            return f"other {part} rules"
+    return ""
+
+
+def _rules(tokenizer: Any, part: str) -> Any:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return json.loads(backend.to_str()).get(part) if backend is not None else None
+
+
+def _from_pretrained(loader: Any, name: str, **settings: Any) -> Any:
+    """One call for folders and Hugging Face names; a folder is never looked up on the network."""
+    place = resolve(name)
+    try:
+        return loader.from_pretrained(str(place), local_files_only=isinstance(place, Path), **settings)
+    except (OSError, ValueError) as problem:
+        reason = str(problem).strip().splitlines()[0]
+        raise BadInput(f"model {name!r} cannot be loaded: {reason}") from problem
+
+
+def _local_folder(name: str) -> Path:
+    place = resolve(name)
+    if isinstance(place, Path):
+        return place
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(place, local_files_only=True))
+    except LocalEntryNotFoundError:
+        raise BadInput(f"model {name!r} was not downloaded yet: load it once with network access") from None
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence transformers' progress bars while it reads weights."""
+    from transformers.utils import logging
+
+    was_on = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was_on:
+            logging.enable_progress_bar()

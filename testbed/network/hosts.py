@@ -1,0 +1,125 @@
+"""Nodes as Mininet hosts: each a process in its own network namespace, in which the node's programs are started.
+
+Rules kept: programs never run through Mininet's shell (one command at a time, exit code and pipes lost); `mn -c` is
+never called (it kills by name). Mininet is imported only when the first node is made. Where the distribution's
+`mnexec` is not installed, `bin/mnexec.sh` does its work; `facts()` says which one did.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from testbed.errors import BadInput, MachineCannot
+from testbed.network.journal import Journal, stop_group
+
+if TYPE_CHECKING:
+    from mininet.node import Host
+
+STAND_IN = Path(__file__).parent / "bin" / "mnexec.sh"
+MININET_MEND = "pip install mininet==2.3.0.dev6"
+
+
+def mnexec_command() -> list[str]:
+    """The distribution's mnexec where there is one, else our stand-in."""
+    found = shutil.which("mnexec")
+    return [found] if found else ["bash", str(STAND_IN)]
+
+
+def enter(pid: int, argv: Sequence[str]) -> list[str]:
+    """Command line that runs `argv` in the network namespace of `pid`; the process stays the same throughout."""
+    return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *argv]
+
+
+class MininetHosts:
+    """The nodes of one run. `stop` ends what still runs in them and then the namespaces themselves."""
+
+    def __init__(self, run_id: str, journal: Journal) -> None:
+        self._run_id = run_id
+        self._journal = journal
+        self._hosts: dict[str, Host] = {}
+        self._processes: list[subprocess.Popen[Any]] = []
+
+    def add(self, name: str) -> int:
+        """Makes a node with nothing but a loopback interface; returns the pid that holds its namespace."""
+        if name in self._hosts:
+            raise BadInput(f"node {name!r} is given twice")
+        host = _host_class()(f"{self._run_id}-{name}")
+        self._journal.group(host.pid)
+        self._hosts[name] = host
+        subprocess.run(enter(host.pid, ["ip", "link", "set", "lo", "up"]), check=True)
+        return int(host.pid)
+
+    def pid(self, name: str) -> int:
+        return int(self._hosts[name].pid)
+
+    def host(self, name: str) -> Host:
+        """The Mininet object itself, for Mininet's command line."""
+        return self._hosts[name]
+
+    def popen(
+        self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Starts a program in the node's network namespace, in its own process group; options as for `Popen`."""
+        return self.popen_at(self.pid(name), argv, env=env, **options)
+
+    def popen_at(
+        self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """`popen` for a namespace named by any process in it, such as a container's."""
+        environment = {**(os.environ if env is None else env), **self._journal.environment}
+        process = subprocess.Popen(enter(pid, argv), env=environment, process_group=0, **options)
+        self._journal.group(process.pid)
+        self._processes.append(process)
+        return process
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "mininet": importlib.metadata.version("mininet"),
+            "mnexec": "stand-in" if mnexec_command()[0] == "bash" else mnexec_command()[0],
+        }
+
+    def stop_programs(self) -> None:
+        """Ends what `popen` started and what that started; the namespaces stay."""
+        while self._processes:
+            process = self._processes.pop()
+            stop_group(process.pid, self._journal.path)  # also when it has ended itself: its children may not have
+            process.wait()
+
+    def stop(self) -> None:
+        """Ends programs, then nodes. Idempotent."""
+        self.stop_programs()
+        for name in list(self._hosts):
+            self._hosts.pop(name).terminate()
+
+
+def _host_class() -> type[Host]:
+    """Mininet's Host, told which mnexec to use instead of looking for one on PATH and exiting when there is none."""
+    if importlib.util.find_spec("mininet") is None:
+        raise MachineCannot(f"nodes: Mininet is not installed; {MININET_MEND}")
+    if os.geteuid() != 0:
+        raise MachineCannot("nodes: network namespaces need root; run with sudo")
+    for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("ip", "iproute2")):
+        if shutil.which(tool) is None:
+            raise MachineCannot(f"nodes: {tool} is not installed; apt-get install {package}")
+    from mininet.log import setLogLevel
+    from mininet.node import Host
+
+    setLogLevel("error")
+
+    class QuietHost(Host):  # type: ignore[misc]  # Mininet carries no types
+        @classmethod
+        def setup(cls) -> None:
+            """Replaces the check that exits the whole program; the tools were checked above."""
+
+        def _popen(self, cmd: list[str], **params: Any) -> Any:
+            command = [*mnexec_command(), *cmd[1:]] if cmd[0] == "mnexec" else cmd
+            return super()._popen(command, **params)
+
+    return QuietHost

@@ -1,0 +1,192 @@
+"""A User-Mode Linux kernel as a switch: started on packet sockets, steered over serial lines, ended without a trace.
+
+Line 1 is a shell, line 2 the answers of a standing `tc -batch`, which takes thousands of changes a second; its input
+comes as files, because a serial line of this kernel stalls for good when more than 4 KB wait in it. The guest's root is
+the host's tree, read-only, so it has the host's own `ip` and `tc`; see `lab_guest.sh`. What the kernel writes on the
+host is in one job directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from testbed.errors import MachineCannot
+
+GUEST = Path(__file__).with_name("lab_guest.sh")
+GUEST_MODULES = Path(__file__).with_name("lab_modules.py")
+KERNEL = "linux.uml"
+MODULES = Path("/usr/lib/uml/modules")
+MEMORY = "256M"  # of which an idle switch touches about 60
+BOOT_LIMIT_S = 30.0
+STOP_PATIENCE_S = 3.0
+VECTOR_OPTIONS = "depth=256,vec=1"  # packets taken from a socket in one system call
+LINE_1, LINE_2 = "ssl1", "ssl2"  # serial lines, /dev/ttyS1 and /dev/ttyS2 inside
+TC_QUESTION = "qdisc show dev lo"  # answered by exactly one line, so its answer means all earlier lines are carried out
+TC_ANSWER = "qdisc noqueue 0: "
+
+
+def missing_parts() -> list[str]:
+    """What this machine lacks for the lab, as the commands that mend it."""
+    mends = []
+    if shutil.which(KERNEL) is None or not MODULES.is_dir():
+        mends.append("apt-get install user-mode-linux")
+    if any(shutil.which(tool) is None for tool in ("ip", "tc", "bridge")):
+        mends.append("apt-get install iproute2")
+    if any(shutil.which(tool) is None for tool in ("mount", "stty", "bash")):
+        mends.append("apt-get install util-linux coreutils bash")
+    return mends
+
+
+def memory_directory() -> str:
+    """Where the guest's memory lies, as a file without a name: it is mapped executable, which forbids noexec mounts."""
+    candidates = ("/dev/shm", os.environ.get("TMPDIR", "/tmp"), "/tmp")
+    for path in candidates:
+        if os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC:
+            return path
+    raise MachineCannot(f"lab: none of {', '.join(candidates)} may hold programs; mend: mount -o remount,exec /dev/shm")
+
+
+class Line:
+    """One serial line, as text."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._end = end
+        self._pending = b""
+
+    def send(self, text: str) -> None:
+        self._end.sendall(text.encode())
+
+    def receive(self, deadline: float) -> str:
+        """The next line, without its end; EOFError when the guest is gone, TimeoutError after the deadline."""
+        while b"\n" not in self._pending:
+            self._end.settimeout(max(0.01, deadline - time.monotonic()))
+            data = self._end.recv(1 << 16)
+            if not data:
+                raise EOFError
+            self._pending += data
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line.decode(errors="replace").rstrip("\r")
+
+    def close(self) -> None:
+        self._end.close()
+
+
+class LabKernel:
+    """A running guest whose devices vec0, vec1, ... are the given sockets, joined by a bridge."""
+
+    def __init__(self, job: Path, sockets: Sequence[socket.socket], files: Mapping[str, str], env: Mapping[str, str]):
+        """`job` is an existing directory of this run; `files` are written there for the guest to read."""
+        self._job = job
+        self._changes = 0
+        for source in (GUEST, GUEST_MODULES):  # copies: the kernel's command line cannot name a path with spaces in it
+            shutil.copyfile(source, job / source.name)
+            (job / source.name).chmod(0o755)
+        for name, text in {**files, "settings": f"python={shlex.quote(sys.executable)}\n"}.items():
+            (job / name).write_text(text)
+        shell, guest_shell = socket.socketpair()
+        batch, guest_batch = socket.socketpair()
+        self._shell, self._batch = Line(shell), Line(batch)
+        inherited = [guest_shell, guest_batch, *sockets]
+        with (job / "log").open("wb") as log:
+            self._keeper = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "testbed.network.lab_keeper", str(os.getpid())),
+                    ",".join(str(end.fileno()) for end in inherited),
+                    *_command(job, guest_shell, guest_batch, sockets),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[end.fileno() for end in inherited],
+                env={**os.environ, **env, "TMPDIR": memory_directory()},
+                start_new_session=True,
+            )
+        guest_shell.close()
+        guest_batch.close()
+
+    @property
+    def pid(self) -> int:
+        """Leader of the process group of everything the guest consists of."""
+        return self._keeper.pid
+
+    @property
+    def priority(self) -> str:
+        policy = os.sched_getscheduler(self.pid)
+        return f"SCHED_FIFO {os.sched_getparam(self.pid).sched_priority}" if policy == os.SCHED_FIFO else "SCHED_OTHER"
+
+    def wait_until_booted(self) -> None:
+        deadline = time.monotonic() + BOOT_LIMIT_S
+        try:
+            while self._shell.receive(deadline) != "=== ready":
+                pass
+        except (OSError, EOFError) as error:
+            raise MachineCannot(f"lab: the kernel did not boot: {self._last_words()}") from error
+        complaints = [line for line in self._log() if line.startswith("lab: ")]
+        if complaints:
+            raise MachineCannot(complaints[0])
+
+    def ask(self, command: str) -> str:
+        """Runs one shell command inside, and returns what it printed; MachineCannot when it fails."""
+        self._shell.send(command + "\n")
+        lines: list[str] = []
+        while not (line := self._receive(self._shell)).startswith("=== "):
+            lines.append(line)
+        if line != "=== 0":
+            raise MachineCannot(f"lab: {command!r} failed inside the lab's kernel: {' '.join(lines)}")
+        return "\n".join(lines)
+
+    def change(self, lines: Sequence[str]) -> None:
+        """Carries out `tc -batch` lines; returns when they are in force, MachineCannot when tc refused one."""
+        self._changes += 1
+        path = self._job / f"changes-{self._changes}"  # a new name each time: the guest may have cached an old file
+        path.write_text("\n".join([*lines, TC_QUESTION]) + "\n")
+        self.ask(f'mapfile lines <{path}; printf %s "${{lines[@]}}" >&5')
+        path.unlink()
+        complaints: list[str] = []
+        while not (line := self._receive(self._batch)).startswith(TC_ANSWER):
+            complaints.append(line)
+        if complaints:
+            raise MachineCannot(f"lab: tc refused a line inside the lab's kernel: {' '.join(complaints)}")
+
+    def stop(self) -> None:
+        """Ends the guest; there is nothing in it to keep."""
+        self._shell.close()
+        self._batch.close()
+        self._keeper.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(STOP_PATIENCE_S)
+        self._keeper.kill()
+        self._keeper.wait()
+
+    def _receive(self, line: Line) -> str:
+        try:
+            return line.receive(time.monotonic() + BOOT_LIMIT_S)
+        except (OSError, EOFError) as error:
+            raise MachineCannot(f"lab: the lab's kernel does not answer: {self._last_words()}") from error
+
+    def _log(self) -> list[str]:
+        text = (self._job / "log").read_text(errors="replace")
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+    def _last_words(self) -> str:
+        return (self._log() or ["it said nothing"])[-1]
+
+
+def _command(job: Path, shell: socket.socket, batch: socket.socket, sockets: Sequence[socket.socket]) -> list[str]:
+    return [
+        KERNEL,
+        *("rootfstype=hostfs", "rootflags=/", "ro", f"init={job / GUEST.name}", f"LAB_JOB={job}"),
+        *(f"mem={MEMORY}", f"uml_dir={job}/", "umid=lab", "noreboot", "quiet"),
+        *("con=null", "con0=null,fd:1"),
+        *(f"{LINE_1}=fd:{shell.fileno()}", f"{LINE_2}=fd:{batch.fileno()}"),
+        *(f"vec{i}:transport=fd,fd={end.fileno()},{VECTOR_OPTIONS}" for i, end in enumerate(sockets)),
+    ]

@@ -1,0 +1,177 @@
+"""The emulated network of one run: nodes, a fabric between them, and the proof that its links are as specified.
+
+Bring-up: namespaces, fabric without delay, measurement of the path as it is (two hops cost some 0.05 ms), links set
+to the topology's one-way delays minus that base, and a probe of every ordered pair. What goes wrong half-way is taken
+down again. `close` may be called at any moment and twice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from testbed.errors import BadInput, MachineCannot
+from testbed.network.capabilities import FabricChoice, choose_fabric, probe_capabilities
+from testbed.network.fabric import Counters, Fabric, FabricName, Link, Port
+from testbed.network.hosts import MininetHosts
+from testbed.network.journal import Journal
+from testbed.network.probe import Pair, PairSample, probe_links, verify
+from testbed.network.topology import Topology
+
+BASE_PROBES = 30  # their median is stable to some microseconds; more would only delay every start
+CHECK_PROBES = 40  # per pair at bring-up, and so many more in small networks that all together have a 99th percentile
+CHECK_PROBES_TOGETHER = 200
+
+
+class Network:
+    """`placement` says in which region each node stands; several may share one (its intra-site RTT applies).
+
+    `pids` names nodes that have a network namespace already, such as containers, by any process in it; the others
+    become Mininet hosts.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        placement: Mapping[str, str],
+        fabric: FabricChoice,
+        run_id: str,
+        journal: Journal,
+        pids: Mapping[str, int] | None = None,
+    ) -> None:
+        if len(placement) < 2:
+            raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
+        if topology.jitter_ms:
+            raise BadInput(f"topology {topology.name}: jitter_ms is not yet supported; put variation into a trace")
+        self.topology = topology
+        self.placement = dict(placement)
+        self.links = specified_links(topology, placement)
+        self.fabric_name, self.fabric_reason = choose_fabric(fabric, probe_capabilities())
+        self.hosts = MininetHosts(run_id, journal)
+        self.ports: list[Port] = []
+        self.samples: list[PairSample] = []  # of the latest probe
+        self.base_one_way_ms: dict[Pair, float] = {}
+        self._pids = dict(pids or {})
+        self._fabric = make_fabric(self.fabric_name, run_id, journal)
+
+    def __enter__(self) -> Self:
+        try:
+            self._bring_up()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def address(self, node: str) -> str:
+        return self._port(node).address
+
+    def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """A program at a node: see `MininetHosts.popen`."""
+        return self.hosts.popen_at(self._port(node).pid, argv, **options)
+
+    def shape(self, links: Sequence[Link]) -> None:
+        """Makes all links as given (what a packet is to experience, base path included). Keeps packets in flight."""
+        self._fabric.shape([self._without_base(link) for link in links])
+        self.links = list(links)
+
+    def probe(self, count: int = CHECK_PROBES) -> list[PairSample]:
+        """Measures every ordered pair against the links in force, and keeps the result in `samples`."""
+        one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
+        specified = {(a, b): one_way[a, b] + one_way[b, a] for a, b in one_way}
+        self.samples = probe_links(self.ports, specified, count)
+        return self.samples
+
+    def invalid_reasons(self) -> list[str]:
+        """Why the links must not be trusted by the latest probe and the counters so far; empty when they may."""
+        lossy = {(a, b) for link in self.links if link.loss for a, b in ((link.src, link.dst), (link.dst, link.src))}
+        reasons = verify(self.samples, lossy)
+        if unmatched := self.counters().unmatched:
+            reasons.append(f"network: {unmatched} packets that no link claims; they must be none")
+        return reasons
+
+    def counters(self) -> Counters:
+        return self._fabric.counters()
+
+    def read_back(self) -> dict[Pair, float]:
+        """One-way delay in ms that the fabric itself reports for each pair: the link's minus the base path's."""
+        return self._fabric.read_back()
+
+    def facts(self) -> dict[str, object]:
+        return {
+            "fabric": self.fabric_name,
+            "fabric_reason": self.fabric_reason,
+            "base_one_way_ms": {f"{a} -> {b}": round(value, 4) for (a, b), value in self.base_one_way_ms.items()},
+            **self.hosts.facts(),
+            **self._fabric.facts(),
+        }
+
+    def close(self) -> None:
+        self.hosts.stop_programs()
+        self._fabric.detach()
+        self.hosts.stop()
+
+    def _bring_up(self) -> None:
+        for index, node in enumerate(self.placement):
+            pid = self._pids[node] if node in self._pids else self.hosts.add(node)
+            self.ports.append(Port(node, index, node_address(index), pid))
+        self._fabric.attach(self.ports)
+        base = probe_links(self.ports, {(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES, 0.002)
+        for sample in base:
+            if sample.median_ms is None:
+                raise MachineCannot(f"fabric {self.fabric_name}: nothing came back over {sample.src} -> {sample.dst}")
+            self.base_one_way_ms[sample.src, sample.dst] = sample.median_ms / 2
+        self.shape(self.links)
+        self.probe(max(CHECK_PROBES, CHECK_PROBES_TOGETHER // len(self.links)))
+
+    def _without_base(self, link: Link) -> Link:
+        base = self.base_one_way_ms[link.src, link.dst]
+        if link.one_way_ms < base:
+            asked = f"{link.src} -> {link.dst} asks for {link.one_way_ms:.3f} ms one way"
+            raise BadInput(
+                f"topology {self.topology.name}: {asked}, but the bare path takes {base:.3f} ms; ask for more"
+            )
+        return Link(link.src, link.dst, link.one_way_ms - base, link.loss, link.rate_bps)
+
+    def _port(self, node: str) -> Port:
+        found = next((port for port in self.ports if port.node == node), None)
+        if found is None:
+            raise BadInput(f"network: no node {node!r}; nodes: {', '.join(self.placement)}")
+        return found
+
+
+def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:
+    """The link of every ordered pair of nodes, from the regions they stand in."""
+
+    def link(a: str, b: str) -> Link:
+        src, dst = placement[a], placement[b]
+        loss = topology.loss.get(src, {}).get(dst, 0.0)
+        return Link(a, b, topology.one_way_ms(src, dst), loss, topology.rate_bps.get(src, {}).get(dst))
+
+    return [link(a, b) for a in placement for b in placement if a != b]
+
+
+def node_address(index: int) -> str:
+    """10.77.0.1 for the first node; these addresses only exist inside the nodes' namespaces."""
+    return f"10.77.{(index + 1) >> 8}.{(index + 1) & 255}"
+
+
+def make_fabric(name: FabricName, run_id: str, journal: Journal) -> Fabric:
+    """Imports only the fabric that is used."""
+    if name == "netem":
+        from testbed.network.netem import NetemFabric
+
+        return NetemFabric(run_id, journal)
+    if name == "relay":
+        from testbed.network.relay import RelayFabric
+
+        return RelayFabric(run_id, journal)
+    from testbed.network.lab import LabFabric
+
+    return LabFabric(run_id, journal)

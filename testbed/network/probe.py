@@ -1,0 +1,135 @@
+"""Measures every link as it is, and holds it against what was asked for.
+
+Rule kept: every run carries its own measured error. The measuring runs in a process of its own (`probe_process`), so
+that neither this interpreter's threads nor its garbage collection show up as delay; this module prepares the question
+and does the statistics.
+
+RTT here is the sum of the two one-way delays of one packet and its echo, from the sender's clock to the receiving
+kernel's time stamp; how long the echoing program took in between is left out, as it is not the network's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from testbed.errors import MachineCannot
+from testbed.network.fabric import Port
+
+PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
+MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
+MEDIAN_TOLERANCE_MS = 0.3
+MEDIAN_TOLERANCE_SHARE = 0.01
+P99_TOLERANCE_MS = 2.0
+P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class PairSample:
+    """One ordered pair, measured. `one_way` is from src to dst.
+
+    Times are None when undefined: nothing came back, or too little for a 99th percentile.
+    """
+
+    src: str
+    dst: str
+    specified_ms: float  # RTT
+    median_ms: float | None
+    p99_ms: float | None
+    one_way_median_ms: float | None
+    sent: int
+    received: int
+    rtts_ms: tuple[float, ...] = field(default=(), repr=False)  # every probe's, ascending
+
+    @property
+    def error_ms(self) -> float | None:
+        return None if self.median_ms is None else self.median_ms - self.specified_ms
+
+
+def probe_links(
+    ports: Sequence[Port], specified_ms: Mapping[Pair, float], count: int, interval_s: float = 0.05
+) -> list[PairSample]:
+    """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
+
+    Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S.
+    """
+    index = {port.node: number for number, port in enumerate(ports)}
+    interval_s = max(interval_s, len(specified_ms) / MAX_PROBES_PER_S)
+    slowest_s = max(specified_ms.values(), default=0.0) / 1000
+    question = {
+        "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
+        "pairs": [[index[src], index[dst]] for src, dst in specified_ms],
+        "port": PORT_NUMBER,
+        "count": count,
+        "interval_ns": int(interval_s * 1e9),
+        "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "testbed.network.probe_process"],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=count * interval_s + slowest_s + 60,
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise MachineCannot(f"probe: the measuring process failed: {reason[0]}; see testbed doctor")
+    answer = json.loads(done.stdout)
+    return [
+        summarise(pair, specified, legs, count)
+        for (pair, specified), legs in zip(specified_ms.items(), answer, strict=True)
+    ]
+
+
+def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:
+    """One pair's sample from its probes' (forward, backward) one-way delays."""
+    rtts = sorted((forward + backward) / 1e6 for forward, backward in legs_ns)
+    if not rtts:
+        return PairSample(*pair, specified_ms, None, None, None, sent, 0)
+    one_way = statistics.median(forward / 1e6 for forward, _ in legs_ns)
+    return PairSample(
+        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), one_way, sent, len(rtts), tuple(rtts)
+    )
+
+
+def percentile_99(values: Sequence[float]) -> float | None:
+    """The smallest value that 99 % of them do not pass; None below P99_PROBES values."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1] if len(values) >= P99_PROBES else None
+
+
+def pooled_p99_error_ms(samples: Sequence[PairSample]) -> float | None:
+    """99th percentile of RTT minus specified RTT over the probes of all pairs together."""
+    return percentile_99([rtt - sample.specified_ms for sample in samples for rtt in sample.rtts_ms])
+
+
+def verify(samples: Sequence[PairSample], lossy: Collection[Pair] = ()) -> list[str]:
+    """Why these links must not be trusted; empty when they may. Pairs in `lossy` are meant to lose packets.
+
+    The 99th percentile is judged per pair where it is defined, and over all pairs together always.
+    """
+    reasons = []
+    if (pooled := pooled_p99_error_ms(samples)) is not None and pooled > P99_TOLERANCE_MS:
+        reasons.append(f"links: 99th percentile of RTT error {pooled:.2f} ms, tolerance {P99_TOLERANCE_MS:.2f} ms")
+    for sample in samples:
+        name = f"link {sample.src} -> {sample.dst}"
+        if sample.received < sample.sent and (sample.src, sample.dst) not in lossy:
+            reasons.append(f"{name}: {sample.sent - sample.received} of {sample.sent} probes lost")
+        if sample.median_ms is None:
+            continue
+        tolerance = max(MEDIAN_TOLERANCE_MS, MEDIAN_TOLERANCE_SHARE * sample.specified_ms)
+        if abs(sample.median_ms - sample.specified_ms) > tolerance:
+            measured = f"median RTT {sample.median_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
+            reasons.append(f"{name}: {measured}, tolerance {tolerance:.2f} ms")
+        if sample.p99_ms is not None and sample.p99_ms - sample.specified_ms > P99_TOLERANCE_MS:
+            measured = f"99th percentile RTT {sample.p99_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
+            reasons.append(f"{name}: {measured}, tolerance {P99_TOLERANCE_MS:.2f} ms")
+    return reasons

@@ -1,0 +1,119 @@
+"""The measuring process of `probe`: one loop that sends, echoes and receives for all nodes, with one clock.
+
+It opens one UDP socket in every node's network namespace (a socket stays in the namespace it was made in) and then
+works from a single thread, with real-time priority where allowed. Because all nodes share the kernel's clock, a
+packet's one-way delay is its receiving kernel's time stamp minus the time it was sent: no synchronisation needed.
+
+Standard input: the question as JSON (see `probe`); standard output: for every pair the list of its probes'
+[forward_ns, backward_ns]. Uses the standard library only, to start at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import select
+import socket
+import struct
+import sys
+import time
+from typing import Any
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+SO_TIMESTAMPNS = 35  # asm-generic/socket.h (SO_TIMESTAMPNS_OLD): struct timespec with every packet, CLOCK_REALTIME
+PR_SET_TIMERSLACK = 29  # linux/prctl.h
+PRIORITY = 5  # SCHED_FIFO; below a shaper's own, so that measuring never delays what it measures
+
+REQUEST, REPLY = 0, 1
+PACKET = struct.Struct("!BIIqq")  # kind, pair, number of the probe, time sent, forward delay (in replies); ns
+TIMESPEC = struct.Struct("@qq")
+
+
+def main() -> None:
+    question = json.load(sys.stdin)
+    _be_prompt()
+    sockets = [_socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
+    gc.disable()
+    json.dump(_measure(question, sockets), sys.stdout)
+
+
+def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[list[tuple[int, int]]]:
+    pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
+    addresses = [(node["address"], question["port"]) for node in question["nodes"]]
+    legs: list[list[tuple[int, int]]] = [[] for _ in pairs]
+    interval: int = question["interval_ns"]
+    total = question["count"] * len(pairs)
+    start = time.monotonic_ns() + 10_000_000
+    poller = select.epoll()
+    by_descriptor = {sock.fileno(): sock for sock in sockets}
+    for descriptor in by_descriptor:
+        poller.register(descriptor, select.EPOLLIN)
+
+    def due(number: int) -> int:
+        """Probes of all pairs interleave evenly over each interval."""
+        return start + (number // len(pairs)) * interval + (number % len(pairs)) * interval // len(pairs)
+
+    sent, end = 0, due(total - 1) + question["patience_ns"] if total else start
+    received = 0
+    while received < total and (now := time.monotonic_ns()) < end:
+        if sent < total and now >= due(sent):
+            pair = sent % len(pairs)
+            src, dst = pairs[pair]
+            packet = PACKET.pack(REQUEST, pair, sent // len(pairs), time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+            sockets[src].sendto(packet, addresses[dst])
+            sent += 1
+            continue
+        wake = due(sent) if sent < total else end
+        for descriptor, _ in poller.poll(max(0, wake - now) / 1e9):
+            received += _receive(by_descriptor[descriptor], pairs, addresses, legs)
+    return legs
+
+
+def _receive(
+    sock: socket.socket,
+    pairs: list[tuple[int, int]],
+    addresses: list[tuple[str, int]],
+    legs: list[list[tuple[int, int]]],
+) -> int:
+    """Takes everything that waits on one socket: echoes requests, books replies. Returns the number of replies."""
+    replies = 0
+    while True:
+        try:
+            data, ancillary, _, _ = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(TIMESPEC.size))
+        except BlockingIOError:
+            return replies
+        seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+        kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
+        delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
+        if kind == REQUEST:
+            now = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            sock.sendto(PACKET.pack(REPLY, pair, number, now, delay_ns), addresses[pairs[pair][0]])
+        else:
+            legs[pair].append((forward_ns, delay_ns))
+            replies += 1
+
+
+def _be_prompt() -> None:
+    """Real-time priority and no timer slack, where this machine allows it."""
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+
+
+def _socket_in(pid: int, address: str, port: int) -> socket.socket:
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/proc/{pid}/ns/net") as namespace:  # noqa: PTH123  # a descriptor is what is wanted
+        if libc.setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), f"setns to the namespace of pid {pid}")
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    sock.bind((address, port))
+    return sock
+
+
+if __name__ == "__main__":
+    main()

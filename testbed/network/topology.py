@@ -1,0 +1,152 @@
+"""A topology file: regions and the round-trip time of every pair of them, with the source of the figures.
+
+Rule kept: nothing is guessed. A pair without a figure is refused; what is our choice and not a measurement (delay
+inside a region, how an RTT divides into two directions) stands in the file under its own name.
+
+An RTT is one number for a pair, but sources measure it from both ends and at different moments. One-way delays are
+`asymmetry` of the figure measured in that direction (regions' order in the file says which is forward) and the rest
+of the figure measured in the other; their sum is the RTT that the emulated pair has, the same from both ends.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from testbed.errors import BadInput
+from testbed.yamlfile import explain, load_yaml, nearest, problem
+
+Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+BitsPerSecond = Annotated[int, Field(ge=8_000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Source(_Strict):
+    """Where the figures come from."""
+
+    citation: str
+    licence: str
+    url: str | None = None
+    commit: str | None = None
+    statistic: str | None = None  # what one figure is: mean of ten pings, median over a month
+
+
+class Region(_Strict):
+    name: Annotated[str, Field(min_length=1)]
+    provider: str
+    note: str = ""
+
+
+class Topology(_Strict):
+    """See the module's docstring for what the numbers mean; all times are milliseconds."""
+
+    name: str
+    description: str
+    source: Source
+    measured_on: date
+    regions: Annotated[list[Region], Field(min_length=1)]
+    figures: dict[str, dict[str, Milliseconds]] = Field(alias="rtt_ms")  # from, to, round-trip time
+    symmetric: bool = False  # the file gives one direction of each pair, the other is the same
+    intra_site_rtt_ms: Milliseconds  # between two nodes of one region
+    asymmetry: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the RTT spent in the forward direction
+    jitter_ms: dict[str, dict[str, Milliseconds]] = Field(default_factory=dict)
+    loss: dict[str, dict[str, Share]] = Field(default_factory=dict)
+    rate_bps: dict[str, dict[str, BitsPerSecond]] = Field(default_factory=dict)
+
+    @property
+    def region_names(self) -> list[str]:
+        return [region.name for region in self.regions]
+
+    def rtt_ms(self, a: str, b: str) -> float:
+        """What a ping between nodes of these regions shows; the same from both ends."""
+        return self.one_way_ms(a, b) + self.one_way_ms(b, a)
+
+    def one_way_ms(self, a: str, b: str) -> float:
+        """Delay from `a` to `b`; BadInput for a region that is not here."""
+        order = self.region_names
+        for name in (a, b):
+            if name not in order:
+                raise BadInput(f"topology {self.name}: no region {name!r}{nearest(name, order)}")
+        if a == b:
+            return self.intra_site_rtt_ms / 2
+        share = self.asymmetry if order.index(a) < order.index(b) else 1 - self.asymmetry
+        return share * self.figures[a][b]
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        names = self.region_names
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise problem(("regions", index, "name"), f"region {name!r} is listed twice")
+        for key, matrix in self._matrices():
+            places = [(key, a) for a in matrix] + [(key, a, b) for a, row in matrix.items() for b in row]
+            for *at, name in places:
+                if name not in names:
+                    message = f"{key}: region {name!r} is not in regions{nearest(name, names)}"
+                    raise problem((*at, name), message)
+            if own := next((name for name, row in matrix.items() if name in row), None):
+                raise problem((key, own, own), f"{key}: {own} -> {own} is one region; that is intra_site_rtt_ms")
+            if self.symmetric:
+                self._mirror(key, matrix)
+        for a, b in ((a, b) for a in names for b in names if a != b):
+            if b not in self.figures.get(a, {}):
+                mend = "" if self.symmetric else "; give both directions, or say symmetric: true"
+                raise problem(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{mend}")
+        return self
+
+    def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+        yield "rtt_ms", self.figures
+        yield "jitter_ms", self.jitter_ms
+        yield "loss", self.loss
+        yield "rate_bps", self.rate_bps  # type: ignore[misc]  # int where float is asked: nothing here adds to it
+
+    @staticmethod
+    def _mirror(key: str, matrix: dict[str, dict[str, float]]) -> None:
+        for a, b, value in [(a, b, value) for a, row in matrix.items() for b, value in row.items()]:
+            if matrix.setdefault(b, {}).setdefault(a, value) != value:
+                raise problem((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
+
+
+def folders() -> list[Path]:
+    """Where topologies are looked for by name: beside the caller, in the repository, in the installation."""
+    return [
+        Path("topologies"),
+        Path(__file__).resolve().parents[2] / "topologies",
+        Path(sys.prefix) / "share" / "wan-testbed" / "topologies",
+    ]
+
+
+def available() -> dict[str, Path]:
+    """Topologies by name; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def load_topology(name_or_path: str | Path) -> Topology:
+    """A topology by name (`aws-north-america`) or by the path of its file; BadInput in one line."""
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+        path = Path(name_or_path)
+    elif text in (known := available()):
+        path = known[text]
+    else:
+        raise BadInput(f"topology {text!r} is not in topologies/{nearest(text, known)}")
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput(f"{path}:1: a topology is a mapping with the keys name, regions, rtt_ms, ...")
+    try:
+        return Topology.model_validate(data)
+    except ValidationError as error:
+        raise BadInput(explain(error, path, lines, Topology)) from error

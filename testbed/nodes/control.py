@@ -1,0 +1,117 @@
+"""What the emulation engine and a node program say to each other: JSON lines on the node's stdin and stdout.
+
+The control channel never touches the experiment's network, and a node ends when it closes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from testbed.decoding.sampling import Sampling
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """Everything a node program needs to start; written to a file, named on its command line."""
+
+    node: str
+    site: str
+    address: str
+    models: dict[str, str] = {}  # "target", "draft" -> model name; empty: no model worker
+    devices: dict[str, str] = {}
+    threads: int = 1
+    cpus: tuple[int, ...] = ()  # CPU set of the model worker; empty: not pinned
+
+
+class PlannedRequest(msgspec.Struct, frozen=True):
+    """One request the user node will issue. `due_ms` counts from the start; None: as soon as the previous one ended."""
+
+    request: int
+    prompt_id: str
+    prompt: tuple[int, ...]
+    max_tokens: int
+    sampling: Sampling
+    eos: int | None
+    due_ms: float | None
+
+
+# --- engine to node ---
+
+
+class Connect(msgspec.Struct, frozen=True, tag="connect"):
+    """Dial `dial` (name to address) and wait until `expect` have dialled in."""
+
+    dial: dict[str, str]
+    expect: list[str]
+
+
+class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
+    """Become `role` of the policy, until StopPolicy. Requests outside `requests` (first, last) are another phase's."""
+
+    label: str
+    policy: str
+    params: dict[str, object]
+    role: str
+    peers: dict[str, list[str]]
+    repeat: int
+    requests: tuple[int, int]
+
+
+class Issue(msgspec.Struct, frozen=True, tag="issue"):
+    """User nodes only: issue these requests now."""
+
+    requests: list[PlannedRequest]
+
+
+class StopPolicy(msgspec.Struct, frozen=True, tag="stop_policy"):
+    """Leave the role and write its log rows (msgpack) to `log_path`."""
+
+    log_path: str
+
+
+class Quit(msgspec.Struct, frozen=True, tag="quit"):
+    pass
+
+
+ControlCommand = Connect | StartPolicy | Issue | StopPolicy | Quit
+
+# --- node to engine ---
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """The node is listening and its models are loaded."""
+
+    models: dict[str, str]
+    resident_mb: float
+
+
+class Connected(msgspec.Struct, frozen=True, tag="connected"):
+    congestion_control: str
+
+
+class PolicyStarted(msgspec.Struct, frozen=True, tag="policy_started"):
+    pass
+
+
+class RequestDone(msgspec.Struct, frozen=True, tag="request_done"):
+    request: int
+    tokens: int
+
+
+class AllDone(msgspec.Struct, frozen=True, tag="all_done"):
+    """Every issued request of this user node has finished."""
+
+
+class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
+    stale_messages: int
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    error: str
+    exit_code: int = 1
+
+
+ControlReply = Ready | Connected | PolicyStarted | RequestDone | AllDone | PolicyStopped | Failed
+
+
+def line(message: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(message) + b"\n"

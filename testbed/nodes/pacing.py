@@ -1,0 +1,63 @@
+"""Paced compute: a result is held until the emulated device would have had it; a result that is late is an overrun.
+
+The device is one queue: a pass starts when it was asked for or when the device is free, whichever is later. The real forward
+pass runs meanwhile, so the time to carry the job to the worker process is part of the paced time, not added to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from dataclasses import dataclass
+
+PR_SET_TIMERSLACK = 29  # include/uapi/linux/prctl.h
+SPIN_NS = 120_000  # sleep overshoots by about 60 us with a timer slack of 1 ns; spin over the rest
+
+
+@dataclass(frozen=True)
+class PassTiming:
+    """One forward pass on the emulated device. Nanoseconds on CLOCK_MONOTONIC, durations in milliseconds."""
+
+    started_ns: int
+    finished_ns: int
+    paced_ms: float
+    real_ms: float
+    overrun_ms: float
+
+
+class DeviceClock:
+    """When the emulated device starts and ends each pass. Knows time only through its arguments."""
+
+    def __init__(self) -> None:
+        self._free_ns = 0
+
+    def pace(self, submitted_ns: int, real: list[tuple[int, int]], paced_ms: list[float]) -> list[PassTiming]:
+        """Times of consecutive passes of one job.
+
+        `real` holds each pass's real (start, end); `paced_ms` what the profile says, 0 for a device that is not paced.
+        """
+        timings = []
+        ready_ns = max(submitted_ns, self._free_ns)
+        for (real_start, real_end), pace in zip(real, paced_ms, strict=True):
+            started = max(ready_ns, real_start) if pace == 0 else ready_ns
+            due = started + round(pace * 1e6)
+            finished = max(due, real_end)
+            overrun = (finished - due) / 1e6 if pace else 0.0
+            timings.append(PassTiming(started, finished, pace, (real_end - real_start) / 1e6, overrun))
+            ready_ns = finished
+        self._free_ns = ready_ns
+        return timings
+
+
+def precise_timers() -> None:
+    """Asks the kernel not to batch this process's wake-ups (timer slack 1 ns instead of 50 us)."""
+    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+
+
+def hold_until(due_ns: int) -> None:
+    """Returns at `due_ns` on CLOCK_MONOTONIC: sleeps, then spins over the last stretch."""
+    remaining = due_ns - time.monotonic_ns()
+    if remaining > SPIN_NS:
+        time.sleep((remaining - SPIN_NS) / 1e9)
+    while time.monotonic_ns() < due_ns:
+        pass

@@ -1,0 +1,207 @@
+"""The node program: one asyncio loop that joins wire, role and model worker, driven by control lines on stdin.
+
+Started as `python -m testbed.nodes.program CONFIG.json` inside the node's network namespace or container. Ends when stdin
+closes, so it cannot outlive the engine that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from testbed.errors import TestbedError
+from testbed.nodes.control import (
+    AllDone,
+    Connect,
+    Connected,
+    ControlCommand,
+    ControlReply,
+    Failed,
+    Issue,
+    NodeConfig,
+    PolicyStarted,
+    PolicyStopped,
+    Quit,
+    Ready,
+    RequestDone,
+    StartPolicy,
+    StopPolicy,
+    line,
+)
+from testbed.nodes.jobs import WorkerConfig
+from testbed.nodes.pacing import precise_timers
+from testbed.nodes.recorder import Recorder
+from testbed.nodes.rolehost import RoleHost
+from testbed.nodes.userdriver import UserDriver
+from testbed.nodes.workerclient import WorkerClient
+from testbed.policies import registry
+from testbed.policies.api import RoleContext
+from testbed.wire.messages import Ping, Pong
+from testbed.wire.tcp import TcpEndpoint
+from testbed.wire.transport import Arrival
+
+PINGS_AT_CONNECT = 9
+PING_INTERVAL_S = 0.25
+
+
+class NodeProgram:
+    """One node for the whole run; roles come and go with StartPolicy and StopPolicy."""
+
+    def __init__(self, config: NodeConfig, replies: BinaryIO) -> None:
+        self._config = config
+        self._replies = replies
+        self._endpoint = TcpEndpoint(config.node, self._arrived)
+        self._worker: WorkerClient | None = None
+        self._host: RoleHost | None = None
+        self._recorder: Recorder | None = None
+        self._driver: UserDriver | None = None
+        self._rtt_samples: dict[str, list[float]] = {}
+        self._finished = asyncio.Event()
+        self._pinger: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        reader = await _stdin()
+        await self._endpoint.listen(self._config.address)
+        models, resident_mb = {}, 0.0
+        if self._config.models:
+            self._worker = WorkerClient(on_death=self._died)
+            ready = await self._worker.start(
+                WorkerConfig(self._config.models, self._config.devices, self._config.threads), self._config.cpus
+            )
+            models, resident_mb = ready.models, ready.resident_mb
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection in the message path would look like network delay
+        self._reply(Ready(models, resident_mb))
+        commands = asyncio.create_task(self._serve(reader))
+        ended = asyncio.create_task(self._finished.wait())
+        done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        if self._worker is not None:
+            await self._worker.close()
+        await self._endpoint.close()
+
+    async def _serve(self, reader: asyncio.StreamReader) -> None:
+        decoder = msgspec.json.Decoder(ControlCommand)
+        while text := await reader.readline():
+            command = decoder.decode(text)
+            if isinstance(command, Quit):
+                break
+            await self._obey(command)
+        self._finished.set()
+
+    async def _obey(self, command: ControlCommand) -> None:
+        match command:
+            case Connect():
+                for peer, address in command.dial.items():
+                    await self._endpoint.connect(peer, address)
+                await self._endpoint.wait_for(command.expect)
+                await self._measure_peers()
+                self._pinger = asyncio.create_task(self._ping_forever())
+                self._reply(Connected(self._endpoint.congestion_control))
+            case StartPolicy():
+                self._start_policy(command)
+                self._reply(PolicyStarted())
+            case Issue():
+                assert self._host is not None
+                self._driver = UserDriver(command.requests, self._host.issue, lambda: self._reply(AllDone()))
+                self._driver.start()
+            case StopPolicy():
+                assert self._host is not None and self._recorder is not None
+                self._host.stop()
+                self._recorder.log.write(Path(command.log_path))
+                stale = self._host.stale_messages
+                self._host = self._recorder = self._driver = None
+                gc.collect()
+                self._reply(PolicyStopped(stale))
+
+    def _start_policy(self, command: StartPolicy) -> None:
+        spec = registry.get(command.policy)
+        params = spec.params.model_validate(command.params)
+        role = spec.roles[command.role](params, RoleContext(self._config.node, command.peers))
+        self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site)
+        self._host = RoleHost(
+            role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished
+        )
+        for peer, samples in self._rtt_samples.items():
+            for rtt_ms in samples:
+                self._host.sample(peer, rtt_ms)
+
+    def _request_finished(self, request: int) -> None:
+        if self._driver is None or self._recorder is None:
+            return  # not the user's node
+        tokens = self._recorder.finished(request, time.monotonic_ns())
+        self._reply(RequestDone(request, tokens))
+        # the next request starts from the loop, not from inside the role's own commands
+        asyncio.get_running_loop().call_soon(self._driver.finished, request)
+
+    # --- round-trip times for the policies ---
+
+    async def _measure_peers(self) -> None:
+        for peer in self._endpoint.peers():
+            for _ in range(PINGS_AT_CONNECT):
+                before = len(self._rtt_samples.setdefault(peer, []))
+                self._endpoint.send(peer, Ping(time.monotonic_ns()))
+                async with asyncio.timeout(10):
+                    while len(self._rtt_samples[peer]) == before:
+                        await asyncio.sleep(0.001)
+
+    async def _ping_forever(self) -> None:
+        while True:
+            await asyncio.sleep(PING_INTERVAL_S)
+            for peer in self._endpoint.peers():
+                self._endpoint.send(peer, Ping(time.monotonic_ns()))
+
+    # --- callbacks ---
+
+    def _arrived(self, arrival: Arrival) -> None:
+        if isinstance(arrival.message, Pong) and self._host is None:
+            samples = self._rtt_samples.setdefault(arrival.sender, [])
+            samples.append((arrival.received_ns - arrival.message.ping_sent_ns) / 1e6)
+            del samples[:-PINGS_AT_CONNECT]
+        elif self._host is not None:
+            self._host.arrived(arrival)
+
+    def _died(self, why: str) -> None:
+        self._reply(Failed(f"node {self._config.node}: {why}"))
+        self._finished.set()
+
+    def _reply(self, reply: ControlReply) -> None:
+        self._replies.write(line(reply))
+
+
+async def _stdin() -> asyncio.StreamReader:
+    reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    return reader
+
+
+def main(config_path: str) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    precise_timers()
+    config = msgspec.json.decode(Path(config_path).read_bytes(), type=NodeConfig)
+    # replies get a descriptor of their own: whatever a library prints belongs in the log
+    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    try:
+        asyncio.run(NodeProgram(config, replies).run())
+    except TestbedError as error:
+        with contextlib.suppress(BrokenPipeError):
+            replies.write(line(Failed(str(error), error.exit_code)))
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,167 @@
+"""One node's log of one policy phase: steps, rounds, messages and, at the user's node, requests.
+
+Rows are collected in memory and written when the phase ends: the hot path does no file I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.jobs import PassRecord
+from testbed.policies.api import Draft, Verify, VerifyReady
+from testbed.results.records import MessageRow, RequestRow, Round, Step
+from testbed.wire.transport import Arrival
+
+
+class PhaseLog(msgspec.Struct):
+    """Everything one node recorded in one phase; the file a node leaves for the engine."""
+
+    steps: list[Step] = []
+    rounds: list[Round] = []
+    messages: list[MessageRow] = []
+    requests: list[RequestRow] = []
+
+    def extend(self, other: PhaseLog) -> None:
+        self.steps += other.steps
+        self.rounds += other.rounds
+        self.messages += other.messages
+        self.requests += other.requests
+
+    def write(self, path: Path) -> None:
+        path.write_bytes(msgspec.msgpack.encode(self))
+
+    @classmethod
+    def read(cls, path: Path) -> PhaseLog:
+        return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+
+
+class Recorder:
+    """Turns what happens at one node into rows. All times are CLOCK_MONOTONIC nanoseconds."""
+
+    def __init__(self, policy: str, repeat: int, node: str, site: str) -> None:
+        self.log = PhaseLog()
+        self._policy = policy
+        self._repeat = repeat
+        self._node = node
+        self._site = site
+        self._round_start: dict[int, int] = {}
+        self._round_index: dict[int, int] = {}
+        self._open: dict[int, _OpenRequest] = {}
+
+    def message(self, arrival: Arrival) -> None:
+        kind = type(arrival.message).__name__.lower()
+        request = getattr(arrival.message, "request", -1)
+        tokens = getattr(arrival.message, "tokens", getattr(arrival.message, "prompt", None))
+        count = len(tokens) if tokens is not None else int(hasattr(arrival.message, "token"))
+        if kind == "request":
+            self._round_start[request] = arrival.received_ns
+        self.log.messages.append(
+            MessageRow(
+                policy=self._policy,
+                repeat=self._repeat,
+                request=request,
+                kind=kind,
+                src=arrival.sender,
+                dst=self._node,
+                sent_ns=arrival.sent_ns,
+                received_ns=arrival.received_ns,
+                size_bytes=arrival.size_bytes,
+                tokens=count,
+            )
+        )
+
+    def steps(self, job: Draft | Verify, submitted_ns: int, passes: Sequence[PassRecord]) -> None:
+        kind = "draft" if isinstance(job, Draft) else "verify"
+        for one in passes:
+            self.log.steps.append(
+                Step(
+                    policy=self._policy,
+                    repeat=self._repeat,
+                    node=self._node,
+                    site=self._site,
+                    model="draft" if kind == "draft" else "target",
+                    request=job.request,
+                    job=job.job,
+                    kind=kind,
+                    submitted_ns=submitted_ns,
+                    started_ns=one.started_ns,
+                    finished_ns=one.finished_ns,
+                    paced_ms=one.paced_ms,
+                    real_ms=one.real_ms,
+                    overrun_ms=one.overrun_ms,
+                    position=one.position,
+                    tokens=one.tokens,
+                )
+            )
+
+    def round(self, job: Verify, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
+        """A verify came back and the role sent `emitted` tokens on because of it."""
+        index = self._round_index.get(job.request, 0)
+        self.log.rounds.append(
+            Round(
+                policy=self._policy,
+                repeat=self._repeat,
+                node=self._node,
+                request=job.request,
+                index=index,
+                position=job.position + len(job.tokens) - job.drafts,
+                drafts=job.drafts,
+                remote_drafts=job.remote_drafts,
+                accepted=min(ready.accepted, emitted),
+                emitted=emitted,
+                started_ns=self._round_start.get(job.request, submitted_ns),
+                verify_submitted_ns=submitted_ns,
+                finished_ns=now_ns,
+            )
+        )
+        self._round_index[job.request] = index + 1
+        self._round_start[job.request] = now_ns
+
+    # --- the user's node ---
+
+    def sent(self, planned: PlannedRequest, scheduled_ns: int, sent_ns: int) -> None:
+        self._open[planned.request] = _OpenRequest(planned, scheduled_ns, sent_ns)
+
+    def emitted(self, request: int, tokens: Sequence[int], now_ns: int) -> None:
+        one = self._open[request]
+        one.chunk_ns.append(now_ns)
+        one.chunk_tokens.append(len(tokens))
+        one.tokens.extend(tokens)
+
+    def finished(self, request: int, now_ns: int) -> int:
+        """Closes the request's row; returns how many tokens it got."""
+        one = self._open.pop(request)
+        self.log.requests.append(
+            RequestRow(
+                policy=self._policy,
+                repeat=self._repeat,
+                node=self._node,
+                request=request,
+                prompt_id=one.planned.prompt_id,
+                prompt_tokens=len(one.planned.prompt),
+                output_tokens=len(one.tokens),
+                scheduled_ns=one.scheduled_ns,
+                sent_ns=one.sent_ns,
+                first_token_ns=one.chunk_ns[0] if one.chunk_ns else now_ns,
+                finished_ns=now_ns,
+                chunk_ns=tuple(one.chunk_ns),
+                chunk_tokens=tuple(one.chunk_tokens),
+                tokens=tuple(one.tokens),
+                lossless=None,
+            )
+        )
+        return len(one.tokens)
+
+
+class _OpenRequest:
+    def __init__(self, planned: PlannedRequest, scheduled_ns: int, sent_ns: int) -> None:
+        self.planned = planned
+        self.scheduled_ns = scheduled_ns
+        self.sent_ns = sent_ns
+        self.chunk_ns: list[int] = []
+        self.chunk_tokens: list[int] = []
+        self.tokens: list[int] = []

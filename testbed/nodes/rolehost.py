@@ -1,0 +1,155 @@
+"""Runs one role: events go in, and every command it returns is carried out on the wire, the device or a timer.
+
+The host is the only place where a role meets the world; it adds nothing to the policy and never reorders its commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.jobs import Answer
+from testbed.nodes.recorder import Recorder
+from testbed.policies.api import (
+    CancelTimer,
+    Command,
+    Draft,
+    Emit,
+    Event,
+    Finish,
+    LinkSample,
+    MessageReceived,
+    RequestArrived,
+    Role,
+    Send,
+    SetTimer,
+    TimerFired,
+    Verify,
+    VerifyReady,
+)
+from testbed.wire.messages import Pong, Tokens
+from testbed.wire.transport import Arrival, Transport
+
+OnAnswer = Callable[[int, Answer], None]
+
+
+class Device(Protocol):
+    """Where draft and verify jobs go: a model worker, or a stand-in in tests."""
+
+    def submit(self, job: Draft | Verify, on_answer: OnAnswer) -> None:
+        """Runs the job after those before it; `on_answer(submitted_ns, answer)` is called on the event loop."""
+
+    def release(self, request: int) -> None: ...
+
+
+class RoleHost:
+    """One role at one node for one policy phase. `requests` (first, last) are this phase's; others are stale."""
+
+    def __init__(
+        self,
+        role: Role,
+        transport: Transport,
+        device: Device | None,
+        recorder: Recorder,
+        requests: tuple[int, int],
+        on_finish: Callable[[int], None] = lambda request: None,
+    ) -> None:
+        self._role = role
+        self._transport = transport
+        self._device = device
+        self._recorder = recorder
+        self._requests = requests
+        self._on_finish = on_finish
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._running = True
+        self.stale_messages = 0
+
+    def arrived(self, arrival: Arrival) -> None:
+        """A message from the wire."""
+        if not self._running:
+            return
+        if isinstance(arrival.message, Pong):
+            rtt_ms = (arrival.received_ns - arrival.message.ping_sent_ns) / 1e6
+            self._dispatch(LinkSample(arrival.sender, rtt_ms))
+            return
+        request = getattr(arrival.message, "request", None)
+        if request is None or not self._requests[0] <= request <= self._requests[1]:
+            self.stale_messages += 1
+            return
+        self._recorder.message(arrival)
+        self._dispatch(MessageReceived(arrival.sender, arrival.message))
+
+    def sample(self, peer: str, rtt_ms: float) -> None:
+        """A round-trip time measured before the phase began."""
+        self._dispatch(LinkSample(peer, rtt_ms))
+
+    def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
+        """A user's request is due."""
+        self._recorder.sent(planned, scheduled_ns, time.monotonic_ns())
+        self._dispatch(
+            RequestArrived(planned.request, planned.prompt, planned.max_tokens, planned.sampling, planned.eos)
+        )
+
+    def stop(self) -> None:
+        """Ends the phase: nothing is dispatched after this."""
+        self._running = False
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _dispatch(self, event: Event) -> list[Command]:
+        commands = self._role.handle(event, time.monotonic_ns() / 1e6)
+        for command in commands:
+            self._execute(command)
+        return commands
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case Send(to=to, message=message):
+                self._transport.send(to, message)
+            case Draft() | Verify():
+                assert self._device is not None, "a role asked for compute at a node without models"
+                self._device.submit(command, lambda submitted, answer: self._answered(command, submitted, answer))
+            case SetTimer(name=name, at=at):
+                self._cancel(name)
+                loop = asyncio.get_running_loop()
+                delay_s = max(0.0, at / 1e3 - time.monotonic_ns() / 1e9)
+                self._timers[name] = loop.call_later(delay_s, self._fire, name)
+            case CancelTimer(name=name):
+                self._cancel(name)
+            case Emit(request=request, tokens=tokens):
+                self._recorder.emitted(request, tokens, time.monotonic_ns())
+            case Finish(request=request):
+                if self._device is not None:
+                    self._device.release(request)
+                self._on_finish(request)
+
+    def _answered(self, job: Draft | Verify, submitted_ns: int, answer: Answer) -> None:
+        self._recorder.steps(job, submitted_ns, answer.passes)
+        if not self._running:
+            return
+        ready = answer.draft if answer.draft is not None else answer.verify
+        assert ready is not None
+        commands = self._dispatch(ready)
+        if isinstance(job, Verify) and isinstance(ready, VerifyReady):
+            emitted = sum(
+                len(command.message.tokens)
+                for command in commands
+                if isinstance(command, Send)
+                and isinstance(command.message, Tokens)
+                and command.message.request == job.request
+            )
+            self._recorder.round(job, submitted_ns, ready, emitted, answer.passes[-1].finished_ns)
+
+    def _fire(self, name: str) -> None:
+        self._timers.pop(name, None)
+        if self._running:
+            self._dispatch(TimerFired(name))
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

@@ -1,0 +1,135 @@
+"""The model worker: a process of its own, because a compute thread in the node program would delay its messages.
+
+Started as `python -m testbed.nodes.worker FD` with a connected socket and its configuration on it; ends when the socket
+closes, so it cannot outlive its node.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import socket
+import sys
+from collections.abc import Sequence
+from typing import BinaryIO, cast
+
+import msgspec
+
+from testbed.errors import TestbedError
+from testbed.models.devices import DeviceProfile, load_profile
+from testbed.nodes.compute import Compute, RealPass
+from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
+from testbed.nodes.pacing import DeviceClock, hold_until, precise_timers
+
+
+def read_frame(stream: BinaryIO) -> bytes | None:
+    """The next frame's body, or None at end of stream."""
+    header = stream.read(HEADER_BYTES)
+    if len(header) < HEADER_BYTES:
+        return None
+    body = stream.read(int.from_bytes(header, "big"))
+    return body
+
+
+class Worker:
+    """Takes jobs in order, runs them at once, and holds each answer until the emulated device would have it."""
+
+    def __init__(self, compute: Compute, profiles: dict[str, DeviceProfile]) -> None:
+        self._compute = compute
+        self._profiles = profiles
+        self._clock = DeviceClock()
+
+    def answer(self, job: Job) -> Answer:
+        if job.draft is not None:
+            draft, real = self._compute.draft(job.draft)
+            passes = self._pace("draft", job.submitted_ns, real)
+            duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
+            return Answer(draft=msgspec.structs.replace(draft, duration_ms=duration), passes=passes)
+        assert job.verify is not None
+        verify, real = self._compute.verify(job.verify)
+        passes = self._pace("target", job.submitted_ns, real)
+        duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
+        return Answer(verify=msgspec.structs.replace(verify, duration_ms=duration), passes=passes)
+
+    def release(self, request: int) -> None:
+        self._compute.release(request)
+
+    def _pace(self, model: str, submitted_ns: int, real: Sequence[RealPass]) -> tuple[PassRecord, ...]:
+        paced = [self._profiles[model].duration_ms(one.tokens) for one in real]
+        timings = self._clock.pace(submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced)
+        hold_until(timings[-1].finished_ns)
+        return tuple(
+            PassRecord(t.started_ns, t.finished_ns, t.paced_ms, t.real_ms, t.overrun_ms, one.position, one.tokens)
+            for t, one in zip(timings, real, strict=True)
+        )
+
+
+def build(config: WorkerConfig) -> tuple[Worker, WorkerReady]:
+    """Loads the models and profiles; warms each model up so that the first request does not pay for lazy set-up."""
+    import torch
+
+    from testbed.models.load import load_model
+    from testbed.models.runtime import CausalRuntime
+
+    torch.set_num_threads(config.threads)
+    profiles = {role: load_profile(name) for role, name in config.devices.items()}
+    runtimes: dict[str, CausalRuntime] = {}
+    hashes: dict[str, str] = {}
+    for role, name in config.models.items():
+        loaded = load_model(name, threads=config.threads)
+        runtimes[role] = CausalRuntime(loaded.model)
+        hashes[role] = loaded.sha256
+        for length in (64, 1, 4, 1):
+            runtimes[role].forward(-1, 0, [0] * length, 1)
+        runtimes[role].release(-1)
+    passes = {role: profiles[role].passes for role in runtimes}
+    resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Worker(Compute(runtimes, passes), profiles), WorkerReady(hashes, round(resident_mb, 1))
+
+
+def main(fd: int) -> int:
+    precise_timers()
+    with socket.socket(fileno=fd) as sock, sock.makefile("rwb", buffering=0) as raw:
+        stream = cast(BinaryIO, _Reader(raw))
+        body = read_frame(stream)
+        if body is None:
+            return 0
+        config = msgspec.msgpack.decode(body, type=WorkerConfig)
+        try:
+            worker, ready = build(config)
+        except TestbedError as error:
+            raw.write(frame(WorkerReady(error=str(error))))
+            return error.exit_code
+        raw.write(frame(ready))
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
+        decoder = msgspec.msgpack.Decoder(Job)
+        while (body := read_frame(stream)) is not None:
+            job = decoder.decode(body)
+            if job.release is not None:
+                worker.release(job.release)
+                gc.collect(0)
+                continue
+            raw.write(frame(worker.answer(job)))
+    return 0
+
+
+class _Reader:
+    """read(n) that waits for all n bytes, over an unbuffered socket file."""
+
+    def __init__(self, raw: object) -> None:
+        self._raw = cast(BinaryIO, raw)
+
+    def read(self, count: int) -> bytes:
+        chunks = bytearray()
+        while len(chunks) < count:
+            chunk = self._raw.read(count - len(chunks))
+            if not chunk:
+                break
+            chunks += chunk
+        return bytes(chunks)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,94 @@
+"""The node program's side of its model worker: starts the process, sends jobs, hands each answer to who asked."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from testbed.errors import BadInput, TestbedError
+from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.rolehost import OnAnswer
+from testbed.policies.api import Draft, Verify
+
+
+class WorkerClient(asyncio.Protocol):
+    """Implements `Device` over a socket pair. Jobs are answered in order; a release is not answered."""
+
+    def __init__(self, on_death: Callable[[str], None]) -> None:
+        self._on_death = on_death
+        self._buffer = bytearray()
+        self._waiting: deque[tuple[int, OnAnswer]] = deque()
+        self._ready: asyncio.Future[WorkerReady] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._closing = False
+        self._decode = msgspec.msgpack.Decoder(Answer).decode
+
+    async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
+        """Returns when the models are loaded. Raises BadInput with the worker's own words when they cannot be."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "testbed.nodes.worker",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        if cpus:
+            os.sched_setaffinity(self._process.pid, cpus)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        self._transport = transport
+        self._transport.write(frame(config))
+        ready = await self._ready
+        if ready.error is not None:
+            raise BadInput(ready.error)
+        return ready
+
+    def submit(self, job: Draft | Verify, on_answer: OnAnswer) -> None:
+        assert self._transport is not None
+        now = time.monotonic_ns()
+        self._waiting.append((now, on_answer))
+        wrapped = Job(now, draft=job) if isinstance(job, Draft) else Job(now, verify=job)
+        self._transport.write(frame(wrapped))
+
+    def release(self, request: int) -> None:
+        assert self._transport is not None
+        self._transport.write(frame(Job(time.monotonic_ns(), release=request)))
+
+    async def close(self) -> None:
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+        if self._process is not None:
+            await self._process.wait()
+
+    # --- asyncio.Protocol ---
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while len(self._buffer) >= HEADER_BYTES:
+            end = HEADER_BYTES + int.from_bytes(self._buffer[:HEADER_BYTES], "big")
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[HEADER_BYTES:end])
+            del self._buffer[:end]
+            if not self._ready.done():
+                self._ready.set_result(msgspec.msgpack.decode(body, type=WorkerReady))
+                continue
+            submitted_ns, on_answer = self._waiting.popleft()
+            on_answer(submitted_ns, self._decode(body))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(TestbedError("the model worker ended while loading its models; see the log"))
+        elif not self._closing:
+            self._on_death("the model worker died")

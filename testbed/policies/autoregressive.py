@@ -1,0 +1,46 @@
+"""Target-only decoding: one token a target pass, no drafts: the reference for every other policy's output."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from testbed.policies.api import Command, Event, MessageReceived, RoleContext, VerifyReady
+from testbed.policies.device import Device
+from testbed.policies.session import Session
+from testbed.policies.spec import PolicySpec
+from testbed.policies.user import make_user
+from testbed.wire.messages import Request
+
+
+class AutoregressiveParams(BaseModel):
+    """No knobs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Target:
+    def __init__(self, params: AutoregressiveParams, context: RoleContext) -> None:
+        self._device: Device[Session] = Device()
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands: list[Command] = []
+        match event:
+            case MessageReceived(sender, Request() as request):
+                self._device.open(request.request, Session(request, sender))
+            case VerifyReady():
+                session = self._device.finished(event)
+                assert session is not None
+                settled = session.verified(event)
+                commands += session.answer(settled)
+                if settled.final:
+                    self._device.close(event.request)
+        return commands + self._device.start(lambda session, job: session.verify(job))
+
+
+SPEC = PolicySpec(
+    name="autoregressive",
+    description="target-only decoding, one token a pass",
+    params=AutoregressiveParams,
+    roles={"user": make_user, "target": Target},
+    models={"target": frozenset({"target"})},
+)

@@ -1,0 +1,86 @@
+"""One request at the node that runs the target: what is validated, what the caches hold, when the output ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from testbed.decoding.cacheview import CacheView
+from testbed.decoding.output import Cut, cut
+from testbed.decoding.rows import SparseRow
+from testbed.policies.api import Draft, DraftReady, Finish, Send, Verify, VerifyReady
+from testbed.wire.messages import Open, Request, Tokens
+
+
+class DraftModel:
+    """The draft model's cache of one request, and the one job that may be changing it."""
+
+    def __init__(self) -> None:
+        self._cache = CacheView()
+        self._running: Draft | None = None
+
+    def draft(
+        self,
+        job: int,
+        request: Request | Open,
+        validated: Sequence[int],
+        path: Sequence[int],
+        steps: int = 1,
+        sampled: bool = False,
+        top_q: int = 0,
+    ) -> Draft:
+        """Draft `steps` tokens after `validated` + `path`."""
+        position, tokens = self._cache.plan(validated, path)
+        self._running = Draft(job, request.request, position, tokens, steps, sampled, top_q, request.sampling)
+        return self._running
+
+    def drafted(self, event: DraftReady) -> None:
+        assert self._running is not None and self._running.job == event.job
+        self._cache.fed(self._running.position, self._running.tokens, event.tokens)
+        self._running = None
+
+
+class Session:
+    """Owns the validated tokens: only a verdict appends to them, cut where the output ends."""
+
+    def __init__(self, request: Request, user: str) -> None:
+        self.request = request
+        self.validated = list(request.prompt)
+        self.draft_model = DraftModel()
+        self._user = user
+        self._end = len(request.prompt) + request.max_tokens
+        self._cache = CacheView()
+        self._running: Verify | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Tokens this request may still emit."""
+        return self._end - len(self.validated)
+
+    def depth(self, k: int) -> int:
+        """How many drafts are worth verifying: a round emits one token more than it accepts, and never too many."""
+        return min(k, self.remaining - 1)
+
+    def verify(
+        self, job: int, drafts: Sequence[int] = (), rows: tuple[SparseRow, ...] = (), remote_drafts: int = 0
+    ) -> Verify:
+        position, tokens = self._cache.plan(self.validated, drafts, fresh=len(drafts) + 1)
+        request = self.request
+        self._running = Verify(
+            job, request.request, position, tokens, len(drafts), request.sampling, rows, remote_drafts
+        )
+        return self._running
+
+    def verified(self, event: VerifyReady) -> Cut:
+        """Take a verdict in; returns what of it is output."""
+        assert self._running is not None and self._running.job == event.job
+        self._cache.fed(self._running.position, self._running.tokens)
+        self._running = None
+        settled = cut(event.tokens, event.accepted, self.remaining, self.request.eos)
+        self.validated.extend(settled.tokens)
+        return settled
+
+    def answer(self, settled: Cut) -> list[Send | Finish]:
+        """Deliver what was just verified to the user; the last delivery also frees this node's caches."""
+        number, position = self.request.request, len(self.validated) - len(settled.tokens)
+        sent = Send(self._user, Tokens(number, position, settled.tokens, settled.final))
+        return [sent, Finish(number)] if settled.final else [sent]

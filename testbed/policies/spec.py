@@ -1,0 +1,34 @@
+"""What a policy says about itself: its parameters, its roles, and which models each role's node must run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from testbed.errors import BadInput
+from testbed.policies.api import Role, RoleContext
+
+RoleFactory = Callable[[Any, RoleContext], Role]  # called with the policy's own parameter model
+
+
+class PolicySpec(msgspec.Struct, frozen=True):
+    name: str
+    description: str
+    params: type[BaseModel]
+    roles: Mapping[str, RoleFactory]  # by role name: "user", "target", "drafter"
+    models: Mapping[str, frozenset[str]]  # by role name: "target", "draft"; a role not named runs no model
+
+    def parse(self, values: Mapping[str, Any]) -> Any:
+        """The policy's parameters from the experiment file; one line for the first thing that is wrong."""
+        try:
+            return self.params.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(self.params.model_fields) or "none"
+            raise BadInput(
+                f"policy {self.name}{': ' if place else ''}{place}: {first['msg']} (parameters: {known})"
+            ) from None

@@ -1,0 +1,138 @@
+"""WANSpec's controller: runs the target, and its own draft model only when it expects to stall (Algorithm 1).
+
+After every event, when the device is free, per request and in this order:
+
+1. enough drafts on the path: verify the first k of them;
+2. the worker is taken to be stale (t_update + R > now): draft one token here;
+3. otherwise wait for the worker.
+
+Waiting always ends: the worker hears of every verdict, and streams at least k drafts beyond the last one it heard of.
+"""
+
+from __future__ import annotations
+
+from testbed.policies.api import (
+    Command,
+    Draft,
+    DraftReady,
+    Event,
+    LinkSample,
+    MessageReceived,
+    RoleContext,
+    Send,
+    Verify,
+    VerifyReady,
+)
+from testbed.policies.device import Device
+from testbed.policies.estimates import MovingAverage, RecentMedian
+from testbed.policies.session import Session
+from testbed.policies.wanspec.params import WanspecParams
+from testbed.policies.wanspec.path import CandidatePath
+from testbed.wire.messages import Close, Open, Request, Speculation, Validation
+
+
+class _Request:
+    """One request: its session, its path, and since when its worker is taken to be stale."""
+
+    def __init__(self, session: Session, worker: str, now: float) -> None:
+        self.session = session
+        self.worker = worker
+        self.path = CandidatePath()
+        self.t_update = now  # the worker cannot have streamed before it heard of the request
+        self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
+        self.verifying = 0  # drafts in the running target pass
+        self.drafting = (0, 0)  # context of the running local pass: the path's generation, and the token's position
+
+    @property
+    def context(self) -> tuple[int, int]:
+        return self.path.generation, len(self.session.validated) + len(self.path)
+
+
+class Controller:
+    def __init__(self, params: WanspecParams, context: RoleContext) -> None:
+        self._params = params
+        self._workers = context.peers["drafter"]
+        self._device: Device[_Request] = Device()
+        self._rtt_ms = {worker: RecentMedian() for worker in self._workers}
+        self._t_draft_ms = MovingAverage()
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands: list[Command] = []
+        match event:
+            case LinkSample(peer, rtt_ms) if peer in self._rtt_ms:
+                self._rtt_ms[peer].add(rtt_ms)
+            case MessageReceived(sender, Request() as request):
+                commands += self._open(request, sender, now)
+            case MessageReceived(_, Speculation() as speculation):
+                self._hear(speculation)
+            case DraftReady():
+                self._drafted(event)
+            case VerifyReady():
+                commands += self._verified(event, now)
+        return commands + self._device.start(lambda state, job: self._next(state, job, now))
+
+    def _next(self, state: _Request, job: int, now: float) -> Draft | Verify | None:
+        session, path = state.session, state.path
+        depth = session.depth(self._params.k)
+        if len(path) >= depth:
+            state.verifying = depth
+            return session.verify(job, path.tokens(depth), remote_drafts=path.remote_drafts(depth))
+        if self._worth_drafting(state, now):
+            state.drafting = state.context
+            return session.draft_model.draft(job, session.request, session.validated, path.tokens(len(path)))
+        return None
+
+    def _worth_drafting(self, state: _Request, now: float) -> bool:
+        """Is the worker's next usable token too far away? Before the first measured round trip: yes."""
+        rtt_ms = self._rtt_ms[state.worker].value if self._params.rtt_ms == "measured" else self._params.rtt_ms
+        if rtt_ms is None:
+            return True
+        away_ms = state.t_update + rtt_ms - now
+        if self._params.rule == "literal":
+            return away_ms > 0.0
+        return away_ms > (self._t_draft_ms.value or 0.0)
+
+    def _open(self, request: Request, user: str, now: float) -> list[Command]:
+        worker = self._workers[request.request % len(self._workers)]
+        self._device.open(request.request, _Request(Session(request, user), worker, now))
+        return [Send(worker, Open(request.request, request.prompt, request.max_tokens, request.sampling))]
+
+    def _hear(self, speculation: Speculation) -> None:
+        state = self._device.get(speculation.request)
+        if state is None:
+            return
+        position, validated = speculation.position, state.session.validated
+        contradicted = state.path.add_remote(speculation.lineage, position, speculation.token, validated)
+        if contradicted and self._params.contradiction:
+            # Whatever the worker drafts until it hears of this token is useless: one round trip after it was sent.
+            state.t_update = max(state.t_update, state.validated_at[position])
+
+    def _drafted(self, event: DraftReady) -> None:
+        self._t_draft_ms.add(event.duration_ms)
+        state = self._device.finished(event)
+        assert state is not None
+        state.session.draft_model.drafted(event)
+        # Of no use when the context was dropped meanwhile, or when the worker's token got here first.
+        if state.drafting == state.context:
+            state.path.add_local(event.tokens[0])
+
+    def _verified(self, event: VerifyReady, now: float) -> list[Command]:
+        state = self._device.finished(event)
+        assert state is not None
+        session = state.session
+        position = len(session.validated)
+        settled = session.verified(event)
+        commands: list[Command] = [*session.answer(settled)]
+        if settled.final:
+            self._device.close(event.request)
+            return [*commands, Send(state.worker, Close(event.request))]
+        state.validated_at += [now] * len(settled.tokens)
+        contradicted = state.path.prune(settled.tokens, session.validated)
+        if self._stale_after(event, state.verifying) or (contradicted and self._params.contradiction):
+            state.t_update = now
+        return [*commands, Send(state.worker, Validation(event.request, position, settled.tokens))]
+
+    def _stale_after(self, event: VerifyReady, drafts: int) -> bool:
+        """A correction is a sure mismatch; a bonus token is one if the target was unsure of it."""
+        phi = self._params.phi
+        return event.accepted < drafts or phi is None or event.entropies[-1] > phi

@@ -1,0 +1,142 @@
+"""The report: one HTML file that carries its figures, its style and its provenance, and asks the network for nothing.
+
+Rule: numbers come from `summary.json`, figures from the log, and a run that is not valid says so at the top and on
+every figure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+
+from testbed.report import trust
+from testbed.report.figures import acceptance, latency, links, offload, pacing, timeline
+from testbed.report.style import colours, drawing, stamp, svg
+from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
+from testbed.results.reference import reference_for
+from testbed.results.store import RunData, RunDirectory, load
+
+NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of the page with its heading and what to see in it."""
+
+    title: str
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric of the table: its family and its cells in the order of the policies."""
+
+    family: str
+    metric: Metric
+    cells: tuple[Mapping[str, Any] | None, ...]
+
+
+def write_report(run_dir: Path) -> Path:
+    """Writes `report.html` into the run directory, from what the directory holds, and says where it is."""
+    directory = RunDirectory(run_dir)
+    return directory.write_text(NAME, render(load(run_dir), directory.read_summary()))
+
+
+def render(run: RunData, summary: Mapping[str, Any]) -> str:
+    """The page as text."""
+    environment = Environment(
+        loader=PackageLoader("testbed.report"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["number"] = number
+    manifest = run.manifest
+    names = {entry["label"]: entry["name"] for entry in manifest["policies"]}
+    references = [reference_for(name) for name in names.values()]
+    return environment.get_template("report.html.j2").render(
+        summary=summary,
+        manifest=manifest,
+        colours=colours(manifest["policies"]),
+        rows=list(_rows(summary)),
+        panels=list(_panels(run, summary)),
+        statements=trust.statements(summary, manifest),
+        references=[reference for reference in references if reference is not None],
+        rtt_error=RTT_ERROR,
+        provenance=json.dumps(manifest, indent=2, ensure_ascii=False),
+    )
+
+
+def number(value: float, unit: str = "") -> str:
+    """Enough digits to see a difference of a few per cent, and no more; whole passes stay whole."""
+    if unit == "passes" and float(value).is_integer():
+        return f"{value:.0f}"
+    digits = 0 if abs(value) >= 200 else 1 if abs(value) >= 10 else 2
+    return f"{value:.{digits}f}"
+
+
+def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
+    for family, metrics in FAMILIES.items():
+        for metric in metrics:
+            cells = tuple(policy.get(metric.tag) for policy in summary["policies"].values())
+            if any(cell is not None for cell in cells):
+                yield Row(family, metric, cells)
+
+
+def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
+    logs = {label: log for label, log in policy_logs(run).items() if not log.requests.empty}
+    palette = colours(run.manifest["policies"])
+    names = {entry["label"]: entry["name"] for entry in run.manifest["policies"]}
+    policies = {label: summary["policies"][label] for label in logs}
+    valid = bool(summary["validity"]["valid"])
+
+    def panel(title: str, caption: str, draw: Callable[[], Figure]) -> Panel:
+        with drawing(title):
+            figure = draw()
+            if not valid:
+                stamp(figure)
+            return Panel(title, caption, svg(figure, title))
+
+    if logs:
+        yield panel(
+            "Latency", "Share of requests that were at most this slow. Further left is faster.",
+            lambda: latency.draw(logs, palette),
+        )  # fmt: skip
+        yield panel(
+            "Draft passes at the target's site",
+            "What offloading is for: fewer draft passes on the node that runs the target. Ratios are against "
+            "co-located speculation in this run, paired by prompt.",
+            lambda: offload.draw(policies, names, palette),
+        )  # fmt: skip
+    prompt, shown = timeline.choose(logs)
+    if shown:
+        yield panel(
+            "One request",
+            f"The same prompt ({prompt}) under each policy; of the last policy shown it is the request of median "
+            "end-to-end time. Bars are passes, slanted lines are messages on their way.",
+            lambda: timeline.draw(shown),
+        )  # fmt: skip
+    if any(int(log.rounds["drafts"].sum()) > 0 for log in logs.values()):
+        yield panel(
+            "Drafts", "Where the drafts that the target verified came from, and how many of them it accepted.",
+            lambda: acceptance.draw(logs, policies, palette),
+        )  # fmt: skip
+    if (run.links["received"] > 0).any():
+        yield panel(
+            "Links",
+            "Each ordered pair, measured against its specification. The mark is the median and must lie in the band; "
+            "the whisker reaches to the 99th percentile and must end before the dashed line.",
+            lambda: links.draw(run.links),
+        )  # fmt: skip
+    if summary["engine"] == "emulation" and not run.steps.empty:
+        yield panel(
+            "Pacing",
+            "Each pass really runs and is then held until the emulated device would be done (bar). The box holds the "
+            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun: the real pass came too late.",
+            lambda: pacing.draw(run.steps),
+        )  # fmt: skip

@@ -1,0 +1,92 @@
+"""How every figure looks: size, type, a colour-blind-safe colour for each policy, the stamp of a run that is not valid.
+
+Figures are drawn without pyplot, so drawing one leaves nothing behind in the process.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: distinguishable with every common colour vision, and in grey by lightness.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#333333", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY = "#767676"
+VERIFY, DRAFT = "#46515C", SKY  # passes by kind; no policy has these, so that a colour means one thing on the page
+FIXED: Mapping[str, str] = MappingProxyType({"autoregressive": GREY, "speculative": BLUE, "wanspec": VERMILION})
+OTHERS = (GREEN, PURPLE, ORANGE, YELLOW, BLACK)
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # colour is never the only difference
+
+WIDTH_IN = 6.6
+SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "font.size": 9.0,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": "#E4E4E4",
+        "grid.linewidth": 0.6,
+        "legend.frameon": False,
+        "lines.linewidth": 1.6,
+        "svg.fonttype": "path",  # the same on every reader's machine, whatever fonts it has
+    }
+)
+
+
+def colours(policies: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """A colour for each label: fixed for the known policies, then the rest of the palette in order."""
+    free = list(OTHERS)
+    chosen: dict[str, str] = {}
+    for entry in policies:
+        fixed = FIXED.get(str(entry["name"]))
+        if fixed is None or fixed in chosen.values():
+            fixed = free.pop(0) if free else BLACK
+        chosen[str(entry["label"])] = fixed
+    return chosen
+
+
+def dashes(labels: Sequence[str]) -> dict[str, Any]:
+    """A line style for each label."""
+    return {label: DASHES[i % len(DASHES)] for i, label in enumerate(labels)}
+
+
+def new_figure(height_in: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of the report's width with its axes, row by row."""
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False, **options).ravel())
+
+
+@contextmanager
+def drawing(name: str) -> Iterator[None]:
+    """Draw figures inside; element ids depend on the name alone, so the same run gives the same bytes."""
+    with matplotlib.rc_context({**SETTINGS, "svg.hashsalt": name}):
+        yield
+
+
+def stamp(figure: Figure) -> None:
+    """Says across the figure that the run is not valid."""
+    figure.text(
+        0.5, 0.5, "RUN NOT VALID", ha="center", va="center", rotation=18, fontsize=34, fontweight="bold",
+        color=VERMILION, alpha=0.28, zorder=100,
+    )  # fmt: skip
+
+
+def svg(figure: Figure, title: str) -> str:
+    """The figure as an inline SVG element that scales with the page and reads its title aloud."""
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Title": title})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -1,0 +1,93 @@
+"""How far a run can be trusted, in plain words: what was checked, what was found, and what no check here can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.results.manifest import steal_share
+from testbed.results.validity import LIMITS
+
+Summary = Mapping[str, Any]
+
+
+def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
+    """One short paragraph a check, in the order in which a sceptic asks."""
+    emulated = summary["engine"] == "emulation"
+    found = [
+        _lossless(summary["lossless"]),
+        *([_links(summary["links"]), _packets(summary["links"]), _compute(summary["compute"])] if emulated else []),
+        *_overhead(summary["policies"]),
+        *([_machine(manifest)] if emulated else []),
+        _real_and_emulated(emulated, manifest),
+    ]
+    return [statement for statement in found if statement]
+
+
+def _lossless(lossless: Mapping[str, int]) -> str:
+    checked, equal = lossless["checked"], lossless["equal"]
+    if not checked:
+        return "Outputs: none was compared with target-only decoding, so nothing is known about losslessness here."
+    if equal == checked:
+        return f"Outputs: all {checked} were compared with target-only decoding and are equal, token for token."
+    return f"Outputs: {checked - equal} of {checked} differ from target-only decoding. That must not be."
+
+
+def _links(links: Mapping[str, Any]) -> str:
+    if links["worst_median_error_ms"] is None:
+        return "Links: no round-trip time was measured."
+    return (
+        f"Links: on {links['pairs']} ordered pairs the median round-trip time was at worst "
+        f"{links['worst_median_error_ms']:.2f} ms from its specification (allowed: {LIMITS.link_median_error_ms} ms or "
+        f"{LIMITS.link_median_error_share:.0%}, whichever is more), the 99th percentile {links['p99_error_ms']:.2f} ms "
+        f"(allowed: {LIMITS.link_p99_error_ms:g} ms)."
+    )
+
+
+def _packets(links: Mapping[str, Any]) -> str:
+    unmatched = links["unmatched_packets"]
+    if unmatched:
+        return f"Packets: {unmatched} travelled without their link's delay. Latencies here mean little."
+    return "Packets: every one went through its own link's delay; none took another way."
+
+
+def _compute(compute: Mapping[str, Any]) -> str:
+    if compute["overrun_share"] is None:
+        return "Compute: no pass ran."
+    return (
+        f"Compute: {compute['overruns']} of {compute['steps']} passes ({compute['overrun_share']:.2%}) took longer "
+        f"than the device they stand for (allowed: {LIMITS.overrun_step_share:.0%}); together they were late by "
+        f"{compute['overrun_time_share']:.2%} of the busy time."
+    )
+
+
+def _overhead(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    known = [(label, m["round_overhead_ms"]) for label, m in policies.items() if m["round_overhead_ms"] is not None]
+    if not known:
+        return []
+    parts = ", ".join(f"{overhead['median']:.2f} ms ({label})" for label, overhead in known)
+    return [f"Overhead: beyond the emulated device time, the testbed itself adds to a round, in the median, {parts}."]
+
+
+def _machine(manifest: Mapping[str, Any]) -> str:
+    before, after = manifest.get("before", {}), manifest.get("after", {})
+    load, steal = after.get("load_average"), steal_share(before, after)
+    parts = [] if load is None else [f"a load average of {load[0]:.1f} at the end"]
+    parts += [] if steal is None else [f"{steal:.2%} of its CPU time taken by other machines of the same host"]
+    cores = manifest.get("provenance", {}).get("cores")
+    return f"Machine: {cores or 'an unknown number of'} cores, with " + " and ".join(parts) + "." if parts else ""
+
+
+def _real_and_emulated(emulated: bool, manifest: Mapping[str, Any]) -> str:
+    if not emulated:
+        return (
+            "What is real: the tokens, from recorded decode tables. Time is virtual: devices take what their profile "
+            "says, links what the topology says."
+        )
+    devices = manifest.get("devices") or {}
+    named = f" ({', '.join(f'{role}: {device}' for role, device in devices.items())})" if devices else ""
+    return (
+        "What is real: tokens, acceptance, sockets, TCP and the delay of every packet. What is emulated: the time of a "
+        f"model pass, which is held to a device profile{named}. Acceptance is that of the small models in use; larger "
+        "models agree more or less often, and every ratio here moves with that."
+    )

@@ -1,0 +1,49 @@
+"""Invariant 4: what the log's tables say about the same thing must agree: tokens, rounds, passes, requests.
+
+A run that breaks one of these has lost or doubled rows, and no metric computed from it can be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from testbed.results.store import RunData
+
+_REQUEST = ["policy", "repeat", "request"]
+
+
+def broken(run: RunData) -> tuple[str, ...]:
+    """One sentence for each law the log breaks."""
+    return tuple(_broken(run))
+
+
+def _broken(run: RunData) -> Iterator[str]:
+    requests = run.requests.set_index(_REQUEST)
+    if not requests.index.is_unique:
+        yield f"{int(requests.index.duplicated().sum())} requests are logged twice"
+        return
+    output = requests["output_tokens"]
+    yield from _compare(output, requests["tokens"].map(len), "output tokens", "the tokens kept")
+    yield from _compare(output, requests["chunk_tokens"].map(sum), "output tokens", "the tokens that arrived in chunks")
+    rounds = run.rounds.groupby(_REQUEST)
+    yield from _compare(output, rounds["emitted"].sum(), "output tokens", "the tokens that rounds emitted")
+    verifies = run.steps[run.steps["kind"] == "verify"].groupby(_REQUEST).size()
+    short = (rounds.size() - verifies.reindex(rounds.size().index, fill_value=0)) > 0
+    if short.any():
+        yield f"{_share(short)} have more rounds than verify passes"
+    for name, frame in (("rounds", run.rounds), ("steps", run.steps)):
+        known = pd.MultiIndex.from_frame(frame[_REQUEST]).isin(requests.index)
+        if not known.all():
+            yield f"{int((~known).sum())} {name} belong to no logged request"
+
+
+def _compare(left: pd.Series[int], right: pd.Series[int], left_name: str, right_name: str) -> Iterator[str]:
+    differs = left != right.reindex(left.index, fill_value=0)
+    if differs.any():
+        yield f"{_share(differs)} disagree between {left_name} and {right_name}"
+
+
+def _share(flags: pd.Series[bool]) -> str:
+    return f"{int(flags.sum())} of {len(flags)} requests"

@@ -1,0 +1,64 @@
+"""The metrics registry: every name a table or figure may use, and one way to compute them for every policy of a run.
+
+Undefined is None, never 0. A new metric is one class in the module of its family and one entry in its METRICS.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+
+import pandas as pd
+
+from testbed.results.metrics import latency, network, offload, speculation
+from testbed.results.metrics.base import BASELINE, KEY, Metric, PolicyLog, Statistic
+from testbed.results.store import RunData
+
+FAMILIES: Mapping[str, tuple[Metric, ...]] = types.MappingProxyType(
+    {
+        "Latency": latency.METRICS,
+        "Offload": offload.METRICS,
+        "Speculation": speculation.METRICS,
+        "Network": network.METRICS,
+    }
+)
+REGISTRY: Mapping[str, Metric] = types.MappingProxyType(
+    {metric.tag: metric for metrics in FAMILIES.values() for metric in metrics}
+)
+RTT_ERROR = network.RttError()
+
+__all__ = [
+    "BASELINE", "FAMILIES", "REGISTRY", "RTT_ERROR", "Metric", "PolicyLog", "Statistic", "compute", "policy_logs",
+]  # fmt: skip
+
+
+def policy_logs(run: RunData) -> dict[str, PolicyLog]:
+    """The run split by policy label, in the manifest's order, each with the run's baseline if it has one."""
+    seed = int(run.manifest.get("seed", 0))
+    entries = [(str(entry["label"]), str(entry["name"])) for entry in run.manifest["policies"]]
+    baseline_label = next((label for label, name in entries if name == BASELINE), None)
+    baseline = None if baseline_label is None else _policy_log(run, baseline_label, BASELINE, None, seed)
+    return {label: _policy_log(run, label, name, baseline, seed) for label, name in entries}
+
+
+def compute(run: RunData) -> dict[str, dict[str, Statistic | None]]:
+    """Every metric of the registry for every policy of the run."""
+    return {
+        label: {tag: metric.compute(log) for tag, metric in REGISTRY.items()} for label, log in policy_logs(run).items()
+    }
+
+
+def _policy_log(run: RunData, label: str, name: str, baseline: PolicyLog | None, seed: int) -> PolicyLog:
+    def mine(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["policy"] == label]
+
+    return PolicyLog(
+        label=label,
+        name=name,
+        requests=mine(run.requests).set_index(KEY),
+        rounds=mine(run.rounds),
+        steps=mine(run.steps),
+        messages=mine(run.messages),
+        baseline=baseline,
+        seed=seed,
+    )

@@ -1,0 +1,140 @@
+"""What a metric is: a tag, a unit, a formula in words, and a few lines that compute it from one policy's log.
+
+Rule: undefined is None, never 0, and no mean stands alone. Three shapes exist: samples (median, interval, p95, n), a
+ratio of sums (value, interval) and a list by position. A metric knows the log of one policy and its baseline, nothing
+of files.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from testbed.results.statistics import median_interval, ratio_interval
+
+Direction = Literal["lower", "higher", "neither"]
+Statistic = dict[str, Any]
+
+KEY = ["repeat", "request"]  # names one request within one policy
+BASELINE = "speculative"  # co-located speculation: what offloading is held against
+DECIMALS = 6
+
+
+@dataclass(frozen=True)
+class PolicyLog:
+    """One policy's part of a run. `requests` is indexed by KEY; the other tables carry KEY as columns."""
+
+    label: str
+    name: str
+    requests: pd.DataFrame
+    rounds: pd.DataFrame
+    steps: pd.DataFrame
+    messages: pd.DataFrame
+    baseline: PolicyLog | None
+    seed: int
+
+    @property
+    def target_nodes(self) -> frozenset[str]:
+        """Nodes that run the target. A node stands for its deployment: a drafter next door in the region is not it."""
+        return frozenset(self.steps.loc[self.steps["kind"] == "verify", "node"])
+
+    @property
+    def drafts(self) -> pd.DataFrame:
+        return self.steps[self.steps["kind"] == "draft"]
+
+    @property
+    def verifies(self) -> pd.DataFrame:
+        return self.steps[self.steps["kind"] == "verify"]
+
+    def per_request(self, values: pd.Series[Any]) -> pd.Series[Any]:
+        """A sum by request, spread over all requests: a request with nothing to sum counts 0."""
+        return values.reindex(self.requests.index, fill_value=0)
+
+    def prompts_of(self, index: pd.Index) -> list[str]:
+        """The prompt of each sample, for resampling by prompt."""
+        prompts = self.requests["prompt_id"].to_dict()
+        return [prompts[key] for key in index]
+
+
+class Metric(ABC):
+    """One measured quantity. Subclasses say what it is in class attributes and how it is computed in one method."""
+
+    tag: ClassVar[str]
+    header: ClassVar[str]
+    unit: ClassVar[str]  # "ms", "tokens", "passes", "bytes", or "" for a pure number
+    formula: ClassVar[str]
+    direction: ClassVar[Direction]
+    requires: ClassVar[tuple[str, ...]]  # the tables of the log it reads
+
+    @abstractmethod
+    def compute(self, log: PolicyLog) -> Statistic | None: ...
+
+    def seed(self, log: PolicyLog) -> tuple[int, int]:
+        """Of the metric and the policy alone, so that adding a metric moves no other's interval."""
+        return log.seed, zlib.crc32(f"{log.label}/{self.tag}".encode())
+
+
+class SampleMetric(Metric):
+    """Many values, each belonging to a request (index: KEY, repeats allowed); NaN marks an undefined one."""
+
+    @abstractmethod
+    def samples(self, log: PolicyLog) -> pd.Series[Any] | None: ...
+
+    def compute(self, log: PolicyLog) -> Statistic | None:
+        samples = self.samples(log)
+        if samples is None:
+            return None
+        samples = samples.dropna()
+        if samples.empty:
+            return None
+        return describe(samples.to_numpy(float), log.prompts_of(samples.index), self.seed(log))
+
+
+class RatioMetric(Metric):
+    """A ratio of sums: one row a request (or a prompt, where `clusters` says so), columns `over` and `under`."""
+
+    @abstractmethod
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None: ...
+
+    def clusters(self, log: PolicyLog, parts: pd.DataFrame) -> list[str]:
+        return log.prompts_of(parts.index)
+
+    def compute(self, log: PolicyLog) -> Statistic | None:
+        parts = self.parts(log)
+        if parts is None or parts.empty or not parts["under"].sum() > 0:
+            return None
+        over, under = parts["over"].to_numpy(float), parts["under"].to_numpy(float)
+        interval = ratio_interval(over, under, self.clusters(log, parts), self.seed(log))
+        return {"value": rounded(over.sum() / under.sum()), "ci95": interval_json(interval)}
+
+
+def describe(values: np.ndarray[Any, np.dtype[np.float64]], clusters: list[str], seed: tuple[int, int]) -> Statistic:
+    """Median, 95 % interval, 95th percentile and count."""
+    return {
+        "median": rounded(np.median(values)),
+        "ci95": interval_json(median_interval(values, clusters, seed)),
+        "p95": rounded(np.percentile(values, 95)),
+        "n": len(values),
+    }
+
+
+def rounded(value: Any) -> float:
+    return round(float(value), DECIMALS)
+
+
+def interval_json(interval: tuple[float, float] | None) -> list[float] | None:
+    return None if interval is None else [rounded(end) for end in interval]
+
+
+def milliseconds(ns: pd.Series[Any]) -> pd.Series[Any]:
+    return ns / 1e6
+
+
+def busy_ms(steps: pd.DataFrame) -> pd.Series[Any]:
+    """How long the emulated device was occupied by each pass."""
+    return milliseconds(steps["finished_ns"] - steps["started_ns"])

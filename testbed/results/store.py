@@ -1,0 +1,138 @@
+"""The run directory on disk: five parquet tables, `manifest.json`, `summary.json`.
+
+Rule: the schema comes from the record structs alone, so an empty table keeps its columns and the same rows give the
+same bytes (invariant 3). Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from testbed.errors import BadInput
+from testbed.results.records import LinkRow, MessageRow, RequestRow, Round, Step
+
+RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType(
+    {"requests": RequestRow, "rounds": Round, "steps": Step, "messages": MessageRow, "links": LinkRow}
+)
+_ARROW: Mapping[Any, Any] = types.MappingProxyType(
+    {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+)
+
+
+@dataclass(frozen=True)
+class RunData:
+    """One run as its log tells it: the manifest and one DataFrame a record kind."""
+
+    manifest: dict[str, Any]
+    requests: pd.DataFrame
+    rounds: pd.DataFrame
+    steps: pd.DataFrame
+    messages: pd.DataFrame
+    links: pd.DataFrame
+
+
+def schema_of(record: type[msgspec.Struct]) -> pa.Schema:
+    """The arrow schema of a record struct: columns in field order, nullable only where the struct allows None."""
+    hints = typing.get_type_hints(record)
+    return pa.schema([_field(name, hints[name]) for name in record.__struct_fields__])
+
+
+def frame_of(kind: str, rows: Sequence[msgspec.Struct]) -> pd.DataFrame:
+    """Rows as the DataFrame that `load` would give for them."""
+    frame: pd.DataFrame = _table(kind, rows).to_pandas()
+    return frame
+
+
+class RunDirectory:
+    """Reads and writes the files of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write_rows(self, kind: str, rows: Sequence[msgspec.Struct]) -> None:
+        """Writes `<kind>.parquet`; `kind` is one of RECORDS and every row is of its struct."""
+        table = _table(kind, rows)
+        self._replace(f"{kind}.parquet", lambda partial: pq.write_table(table, partial, compression="zstd"))
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        self._write_json("manifest.json", manifest)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        self._write_json("summary.json", summary)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Writes one text file whole, for the report and exporters; returns where it is."""
+        self._replace(name, lambda partial: partial.write_text(text, encoding="utf-8"))
+        return self.path / name
+
+    def read_manifest(self) -> dict[str, Any]:
+        return self._read_json("manifest.json")
+
+    def read_summary(self) -> dict[str, Any]:
+        return self._read_json("summary.json")
+
+    def read_rows(self, kind: str) -> pd.DataFrame:
+        file = self.path / f"{kind}.parquet"
+        if not file.is_file():
+            raise BadInput(f"{file}: not there; is {self.path} a finished run directory?")
+        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+        return frame
+
+    def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        # allow_nan=False: undefined is null in our files; a NaN here is a bug and must not reach a reader.
+        self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        file = self.path / name
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BadInput(f"{file}: not there; is {self.path} a finished run directory?") from None
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{file}:{error.lineno}: not JSON ({error.msg}); run the experiment again") from None
+        if not isinstance(value, dict):
+            raise BadInput(f"{file}: expected a JSON object; run the experiment again")
+        return value
+
+    def _replace(self, name: str, write: Callable[[Path], object]) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.path / f".{name}.partial"
+        try:
+            write(partial)
+            partial.replace(self.path / name)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def load(path: Path) -> RunData:
+    """Everything a run directory says; BadInput when a file is missing or not readable."""
+    directory = RunDirectory(path)
+    return RunData(manifest=directory.read_manifest(), **{kind: directory.read_rows(kind) for kind in RECORDS})
+
+
+def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
+    record = RECORDS[kind]
+    schema = schema_of(record)
+    columns = {name: [getattr(row, name) for row in rows] for name in record.__struct_fields__}
+    return pa.Table.from_pydict(columns, schema=schema)
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    options = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        (inner,) = (option for option in options if option is not type(None))
+        return pa.field(name, _ARROW[inner], nullable=True)
+    if typing.get_origin(hint) is tuple:
+        return pa.field(name, pa.list_(pa.field("item", _ARROW[options[0]], nullable=False)), nullable=False)
+    return pa.field(name, _ARROW[hint], nullable=False)

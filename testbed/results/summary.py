@@ -1,0 +1,71 @@
+"""`summary.json`: what a run found, in the names that the outside relies on, and whether it may be trusted.
+
+Rule: everything here can be computed again from the run directory; undefined is null.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from testbed.results.metrics import RTT_ERROR, compute
+from testbed.results.metrics.base import rounded
+from testbed.results.store import RunData
+from testbed.results.validity import Counts, judge, overrun_shares
+
+
+def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
+    """The whole summary of one run. `counts` is what its log cannot know: fabric counters, requests asked for."""
+    manifest = run.manifest
+    validity = judge(run, counts)
+    return {
+        **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric", "nodes")},
+        "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
+        "lossless": _lossless(run.requests),
+        "links": _links(run.links, counts),
+        "compute": _compute(run),
+        "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links)},
+        "policies": compute(run),
+    }
+
+
+def _lossless(requests: pd.DataFrame) -> dict[str, int]:
+    compared = requests["lossless"].dropna()
+    return {"checked": len(compared), "equal": int(compared.astype(bool).sum())}
+
+
+def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
+    measured = links[links["received"] > 0]
+    error = (measured["median_ms"] - measured["specified_ms"]).abs()
+    one_way = (measured["one_way_median_ms"] - measured["one_way_specified_ms"]).abs()
+    return {
+        "pairs": len(links[["src", "dst"]].drop_duplicates()),
+        "worst_median_error_ms": _largest(error),
+        "p99_error_ms": _largest(measured["p99_ms"] - measured["specified_ms"]),
+        "unmatched_packets": counts.unmatched_packets,
+        "one_way": {"worst_median_error_ms": _largest(one_way)},
+    }
+
+
+def _compute(run: RunData) -> dict[str, Any]:
+    by_number, by_time = overrun_shares(run.steps)
+    return {
+        "steps": len(run.steps),
+        "overruns": int((run.steps["overrun_ms"] > 0).sum()),
+        "overrun_share": _optional(by_number),
+        "overrun_time_share": _optional(by_time),
+        "by_policy": {
+            entry["label"]: _optional(overrun_shares(run.steps[run.steps["policy"] == entry["label"]])[0])
+            for entry in run.manifest["policies"]
+        },
+    }
+
+
+def _largest(values: pd.Series[Any]) -> float | None:
+    return _optional(float(values.max()))
+
+
+def _optional(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else rounded(value)

@@ -1,0 +1,90 @@
+"""The table a run prints: one row a policy, the paper's figure with it, and a stamp nobody can miss when not valid.
+
+Works from `summary.json` alone, so that old runs print the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from testbed.results.reference import reference_for
+
+UNDEFINED = "-"
+HEADERS = (
+    "TPOT\nms", "TTFT\nms", "e2e p95\nms", "tokens\n/round", "accept\n-ance", "target-\nsite\ndrafts", "latency\nratio",
+)  # fmt: skip
+Summary = Mapping[str, Any]
+
+
+def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
+    parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
+    names = {str(entry["label"]): str(entry["name"]) for entry in policies}
+    parts += [_policies(summary, names), Text(_lossless(summary)), *_references(names)]
+    return Group(*parts)
+
+
+def figure(statistic: Mapping[str, Any] | None, digits: int = 1, interval: bool = False) -> str:
+    """A statistic's median or value, and where asked for and known its 95 % interval below it."""
+    if statistic is None:
+        return UNDEFINED
+    text = f"{statistic['median'] if 'median' in statistic else statistic['value']:.{digits}f}"
+    ends = statistic.get("ci95")
+    return f"{text}\n[{ends[0]:.{digits}f},{ends[1]:.{digits}f}]" if interval and ends else text
+
+
+def _policies(summary: Summary, names: Mapping[str, str]) -> Table:
+    table = Table(
+        title=f"{summary['experiment']}  {summary['run_id']}", title_justify="left",
+        caption="medians; [95 % interval]; x: ratio to co-located speculation", caption_justify="left",
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1),  # fits 80 columns, what a log file gets
+    )  # fmt: skip
+    table.add_column("policy", overflow="fold")
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for label, metrics in summary["policies"].items():
+        table.add_row(
+            label,
+            figure(metrics["tpot_ms"], interval=True),
+            figure(metrics["ttft_ms"]),
+            UNDEFINED if metrics["e2e_ms"] is None else f"{metrics['e2e_ms']['p95']:.0f}",
+            figure(metrics["tokens_per_round"], 2),
+            figure(metrics["acceptance_rate"], 2),
+            figure(metrics["target_site_draft_passes"], 0) + f"\nx {figure(metrics['target_site_draft_ratio'], 2)}",
+            figure(metrics["latency_ratio"], 2, interval=True),
+        )
+        reference = reference_for(names[label])
+        if reference is not None:
+            paper = (f"x ~{reference.target_site_draft_ratio}", f"~{reference.latency_ratio}")
+            table.add_row("  paper", *[""] * (len(HEADERS) - len(paper)), *paper, style="dim")
+    return table
+
+
+def _lossless(summary: Summary) -> str:
+    checked, equal = summary["lossless"]["checked"], summary["lossless"]["equal"]
+    if not checked:
+        return "lossless: no output was compared with target-only decoding"
+    return f"lossless: {equal} of {checked} outputs equal target-only decoding, token for token"
+
+
+def _references(names: Mapping[str, str]) -> Iterator[RenderableType]:
+    for label, name in names.items():
+        reference = reference_for(name)
+        if reference is not None:
+            yield Text(f"{label}, paper: {reference.sentence}", style="dim")
+
+
+def _stamp(reasons: Sequence[str]) -> Panel:
+    return Panel(
+        Text("\n".join(reasons)),
+        title="NOT VALID: do not use these numbers",
+        title_align="left",
+        style="bold red",
+    )

@@ -1,0 +1,144 @@
+"""May this run's numbers be trusted? A pure function from the log to yes or no, with a reason for every no.
+
+Rule: a defect is stated, never repaired or averaged away. All limits stand in one place, `Thresholds`, each with its
+why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from testbed.results.conservation import broken
+from testbed.results.metrics.base import busy_ms, milliseconds
+from testbed.results.statistics import P99_NEEDS
+from testbed.results.store import RunData
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a valid run stays within. At the limit is still valid."""
+
+    # The floor is what timers and a user-space relay add on an idle machine; 1 % keeps a long link as true as a short.
+    link_median_error_ms: float = 0.3
+    link_median_error_share: float = 0.01
+    # A shaper later than a quarter of a typical draft pass (about 8 ms) would move rounds, not only packets.
+    link_p99_error_ms: float = 2.0
+    # Pacing is honest only while the real pass is faster than the emulated one; 1 % moves no median.
+    overrun_step_share: float = 0.01
+    overrun_time_share: float = 0.01
+    # Beyond this the load generator, not the system, shapes the arrivals.
+    dispatch_delay_ms: float = 5.0
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the log cannot know of itself: the fabric's counters and how much was asked for."""
+
+    unmatched_packets: int
+    requests_per_policy: int  # over all repeats
+
+
+@dataclass(frozen=True)
+class Validity:
+    valid: bool
+    reasons: tuple[str, ...]
+
+
+LIMITS = Thresholds()
+
+
+def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity:
+    """Every reason why the run must not be trusted; none means it may be."""
+    reasons = (
+        *_requests(run, counts),
+        *_lossless(run),
+        *(f"the log contradicts itself: {law}" for law in broken(run)),
+        *(_links(run.links, limits) if run.manifest["engine"] == "emulation" else ()),
+        *_unmatched(counts),
+        *_overruns(run.steps, limits),
+        *_dispatch(run.requests, limits),
+    )
+    return Validity(not reasons, reasons)
+
+
+def link_tolerance_ms(specified_ms: float, limits: Thresholds = LIMITS) -> float:
+    """How far a link's median may be from its specification."""
+    return max(limits.link_median_error_ms, limits.link_median_error_share * specified_ms)
+
+
+def overrun_shares(steps: pd.DataFrame) -> tuple[float | None, float | None]:
+    """Overruns by number of passes and by busy time; None where no pass ran."""
+    busy = float(busy_ms(steps).sum())
+    if steps.empty or busy <= 0:
+        return None, None
+    return float((steps["overrun_ms"] > 0).mean()), float(steps["overrun_ms"].sum()) / busy
+
+
+def _requests(run: RunData, counts: Counts) -> Iterator[str]:
+    for entry in run.manifest["policies"]:
+        finished = int((run.requests["policy"] == entry["label"]).sum())
+        if finished != counts.requests_per_policy:
+            yield f"{entry['label']}: {finished} of {counts.requests_per_policy} requests finished"
+
+
+def _lossless(run: RunData) -> Iterator[str]:
+    different = run.requests[run.requests["lossless"].eq(False)]
+    for policy, rows in different.groupby("policy", sort=False):
+        yield f"{policy}: {len(rows)} outputs differ from target-only decoding"
+
+
+def _links(links: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+    if links.empty:
+        yield "no link was checked against its specification"
+    for row in links.to_dict("records"):
+        pair = f"link {row['src']} to {row['dst']} ({row['phase']} the run)"
+        if row["received"] == 0:
+            yield f"{pair}: none of {row['sent']} probe packets came back"
+            continue
+        allowed = link_tolerance_ms(row["specified_ms"], limits)
+        error = row["median_ms"] - row["specified_ms"]
+        if _beyond(abs(error), allowed):
+            yield f"{pair}: median RTT {row['median_ms']:.2f} ms is {error:+.2f} ms off, allowed {allowed:.2f} ms"
+        tail = row["p99_ms"] - row["specified_ms"]
+        if _beyond(tail, limits.link_p99_error_ms):
+            name = "p99" if row["received"] >= P99_NEEDS else f"largest but one of {row['received']}"
+            yield f"{pair}: RTT {name} is {tail:+.2f} ms off, allowed {limits.link_p99_error_ms:.2f} ms"
+    yield from _drift(links, limits)
+
+
+def _drift(links: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+    """Between checks of a pair the error, not the delay, must stay: the specification may move with a trace."""
+    measured = links[links["received"] > 0]
+    errors = measured.assign(error=measured["median_ms"] - measured["specified_ms"])
+    for (src, dst), rows in errors.groupby(["src", "dst"], sort=False):
+        drift = float(rows["error"].max() - rows["error"].min())
+        allowed = link_tolerance_ms(float(rows["specified_ms"].max()), limits)
+        if _beyond(drift, allowed):
+            yield f"link {src} to {dst}: median RTT drifted by {drift:.2f} ms during the run, allowed {allowed:.2f} ms"
+
+
+def _unmatched(counts: Counts) -> Iterator[str]:
+    if counts.unmatched_packets > 0:
+        yield f"{counts.unmatched_packets} packets travelled without their link's delay"
+
+
+def _overruns(steps: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+    by_number, by_time = overrun_shares(steps)
+    if by_number is not None and by_number > limits.overrun_step_share:
+        yield f"{by_number:.1%} of passes took longer than the emulated device, allowed {limits.overrun_step_share:.0%}"
+    if by_time is not None and by_time > limits.overrun_time_share:
+        yield f"overruns are {by_time:.1%} of the devices' busy time, allowed {limits.overrun_time_share:.0%}"
+
+
+def _dispatch(requests: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+    delay = milliseconds(requests["sent_ns"] - requests["scheduled_ns"]).median()
+    if delay > limits.dispatch_delay_ms:
+        yield f"requests left {delay:.1f} ms late (median), allowed {limits.dispatch_delay_ms:.1f} ms"
+
+
+def _beyond(value: float, limit: float) -> bool:
+    """Greater, but not by the rounding of a subtraction of milliseconds."""
+    return value > limit + 1e-9

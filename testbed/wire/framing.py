@@ -1,0 +1,52 @@
+"""Bytes in, envelopes out: 4-byte big-endian length, then msgpack. No sockets here, so it is tested without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from testbed.errors import TestbedError
+from testbed.wire.messages import Envelope
+
+HEADER_BYTES = 4
+MAX_FRAME_BYTES = 16 * 1024 * 1024  # a prompt is kilobytes; anything near this is a broken or hostile peer
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Envelope)
+
+
+class ProtocolError(TestbedError):
+    """The peer sent something that is not a frame of this protocol."""
+
+
+def encode(envelope: Envelope) -> bytes:
+    """One frame, header included. Raises ProtocolError when it would exceed MAX_FRAME_BYTES."""
+    body = _encoder.encode(envelope)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ProtocolError(f"message of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+class Framer:
+    """Collects bytes as they come and yields (envelope, framed size) for every complete frame."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Envelope, int]]:
+        self._buffer += data
+        while len(self._buffer) >= HEADER_BYTES:
+            length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+            end = HEADER_BYTES + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[HEADER_BYTES:end])
+            del self._buffer[:end]
+            try:
+                envelope = _decoder.decode(body)
+            except msgspec.MsgspecError as error:
+                raise ProtocolError(f"frame is not a message of this protocol: {error}") from error
+            yield envelope, end

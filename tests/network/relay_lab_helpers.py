@@ -1,0 +1,181 @@
+"""What the tests of the relay and lab fabrics share: private namespaces, a UDP echo between them, and what is left.
+
+Namespaces are held by sleeping processes of the test's own; sockets are opened inside them by a thread that enters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import statistics
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from testbed.network.fabric import Fabric, Link, Port
+from testbed.network.journal import Journal
+from testbed.network.relay_netns import in_namespace, namespace_of
+
+ECHO_PORT = 7007
+
+
+@contextlib.contextmanager
+def namespaces(count: int) -> Iterator[list[Port]]:
+    """Ports n0, n1, ... each in a fresh network namespace; the namespaces end with the block."""
+    holders = [subprocess.Popen(["unshare", "--net", "sleep", "600"]) for _ in range(count)]
+    try:
+        own = Path("/proc/self/ns/net").readlink()
+        for holder in holders:
+            while Path(f"/proc/{holder.pid}/ns/net").readlink() == own:
+                time.sleep(0.001)
+        yield [Port(f"n{index}", index, f"10.77.0.{index + 1}", h.pid) for index, h in enumerate(holders)]
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.wait()
+
+
+def within(port: Port, act: Callable[[], socket.socket]) -> socket.socket:
+    namespace = namespace_of(port.pid)
+    try:
+        return in_namespace(namespace, act)
+    finally:
+        os.close(namespace)
+
+
+def udp_socket(port: Port, bind: int = 0) -> socket.socket:
+    """A UDP socket that lives in the port's namespace; usable from any thread."""
+
+    def create() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        made.bind(("", bind))
+        made.settimeout(5)
+        return made
+
+    return within(port, create)
+
+
+def interfaces(port: Port) -> list[str]:
+    """Interfaces in the port's namespace except the loopback."""
+    return [line.split(":")[0].strip() for line in _device_table(port) if not line.strip().startswith("lo:")]
+
+
+def _device_table(port: Port) -> list[str]:
+    return Path(f"/proc/{port.pid}/net/dev").read_text().splitlines()[2:]
+
+
+@contextlib.contextmanager
+def echo_servers(ports: Sequence[Port]) -> Iterator[None]:
+    """A UDP echo on every port's namespace."""
+    sockets = [udp_socket(port, ECHO_PORT) for port in ports]
+    stopping = threading.Event()
+
+    def serve(listening: socket.socket) -> None:
+        while not stopping.is_set():
+            try:
+                data, sender = listening.recvfrom(2048)
+            except TimeoutError:
+                continue
+            listening.sendto(data, sender)
+
+    threads = [threading.Thread(target=serve, args=(s,), daemon=True) for s in sockets]
+    for s, thread in zip(sockets, threads, strict=True):
+        s.settimeout(0.1)
+        thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+        for s in sockets:
+            s.close()
+
+
+def round_trips_ms(ports: Sequence[Port], probes: int, gap_s: float = 0.003) -> dict[tuple[str, str], list[float]]:
+    """RTT samples of every ordered pair (the first one asks), many in flight at once; echo_servers must run.
+
+    Kernel receive timestamps would be finer; one reader thread per node is what an application sees.
+    """
+    results: dict[tuple[str, str], list[float]] = {(a.node, b.node): [] for a in ports for b in ports if a != b}
+    names = {port.address: port.node for port in ports}
+    sockets = {port.node: udp_socket(port) for port in ports}
+    expected = probes * (len(ports) - 1)
+
+    def read(node: str) -> None:
+        for _ in range(expected):
+            try:
+                data, (address, _) = sockets[node].recvfrom(64)
+            except TimeoutError:
+                return
+            sent_ns = struct.unpack("q", data)[0]
+            results[node, names[address]].append((time.monotonic_ns() - sent_ns) / 1e6)
+
+    readers = [threading.Thread(target=read, args=(port.node,)) for port in ports]
+    for reader in readers:
+        reader.start()
+    pairs = [(a, b) for a in ports for b in ports if a != b]
+    for _ in range(probes):
+        random.Random(1).shuffle(pairs)
+        for a, b in pairs:
+            sockets[a.node].sendto(struct.pack("q", time.monotonic_ns()), (b.address, ECHO_PORT))
+            time.sleep(gap_s)
+    for reader in readers:
+        reader.join()
+    for s in sockets.values():
+        s.close()
+    return results
+
+
+def random_links(ports: Sequence[Port], seed: int, low_ms: float = 5, high_ms: float = 60) -> list[Link]:
+    """An asymmetric matrix: every ordered pair draws its own one-way delay."""
+    draw = random.Random(seed)
+    return [Link(a.node, b.node, round(draw.uniform(low_ms, high_ms), 3)) for a in ports for b in ports if a != b]
+
+
+def median_errors_ms(
+    fabric: Fabric, ports: Sequence[Port], links: Sequence[Link], probes: int
+) -> dict[tuple[str, str], tuple[float, float]]:
+    """Per ordered pair: error of the median RTT against the links, base path subtracted, and the configured RTT."""
+    with echo_servers(ports):
+        base = round_trips_ms(ports, probes)
+        fabric.shape(links)
+        shaped = round_trips_ms(ports, probes)
+    one_way = {(link.src, link.dst): link.one_way_ms for link in links}
+    errors = {}
+    for pair, samples in shaped.items():
+        assert len(samples) == probes, f"{pair}: {len(samples)} of {probes} probes came back"
+        configured = one_way[pair] + one_way[pair[1], pair[0]]
+        errors[pair] = (statistics.median(samples) - statistics.median(base[pair]) - configured, configured)
+    return errors
+
+
+def host_interfaces() -> list[str]:
+    return sorted(name for _, name in socket.if_nameindex())
+
+
+def processes_of(journal: Journal) -> list[int]:
+    """Live members of the process groups the journal names."""
+    groups = {entry.name for entry in journal.entries() if entry.kind == "group"}
+    members = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[2] in groups and fields[0] not in "ZX":
+            members.append(int(path.parent.name))
+    return members
+
+
+def wait_for(condition: Callable[[], bool], limit_s: float = 5) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.02)

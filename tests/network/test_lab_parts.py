@@ -1,0 +1,47 @@
+"""The pure parts of the lab: order of modules, the bridge, rate stages out of effect, missing packages."""
+
+import pytest
+
+from testbed.errors import MachineCannot
+from testbed.network import lab_kernel
+from testbed.network.journal import Journal
+from testbed.network.lab import LabFabric, bridge_files, without_limits
+from testbed.network.lab_modules import load_order
+from testbed.network.plan import UNLIMITED_BPS, RateClass, Uplink
+
+DEPENDENCIES = """\
+kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko
+kernel/net/802/stp.ko: kernel/net/llc/llc.ko
+kernel/net/llc/llc.ko:
+kernel/net/sched/sch_netem.ko:
+"""
+
+
+def test_modules_load_after_all_they_need_and_once() -> None:
+    order = [path.rpartition("/")[2] for path in load_order(DEPENDENCIES, ["bridge", "sch_netem", "stp"])]
+    assert order == ["llc.ko", "stp.ko", "bridge.ko", "sch_netem.ko"]
+
+
+def test_bridge_knows_every_node_and_floods_no_unicast() -> None:
+    files = bridge_files([bytes(5) + b"\x01", bytes(5) + b"\x02"])
+    assert "fdb add 00:00:00:00:00:02 dev vec1 master static" in files["neighbours"]
+    assert files["neighbours"].count("learning off flood off") == 2
+    assert files["links"].splitlines()[0].startswith("link add name br0 type bridge")
+
+
+def test_rate_stage_out_of_effect_keeps_its_classes() -> None:
+    limited = Uplink("a", (RateClass("b", 1, "10.0.0.2", 1_000_000, 15_140),))
+    assert [(item.dst, item.rate_bps) for item in without_limits(limited).classes] == [("b", UNLIMITED_BPS)]
+
+
+def test_missing_package_is_named(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(lab_kernel, "KERNEL", "no-such-kernel")
+    journal = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(MachineCannot, match="apt-get install user-mode-linux"):
+        LabFabric("test", journal).attach([])
+
+
+def test_memory_directory_is_refused_when_none_allows_programs(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(lab_kernel.os, "access", lambda *_: False)
+    with pytest.raises(MachineCannot, match="mount -o remount,exec"):
+        lab_kernel.memory_directory()
