@@ -73,8 +73,10 @@ def _refuse_repeated_keys(node: yaml.MappingNode, path: Path) -> None:
     for key_node, _ in node.value:
         if isinstance(key_node, yaml.ScalarNode):
             line = key_node.start_mark.line + 1
-            if (before := first.setdefault(key_node.value, line)) != line:
+            if key_node.value in first:
+                before = first[key_node.value]
                 raise BadInput(f"{path}:{line}: key {key_node.value!r} is given twice; first on line {before}")
+            first[key_node.value] = line
 
 
 def problem(at: Place, message: str) -> PydanticCustomError:
@@ -88,9 +90,12 @@ def refuse(path: Path, lines: Lines, at: Place, message: str) -> NoReturn:
 
 
 def explain(error: ValidationError, path: Path, lines: Lines, model: type[BaseModel]) -> str:
-    """One line for the first problem in the file, with the number of further ones."""
+    """One line for the first problem in the file, with the number of further ones.
+
+    On one line an unknown key comes first: it usually is the missing one, misspelt.
+    """
     details = error.errors(include_url=False)
-    first = min(details, key=lambda item: (_line(lines, _place(item)), len(item["loc"])))
+    first = min(details, key=lambda item: (_line(lines, _place(item)), item["type"] != "extra_forbidden"))
     further = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return f"{path}:{_line(lines, _place(first))}: {_message(first, lines, model)}{further}"
 

@@ -16,8 +16,9 @@ from testbed.emulation.deployment import Deployment
 from testbed.emulation.interrupt import interruptible
 from testbed.emulation.lock import machine_lock
 from testbed.emulation.phases import Progress, run_phase
-from testbed.emulation.plan import plan_requests
+from testbed.emulation.plan import check_enough_prompts, plan_requests
 from testbed.emulation.rundir import partial_directory, publish
+from testbed.models.devices import load_profile
 from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
 from testbed.network.capabilities import FabricChoice
 from testbed.network.fabric import Counters
@@ -112,6 +113,9 @@ def _read(scenario: Scenario) -> _Inputs:
     for site in placement.values():
         topology.one_way_ms(site, site)  # refuses a site the topology does not have
     prompts = load_prompts(scenario.workload.prompts)
+    check_enough_prompts(scenario, prompts)
+    for device in scenario.devices.model_dump().values():
+        load_profile(device)
     check_same_tokenizer(scenario.models.target, scenario.models.draft)
     tokenizer = load_tokenizer(scenario.models.target)
     hashes = {role: model_hash(name) for role, name in scenario.models.model_dump().items()}

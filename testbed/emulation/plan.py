@@ -12,16 +12,21 @@ from testbed.workload.arrivals import due_times_ms
 from testbed.workload.prompts import PromptSet
 
 
+def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
+    """Raises BadInput when the experiment asks for more requests than there are prompts: results are paired by prompt."""
+    asked, held = scenario.workload.requests, len(prompts.prompts)
+    if asked > held:
+        raise BadInput(
+            f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; "
+            "ask for fewer or name a larger set"
+        )
+
+
 def plan_requests(
     scenario: Scenario, prompts: PromptSet, encode: Callable[[str], Sequence[int]], eos: int | None, first: int, repeat: int
 ) -> list[PlannedRequest]:
     """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy."""
     workload = scenario.workload
-    if workload.requests > len(prompts.prompts):
-        raise BadInput(
-            f"workload.requests is {workload.requests}, but prompt set '{prompts.name}' holds {len(prompts.prompts)}; "
-            "ask for fewer or name a larger set"
-        )
     due = due_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat)
     planned = []
     for index, prompt in enumerate(prompts.prompts[: workload.requests]):

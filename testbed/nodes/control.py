@@ -82,6 +82,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
     models: dict[str, str]
     resident_mb: float
+    niceness: int
 
 
 class Connected(msgspec.Struct, frozen=True, tag="connected"):

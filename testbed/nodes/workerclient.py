@@ -82,7 +82,9 @@ class WorkerClient(asyncio.Protocol):
             body = bytes(self._buffer[HEADER_BYTES:end])
             del self._buffer[:end]
             if not self._ready.done():
-                self._ready.set_result(msgspec.msgpack.decode(body, type=WorkerReady))
+                ready = msgspec.msgpack.decode(body, type=WorkerReady)
+                self._closing = ready.error is not None  # it has said why it ends
+                self._ready.set_result(ready)
                 continue
             submitted_ns, on_answer = self._waiting.popleft()
             on_answer(submitted_ns, self._decode(body))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
@@ -68,6 +69,7 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
         statements=trust.statements(summary, manifest),
         references=[reference for reference in references if reference is not None],
         rtt_error=RTT_ERROR,
+        scenario=yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True),
         provenance=json.dumps(manifest, indent=2, ensure_ascii=False),
     )
 
@@ -137,6 +139,6 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         yield panel(
             "Pacing",
             "Each pass really runs and is then held until the emulated device would be done (bar). The box holds the "
-            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun: the real pass came too late.",
+            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun, where its result was there.",
             lambda: pacing.draw(run.steps),
         )  # fmt: skip

@@ -57,8 +57,14 @@ def _compute(compute: Mapping[str, Any]) -> str:
     return (
         f"Compute: {compute['overruns']} of {compute['steps']} passes ({compute['overrun_share']:.2%}) took longer "
         f"than the device they stand for (allowed: {LIMITS.overrun_step_share:.0%}); together they were late by "
-        f"{compute['overrun_time_share']:.2%} of the busy time."
+        f"{compute['overrun_time_share']:.2%} of the busy time.{_worst_policy(compute['by_policy'])}"
     )
+
+
+def _worst_policy(shares: Mapping[str, float | None]) -> str:
+    """A short policy can drown in the run's total, so the worst is named when there was any overrun."""
+    label, share = max(shares.items(), key=lambda item: item[1] or 0.0)
+    return f" Worst policy: {label}, {share:.2%} of its passes." if share else ""
 
 
 def _overhead(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -74,7 +80,7 @@ def _machine(manifest: Mapping[str, Any]) -> str:
     load, steal = after.get("load_average"), steal_share(before, after)
     parts = [] if load is None else [f"a load average of {load[0]:.1f} at the end"]
     parts += [] if steal is None else [f"{steal:.2%} of its CPU time taken by other machines of the same host"]
-    cores = manifest.get("provenance", {}).get("cores")
+    cores = manifest.get("machine", {}).get("cores")
     return f"Machine: {cores or 'an unknown number of'} cores, with " + " and ".join(parts) + "." if parts else ""
 
 
@@ -84,7 +90,7 @@ def _real_and_emulated(emulated: bool, manifest: Mapping[str, Any]) -> str:
             "What is real: the tokens, from recorded decode tables. Time is virtual: devices take what their profile "
             "says, links what the topology says."
         )
-    devices = manifest.get("devices") or {}
+    devices = manifest["scenario"].get("devices") or {}
     named = f" ({', '.join(f'{role}: {device}' for role, device in devices.items())})" if devices else ""
     return (
         "What is real: tokens, acceptance, sockets, TCP and the delay of every packet. What is emulated: the time of a "

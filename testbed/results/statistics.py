@@ -1,4 +1,4 @@
-"""The statistics every table and figure uses: medians with bootstrap intervals, ratios of sums, and an honest tail.
+"""The statistics every table and figure uses: medians and ratios of sums, with bootstrap intervals.
 
 Rule: requests of one prompt are resampled together, because repeats of a prompt are not independent; too little data
 gives None, never a number. Knows arrays and a seed, nothing of policies or runs.
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 RESAMPLES = 1000  # the ends of a 95 % interval rest on 25 resamples each: stable to about a tenth of its width
-P99_NEEDS = 100  # with fewer samples a 99th percentile is the largest sample, which one scheduler hiccup decides
 
 
 def median_interval(values: Floats, clusters: Sequence[object], seed: Sequence[int]) -> tuple[float, float] | None:
@@ -45,19 +44,6 @@ def ratio_interval(
     bottom = draws @ np.bincount(codes, weights=denominator, minlength=size)
     defined = bottom > 0
     return _ends(top[defined] / bottom[defined]) if defined.any() else None
-
-
-def tail(samples: Sequence[float]) -> float:
-    """The 99th percentile by nearest rank; with fewer than 100 samples the largest but one, and the only one if alone.
-
-    The largest but one forgives exactly one outlier, as the p99 of 100 samples does.
-    """
-    if not samples:
-        raise ValueError("a tail needs at least one sample")
-    ranked = sorted(samples)
-    if len(ranked) < P99_NEEDS:
-        return ranked[max(len(ranked) - 2, 0)]
-    return ranked[-(-99 * len(ranked) // 100) - 1]
 
 
 def _draws(clusters: Sequence[object], seed: Sequence[int]) -> tuple[NDArray[np.intp], NDArray[np.int64] | None]:

@@ -18,7 +18,7 @@ from testbed.results.reference import reference_for
 
 UNDEFINED = "-"
 HEADERS = (
-    "TPOT\nms", "TTFT\nms", "e2e p95\nms", "tokens\n/round", "accept\n-ance", "target-\nsite\ndrafts", "latency\nratio",
+    "TPOT\nms", "TTFT\nms", "e2e\np95 ms", "tok./\nround", "accept\n-ance", "drafts\nat\ntarget", "latency\nratio",
 )  # fmt: skip
 Summary = Mapping[str, Any]
 

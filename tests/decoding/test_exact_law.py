@@ -12,15 +12,17 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from testbed.decoding.processing import draw
-from testbed.decoding.verify import verify_greedy, verify_sampled
+from testbed.decoding.verify import Verdict, verify_greedy, verify_sampled
 
 Row = list[Fraction]
 Law = Callable[[tuple[int, ...]], Row]
+Rule = Callable[..., Verdict]
 
 
 def random_law(name: str, vocabulary: int, seed: int, zeros: bool = False) -> Law:
@@ -70,7 +72,9 @@ def target_law(target: Law, length: int, start: tuple[int, ...] = ()) -> dict[tu
     return law
 
 
-def speculative_law(target: Law, drafter: Law, vocabulary: int, depth: int) -> dict[tuple[int, ...], Fraction]:
+def speculative_law(
+    target: Law, drafter: Law, vocabulary: int, depth: int, rule: Rule = verify_sampled
+) -> dict[tuple[int, ...], Fraction]:
     """The joint law of the first depth + 1 tokens when a round of `depth` drafts is verified."""
     law: dict[tuple[int, ...], Fraction] = defaultdict(Fraction)
     for drafts in itertools.product(range(vocabulary), repeat=depth):
@@ -91,7 +95,7 @@ def speculative_law(target: Law, drafter: Law, vocabulary: int, depth: int) -> d
             for _, length in accepts:
                 weight *= length
             uniforms = [*((accept, emit) for accept, _ in accepts), (Fraction(0), emit)]
-            verdict = verify_sampled([exact(p) for p in p_rows], [exact(q) for q in q_rows], drafts, uniforms)
+            verdict = rule([exact(p) for p in p_rows], [exact(q) for q in q_rows], drafts, uniforms)
             assert verdict.fallbacks == 0
             for sequence, mass in target_law(target, depth + 1, verdict.tokens).items():
                 law[sequence] += weight * mass
@@ -155,7 +159,22 @@ def test_coupled_verification_has_the_law_of_one_hot_rejection(depth: int, seed:
     assert dict(coupled) == dict(rejected)
 
 
-def test_the_enumeration_can_fail() -> None:
-    """Accepting every draft has the drafter's law, and the enumeration says so."""
+def resample_from_target(
+    p_rows: list[np.ndarray], q_rows: list[np.ndarray], drafts: tuple[int, ...], uniforms: list[tuple[Any, Any]]
+) -> Verdict:
+    """A classic mistake: right acceptance, but the correction is drawn from p instead of the residual."""
+    verdict = verify_sampled(p_rows, q_rows, drafts, uniforms)
+    at = verdict.accepted
+    return Verdict(at, (*drafts[:at], draw(p_rows[at], uniforms[at][1])))
+
+
+def accept_everything(
+    p_rows: list[np.ndarray], q_rows: list[np.ndarray], drafts: tuple[int, ...], uniforms: list[tuple[Any, Any]]
+) -> Verdict:
+    return Verdict(len(drafts), (*drafts, draw(p_rows[-1], uniforms[-1][1])))
+
+
+@pytest.mark.parametrize("wrong", [resample_from_target, accept_everything])
+def test_the_enumeration_finds_a_wrong_rule(wrong: Rule) -> None:
     target, drafter = random_law("target", 3, 0), random_law("draft", 3, 0)
-    assert target_law(drafter, 2) != target_law(target, 2)
+    assert speculative_law(target, drafter, 3, 2, wrong) != target_law(target, 3)

@@ -98,6 +98,18 @@ def test_sampled_drafts_are_judged_by_the_row_they_came_with() -> None:
         assert verify(table, [draft.token], SAMPLED, request, 7, [draft.row]).accepted == 1
 
 
+def test_the_bonus_token_is_the_targets_own_draw_at_its_position() -> None:
+    bonuses = 0
+    for request in range(50):
+        table = logits_table(request, length=3)
+        drafts = [draft_choice(row, True, 0, SAMPLED, request, 7 + index) for index, row in enumerate(table[:2])]
+        rows = [draft.row for draft in drafts if draft.row is not None]
+        verdict = verify(table, [draft.token for draft in drafts], SAMPLED, request, 7, rows)
+        assert verdict.tokens[2] == choose(table[2], SAMPLED, request, 9)
+        bonuses += verdict.tokens[2] != choose(table[2], SAMPLED, request, 7)
+    assert bonuses > 0
+
+
 def test_greedy_requests_ignore_draft_rows() -> None:
     table = logits_table(0, length=2)
     best = int(table[0].argmax())

@@ -61,6 +61,10 @@ def udp_socket(port: Port, bind: int = 0) -> socket.socket:
     return within(port, create)
 
 
+def tcp_listener(port: Port, bind: int) -> socket.socket:
+    return within(port, lambda: socket.create_server(("", bind)))
+
+
 def interfaces(port: Port) -> list[str]:
     """Interfaces in the port's namespace except the loopback."""
     return [line.split(":")[0].strip() for line in _device_table(port) if not line.strip().startswith("lo:")]

@@ -26,8 +26,10 @@ from relay_lab_helpers import (
     processes_of,
     random_links,
     round_trips_ms,
+    tcp_listener,
     udp_socket,
     wait_for,
+    within,
 )
 
 from testbed.errors import MachineCannot
@@ -214,6 +216,36 @@ def burst_ms(src: Port, dst: Port, packets: int, size_bytes: int) -> float:
     return (arrivals[-1] - arrivals[0]) * 1e3
 
 
+def test_tcp_stream_arrives_whole(attached: tuple[Fabric, list[Port]]) -> None:
+    """Checksums and segment sizes are real: nothing was left to an offload that no device carries out."""
+    fabric, ports = attached
+    fabric.shape([replace(link, one_way_ms=5) for link in undelayed(ports)])
+    sent = os.urandom(3_000_000)
+    with tcp_listener(ports[1], 9003) as listener, within(ports[0], socket.socket) as client:
+        client.settimeout(10)
+        client.connect((ports[1].address, 9003))
+        server, _ = listener.accept()
+        sending = threading.Thread(target=lambda: (client.sendall(sent), client.shutdown(socket.SHUT_WR)))
+        sending.start()
+        with server, server.makefile("rb") as stream:
+            received = stream.read()
+        sending.join()
+    assert received == sent
+
+
+def test_relay_carries_on_when_one_node_loses_its_interface(journal: Journal) -> None:
+    with namespaces(3) as ports:
+        fabric = RelayFabric("loses", journal)
+        fabric.attach(ports)
+        subprocess.run(["nsenter", f"--net=/proc/{ports[2].pid}/ns/net", "ip", "link", "delete", "eth0"], check=True)
+        with udp_socket(ports[0]) as sender:
+            sender.sendto(b"into the void", (ports[2].address, ECHO_PORT))
+        with echo_servers(ports[:2]):
+            assert all(len(samples) == 5 for samples in round_trips_ms(ports[:2], 5).values())
+        assert fabric.counters().dropped == 1
+        fabric.detach()
+
+
 @pytest.mark.parametrize("make", FABRICS)
 def test_detach_leaves_nothing(make: Maker, journal: Journal) -> None:
     host = host_interfaces()
@@ -245,6 +277,19 @@ def test_fabric_dies_with_its_killed_parent(make: Maker, journal: Journal) -> No
         parent.wait()
         wait_for(lambda: processes_of(journal) == [])
         wait_for(lambda: [interfaces(port) for port in ports] == [[], []])
+    journal.undo()
+    assert not any(Path(entry.name).exists() for entry in journal.entries() if entry.kind == "directory")
+
+
+@pytest.mark.parametrize("make", FABRICS)
+def test_undoing_the_journal_removes_a_fabric_that_still_runs(make: Maker, journal: Journal) -> None:
+    with namespaces(2) as ports:
+        fabric = make("undone", journal)
+        fabric.attach(ports)
+        journal.undo()
+        wait_for(lambda: processes_of(journal) == [])
+        fabric.detach()
+        assert [interfaces(port) for port in ports] == [[], []]
 
 
 PARENT = """

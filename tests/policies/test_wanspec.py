@@ -1,11 +1,12 @@
-"""What WANSpec is for: fewer draft passes at the target's site at nearly unchanged latency, against co-located speculation.
+"""What WANSpec is for: fewer draft passes at the target's site than co-located speculation, at nearly its latency.
 
-Reference numbers: `EXPECTED` is an independent event model of Algorithm 1 with one branch (k = 2, i.i.d. match 0.80, 100
-tokens, phi as a detector that flags 85 % of wrong and 35 % of right bonus tokens), steps of 23.4 and 7.5 ms.
+Reference numbers: `EXPECTED` is an independent event model of Algorithm 1 with one branch (k = 2, i.i.d. match 0.80,
+100 tokens, phi as a detector that flags 85 % of wrong and 35 % of right bonus tokens), steps of 23.4 and 7.5 ms.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from functools import cache
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from testbed.errors import BadInput
 from testbed.policies import registry
+from testbed.policies.estimates import MovingAverage, RecentMedian
 
 REQUESTS = 24
 
@@ -83,7 +85,7 @@ def test_next_to_the_target_no_draft_pass_is_left_there() -> None:
 def test_higher_phi_means_fewer_passes_here_and_more_stalls(rtt_ms: float) -> None:
     sweep = [ratios(rtt_ms, phi=phi) for phi in (0.0, 0.25, 0.5, 0.75, 1.0)]
     drafts = [each[1] for each in sweep]
-    assert all(later <= earlier + 0.01 for earlier, later in zip(drafts, drafts[1:], strict=False)), drafts
+    assert all(later <= earlier + 0.01 for earlier, later in itertools.pairwise(drafts)), drafts
     assert drafts[-1] < drafts[0] - 0.15
 
 
@@ -96,8 +98,6 @@ def test_contradicting_worker_token_brings_local_drafting_forward(rtt_ms: float)
 
 
 def test_one_latency_spike_does_not_change_the_measured_round_trip() -> None:
-    from testbed.policies.estimates import MovingAverage, RecentMedian
-
     estimate = RecentMedian()
     assert estimate.value is None
     for sample in (10.0, 11.0, 500.0, 10.0):

@@ -93,14 +93,16 @@ def manifest() -> dict[str, Any]:
     """What the engine would write, as far as results and report read it."""
     return {
         "run_id": "0123abcd", "experiment": "made-up", "engine": "emulation", "fabric": "relay",
-        "fabric_reason": "the kernel has no netem", "nodes": "process", "seed": 7,
-        "command": "testbed run experiments/made-up.yaml --seed 7",
+        "fabric_reason": "the kernel has no netem", "nodes": "process",
+        "scenario": {
+            "name": "made-up", "seed": 7,
+            "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
+        },
         "policies": [
             {"label": name, "name": name, "params": {} if name == "autoregressive" else {"k": 2},
              "place": {"user": "us-east-1", "target": "us-east-1", "drafter": "us-east-2"}} for name in POLICIES
         ],
-        "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-        "provenance": {"kernel": "Linux 6.1", "cores": 2, "cpu_model": "made-up CPU", "python": "CPython 3.11.2"},
+        "machine": {"kernel": "Linux 6.1", "cores": 2, "cpu_model": "made-up CPU", "python": "CPython 3.11.2"},
         "before": {"load_average": [0.2, 0.1, 0.1], "cpu_ticks": {"total": 1000, "steal": 0}},
         "after": {"load_average": [1.2, 0.6, 0.3], "cpu_ticks": {"total": 9000, "steal": 16}},
     }  # fmt: skip

@@ -16,9 +16,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", default="256x5x4:2400000", help="WIDTHxLAYERSxHEADS:TOKENS")
-    parser.add_argument("--drafter", action="append", help="NAME:WIDTHxLAYERSxHEADS:TOKENS; repeatable")
+    parser.add_argument("--drafter", action="append", help="NAME:WIDTHxLAYERSxHEADS:TOKENS:OWN_SHARE; repeatable")
     parser.add_argument("--prompts", type=Path, action="append", default=[], help="prompt file to measure; repeatable")
-    parser.add_argument("--keep-target", action="store_true", help="keep the target in OUT, train the drafters only")
+    parser.add_argument("--reuse", action="store_true", help="keep models in OUT that were trained with these settings")
     given = parser.parse_args()
     shape, tokens = given.target.split(":")
     options = TrainingOptions(
@@ -28,14 +28,14 @@ def main() -> None:
         target=Target(Shape.parse(shape), int(tokens)),
         drafters=tuple(_drafter(word) for word in given.drafter or DEFAULT_DRAFTERS),
         prompts=tuple(given.prompts),
-        keep_target=given.keep_target,
+        reuse=given.reuse,
     )
     print(train_pair(options, lambda line: print(line, flush=True)))
 
 
 def _drafter(word: str) -> Drafter:
-    name, shape, tokens = word.split(":")
-    return Drafter(name, Shape.parse(shape), int(tokens))
+    name, shape, tokens, own_share = word.split(":")
+    return Drafter(name, Shape.parse(shape), int(tokens), own_share=float(own_share))
 
 
 if __name__ == "__main__":

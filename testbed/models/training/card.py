@@ -35,7 +35,7 @@ def new_card(options: TrainingOptions, corpus: Corpus) -> dict[str, Any]:
     recipe = {
         key: value
         for key, value in dataclasses.asdict(options).items()
-        if key not in ("text", "out", "target", "drafters", "domains", "prompts", "keep_target")
+        if key not in ("text", "out", "target", "drafters", "domains", "prompts", "reuse")
     }
     return {
         "command": command_line(options),
@@ -63,8 +63,8 @@ def command_line(options: TrainingOptions) -> str:
 
 
 def drafter_word(drafter: Drafter) -> str:
-    """`name:shape:tokens`, as the command line takes it."""
-    return f"{drafter.name}:{drafter.shape}:{drafter.tokens}"
+    """`name:shape:tokens:own_share`, as the command line takes it."""
+    return f"{drafter.name}:{drafter.shape}:{drafter.tokens}:{drafter.own_share}"
 
 
 def write_card(pair: Path, card: dict[str, Any]) -> None:

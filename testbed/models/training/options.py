@@ -55,6 +55,7 @@ class Drafter:
     tokens: int = 1_300_000
     learning_rate: float = 6e-3
     total_variation: float = 4.0  # weight of TV beside KL; 1 - TV is the acceptance probability of speculative sampling
+    own_share: float = 0.0  # rows that are the target's own continuations: raises acceptance on prompts of other authors
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ DOMAINS = (
 )
 
 DRAFTERS = (
-    Drafter("draft", Shape(160, 2, 2)),
+    Drafter("draft", Shape(192, 2, 3), tokens=1_000_000, own_share=0.6),
     Drafter("draft-small", Shape(64, 1, 1)),
 )
 
@@ -99,7 +100,8 @@ class TrainingOptions:
     row_tokens: int = 256
     precision: str = "bf16"  # arithmetic of the training passes (autocast); weights and optimiser state stay fp32
     threads: int = 1
-    keep_target: bool = False  # use the target (and tokenizer) already in `out`; train only the drafters
+    continuations: int = 832  # rows of the target's own text for drafters that want them
+    reuse: bool = False  # keep the models in `out` that were trained with the same shape, seed and settings
     windows: int = 80  # evaluation prompts of 64 tokens from core text, and half as many from held-out text
     generate: int = 100  # evaluation tokens after each prompt
     prompts: tuple[Path, ...] = field(default=())  # prompt files to measure acceptance on, beside the windows

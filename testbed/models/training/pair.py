@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from testbed.errors import BadInput
 from testbed.models.load import load_model, load_tokenizer, model_hash
 from testbed.models.training import card as cards
+from testbed.models.training.continuations import continue_text
 from testbed.models.training.corpus import read_corpus
 from testbed.models.training.distil import distillation_loss, next_token_loss
 from testbed.models.training.evaluate import (
@@ -23,9 +23,9 @@ from testbed.models.training.evaluate import (
     evaluation_prompts,
     reference_outputs,
 )
-from testbed.models.training.optimise import Batches, Loss, Trained, new_model, optimise
+from testbed.models.training.optimise import Batches, Loss, new_model, optimise
 from testbed.models.training.options import Drafter, Target, TrainingOptions
-from testbed.models.training.tokens import Tokens, cut, train_tokenizer
+from testbed.models.training.tokens import Ids, cut, train_tokenizer
 
 TARGET = "target"
 
@@ -44,24 +44,37 @@ def _train(options: TrainingOptions, progress: Callable[[str], None]) -> Path:
     corpus = read_corpus(options)
     options.out.mkdir(parents=True, exist_ok=True)
     card = cards.new_card(options, corpus)
-    previous = cards.read_card(options.out).get("models", {})
-    if options.keep_target:
-        if TARGET not in previous:
-            raise BadInput(f"{options.out}: no trained target to keep; leave out the request to keep it")
-        tokenizer = load_tokenizer(str(options.out / TARGET))
-        streams = cut(corpus, tokenizer, options)
-        trained = previous[TARGET]["trained"]
-    else:
-        tokenizer = train_tokenizer(corpus, options.vocabulary)
-        streams = cut(corpus, tokenizer, options)
-        trained = _train_one(TARGET, options.target, next_token_loss, streams, tokenizer, options, progress)
+    kept = _kept(options)
+    tokenizer = (
+        load_tokenizer(str(options.out / TARGET)) if TARGET in kept else train_tokenizer(corpus, options.vocabulary)
+    )
+    streams = cut(corpus, tokenizer, options)
+
+    def make(name: str, plan: Target | Drafter, loss: Loss, own: list[Ids], own_share: float) -> dict[str, Any]:
+        """Train one model unless it is kept, and save it, with its tokenizer, as bf16 in its own folder."""
+        if name in kept:
+            progress(f"{name}: kept")
+            return dict(kept[name])
+        model = new_model(plan.shape, options, name)
+        progress(f"{name}: {model.num_parameters():,} parameters")
+        batches = Batches(streams, options, name, own, own_share)
+        trained = optimise(
+            model, loss, batches, options, plan.tokens, plan.learning_rate, lambda line: progress(f"{name}: {line}")
+        )
+        model.to(torch.bfloat16).save_pretrained(options.out / name)
+        tokenizer.save_pretrained(options.out / name)
+        return dataclasses.asdict(trained)
+
+    trained = make(TARGET, options.target, next_token_loss, [], 0.0)
     target = load_model(str(options.out / TARGET)).model.requires_grad_(False)
+    wanting = [drafter for drafter in options.drafters if drafter.own_share and drafter.name not in kept]
+    own = continue_text(target, streams, options, progress) if wanting else []
     prompts = evaluation_prompts(streams, tokenizer, options)
     references = reference_outputs(target, prompts, options)
     card["models"][TARGET] = _entry(options, TARGET, options.target, trained, describe_target(references))
     for drafter in options.drafters:
         loss = distillation_loss(target, drafter.total_variation)
-        trained = _train_one(drafter.name, drafter, loss, streams, tokenizer, options, progress)
+        trained = make(drafter.name, drafter, loss, own, drafter.own_share)
         shipped = load_model(str(options.out / drafter.name)).model
         measured = describe_drafter(shipped, prompts, references)
         card["models"][drafter.name] = _entry(options, drafter.name, drafter, trained, measured)
@@ -71,43 +84,36 @@ def _train(options: TrainingOptions, progress: Callable[[str], None]) -> Path:
     return options.out
 
 
-def _train_one(
-    name: str,
-    plan: Target | Drafter,
-    loss: Loss,
-    streams: list[Tokens],
-    tokenizer: Any,
-    options: TrainingOptions,
-    progress: Callable[[str], None],
-) -> dict[str, Any]:
-    """Train one model and save it, with its tokenizer, as bf16 in its own folder."""
-    model = new_model(plan.shape, options, name)
-    progress(f"{name}: {model.num_parameters():,} parameters")
-    trained: Trained = optimise(
-        model,
-        loss,
-        Batches(streams, options, name),
-        options,
-        plan.tokens,
-        plan.learning_rate,
-        lambda line: progress(f"{name}: {line}"),
-    )
-    model.to(torch.bfloat16).save_pretrained(options.out / name)
-    tokenizer.save_pretrained(options.out / name)
-    return dataclasses.asdict(trained)
+def _kept(options: TrainingOptions) -> dict[str, dict[str, Any]]:
+    """What the existing card says of the training of each model that need not be trained again."""
+    if not options.reuse:
+        return {}
+    card = cards.read_card(options.out)
+    if card.get("recipe", {}).get("seed") != options.seed:
+        return {}
+    plans: dict[str, Target | Drafter] = {drafter.name: drafter for drafter in options.drafters}
+    plans[TARGET] = options.target
+    return {
+        name: model["trained"]
+        for name, model in card["models"].items()
+        if name in plans and (model["shape"], model["settings"]) == (str(plans[name].shape), _settings(plans[name]))
+    }
+
+
+def _settings(plan: Target | Drafter) -> dict[str, Any]:
+    return {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("name", "shape")}
 
 
 def _entry(
     options: TrainingOptions, name: str, plan: Target | Drafter, trained: dict[str, Any], measured: dict[str, Any]
 ) -> dict[str, Any]:
     folder = options.out / name
-    settings = {key: value for key, value in dataclasses.asdict(plan).items() if key not in ("name", "shape")}
     return {
         "shape": str(plan.shape),
         "parameters": load_model(str(folder)).parameters,
         "bytes": sum(path.stat().st_size for path in folder.iterdir()),
         "sha256": model_hash(str(folder)),
-        "settings": settings,
+        "settings": _settings(plan),
         "trained": trained,
         "measured": measured,
     }

@@ -47,7 +47,7 @@ def draw(
                    color=colours[label], label=label)  # fmt: skip
     right.set_xticks(range(1, longest + 1))
     right.set_xlim(0.6, longest + 0.4)
-    right.set_ylim(0, 1)
+    right.set_ylim(0, 1.05)
     right.set_xlabel("draft position in the round")
     right.legend(loc="lower left", fontsize=8)
     return figure

@@ -25,13 +25,15 @@ def draw(policies: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], co
         axes.barh(row, passes["median"], height=0.6, color=colours[label])
         if high > low:
             axes.plot([low, high], [row, row], color=BLACK, linewidth=1.2)
-        text = f"{passes['median']:.0f}" + ("" if ratio is None else f"   ratio {number(ratio, 2)}")
-        axes.annotate(text, (max(passes["median"], high), row), xytext=(5, 0), textcoords="offset points", va="center")
+        end = high
         reference = reference_for(names[label])
         if reference is not None and baseline:
             at = reference.target_site_draft_ratio * baseline
             paper = f"{label}, paper: ratio about {reference.target_site_draft_ratio} {reference.setting}"
             axes.plot([at, at], [row - 0.45, row + 0.45], color=BLACK, linestyle=(0, (3, 2)), label=paper)
+            end = max(high, at)
+        text = f"{passes['median']:.0f}" + ("" if ratio is None else f"   ratio {number(ratio, 2)}")
+        axes.annotate(text, (end, row), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(shown)), list(shown))
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)

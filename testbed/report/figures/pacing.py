@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from testbed.report.style import DRAFT, VERIFY, VERMILION, new_figure
+from testbed.results.metrics.base import busy_ms
 
 
 def draw(steps: pd.DataFrame) -> Figure:
@@ -19,13 +20,13 @@ def draw(steps: pd.DataFrame) -> Figure:
         axes.hlines(row, low, high, color=colour, linewidth=1.2)
         axes.barh(row, third - first, left=first, height=0.42, color=colour)
         axes.plot([median, median], [row - 0.21, row + 0.21], color="white", linewidth=1.6)
-        over = passes[passes["overrun_ms"] > 0]
-        axes.plot(over["real_ms"], [row + 0.3] * len(over), "x", color=VERMILION, markersize=5, clip_on=False)
+        late = busy_ms(passes[passes["overrun_ms"] > 0])
+        axes.plot(late, [row + 0.32] * len(late), "x", color=VERMILION, markersize=4, alpha=0.7)
         paced = passes.loc[passes["paced_ms"] > 0, "paced_ms"]
         if not paced.empty:
             at = float(paced.median())
             axes.plot([at, at], [row - 0.38, row + 0.38], color="black", linewidth=1.8)
-            axes.annotate(f" device {at:.1f} ms", (at, row), va="center", fontsize=8)
+            axes.annotate(f" device {at:.1f} ms", (at, row - 0.38), va="top", fontsize=8)
     counts = [f"{len(passes)} passes, {int((passes['overrun_ms'] > 0).sum())} overruns" for _, passes in groups]
     names = [f"{node} {kind}\n{count}" for ((node, kind), _), count in zip(groups, counts, strict=True)]
     axes.set_yticks(range(len(groups)), names, fontsize=8)

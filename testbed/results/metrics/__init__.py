@@ -34,7 +34,7 @@ __all__ = [
 
 def policy_logs(run: RunData) -> dict[str, PolicyLog]:
     """The run split by policy label, in the manifest's order, each with the run's baseline if it has one."""
-    seed = int(run.manifest.get("seed", 0))
+    seed = int(run.manifest["scenario"]["seed"])
     entries = [(str(entry["label"]), str(entry["name"])) for entry in run.manifest["policies"]]
     baseline_label = next((label for label, name in entries if name == BASELINE), None)
     baseline = None if baseline_label is None else _policy_log(run, baseline_label, BASELINE, None, seed)
@@ -49,16 +49,20 @@ def compute(run: RunData) -> dict[str, dict[str, Statistic | None]]:
 
 
 def _policy_log(run: RunData, label: str, name: str, baseline: PolicyLog | None, seed: int) -> PolicyLog:
-    def mine(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["policy"] == label]
+    """What never finished, or is logged twice, is left out here and is a reason in `testbed.results.validity`."""
+    requests = run.requests[run.requests["policy"] == label].drop_duplicates(KEY).set_index(KEY)
+
+    def finished(frame: pd.DataFrame) -> pd.DataFrame:
+        mine = frame[frame["policy"] == label]
+        return mine[pd.MultiIndex.from_frame(mine[KEY]).isin(requests.index)]
 
     return PolicyLog(
         label=label,
         name=name,
-        requests=mine(run.requests).set_index(KEY),
-        rounds=mine(run.rounds),
-        steps=mine(run.steps),
-        messages=mine(run.messages),
+        requests=requests,
+        rounds=finished(run.rounds),
+        steps=finished(run.steps),
+        messages=finished(run.messages),
         baseline=baseline,
         seed=seed,
     )

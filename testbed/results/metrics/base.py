@@ -27,7 +27,7 @@ DECIMALS = 6
 
 @dataclass(frozen=True)
 class PolicyLog:
-    """One policy's part of a run. `requests` is indexed by KEY; the other tables carry KEY as columns."""
+    """One policy's finished requests, indexed by KEY, and their rows in the other tables, with KEY as columns."""
 
     label: str
     name: str

@@ -64,11 +64,12 @@ class ScheduledE2e(SampleMetric):
 
 class Queue(SampleMetric):
     tag, header, unit, direction, requires = "queue_ms", "queue", "ms", "lower", ("steps",)
-    formula = "pass started - pass submitted, pooled over all passes: the wait for the device"
+    formula = "first pass of a job started - job submitted, pooled over jobs: the wait for the device"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
-        steps = log.steps.set_index(KEY)
-        return milliseconds(steps["started_ns"] - steps["submitted_ns"])
+        jobs = log.steps.groupby([*KEY, "node", "kind", "job"])
+        waits = milliseconds(jobs["started_ns"].min() - jobs["submitted_ns"].min())
+        return waits.droplevel(["node", "kind", "job"])
 
 
 class RoundOverhead(SampleMetric):

@@ -1,0 +1,150 @@
+"""`make bench`: what the testbed's own machinery costs here, each figure beside what it is compared with, in one run.
+
+Speed is measured here and nowhere else: no test asserts a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from testbed.models.check import check_pair
+from testbed.nodes.jobs import Answer, WorkerConfig
+from testbed.nodes.workerclient import WorkerClient
+from testbed.policies.api import Draft
+from testbed.results.manifest import gather
+from testbed.wire.framing import Framer, encode
+from testbed.wire.messages import Close, Envelope, Speculation
+from testbed.wire.tcp import TcpEndpoint
+from testbed.wire.transport import Arrival
+from testbed.workload.prompts import load_prompts
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number: the median of several repeats with their spread."""
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    compared_with: str
+
+
+def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Figure:
+    values = [once() for _ in range(times)]
+    return Figure(name, statistics.median(values), unit, min(values), max(values), compared_with)
+
+
+def wire_codec() -> float:
+    """Microseconds to encode and decode one speculation message."""
+    envelope = Envelope(time.monotonic_ns(), 1, Speculation(1, 0, 64, 7, 0.5))
+    framer, count = Framer(), 20_000
+    start = time.perf_counter()
+    for _ in range(count):
+        for _ in framer.feed(encode(envelope)):
+            pass
+    return (time.perf_counter() - start) / count * 1e6
+
+
+def tcp_round_trip() -> float:
+    """Microseconds for a message to a peer on loopback and one back, both endpoints in this event loop."""
+
+    async def scenario() -> float:
+        count, done = 3000, asyncio.get_running_loop().create_future()
+        left = count
+
+        def at_a(arrival: Arrival) -> None:
+            a.send("b", arrival.message)
+
+        def at_b(arrival: Arrival) -> None:
+            nonlocal left
+            left -= 1
+            if left:
+                b.send("a", Close(left))
+            else:
+                done.set_result(None)
+
+        a, b = TcpEndpoint("a", at_a), TcpEndpoint("b", at_b)
+        port = await a.listen("127.0.0.1", 0)
+        await b.connect("a", "127.0.0.1", port)
+        start = time.perf_counter()
+        b.send("a", Close(left))
+        await done
+        elapsed = time.perf_counter() - start
+        await asyncio.gather(a.close(), b.close())
+        return elapsed / count * 1e6
+
+    return asyncio.run(scenario())
+
+
+def worker_overhead() -> tuple[Figure, Figure]:
+    """One draft pass through the worker process: its whole time, and what is not the forward pass itself."""
+
+    async def scenario() -> tuple[list[float], list[float]]:
+        client = WorkerClient(on_death=lambda why: None)
+        await client.start(WorkerConfig({"draft": "tiny-draft"}, {"draft": "native"}))
+        whole, overhead = [], []
+        for index in range(400):
+            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            start = time.monotonic_ns()
+            job = Draft(job=index, request=1, position=index, tokens=(1 + index % 100,))
+            client.submit(job, lambda _, answer, future=answered: future.set_result(answer))  # type: ignore[misc]
+            answer = await answered
+            whole.append((time.monotonic_ns() - start) / 1e3)
+            overhead.append(whole[-1] - answer.passes[0].real_ms * 1e3)
+        await client.close()
+        return whole, overhead
+
+    whole, overhead = asyncio.run(scenario())
+
+    def figure(name: str, values: list[float], compared_with: str) -> Figure:
+        ordered = sorted(values)
+        tenth = len(ordered) // 10
+        return Figure(name, statistics.median(ordered), "us", ordered[tenth], ordered[-tenth], compared_with)
+
+    return (
+        figure("draft pass through the worker process", whole, "unpaced, one token, 10 to 90 %"),
+        figure("of which not the forward pass", overhead, "pipe, decoding rule, wake-ups"),
+    )
+
+
+def decoding_loops() -> list[Figure]:
+    """Tokens per second of three ways to decode with the shipped pair in this process."""
+    texts = [prompt.text for prompt in load_prompts("prose").prompts[:8]]
+    report = check_pair("tiny-target", "tiny-draft", texts)
+    rates = report.rates
+    ways = {
+        "plain greedy, our loop": rates.plain,
+        "plain greedy, transformers generate": rates.transformers_plain,
+        f"speculative k={rates.k}, our loop": rates.speculative,
+        f"assisted generation k={rates.k}, transformers": rates.transformers_assisted,
+    }
+    compared = f"same pair and prompts, greedy, {rates.threads} thread(s)"
+    return [Figure(name, value, "tokens/s", value, value, compared) for name, value in ways.items()]
+
+
+def main() -> None:
+    figures = [
+        repeat("encode and decode one speculation", "us", wire_codec, "msgspec tagged struct, length prefix"),
+        repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),
+        *worker_overhead(),
+        *decoding_loops(),
+    ]
+    if "--json" in sys.argv:
+        print(json.dumps({"machine": gather(), "figures": [asdict(one) for one in figures]}, indent=2))
+        return
+    machine = gather()
+    print(f"{machine['cpu_model']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}")
+    for one in figures:
+        print(f"{one.name:42} {one.value:10.1f} {one.unit:9} [{one.low:.1f}, {one.high:.1f}]  {one.compared_with}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The main job end to end, small: real models, real sockets, shaped links, on each fabric this machine has.
+
+Also its bad days: a node that dies, Ctrl-C at any moment, a second run at the same time (invariant 5).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = [pytest.mark.shaped, pytest.mark.slow]
+
+EXPERIMENT = """\
+name: small
+topology: two-sites
+workload: {prompts: prose, requests: 3, output_tokens: 24}
+models: {target: tiny-target, draft: tiny-draft}
+devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
+place: {user: near, target: near, drafter: far}
+policies:
+  - autoregressive
+  - speculative: {k: 2}
+  - wanspec: {k: 2, phi: 0.5}
+seed: 1
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    path = tmp_path / "small.yaml"
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def command(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "testbed", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def remains() -> dict[str, set[str]]:
+    """What a run could leave behind: interfaces, named namespaces, processes, run state."""
+    state = Path("/run/wan-testbed")
+    return {
+        "interfaces": {path.name for path in Path("/sys/class/net").iterdir()},
+        "namespaces": {path.name for path in Path("/run/netns").glob("*")},
+        "runs": {path.name for path in state.iterdir() if path.is_dir()} if state.is_dir() else set(),
+        "processes": {
+            words
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if (words := _command(path)) and ("testbed.nodes" in words or "relay_process" in words or "linux.uml" in words)
+        },
+    }
+
+
+def _command(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def lock_is_free() -> bool:
+    import fcntl
+
+    with open("/run/wan-testbed/emulation.lock") as lock:  # noqa: PTH123
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+def wait_until(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get that far"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("fabric", ["relay", "lab"])
+def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_whole(experiment, tmp_path, fabric):
+    """Invariants 1, 4, 5, 6. Exit 3 is let pass: a busy machine may make a run invalid, never wrong."""
+    before = remains()
+    process = command("run", experiment, "--fabric", fabric, "--out", tmp_path / "runs", "--json")
+    out, err = process.communicate(timeout=200)
+    assert process.returncode in (0, 3), err
+    summary = json.loads(out)
+    assert summary["lossless"] == {"checked": 9, "equal": 9}
+    assert summary["fabric"] == fabric
+    assert summary["links"]["unmatched_packets"] == 0
+    assert summary["links"]["pairs"] == 6
+    assert set(summary["policies"]) == {"autoregressive", "speculative", "wanspec"}
+    run = (tmp_path / "runs" / "latest").resolve()
+    assert json.loads((run / "summary.json").read_text()) == summary
+    for name in ("manifest.json", "report.html", *(f"{kind}.parquet" for kind in ("requests", "rounds", "steps", "links"))):
+        assert (run / name).stat().st_size > 0
+    rounds, requests = pd.read_parquet(run / "rounds.parquet"), pd.read_parquet(run / "requests.parquet")
+    assert rounds.groupby("policy")["emitted"].sum().to_dict() == requests.groupby("policy")["output_tokens"].sum().to_dict()
+    steps = pd.read_parquet(run / "steps.parquet")
+    remote = steps[(steps["policy"] == "wanspec") & (steps["node"] == "drafter0")]
+    assert len(remote) > 0, "the worker across the WAN never drafted"
+    assert remains() == before
+    assert lock_is_free()
+
+
+def test_the_far_link_takes_its_specified_time_on_the_wire(experiment, tmp_path):
+    """Messages between the sites take half the RTT and more, within one run; the near ones do not."""
+    process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs", "--json")
+    _, err = process.communicate(timeout=200)
+    assert process.returncode in (0, 3), err
+    messages = pd.read_parquet(tmp_path / "runs" / "latest" / "messages.parquet")
+    links = pd.read_parquet(tmp_path / "runs" / "latest" / "links.parquet")
+    took = (messages["received_ns"] - messages["sent_ns"]) / 1e6
+    for (src, dst), times in took.groupby([messages["src"], messages["dst"]]):
+        specified = links[(links["src"] == src) & (links["dst"] == dst)]["one_way_specified_ms"].iloc[0]
+        assert times.min() > specified - 0.3
+        assert times.median() < specified + 3.0
+
+
+@pytest.mark.parametrize("moment", ["loading", "running"])
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_behind(experiment, tmp_path, moment, sent):
+    before = remains()
+    process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
+    try:
+        if moment == "loading":
+            wait_until(lambda: remains()["processes"] - before["processes"])
+        else:
+            wait_until(lambda: any((tmp_path / "runs").glob(".*/logs/*.log")))
+            time.sleep(6)
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    assert remains() == before
+    assert lock_is_free()
+    assert not (tmp_path / "runs" / "latest").exists()
+
+
+def test_a_killed_run_takes_its_nodes_along_and_clean_removes_the_rest(experiment, tmp_path):
+    before = remains()
+    process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
+    wait_until(lambda: any("testbed.nodes" in words for words in remains()["processes"] - before["processes"]))
+    process.kill()
+    process.communicate(timeout=30)
+    cleaned = command("clean")
+    out, err = cleaned.communicate(timeout=60)
+    assert cleaned.returncode == 0, err
+    assert remains() == before
+    assert lock_is_free()
+
+
+def test_a_node_that_dies_ends_the_run_with_its_log_shown(experiment, tmp_path):
+    before = remains()
+    process = command("run", experiment, "workload.requests=20", "--fabric", "relay", "--out", tmp_path / "runs")
+    try:
+        wait_until(lambda: any((tmp_path / "runs").glob(".*/logs/drafter0.log")))
+        victims = [
+            int(path.parent.name)
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if "testbed.nodes.program" in _command(path) and "drafter0" in _command(path)
+        ]
+        assert victims
+        time.sleep(4)
+        os.kill(victims[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 3, err
+    assert "node drafter0 ended during the run" in err
+    assert "drafter0.log" in err
+    assert remains() == before
+
+
+def test_a_second_run_at_the_same_time_is_refused_with_the_holder(experiment, tmp_path):
+    first = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
+    try:
+        wait_until(lambda: any((tmp_path / "runs").glob(".*/logs")))
+        second = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "other")
+        _, err = second.communicate(timeout=60)
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+    assert second.returncode == 4
+    assert f"process {first.pid}" in err

@@ -1,0 +1,122 @@
+"""A whole deployment in one process: real roles, real framing, real compute rules; tiny made-up models, no pacing."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+
+import numpy as np
+
+from testbed.nodes.compute import Compute
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.jobs import Answer, PassRecord
+from testbed.nodes.recorder import PhaseLog, Recorder
+from testbed.nodes.rolehost import RoleHost
+from testbed.policies import registry
+from testbed.policies.api import Draft, RoleContext
+from testbed.wire.memory import MemoryHub
+
+VOCABULARY = 5
+NODES = {"user0": "user", "target0": "target", "drafter0": "drafter"}
+PEERS = {role: [node] for node, role in NODES.items()}
+
+
+class TableRuntime:
+    """A "language model" whose logits are a fixed function of the last two tokens; `noise` makes a drafter of it."""
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self._noise = noise
+        self._cached: dict[int, list[int]] = {}
+
+    def logits(self, prefix: tuple[int, ...]) -> np.ndarray:
+        def row(salt: str) -> np.ndarray:
+            digest = hashlib.blake2b(f"{salt}{prefix[-2:]}".encode(), digest_size=VOCABULARY).digest()
+            return np.frombuffer(digest, np.uint8).astype(np.float32) / 90.0
+
+        return row("target") + self._noise * row("draft")
+
+    def forward(self, request, position, tokens, last=1):
+        cached = self._cached.setdefault(request, [])
+        assert position <= len(cached), "fed beyond the cache"
+        del cached[position:]
+        rows = []
+        for token in tokens:
+            cached.append(token)
+            rows.append(self.logits(tuple(cached)))
+        return np.stack(rows[-last:])
+
+    def release(self, request):
+        self._cached.pop(request, None)
+
+
+class InlineDevice:
+    """Runs a job on the next turn of the loop."""
+
+    def __init__(self, compute: Compute) -> None:
+        self._compute = compute
+
+    def submit(self, job, on_answer):
+        asyncio.get_running_loop().call_soon(self._run, job, time.monotonic_ns(), on_answer)
+
+    def release(self, request):
+        self._compute.release(request)
+
+    def _run(self, job, submitted_ns, on_answer):
+        ready, real = self._compute.draft(job) if isinstance(job, Draft) else self._compute.verify(job)
+        passes = tuple(
+            PassRecord(one.start_ns, one.end_ns, 0.0, (one.end_ns - one.start_ns) / 1e6, 0.0, one.position, one.tokens)
+            for one in real
+        )
+        answer = Answer(draft=ready, passes=passes) if isinstance(job, Draft) else Answer(verify=ready, passes=passes)
+        on_answer(submitted_ns, answer)
+
+
+def whole(count: int) -> list[int]:
+    """A device that takes any feed in one pass."""
+    return [count]
+
+
+async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0, noise=1.0) -> PhaseLog:
+    """All requests at once through one policy; returns the merged log of the three nodes."""
+    spec = registry.get(policy)
+    parsed = spec.params.model_validate(params)
+    hub = MemoryHub({(a, b): one_way_ms for a in NODES for b in NODES if a != b})
+    recorders, hosts = {}, {}
+    left = {one.request for one in requests}
+    done = asyncio.Event()
+
+    def finished(request: int) -> None:
+        recorders["user0"].finished(request, time.monotonic_ns())
+        left.discard(request)
+        if not left:
+            done.set()
+
+    for node, name in NODES.items():
+        if name not in spec.roles:
+            continue
+        runtimes = {"target": TableRuntime(), "draft": TableRuntime(noise)}
+        device = InlineDevice(Compute(runtimes, {"target": whole, "draft": whole}))
+        recorders[node] = Recorder(policy, 0, node, node)
+        hosts[node] = RoleHost(
+            spec.roles[name](parsed, RoleContext(node, PEERS)),
+            hub.endpoint(node, lambda arrival, node=node: hosts[node].arrived(arrival)),
+            device,
+            recorders[node],
+            (min(left), max(left)),
+            finished if name == "user" else lambda request: None,
+        )
+    for node in hosts:
+        for peer in hosts:
+            if peer != node:
+                hosts[node].sample(peer, 2 * one_way_ms)
+    for one in requests:
+        hosts["user0"].issue(one, time.monotonic_ns())
+    async with asyncio.timeout(60):
+        await done.wait()
+    for host in hosts.values():
+        host.stop()
+    log = PhaseLog()
+    for recorder in recorders.values():
+        log.extend(recorder.log)
+    return log

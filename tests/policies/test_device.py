@@ -1,0 +1,52 @@
+"""One job at a time, requests in turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.policies.api import Draft, DraftReady
+from testbed.policies.device import Device
+
+
+def draft(state: str, job: int) -> Draft | None:
+    return None if state == "idle" else Draft(job, ord(state), 0, (1,))
+
+
+def ready(job: int, request: int) -> DraftReady:
+    return DraftReady(job, request, (1,), (0.0,), (1.0,), 1.0)
+
+
+def test_requests_are_served_in_turn_and_idle_ones_are_passed_over() -> None:
+    device: Device[str] = Device()
+    for state in ("a", "b", "c"):
+        device.open(ord(state), state)
+    device.open(0, "idle")
+    served = []
+    for _ in range(6):
+        (command,) = device.start(draft)
+        assert isinstance(command, Draft)
+        served.append(chr(command.request))
+        device.finished(ready(command.job, command.request))
+    assert served == ["a", "b", "c", "a", "b", "c"]
+
+
+def test_no_second_job_while_one_is_outstanding() -> None:
+    device: Device[str] = Device()
+    device.open(ord("a"), "a")
+    assert len(device.start(draft)) == 1
+    assert device.start(draft) == []
+
+
+def test_a_result_for_a_closed_request_frees_the_device() -> None:
+    device: Device[str] = Device()
+    device.open(ord("a"), "a")
+    device.start(draft)
+    device.close(ord("a"))
+    assert device.finished(ready(0, ord("a"))) is None
+    device.open(ord("b"), "b")
+    assert len(device.start(draft)) == 1
+
+
+def test_an_unknown_result_is_refused() -> None:
+    with pytest.raises(ValueError, match="job 3 finished while job None"):
+        Device().finished(ready(3, 0))

@@ -1,0 +1,150 @@
+"""Metrics against a log computed by hand (invariant 4), and undefined is None, never 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from tiny_log import Rows, rows, run
+
+from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute
+
+
+@pytest.fixture(scope="module")
+def metrics() -> dict[str, Any]:
+    return compute(run())
+
+
+@pytest.mark.parametrize(
+    ("policy", "tag", "median"),
+    [
+        ("speculative", "ttft_ms", 18.0),  # 17 and 19
+        ("speculative", "tpot_ms", 5.0),  # (32 - 17) / 3; the other request has one token
+        ("speculative", "chunk_gap_ms", 15.0),  # 32 - 17
+        ("speculative", "e2e_ms", 25.5),  # 32 and 19
+        ("speculative", "dispatch_delay_ms", 1.0),
+        ("speculative", "scheduled_e2e_ms", 26.5),
+        ("speculative", "queue_ms", 0.5),
+        ("speculative", "round_overhead_ms", 1.0),  # 1, 1 and 3
+        ("autoregressive", "round_overhead_ms", 0.0),
+        ("speculative", "wasted_draft_tokens", 1.5),  # 4 - 3 and 2 - 0
+        ("speculative", "wasted_draft_ms", 3.0),  # 8 * 1/4 and 4 * 2/2
+        ("speculative", "target_passes", 1.5),
+        ("speculative", "target_site_draft_passes", 3.0),
+        ("wanspec", "target_site_draft_passes", 1.5),  # 1 and 2; the drafter's three do not count
+        ("autoregressive", "target_site_draft_passes", 0.0),  # a counted zero is a zero
+        ("wanspec", "latency_ratio", 1.375),  # 24/32 and 38/19
+        ("speculative", "latency_ratio", 1.0),
+    ],
+)
+def test_median_equals_the_hand_computed_value(metrics: dict[str, Any], policy: str, tag: str, median: float) -> None:
+    assert metrics[policy][tag]["median"] == pytest.approx(median)
+
+
+@pytest.mark.parametrize(
+    ("policy", "tag", "value"),
+    [
+        ("speculative", "acceptance_rate", 3 / 5),  # 2/2, 1/1 after the cut, 0/2
+        ("speculative", "tokens_per_round", 5 / 3),
+        ("autoregressive", "tokens_per_round", 1.0),
+        ("wanspec", "overlap_ratio", 4 / 9),
+        ("wanspec", "target_site_draft_ratio", 3 / 6),
+        ("autoregressive", "target_site_draft_ratio", 0.0),
+        ("wanspec", "bytes_per_token", 10.0),
+    ],
+)
+def test_ratio_equals_the_hand_computed_value(metrics: dict[str, Any], policy: str, tag: str, value: float) -> None:
+    assert metrics[policy][tag]["value"] == pytest.approx(value, abs=1e-6)
+
+
+def test_acceptance_by_position_counts_only_rounds_that_reached_the_position(metrics: dict[str, Any]) -> None:
+    found = metrics["speculative"]["acceptance_by_position"]
+    assert found["value"] == pytest.approx([2 / 3, 1 / 2], abs=1e-6)
+    assert found["n"] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("policy", "tag"),
+    [
+        ("autoregressive", "acceptance_rate"),
+        ("autoregressive", "acceptance_by_position"),
+        ("autoregressive", "wasted_draft_tokens"),
+        ("autoregressive", "wasted_draft_ms"),
+        ("speculative", "overlap_ratio"),
+        ("speculative", "bytes_per_token"),  # it logged no message
+        ("wanspec", "round_overhead_ms"),  # its work at the target is not sequential
+    ],
+)
+def test_undefined_is_none_never_zero(metrics: dict[str, Any], policy: str, tag: str) -> None:
+    assert metrics[policy][tag] is None
+
+
+def test_every_metric_is_none_for_a_policy_without_any_row() -> None:
+    others: Rows = {
+        kind: [row for row in of_kind if row.policy != "wanspec"] for kind, of_kind in rows().items() if kind != "links"
+    }
+    assert set(compute(run(others))["wanspec"].values()) == {None}
+
+
+def test_ratios_to_the_baseline_are_none_without_co_located_speculation() -> None:
+    policies = [{"label": name, "name": name} for name in ("autoregressive", "wanspec")]
+    metrics = compute(run(policies=policies))["wanspec"]
+    assert metrics["latency_ratio"] is None
+    assert metrics["target_site_draft_ratio"] is None
+
+
+def test_round_overhead_is_none_on_native_devices() -> None:
+    native = [msgspec.structs.replace(step, paced_ms=0.0) for step in rows()["steps"]]
+    assert compute(run({"steps": native}))["speculative"]["round_overhead_ms"] is None
+
+
+def test_ratio_pairs_by_prompt_and_ignores_prompts_only_one_policy_answered() -> None:
+    kept = [r for r in rows()["requests"] if not (r.policy == "speculative" and r.prompt_id == "b")]
+    metrics = compute(run({"requests": kept}))["wanspec"]
+    assert metrics["latency_ratio"]["median"] == pytest.approx(24 / 32)
+    assert metrics["target_site_draft_ratio"]["value"] == pytest.approx(1 / 4)
+
+
+def test_rows_of_a_request_that_never_finished_count_in_no_metric() -> None:
+    kept = [r for r in rows()["requests"] if not (r.policy == "speculative" and r.prompt_id == "b")]
+    metrics = compute(run({"requests": kept}))["speculative"]
+    assert metrics["target_passes"] == {"median": 2.0, "ci95": None, "p95": 2.0, "n": 1}
+    assert metrics["acceptance_rate"]["value"] == 1.0
+
+
+def test_the_baseline_is_found_by_registered_name_and_results_are_keyed_by_label() -> None:
+    labels = {"speculative": "wanspec", "wanspec": "speculative"}  # crossed over, so that a mix-up would show
+    policies = [{"label": label, "name": name} for label, name in labels.items()]
+    metrics = compute(run(policies=policies))
+    assert list(metrics) == ["speculative", "wanspec"]
+    assert metrics["wanspec"]["latency_ratio"]["median"] == 1.0
+    assert metrics["speculative"]["latency_ratio"]["median"] == pytest.approx((32 / 24 + 19 / 38) / 2)
+
+
+def test_invariant_4_passes_and_tokens_are_conserved_from_log_to_metrics(metrics: dict[str, Any]) -> None:
+    log = rows()
+    for policy in ("autoregressive", "speculative", "wanspec"):
+        mine = {kind: [row for row in log[kind] if row.policy == policy] for kind in ("requests", "rounds", "steps")}
+        verifies = [step for step in mine["steps"] if step.kind == "verify"]
+        assert metrics[policy]["target_passes"]["median"] * len(mine["requests"]) == len(verifies)  # two: median = mean
+        tokens = sum(request.output_tokens for request in mine["requests"])
+        assert metrics[policy]["tokens_per_round"]["value"] * len(mine["rounds"]) == pytest.approx(tokens, abs=1e-4)
+        assert metrics[policy]["queue_ms"]["n"] == len(mine["steps"])
+
+
+def test_same_log_and_seed_same_metrics() -> None:
+    assert compute(run()) == compute(run())
+
+
+def test_rtt_error_reports_the_worst_by_size() -> None:
+    assert RTT_ERROR.compute(run().links) == {"median": pytest.approx(0.15), "worst": pytest.approx(0.2), "n": 2}
+    assert RTT_ERROR.compute(run({"links": []}).links) is None
+
+
+def test_every_metric_says_what_it_is() -> None:
+    tables = {"requests", "rounds", "steps", "messages", "links"}
+    for metric in REGISTRY.values():
+        assert metric.formula and metric.header and metric.direction in ("lower", "higher", "neither")
+        assert metric.requires and set(metric.requires) <= tables
+    assert len(REGISTRY) == sum(len(family) for family in FAMILIES.values()), "two metrics share a tag"

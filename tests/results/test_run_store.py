@@ -1,0 +1,74 @@
+"""The run directory: what goes in comes out, the same rows give the same bytes (invariant 3), files appear whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from tiny_log import rows, run
+
+from testbed.errors import BadInput
+from testbed.results.store import RECORDS, RunDirectory, frame_of, load, schema_of
+
+
+def write(path: Path) -> RunDirectory:
+    directory = RunDirectory(path)
+    directory.write_manifest(run().manifest)
+    for kind, of_kind in rows().items():
+        directory.write_rows(kind, of_kind)
+    return directory
+
+
+def test_rows_come_back_as_written(tmp_path: Path) -> None:
+    write(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.manifest == run().manifest
+    for kind, of_kind in rows().items():
+        frame = getattr(loaded, kind)
+        assert list(frame.columns) == list(RECORDS[kind].__struct_fields__)
+        for name in frame.columns:
+            read = [tuple(value) if isinstance(value, np.ndarray) else value for value in frame[name]]
+            assert read == [getattr(row, name) for row in of_kind], (kind, name)
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_an_empty_table_keeps_its_schema(tmp_path: Path, kind: str) -> None:
+    RunDirectory(tmp_path).write_rows(kind, [])
+    frame = RunDirectory(tmp_path).read_rows(kind)
+    assert frame.empty
+    assert frame.dtypes.to_dict() == frame_of(kind, []).dtypes.to_dict()
+    assert list(frame.columns) == schema_of(RECORDS[kind]).names
+
+
+def test_invariant_3_same_rows_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    write(tmp_path / "two")
+    for kind in RECORDS:
+        one, two = ((tmp_path / name / f"{kind}.parquet").read_bytes() for name in ("one", "two"))
+        assert one == two, kind
+
+
+def test_not_compared_is_null_and_stays_so(tmp_path: Path) -> None:
+    requests = rows()["requests"]
+    unknown = msgspec.structs.replace(requests[0], lossless=None)
+    RunDirectory(tmp_path).write_rows("requests", [unknown, requests[1]])
+    assert RunDirectory(tmp_path).read_rows("requests")["lossless"].tolist() == [None, True]
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    directory.write_summary({"valid": True})
+    with pytest.raises(ValueError, match="JSON compliant"):
+        directory.write_summary({"tpot_ms": float("nan")})
+    assert directory.read_summary() == {"valid": True}
+    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+
+
+def test_a_directory_that_is_no_run_is_bad_input_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"manifest\.json: not there; is .* a finished run directory\?"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{,}")
+    with pytest.raises(BadInput, match=r"manifest\.json:1: not JSON"):
+        load(tmp_path)

@@ -1,0 +1,47 @@
+"""Bootstrap intervals: seeded, clustered by prompt, and silent where there is too little to say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from testbed.results.statistics import median_interval, ratio_interval
+
+VALUES = np.random.default_rng(3).normal(20.0, 2.0, size=60)
+ALONE = list(range(60))
+
+
+def test_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
+    assert median_interval(VALUES, ALONE, (1, 2)) == median_interval(VALUES, ALONE, (1, 2))
+    assert median_interval(VALUES, ALONE, (1, 2)) != median_interval(VALUES, ALONE, (1, 3))
+
+
+def test_interval_of_a_median_covers_it_and_is_no_wider_than_the_data() -> None:
+    low, high = median_interval(VALUES, ALONE, (0,)) or (np.nan, np.nan)
+    assert VALUES.min() < low <= np.median(VALUES) <= high < VALUES.max()
+
+
+def test_copies_of_one_prompt_do_not_narrow_the_interval() -> None:
+    copied = np.repeat(VALUES, 10)
+    clusters = [i for i in ALONE for _ in range(10)]
+    assert median_interval(copied, clusters, (5,)) == median_interval(VALUES, ALONE, (5,))
+    low, high = median_interval(copied, list(range(600)), (5,)) or (0.0, 0.0)
+    clustered_low, clustered_high = median_interval(copied, clusters, (5,)) or (0.0, 0.0)
+    assert high - low < clustered_high - clustered_low
+
+
+def test_weighted_median_equals_the_median_of_the_resample() -> None:
+    values, clusters = np.array([1.0, 2.0, 10.0, 20.0]), ["a", "a", "b", "c"]
+    draws = np.random.default_rng([9]).multinomial(3, np.full(3, 1 / 3), size=1000)
+    medians = [np.median(np.repeat(values, [d[0], d[0], d[1], d[2]])) for d in draws]
+    assert median_interval(values, clusters, (9,)) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])))
+
+
+def test_one_cluster_has_no_interval() -> None:
+    assert median_interval(np.array([1.0, 2.0]), ["a", "a"], (0,)) is None
+    assert ratio_interval(np.array([1.0]), np.array([2.0]), ["a"], (0,)) is None
+
+
+def test_interval_of_a_constant_ratio_is_that_ratio() -> None:
+    under = np.arange(1.0, 21.0)
+    assert ratio_interval(under / 2, under, list(range(20)), (0,)) == pytest.approx((0.5, 0.5))

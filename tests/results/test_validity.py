@@ -1,0 +1,125 @@
+"""Each limit of a valid run trips, and trips exactly beyond its value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from tiny_log import COUNTS, Rows, altered, link, rows, run
+
+from testbed.results.validity import Counts, judge, link_tolerance_ms
+
+
+def reasons(changed: Rows | None = None, counts: Counts = COUNTS, **manifest: Any) -> tuple[str, ...]:
+    validity = judge(run(changed, **manifest), counts)
+    assert validity.valid == (not validity.reasons)
+    return validity.reasons
+
+
+def busy_steps(overruns: int, overrun_ms: float) -> Rows:
+    """A thousand passes, about ten seconds, the first few of which are late."""
+    template = rows()["steps"][0]
+    late = [overrun_ms] * overruns + [0.0] * (1000 - overruns - len(rows()["steps"]))
+    return {"steps": rows()["steps"] + [msgspec.structs.replace(template, overrun_ms=ms) for ms in late]}
+
+
+def test_a_clean_run_is_valid() -> None:
+    assert reasons() == ()
+
+
+@pytest.mark.parametrize(("specified", "allowed"), [(20.0, 0.3), (30.0, 0.3), (70.0, 0.7)])
+def test_link_tolerance_is_a_floor_or_one_per_cent(specified: float, allowed: float) -> None:
+    assert link_tolerance_ms(specified) == pytest.approx(allowed)
+
+
+@pytest.mark.parametrize(
+    ("specified", "error", "trips"),
+    [(20.0, 0.3, False), (20.0, 0.301, True), (20.0, -0.301, True), (70.0, 0.7, False), (70.0, 0.701, True)],
+)
+def test_link_median(specified: float, error: float, trips: bool) -> None:
+    found = reasons({"links": [link(specified=specified, median=specified + error, p99=specified + 1)]})
+    assert len(found) == trips and all("median RTT" in reason for reason in found)
+
+
+@pytest.mark.parametrize(("error", "trips"), [(2.0, False), (2.01, True)])
+def test_link_p99(error: float, trips: bool) -> None:
+    found = reasons({"links": [link(p99=20.0 + error)]})
+    assert len(found) == trips and all("p99" in reason for reason in found)
+
+
+def test_link_without_an_answer_and_run_without_a_link_check() -> None:
+    (reason,) = reasons({"links": [link(received=0, median=float("nan"), p99=float("nan"))]})
+    assert "none of 200 probe packets came back" in reason
+    assert reasons({"links": []}) == ("no link was checked against its specification",)
+    assert reasons({"links": []}, engine="simulation") == ()
+
+
+def test_a_tail_may_be_left_open_by_one_check_but_not_by_all() -> None:
+    unknown = float("nan")
+    assert reasons({"links": [link("before", p99=unknown, received=40), link("after")]}) == ()
+    (reason,) = reasons({"links": [link("before", p99=unknown, received=40), link("after", p99=unknown, received=60)]})
+    assert "p99 never measured, at most 60 probe packets" in reason
+
+
+@pytest.mark.parametrize(("after", "trips"), [(20.1, False), (20.11, True)])
+def test_drift_is_judged_between_checks(after: float, trips: bool) -> None:
+    found = reasons({"links": [link("before", median=19.8), link("after", median=after)]})
+    assert len(found) == trips and all("drifted" in reason for reason in found)
+
+
+def test_a_specification_that_moves_with_its_trace_is_no_drift() -> None:
+    assert reasons({"links": [link("before"), link("after", specified=30.0, median=30.1, p99=31.0)]}) == ()
+
+
+def test_one_unmatched_packet() -> None:
+    (reason,) = reasons(counts=Counts(unmatched_packets=1, requests_per_policy=2))
+    assert "unmatched packets" in reason
+
+
+@pytest.mark.parametrize(("overruns", "trips"), [(10, False), (11, True)])
+def test_overruns_by_number(overruns: int, trips: bool) -> None:
+    found = reasons(busy_steps(overruns, 0.1))
+    assert len(found) == trips and all("of passes took longer" in reason for reason in found)
+
+
+@pytest.mark.parametrize(("overrun_ms", "trips"), [(90.0, False), (110.0, True)])
+def test_overruns_by_time(overrun_ms: float, trips: bool) -> None:
+    found = reasons(busy_steps(1, overrun_ms))
+    assert len(found) == trips and all("busy time" in reason for reason in found)
+
+
+@pytest.mark.parametrize(("late_ms", "trips"), [(5.0, False), (5.1, True)])
+def test_dispatch_delay(late_ms: float, trips: bool) -> None:
+    late_ns = round(late_ms * 1e6)
+    late = [msgspec.structs.replace(request, scheduled_ns=request.sent_ns - late_ns) for request in rows()["requests"]]
+    found = reasons({"requests": late})
+    assert len(found) == trips and all("late (median)" in reason for reason in found)
+
+
+def test_lossless_mismatch_and_not_compared() -> None:
+    (reason,) = reasons(altered("requests", 4, lossless=False))
+    assert reason.startswith("wanspec: 1 of its outputs")
+    assert reasons(altered("requests", 4, lossless=None)) == ()
+
+
+def test_missing_request_and_policy_that_never_ran() -> None:
+    # Its rows are gone from all tables, as when the request never finished.
+    gone = {kind: [r for r in of_kind if (r.policy, r.request) != ("wanspec", 1)]
+            for kind, of_kind in rows().items() if kind != "links"}  # fmt: skip
+    assert reasons(gone) == ("wanspec: 1 of 2 requests finished",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "law"),
+    [
+        (altered("requests", 2, tokens=(1, 2)), "the tokens kept"),
+        (altered("requests", 2, chunk_tokens=(3, 2)), "arrived in chunks"),
+        (altered("rounds", 5, emitted=2), "rounds emitted"),
+        ({"requests": [*rows()["requests"], rows()["requests"][0]]}, "logged twice"),
+        ({"steps": [step for step in rows()["steps"] if step.kind != "verify"]}, "more rounds than verify"),
+        (altered("steps", 0, request=9), "belong to no logged request"),
+    ],
+)
+def test_invariant_4_a_log_that_contradicts_itself_is_not_valid(changed: Rows, law: str) -> None:
+    assert any("contradicts itself" in reason and law in reason for reason in reasons(changed))

@@ -1,0 +1,85 @@
+"""The command line's promises: exit codes, one line an error, machine-readable output, no heavy import for --help."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+    )
+
+
+def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
+    code = "import sys, testbed.cli, testbed; print([m for m in ('torch', 'mininet', 'pandas', 'transformers') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert command("--help").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "no-such.yaml"], "no-such.yaml: cannot be read"),
+        (["run", "experiments/quickstart.yaml", "place.target=us-east-9"], "no region 'us-east-9'; did you mean 'us-east-2'"),
+        (["run", "experiments/quickstart.yaml", "workload.requests=9999"], "workload.requests is 9999"),
+        (["run", "experiments/quickstart.yaml", "topology=aws-north-amerika"], "did you mean 'aws-north-america'"),
+        (["run", "experiments/quickstart.yaml", "devices.target=h900"], "device profile 'h900' does not exist"),
+        (["run", "experiments/quickstart.yaml", "models.draft=tiny-drift"], "tiny-draft"),
+        (["report", "no-such-run"], "no-such-run"),
+        (["probe", "no-such-topology"], "no-such-topology"),
+        (["models", "check", "tiny-target", "no-such-model"], "no-such-model"),
+        (["clean", "--run", "no-such-run"], "no-such-run"),
+    ],
+)
+def test_bad_input_exits_2_with_one_line_and_makes_nothing(tmp_path, arguments, complaint):
+    arguments = [*arguments, "--out", tmp_path] if arguments[0] == "run" else arguments
+    done = command(*arguments)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.strip().splitlines()[-1:]
+    assert line.startswith("testbed: ")
+    assert complaint in line
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_usage_error_exits_2():
+    assert command("run").returncode == 2
+    assert command("run", "experiments/quickstart.yaml", "--fabric", "ovs").returncode == 2
+
+
+def test_doctor_prints_the_promised_keys_and_a_mend_for_every_lack():
+    done = command("doctor", "--json")
+    findings = json.loads(done.stdout)
+    assert {"fabric", "fabric_reason", "docker", "gpu", "cores", "mininet", "lab_kernel"} <= set(findings)
+    assert all(lack["mend"] for lack in findings["lacks"])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="dropping root needs root")
+def test_without_root_a_run_exits_4_and_says_so(tmp_path):
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "testbed", "doctor"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "root" in done.stdout or "Permission" in done.stderr
+
+
+def test_a_fabric_this_machine_lacks_exits_4_with_the_mend(tmp_path):
+    findings = json.loads(command("doctor", "--json").stdout)
+    lacking = [name for name, state in findings["fabrics"].items() if state != "available"]
+    if not lacking:
+        pytest.skip("this machine has every fabric")
+    done = command("run", "experiments/quickstart.yaml", "--fabric", lacking[0], "--out", tmp_path)
+    assert done.returncode == 4
+    assert f"fabric {lacking[0]}" in done.stderr
+
+
+def test_topologies_are_listed_and_shown_with_their_source():
+    assert "us-west-2" in json.loads(command("topology", "list", "--json").stdout)["aws-north-america"]
+    assert "Skyplane" in command("topology", "show", "aws-north-america").stdout

@@ -1,0 +1,111 @@
+"""Both transports carry the same messages in order; TCP has no Nagle delay and checks its peer."""
+
+import asyncio
+import socket
+
+import pytest
+
+from testbed.wire.framing import encode
+from testbed.wire.memory import MemoryHub
+from testbed.wire.messages import PROTOCOL_VERSION, Close, Envelope, Hello, Ping, Pong, Validation
+from testbed.wire.tcp import TcpEndpoint, tune
+
+
+class Inbox:
+    def __init__(self):
+        self.arrivals = []
+        self.event = asyncio.Event()
+
+    def __call__(self, arrival):
+        self.arrivals.append(arrival)
+        self.event.set()
+
+    async def wait(self, count):
+        async with asyncio.timeout(5):
+            while len(self.arrivals) < count:
+                self.event.clear()
+                await self.event.wait()
+
+
+async def tcp_pair():
+    inboxes = {name: Inbox() for name in "ab"}
+    a, b = (TcpEndpoint(name, inboxes[name]) for name in "ab")
+    port = await a.listen("127.0.0.1", 0)
+    await b.connect("a", "127.0.0.1", port)
+    await a.wait_for(["b"])
+    return a, b, inboxes
+
+
+def test_tcp_keeps_order_and_stamps_both_ends():
+    async def scenario():
+        a, b, inboxes = await tcp_pair()
+        for number in range(200):
+            b.send("a", Close(number))
+        await inboxes["a"].wait(200)
+        await asyncio.gather(a.close(), b.close())
+        return inboxes["a"].arrivals
+
+    arrivals = asyncio.run(scenario())
+    assert [arrival.message.request for arrival in arrivals] == list(range(200))
+    assert all(arrival.sender == "b" and arrival.sent_ns <= arrival.received_ns for arrival in arrivals)
+
+
+def test_tcp_sockets_have_no_delay_and_a_pinned_congestion_control():
+    with socket.socket() as sock:
+        name = tune(sock)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    assert name in ("cubic", "reno")
+
+
+def test_pings_are_answered_below_the_roles():
+    async def scenario():
+        a, b, inboxes = await tcp_pair()
+        b.send("a", Ping(123))
+        await inboxes["b"].wait(1)
+        await asyncio.gather(a.close(), b.close())
+        return inboxes
+
+    inboxes = asyncio.run(scenario())
+    assert [arrival.message for arrival in inboxes["b"].arrivals] == [Pong(123)]
+    assert inboxes["a"].arrivals == []
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (Hello("stranger", PROTOCOL_VERSION + 1), "speaks protocol"),
+        (Close(1), "before its hello"),
+    ],
+)
+def test_a_peer_that_does_not_fit_is_refused_with_the_reason(first, complaint):
+    async def scenario():
+        endpoint = TcpEndpoint("a", Inbox())
+        port = await endpoint.listen("127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(encode(Envelope(0, 1, first)))
+        async with asyncio.timeout(5):
+            while await reader.read(1024):
+                pass
+        writer.close()
+        await endpoint.close()
+        return endpoint
+
+    endpoint = asyncio.run(scenario())
+    assert len(endpoint.errors) == 1
+    assert complaint in endpoint.errors[0]
+    assert endpoint.peers() == []
+
+
+def test_memory_transport_delays_each_direction_and_keeps_order():
+    async def scenario():
+        inboxes = {name: Inbox() for name in "ab"}
+        hub = MemoryHub({("a", "b"): 20.0})
+        a, _ = hub.endpoint("a", inboxes["a"]), hub.endpoint("b", inboxes["b"])
+        for number in range(50):
+            a.send("b", Validation(1, number, (number,)))
+        await inboxes["b"].wait(50)
+        return inboxes["b"].arrivals
+
+    arrivals = asyncio.run(scenario())
+    assert [arrival.message.position for arrival in arrivals] == list(range(50))
+    assert all(arrival.received_ns - arrival.sent_ns >= 20e6 for arrival in arrivals)
