@@ -162,8 +162,10 @@ def _entry(index: int, item: Any) -> Any:
         detail = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in detail["loc"])
         known = ", ".join(spec.params.model_fields) or "none"
-        words = f"parameter {key!r} is unknown; valid: {known}" if detail["type"] == "extra_forbidden" else (
-            f"parameter {key!r}: {detail['msg'].removeprefix('Value error, ')} (it is {detail['input']!r})"
+        words = (
+            f"parameter {key!r} is unknown; valid: {known}"
+            if detail["type"] == "extra_forbidden"
+            else (f"parameter {key!r}: {detail['msg'].removeprefix('Value error, ')} (it is {detail['input']!r})")
         )
         raise problem(("policies", index, *([name] if isinstance(item, dict) else [])), f"{name}: {words}") from error
     return {"name": name, "label": label, "params": checked.model_dump(mode="json")}

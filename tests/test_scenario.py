@@ -34,7 +34,10 @@ def test_defaults_are_filled_in_and_nodes_are_named_by_role(write):
     scenario = load_scenario(write(GOOD))
     assert scenario.workload.output_tokens == 100
     assert scenario.devices.target == "native"
-    assert [(entry.name, entry.label) for entry in scenario.policies] == [("autoregressive",) * 2, ("speculative", "sd3")]
+    assert [(entry.name, entry.label) for entry in scenario.policies] == [
+        ("autoregressive",) * 2,
+        ("speculative", "sd3"),
+    ]
     assert scenario.policies[1].params["k"] == 3
     assert scenario.place.nodes() == {
         "user0": ("user", "a"),

@@ -75,9 +75,7 @@ class Deployment:
             self.nodes[name].send(command)
         return self._await(set(commands), reply_type, timeout_s, what)
 
-    def _await(
-        self, names: set[str], reply_type: type[T], timeout_s: float, what: str
-    ) -> dict[str, T]:
+    def _await(self, names: set[str], reply_type: type[T], timeout_s: float, what: str) -> dict[str, T]:
         replies: dict[str, T] = {}
         while set(replies) != names:
             node, reply = next_reply(self.inbox, timeout_s, what)
@@ -107,7 +105,12 @@ class Deployment:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": "1",
+                        "PYTHONUNBUFFERED": "1",
+                        "TOKENIZERS_PARALLELISM": "false",
+                    },
                 )
             self.nodes[name] = NodeProcess(name, process, log_path, self.inbox)
         self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")

@@ -1,7 +1,7 @@
-"""Runs an experiment for real: network up and verified, nodes started, policies in turn, everything collected, all gone.
+"""Runs an experiment for real: network up and verified, nodes started, policies in turn, all collected, all gone.
 
-The order is the guarantee: links are measured before any result is recorded and again after, and the run directory appears
-under its final name only when the run has finished.
+The order is the guarantee: links are measured before any result is recorded and again after, and the run directory
+appears under its final name only when the run has finished.
 """
 
 from __future__ import annotations
@@ -211,9 +211,7 @@ def _write_rows(directory: RunDirectory, inputs: _Inputs, measured: _Measured) -
     law_only = frozenset(
         entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
     )
-    directory.write_rows(
-        "requests", compare(scenario.models.target, measured.log.requests, measured.planned, law_only)
-    )
+    directory.write_rows("requests", compare(scenario.models.target, measured.log.requests, measured.planned, law_only))
     directory.write_rows("rounds", measured.log.rounds)
     directory.write_rows("steps", measured.log.steps)
     directory.write_rows("messages", measured.log.messages)

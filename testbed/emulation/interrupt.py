@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Turns the first of these signals into KeyboardInterrupt and ignores the rest, so that clean-up is not cut short."""
+    """Turns the first of these signals into KeyboardInterrupt, ignores the rest: clean-up is not cut short."""
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
         for ignored in SIGNALS:

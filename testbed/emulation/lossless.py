@@ -40,7 +40,7 @@ def target_only(
 def compare(
     target: str, rows: Sequence[RequestRow], planned: Mapping[int, PlannedRequest], law_only: frozenset[str]
 ) -> list[RequestRow]:
-    """The rows with `lossless` filled in; None for the policies in `law_only`, whose sampled drafts keep only the law."""
+    """The rows with `lossless` filled in; None for policies in `law_only`: sampled drafts keep only the law."""
     runtime = CausalRuntime(load_model(target, threads=1).model)
     known: dict[tuple[object, ...], tuple[int, ...]] = {}
     compared = []

@@ -55,9 +55,8 @@ class NodeProcess:
         except OSError:
             tail = ""
         shown = tail or "(its log is empty)"
-        return NodeDied(
-            f"node {self.name} ended during the run (status {self.process.returncode}); end of {self.log_path}:\n{shown}"
-        )
+        status = self.process.returncode
+        return NodeDied(f"node {self.name} ended during the run (status {status}); end of {self.log_path}:\n{shown}")
 
     def stop(self) -> None:
         """Asks the program to end, then makes it. Safe at any moment, more than once."""

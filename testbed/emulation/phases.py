@@ -1,4 +1,4 @@
-"""Policies take turns on the same nodes: each turn is a phase that starts roles, issues requests, and collects the log."""
+"""Policies take turns on the same nodes: each turn is a phase: start roles, issue requests, collect the log."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def run_phase(
     active = [name for name, role in roles.items() if role in wanted]
     span = (planned[0].request, planned[-1].request)
     deployment.gather(
-        {
-            name: StartPolicy(entry.label, entry.name, entry.params, roles[name], peers, repeat, span) for name in active
-        },
+        {name: StartPolicy(entry.label, entry.name, entry.params, roles[name], peers, repeat, span) for name in active},
         PolicyStarted,
         CONTROL_S,
         f"{entry.label} to start",
@@ -74,7 +72,10 @@ def run_phase(
     time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
     paths = {name: log_dir / f"{name}.{entry.label}.{repeat}.rows" for name in active}
     deployment.gather(
-        {name: StopPolicy(str(path)) for name, path in paths.items()}, PolicyStopped, CONTROL_S, f"{entry.label} to stop"
+        {name: StopPolicy(str(path)) for name, path in paths.items()},
+        PolicyStopped,
+        CONTROL_S,
+        f"{entry.label} to stop",
     )
     merged = PhaseLog()
     for path in paths.values():

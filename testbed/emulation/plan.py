@@ -13,7 +13,7 @@ from testbed.workload.prompts import PromptSet
 
 
 def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
-    """Raises BadInput when the experiment asks for more requests than there are prompts: results are paired by prompt."""
+    """Raises BadInput when there are fewer prompts than requests: results are paired by prompt."""
     asked, held = scenario.workload.requests, len(prompts.prompts)
     if asked > held:
         raise BadInput(
@@ -23,7 +23,12 @@ def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
 
 
 def plan_requests(
-    scenario: Scenario, prompts: PromptSet, encode: Callable[[str], Sequence[int]], eos: int | None, first: int, repeat: int
+    scenario: Scenario,
+    prompts: PromptSet,
+    encode: Callable[[str], Sequence[int]],
+    eos: int | None,
+    first: int,
+    repeat: int,
 ) -> list[PlannedRequest]:
     """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy."""
     workload = scenario.workload

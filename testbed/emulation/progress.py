@@ -1,4 +1,4 @@
-"""Shows a run's progress on stderr: a live bar on a terminal, one line a phase elsewhere; stdout stays for the result."""
+"""Shows a run's progress on stderr: a live bar on a terminal, one line a phase elsewhere; stdout is for results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ class ConsoleProgress:
         self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.stop()
 
     def note(self, text: str) -> None:

@@ -40,7 +40,9 @@ def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], No
         journal = Journal.for_run(run_id)
         try:
             note(f"bringing up {len(topology.region_names)} nodes")
-            with Network(topology, {region: region for region in topology.region_names}, fabric, run_id, journal) as net:
+            with Network(
+                topology, {region: region for region in topology.region_names}, fabric, run_id, journal
+            ) as net:
                 note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} ordered pairs")
                 samples = tuple(net.probe(count))
                 return Survey(topology.name, net.fabric_name, net.fabric_reason, samples, tuple(net.invalid_reasons()))

@@ -1,7 +1,7 @@
 """Device profiles: how long one forward pass takes on the device that is being emulated.
 
-A profile is data with a source (`profiles/<device>/<model>.yaml`); this module only reads and interpolates it. It keeps the
-rule that nothing is extrapolated in silence: a pass outside the profile's range is refused.
+A profile is data with a source (`profiles/<device>/<model>.yaml`); this module only reads and interpolates it. It keeps
+the rule that nothing is extrapolated in silence: a pass outside the profile's range is refused.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: 
         raise BadInput(f"model {name!r}: dtype {dtype!r} is unknown; choose float32, float64, bfloat16 or float16")
     if threads is not None:
         torch.set_num_threads(threads)
-    with _quiet():
+    with quiet():
         model = _from_pretrained(AutoModelForCausalLM, name, dtype=kind)
     model = model.to(device).eval()
     return LoadedModel(name, model, load_tokenizer(name), model_hash(name), int(model.num_parameters()))
@@ -153,14 +153,16 @@ def _file_hash(path: Path) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence transformers' progress bars while it reads weights."""
+def quiet() -> Iterator[None]:
+    """Silence transformers' progress bars and warnings about its own internals; errors still pass."""
     from transformers.utils import logging
 
-    was_on = logging.is_progress_bar_enabled()
+    was_on, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if was_on:
             logging.enable_progress_bar()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.models.load import quiet
 from testbed.models.reference import greedy
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
@@ -82,7 +83,7 @@ def generated(model: Any, prompt: Sequence[int], max_tokens: int, **settings: An
     import torch
 
     ids = torch.tensor([list(prompt)], device=model.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), quiet():
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=max_tokens, **settings
         )

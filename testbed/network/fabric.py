@@ -1,8 +1,8 @@
 """What every network fabric must do: carry packets between nodes, each ordered pair with its own one-way delay.
 
-One pure plan (`testbed.network.plan`) says what each link should be; a fabric makes it so. `netem` uses the host kernel's
-qdisc, `lab` the same qdiscs inside a User-Mode Linux kernel, `relay` a user-space delay line over TUN devices. This
-module knows none of them: it holds the types they share.
+One pure plan (`testbed.network.plan`) says what each link should be; a fabric makes it so. `netem` uses the host
+kernel's qdisc, `lab` the same qdiscs inside a User-Mode Linux kernel, `relay` a user-space delay line over TUN
+devices. This module knows none of them: it holds the types they share.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Link:
 class Counters:
     """Packets since the fabric came up, as its own counters say.
 
-    `unmatched` are packets that travelled, or would have travelled, without a link's delay: must stay zero (invariant 6).
+    `unmatched` are packets that travelled, or would have, without a link's delay: must stay zero (invariant 6).
     """
 
     matched: Mapping[tuple[str, str], int] = field(default_factory=dict)

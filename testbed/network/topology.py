@@ -10,7 +10,6 @@ of the figure measured in the other; their sum is the RTT that the emulated pair
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from testbed import repository
 from testbed.errors import BadInput
 from testbed.yamlfile import explain, load_yaml, nearest, problem
 
@@ -116,22 +116,9 @@ class Topology(_Strict):
                 raise problem((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
 
 
-def folders() -> list[Path]:
-    """Where topologies are looked for by name: beside the caller, in the repository, in the installation."""
-    return [
-        Path("topologies"),
-        Path(__file__).resolve().parents[2] / "topologies",
-        Path(sys.prefix) / "share" / "wan-testbed" / "topologies",
-    ]
-
-
 def available() -> dict[str, Path]:
     """Topologies by name; the first folder that has a name wins."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
+    return repository.available("topologies", ".yaml")
 
 
 def load_topology(name_or_path: str | Path) -> Topology:

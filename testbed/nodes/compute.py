@@ -55,7 +55,7 @@ class Compute:
         self._clock = clock
 
     def draft(self, job: Draft) -> tuple[DraftReady, list[RealPass]]:
-        """`steps` tokens, the first pass catching up on every token fed. `duration_ms` is left 0 for the pacer to fill."""
+        """`steps` tokens; the first pass catches up on every token fed. `duration_ms` is 0 until the pacer fills it."""
         real: list[RealPass] = []
         drafted: list[int] = []
         entropies: list[float] = []
@@ -73,12 +73,18 @@ class Compute:
                 rows.append(choice.row)
             feed = [choice.token]
         ready = DraftReady(
-            job.job, job.request, tuple(drafted), tuple(entropies), tuple(confidences), duration_ms=0.0, rows=tuple(rows)
+            job.job,
+            job.request,
+            tuple(drafted),
+            tuple(entropies),
+            tuple(confidences),
+            duration_ms=0.0,
+            rows=tuple(rows),
         )
         return ready, real
 
     def verify(self, job: Verify) -> tuple[VerifyReady, list[RealPass]]:
-        """One target pass over all tokens fed (more if the device's pass is shorter), then the verdict on the drafts."""
+        """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
         real: list[RealPass] = []
         logits = self._forward("target", job.request, job.position, list(job.tokens), job.drafts + 1, real)
         drafts = job.tokens[len(job.tokens) - job.drafts :]

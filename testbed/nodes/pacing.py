@@ -1,7 +1,7 @@
 """Paced compute: a result is held until the emulated device would have had it; a result that is late is an overrun.
 
-The device is one queue: a pass starts when it was asked for or when the device is free, whichever is later. The real forward
-pass runs meanwhile, so the time to carry the job to the worker process is part of the paced time, not added to it.
+The device is one queue: a pass starts when it was asked for or when the device is free, whichever is later. The real
+forward pass runs meanwhile, so the time to carry the job to the worker process is part of the paced time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The node program: one asyncio loop that joins wire, role and model worker, driven by control lines on stdin.
 
-Started as `python -m testbed.nodes.program CONFIG.json` inside the node's network namespace or container. Ends when stdin
-closes, so it cannot outlive the engine that started it.
+Started as `python -m testbed.nodes.program CONFIG.json` inside the node's network namespace or container. Ends when
+stdin closes, so it cannot outlive the engine that started it.
 """
 
 from __future__ import annotations

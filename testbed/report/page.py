@@ -139,6 +139,6 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         yield panel(
             "Pacing",
             "Each pass really runs and is then held until the emulated device would be done (bar). The box holds the "
-            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun, where its result was there.",
+            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at the time it took.",
             lambda: pacing.draw(run.steps),
         )  # fmt: skip

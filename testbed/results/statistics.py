@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-RESAMPLES = 1000  # the ends of a 95 % interval rest on 25 resamples each: stable to about a tenth of its width
+RESAMPLES = 1000  # each end of a 95 % interval rests on 25 of them
 
 
 def median_interval(values: Floats, clusters: Sequence[object], seed: Sequence[int]) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Bytes in, envelopes out: 4-byte big-endian length, then msgpack. No sockets here, so it is tested without a network."""
+"""Bytes in, envelopes out: 4-byte big-endian length, then msgpack. No sockets here: tested without a network."""
 
 from __future__ import annotations
 

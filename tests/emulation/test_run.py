@@ -60,7 +60,8 @@ def remains() -> dict[str, set[str]]:
         "processes": {
             words
             for path in Path("/proc").glob("[0-9]*/cmdline")
-            if (words := _command(path)) and ("testbed.nodes" in words or "relay_process" in words or "linux.uml" in words)
+            if (words := _command(path))
+            and ("testbed.nodes" in words or "relay_process" in words or "linux.uml" in words)
         },
     }
 
@@ -105,10 +106,17 @@ def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_who
     assert set(summary["policies"]) == {"autoregressive", "speculative", "wanspec"}
     run = (tmp_path / "runs" / "latest").resolve()
     assert json.loads((run / "summary.json").read_text()) == summary
-    for name in ("manifest.json", "report.html", *(f"{kind}.parquet" for kind in ("requests", "rounds", "steps", "links"))):
+    for name in (
+        "manifest.json",
+        "report.html",
+        *(f"{kind}.parquet" for kind in ("requests", "rounds", "steps", "links")),
+    ):
         assert (run / name).stat().st_size > 0
     rounds, requests = pd.read_parquet(run / "rounds.parquet"), pd.read_parquet(run / "requests.parquet")
-    assert rounds.groupby("policy")["emitted"].sum().to_dict() == requests.groupby("policy")["output_tokens"].sum().to_dict()
+    assert (
+        rounds.groupby("policy")["emitted"].sum().to_dict()
+        == requests.groupby("policy")["output_tokens"].sum().to_dict()
+    )
     steps = pd.read_parquet(run / "steps.parquet")
     remote = steps[(steps["policy"] == "wanspec") & (steps["node"] == "drafter0")]
     assert len(remote) > 0, "the worker across the WAN never drafted"
@@ -159,7 +167,7 @@ def test_a_killed_run_takes_its_nodes_along_and_clean_removes_the_rest(experimen
     process.kill()
     process.communicate(timeout=30)
     cleaned = command("clean")
-    out, err = cleaned.communicate(timeout=60)
+    _, err = cleaned.communicate(timeout=60)
     assert cleaned.returncode == 0, err
     assert remains() == before
     assert lock_is_free()

@@ -19,7 +19,13 @@ def test_the_l40s_pair_has_the_step_times_of_the_wanspec_prototype():
 
 def test_between_knots_the_time_is_linear_and_outside_it_is_refused():
     profile = DeviceProfile(
-        name="p", device="d", model="m", kind="synthetic", source="test", pass_ms=((1, 10.0), (5, 30.0)), max_pass_tokens=5
+        name="p",
+        device="d",
+        model="m",
+        kind="synthetic",
+        source="test",
+        pass_ms=((1, 10.0), (5, 30.0)),
+        max_pass_tokens=5,
     )
     assert [profile.duration_ms(n) for n in (1, 3, 5)] == [10.0, 20.0, 30.0]
     with pytest.raises(ValueError, match="outside"):

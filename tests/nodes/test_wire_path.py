@@ -1,4 +1,4 @@
-"""Invariants 1 and 4 through the real wire path: role hosts, framing and compute rules, with models small enough to know.
+"""Invariants 1 and 4 through the real wire path: role hosts, framing and compute rules, with models one can enumerate.
 
 Sampled output is held against the target's exact law, enumerated from its table.
 """
@@ -7,9 +7,9 @@ import asyncio
 
 import numpy as np
 import pytest
+from nodes_inmemory import VOCABULARY, TableRuntime, decode
 from scipy.stats import chi2
 
-from nodes_inmemory import VOCABULARY, TableRuntime, decode
 from testbed.decoding.processing import probabilities
 from testbed.decoding.sampling import Sampling
 from testbed.emulation.lossless import target_only

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny_log import Rows, rows, run
+from tiny_log import Rows, request, rows, run
 
 from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute
 
@@ -99,11 +99,27 @@ def test_round_overhead_is_none_on_native_devices() -> None:
     assert compute(run({"steps": native}))["speculative"]["round_overhead_ms"] is None
 
 
+def test_every_round_of_a_sequential_policy_has_its_own_passes(metrics: dict[str, Any]) -> None:
+    overhead = metrics["speculative"]["round_overhead_ms"]
+    assert overhead["n"] == 3
+    assert overhead["p95"] == pytest.approx(2.8)  # between 1 and 3, the ones of the third round
+
+
 def test_ratio_pairs_by_prompt_and_ignores_prompts_only_one_policy_answered() -> None:
     kept = [r for r in rows()["requests"] if not (r.policy == "speculative" and r.prompt_id == "b")]
     metrics = compute(run({"requests": kept}))["wanspec"]
     assert metrics["latency_ratio"]["median"] == pytest.approx(24 / 32)
     assert metrics["target_site_draft_ratio"]["value"] == pytest.approx(1 / 4)
+
+
+def test_repeats_of_a_prompt_become_one_value_before_the_ratio_is_taken() -> None:
+    log = rows()
+    again = [msgspec.structs.replace(r, repeat=1) for r in log["steps"] if (r.policy, r.request) == ("wanspec", 0)]
+    answered = msgspec.structs.replace(request("wanspec", 0, 0, [(16, 3), (40, 1)]), repeat=1)
+    changed: Rows = {"steps": [*log["steps"], *again], "requests": [*log["requests"], answered]}
+    metrics = compute(run(changed))["wanspec"]
+    assert metrics["latency_ratio"]["median"] == pytest.approx(1.5)  # median of (24 and 40)/32 and 38/19
+    assert metrics["target_site_draft_ratio"]["value"] == pytest.approx(3 / 6)  # as without the repeat
 
 
 def test_rows_of_a_request_that_never_finished_count_in_no_metric() -> None:

@@ -31,7 +31,7 @@ def test_copies_of_one_prompt_do_not_narrow_the_interval() -> None:
 
 
 def test_weighted_median_equals_the_median_of_the_resample() -> None:
-    values, clusters = np.array([1.0, 2.0, 10.0, 20.0]), ["a", "a", "b", "c"]
+    values, clusters = np.array([20.0, 2.0, 1.0, 10.0]), ["a", "a", "b", "c"]
     draws = np.random.default_rng([9]).multinomial(3, np.full(3, 1 / 3), size=1000)
     medians = [np.median(np.repeat(values, [d[0], d[0], d[1], d[2]])) for d in draws]
     assert median_interval(values, clusters, (9,)) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])))

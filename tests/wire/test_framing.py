@@ -40,7 +40,9 @@ def test_an_oversized_length_is_refused_before_its_bytes_arrive():
         list(Framer().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
 
 
-@pytest.mark.parametrize("body", [b"\xc1", msgspec.msgpack.encode(["nonsense"]), msgspec.msgpack.encode([1, 2, ["no-such-tag"]])])
+@pytest.mark.parametrize(
+    "body", [b"\xc1", msgspec.msgpack.encode(["nonsense"]), msgspec.msgpack.encode([1, 2, ["no-such-tag"]])]
+)
 def test_what_is_not_a_message_is_refused(body):
     with pytest.raises(ProtocolError, match="not a message"):
         list(Framer().feed(len(body).to_bytes(4, "big") + body))

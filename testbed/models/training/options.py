@@ -55,7 +55,7 @@ class Drafter:
     tokens: int = 1_300_000
     learning_rate: float = 6e-3
     total_variation: float = 4.0  # weight of TV beside KL; 1 - TV is the acceptance probability of speculative sampling
-    own_share: float = 0.0  # rows that are the target's own continuations: raises acceptance on prompts of other authors
+    own_share: float = 0.0  # rows of the target's own continuations: raises acceptance on new prompts
 
 
 @dataclass(frozen=True)

@@ -49,5 +49,5 @@ def draw(
     right.set_xlim(0.6, longest + 0.4)
     right.set_ylim(0, 1.05)
     right.set_xlabel("draft position in the round")
-    right.legend(loc="lower left", fontsize=8)
+    right.legend(loc="best", fontsize=8)
     return figure
