@@ -60,20 +60,19 @@ FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the 
 def main() -> None:
     """Entry point of the `testbed` command."""
     try:
-        status = app(standalone_mode=False)  # a verb's typer.Exit comes back as its status
-        sys.exit(status if isinstance(status, int) else 0)
+        status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        print("testbed: interrupted; everything this run made has been removed", file=sys.stderr)
-        sys.exit(INTERRUPTED)
     except Exception as error:
         code = getattr(error, "exit_code", None)  # click's own usage errors
         if code is None or not hasattr(error, "show"):
             raise
         error.show()
         sys.exit(code)
+    if status == INTERRUPTED:
+        print("testbed: interrupted; what was made for it has been removed", file=sys.stderr)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
 @app.command()

@@ -10,6 +10,7 @@ as unmatched, never delivered; the lateness of every delivery is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -117,8 +118,9 @@ class Control:
 
     def send(self, reply: Mapping[str, Any]) -> None:
         data = json.dumps(reply).encode() + b"\n"
-        while data:
-            data = data[os.write(self._out, data) :]
+        with contextlib.suppress(BrokenPipeError):  # nobody waits for it any more: end of input says so next
+            while data:
+                data = data[os.write(self._out, data) :]
 
 
 def open_tun(port: Mapping[str, Any]) -> int:

@@ -75,7 +75,7 @@ DOMAINS = (
 )
 
 DRAFTERS = (
-    Drafter("draft", Shape(192, 2, 3), tokens=1_000_000, own_share=0.6),
+    Drafter("draft", Shape(256, 2, 4), tokens=1_024_000, own_share=0.3),
     Drafter("draft-small", Shape(64, 1, 1)),
 )
 
@@ -100,7 +100,7 @@ class TrainingOptions:
     row_tokens: int = 256
     precision: str = "bf16"  # arithmetic of the training passes (autocast); weights and optimiser state stay fp32
     threads: int = 1
-    continuations: int = 832  # rows of the target's own text for drafters that want them
+    continuations: int = 320  # rows of the target's own text for drafters that want them
     reuse: bool = False  # keep the models in `out` that were trained with the same shape, seed and settings
     windows: int = 80  # evaluation prompts of 64 tokens from core text, and half as many from held-out text
     generate: int = 100  # evaluation tokens after each prompt

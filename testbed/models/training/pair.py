@@ -63,6 +63,8 @@ def _train(options: TrainingOptions, progress: Callable[[str], None]) -> Path:
         )
         model.to(torch.bfloat16).save_pretrained(options.out / name)
         tokenizer.save_pretrained(options.out / name)
+        for weights in (options.out / name).glob("*.safetensors"):
+            weights.chmod(0o644)  # safetensors writes them for the owner only
         return dataclasses.asdict(trained)
 
     trained = make(TARGET, options.target, next_token_loss, [], 0.0)
