@@ -21,12 +21,10 @@ from dataclasses import dataclass, field
 
 from testbed.errors import MachineCannot
 from testbed.network.fabric import Port
+from testbed.tolerances import LINK_P99_MS, link_median_tolerance_ms
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
 MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
-MEDIAN_TOLERANCE_MS = 0.3
-MEDIAN_TOLERANCE_SHARE = 0.01
-P99_TOLERANCE_MS = 2.0
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 Pair = tuple[str, str]
@@ -117,19 +115,19 @@ def verify(samples: Sequence[PairSample], lossy: Collection[Pair] = ()) -> list[
     The 99th percentile is judged per pair where it is defined, and over all pairs together always.
     """
     reasons = []
-    if (pooled := pooled_p99_error_ms(samples)) is not None and pooled > P99_TOLERANCE_MS:
-        reasons.append(f"links: 99th percentile of RTT error {pooled:.2f} ms, tolerance {P99_TOLERANCE_MS:.2f} ms")
+    if (pooled := pooled_p99_error_ms(samples)) is not None and pooled > LINK_P99_MS:
+        reasons.append(f"links: 99th percentile of RTT error {pooled:.2f} ms, tolerance {LINK_P99_MS:.2f} ms")
     for sample in samples:
         name = f"link {sample.src} -> {sample.dst}"
         if sample.received < sample.sent and (sample.src, sample.dst) not in lossy:
             reasons.append(f"{name}: {sample.sent - sample.received} of {sample.sent} probes lost")
         if sample.median_ms is None:
             continue
-        tolerance = max(MEDIAN_TOLERANCE_MS, MEDIAN_TOLERANCE_SHARE * sample.specified_ms)
+        tolerance = link_median_tolerance_ms(sample.specified_ms)
         if abs(sample.median_ms - sample.specified_ms) > tolerance:
             measured = f"median RTT {sample.median_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
             reasons.append(f"{name}: {measured}, tolerance {tolerance:.2f} ms")
-        if sample.p99_ms is not None and sample.p99_ms - sample.specified_ms > P99_TOLERANCE_MS:
+        if sample.p99_ms is not None and sample.p99_ms - sample.specified_ms > LINK_P99_MS:
             measured = f"99th percentile RTT {sample.p99_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
-            reasons.append(f"{name}: {measured}, tolerance {P99_TOLERANCE_MS:.2f} ms")
+            reasons.append(f"{name}: {measured}, tolerance {LINK_P99_MS:.2f} ms")
     return reasons

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from testbed import tolerances
 from testbed.results.conservation import broken
 from testbed.results.metrics.base import busy_ms, milliseconds
 from testbed.results.store import RunData
@@ -20,11 +21,9 @@ from testbed.results.store import RunData
 class Thresholds:
     """What a valid run stays within. At the limit is still valid."""
 
-    # The floor is what timers and a user-space relay add on an idle machine; 1 % keeps a long link as true as a short.
-    link_median_error_ms: float = 0.3
-    link_median_error_share: float = 0.01
-    # A shaper later than a quarter of a typical draft pass (about 8 ms) would move rounds, not only packets.
-    link_p99_error_ms: float = 2.0
+    link_median_error_ms: float = tolerances.LINK_MEDIAN_MS
+    link_median_error_share: float = tolerances.LINK_MEDIAN_SHARE
+    link_p99_error_ms: float = tolerances.LINK_P99_MS
     # Pacing is honest only while the real pass is faster than the emulated one; 1 % moves no median.
     overrun_step_share: float = 0.01
     overrun_time_share: float = 0.01
