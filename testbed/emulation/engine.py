@@ -211,7 +211,9 @@ def _write_rows(directory: RunDirectory, inputs: _Inputs, measured: _Measured) -
     law_only = frozenset(
         entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
     )
-    directory.write_rows("requests", compare(scenario.models.target, measured.log.requests, measured.planned, law_only))
+    requests, mismatches = compare(scenario.models.target, measured.log.requests, measured.planned, law_only)
+    measured.facts["mismatches"] = [mismatch._asdict() for mismatch in mismatches]
+    directory.write_rows("requests", requests)
     directory.write_rows("rounds", measured.log.rounds)
     directory.write_rows("steps", measured.log.steps)
     directory.write_rows("messages", measured.log.messages)

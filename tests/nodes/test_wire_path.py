@@ -49,7 +49,7 @@ def test_output_equals_target_only_decoding_token_for_token(policy, params, one_
     log = asyncio.run(decode(policy, params, requests, one_way_ms))
     for row in log.requests:
         one = requests[row.request - 1]
-        assert row.tokens == target_only(TableRuntime(), one.prompt, one.max_tokens, one.sampling, None)
+        assert row.tokens == target_only(TableRuntime(), one.prompt, one.max_tokens, one.sampling, None).tokens
     assert len(log.requests) == 5
 
 
