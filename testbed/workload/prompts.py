@@ -15,10 +15,11 @@ SUFFIX = ".jsonl"
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """One prompt. Other keys of the line (domain, licence) are for readers and are ignored here."""
+    """One prompt. Other keys of the line are for readers and are ignored here."""
 
     id: str
     text: str
+    domain: str = "any"
 
 
 class PromptSet(msgspec.Struct, frozen=True):

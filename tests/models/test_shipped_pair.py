@@ -12,9 +12,9 @@ from testbed.models.agreement import acceptance, agreement
 from testbed.models.catalogue import list_models, list_pairs
 from testbed.models.check import PairReport, check_pair
 from testbed.models.load import PAIRS, load_model, load_tokenizer, model_hash
-from testbed.models.prompts import read_prompts
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speed import assisted, generated
+from testbed.workload.prompts import load_prompts
 
 PROMPTS = Path(__file__).parents[2] / "workloads" / "prompts"
 NAMES = ("tiny-target", "tiny-draft", "tiny-draft-small")
@@ -22,11 +22,11 @@ NAMES = ("tiny-target", "tiny-draft", "tiny-draft-small")
 
 @pytest.fixture(scope="module")
 def report() -> PairReport:
-    texts = [prompt.text for prompt in read_prompts(PROMPTS / "prose.jsonl")[::5]]
+    texts = [prompt.text for prompt in load_prompts(str(PROMPTS / "prose.jsonl")).prompts[::5]]
     return check_pair("tiny-target", "tiny-draft", texts, max_tokens=48, threads=1)
 
 
-def test_the_shipped_pair_is_lossless_and_accepts_as_papers_report(report: PairReport) -> None:
+def test_the_shipped_pair_is_lossless_and_agrees_often_but_not_always(report: PairReport) -> None:
     assert report.lossless and report.tokens == 10 * 48
     assert 0.6 <= report.acceptance <= 0.85
 
@@ -37,7 +37,7 @@ def test_the_drafter_knows_when_it_is_unsure(report: PairReport) -> None:
 
 def test_longer_drafts_give_more_tokens_a_round(report: PairReport) -> None:
     rounds = [report.tokens_per_round[k] for k in range(1, 9)]
-    assert 1.6 <= rounds[0] <= 1.85  # 1 + acceptance, roughly
+    assert 1.5 <= rounds[0] <= 1.85  # near 1 + acceptance
     assert rounds[7] > rounds[3] > rounds[0]
 
 
@@ -50,14 +50,14 @@ def test_the_report_measures_speed_and_memory(report: PairReport) -> None:
 def test_the_small_drafter_is_weaker() -> None:
     target, main, small = (CausalRuntime(load_model(name, threads=1).model) for name in NAMES)
     tokenizer = load_tokenizer("tiny-target")
-    prompts = [tokenizer(one.text)["input_ids"] for one in read_prompts(PROMPTS / "prose.jsonl")[:6]]
+    prompts = [tokenizer(one.text)["input_ids"] for one in load_prompts(str(PROMPTS / "prose.jsonl")).prompts[:6]]
     rates = [acceptance([agreement(target, drafter, prompt, 48) for prompt in prompts]) for drafter in (main, small)]
     assert rates[1] < rates[0] - 0.1
 
 
 def test_transformers_own_loops_agree_with_ours(report: PairReport) -> None:
     target, drafter = load_model("tiny-target", threads=1), load_model("tiny-draft")
-    prompt = target.tokenizer(read_prompts(PROMPTS / "prose.jsonl")[0].text)["input_ids"]
+    prompt = target.tokenizer(load_prompts(str(PROMPTS / "prose.jsonl")).prompts[0].text)["input_ids"]
     plain = generated(target.model, prompt, 32)
     before = drafter.model.generation_config.num_assistant_tokens
     assert assisted(target.model, drafter.model, prompt, 32, k=4) == plain
@@ -84,7 +84,7 @@ def test_the_shipped_card_describes_the_shipped_weights() -> None:
 
 @pytest.mark.parametrize(("file", "least"), [("prose.jsonl", 48), ("mixed.jsonl", 24)])
 def test_prompt_files_hold_enough_prompts_of_a_sensible_length(file: str, least: int) -> None:
-    prompts = read_prompts(PROMPTS / file)
+    prompts = load_prompts(str(PROMPTS / file)).prompts
     tokenizer = load_tokenizer("tiny-target")
     lengths = [len(tokenizer(prompt.text)["input_ids"]) for prompt in prompts]
     assert len(prompts) >= least

@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pair")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", default="256x5x4:2400000", help="WIDTHxLAYERSxHEADS:TOKENS")
-    parser.add_argument("--drafter", action="append", help="NAME:WIDTHxLAYERSxHEADS:TOKENS:OWN_SHARE; repeatable")
+    parser.add_argument("--drafter", action="append", help="NAME:WIDTHxLAYERSxHEADS:TOKENS; repeatable")
     parser.add_argument("--prompts", type=Path, action="append", default=[], help="prompt file to measure; repeatable")
     parser.add_argument("--reuse", action="store_true", help="keep models in OUT that were trained with these settings")
     given = parser.parse_args()
@@ -34,8 +34,8 @@ def main() -> None:
 
 
 def _drafter(word: str) -> Drafter:
-    name, shape, tokens, own_share = word.split(":")
-    return Drafter(name, Shape.parse(shape), int(tokens), own_share=float(own_share))
+    name, shape, tokens = word.split(":")
+    return Drafter(name, Shape.parse(shape), int(tokens))
 
 
 if __name__ == "__main__":

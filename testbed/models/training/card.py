@@ -63,8 +63,8 @@ def command_line(options: TrainingOptions) -> str:
 
 
 def drafter_word(drafter: Drafter) -> str:
-    """`name:shape:tokens:own_share`, as the command line takes it."""
-    return f"{drafter.name}:{drafter.shape}:{drafter.tokens}:{drafter.own_share}"
+    """`name:shape:tokens`, as the command line takes it."""
+    return f"{drafter.name}:{drafter.shape}:{drafter.tokens}"
 
 
 def write_card(pair: Path, card: dict[str, Any]) -> None:

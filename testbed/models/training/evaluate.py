@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
-from testbed.models.prompts import read_prompts
 from testbed.models.reference import Greedy, greedy
 from testbed.models.runtime import CausalRuntime
 from testbed.models.training.options import TrainingOptions
 from testbed.models.training.tokens import Tokens
+from testbed.workload.prompts import load_prompts
 
 WINDOW = 64
 Prompts = dict[str, list[tuple[str, list[int]]]]  # set name -> (domain, token ids)
@@ -34,7 +34,9 @@ def evaluation_prompts(streams: Sequence[Tokens], tokenizer: Any, options: Train
                 start = int(random.integers(0, len(text) - WINDOW))
                 sets[name].append((stream.domain.name, text[start : start + WINDOW].tolist()))
     for path in options.prompts:
-        sets[path.stem] = [(prompt.domain, tokenizer(prompt.text)["input_ids"]) for prompt in read_prompts(path)]
+        sets[path.stem] = [
+            (prompt.domain, tokenizer(prompt.text)["input_ids"]) for prompt in load_prompts(str(path)).prompts
+        ]
     return {name: prompts for name, prompts in sets.items() if prompts}
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from testbed.models.training.options import Shape, TrainingOptions
-from testbed.models.training.tokens import Ids, Tokens
+from testbed.models.training.tokens import Tokens
 
 WARM_UP = 0.02
 CLIP_NORM = 1.0
@@ -64,21 +64,9 @@ def new_model(shape: Shape, options: TrainingOptions, name: str) -> Any:
 
 
 class Batches:
-    """Random rows: the domain by its share, then core or broad text, then any place in it.
+    """Random rows: the domain by its share, then core or broad text, then any place in it."""
 
-    `own_share` of the rows are taken from `own` instead.
-    """
-
-    def __init__(
-        self,
-        streams: Sequence[Tokens],
-        options: TrainingOptions,
-        name: str,
-        own: Sequence[Ids] = (),
-        own_share: float = 0.0,
-    ) -> None:
-        self._own = own
-        self._own_share = own_share if own else 0.0
+    def __init__(self, streams: Sequence[Tokens], options: TrainingOptions, name: str) -> None:
         self._streams = streams
         self._options = options
         shares = np.array([stream.domain.share for stream in streams])
@@ -90,9 +78,6 @@ class Batches:
         length = self._options.row_tokens
         rows = []
         for choice in self._random.choice(len(self._streams), size=self._options.rows, p=self._shares):
-            if self._own_share and self._random.random() < self._own_share:
-                rows.append(self._own[int(self._random.integers(0, len(self._own)))].astype(np.int64))
-                continue
             stream = self._streams[choice]
             text = stream.broad if self._random.random() < self._options.broad_share else stream.core
             start = int(self._random.integers(0, len(text) - length - 1))

@@ -55,7 +55,6 @@ class Drafter:
     tokens: int = 1_300_000
     learning_rate: float = 6e-3
     total_variation: float = 4.0  # weight of TV beside KL; 1 - TV is the acceptance probability of speculative sampling
-    own_share: float = 0.0  # rows of the target's own continuations: raises acceptance on new prompts
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ DOMAINS = (
 )
 
 DRAFTERS = (
-    Drafter("draft", Shape(256, 2, 4), tokens=1_024_000, own_share=0.3),
+    Drafter("draft", Shape(160, 2, 2)),
     Drafter("draft-small", Shape(64, 1, 1)),
 )
 
@@ -100,7 +99,6 @@ class TrainingOptions:
     row_tokens: int = 256
     precision: str = "bf16"  # arithmetic of the training passes (autocast); weights and optimiser state stay fp32
     threads: int = 1
-    continuations: int = 320  # rows of the target's own text for drafters that want them
     reuse: bool = False  # keep the models in `out` that were trained with the same shape, seed and settings
     windows: int = 80  # evaluation prompts of 64 tokens from core text, and half as many from held-out text
     generate: int = 100  # evaluation tokens after each prompt

@@ -14,7 +14,6 @@ import torch
 
 from testbed.models.load import load_model, load_tokenizer, model_hash
 from testbed.models.training import card as cards
-from testbed.models.training.continuations import continue_text
 from testbed.models.training.corpus import read_corpus
 from testbed.models.training.distil import distillation_loss, next_token_loss
 from testbed.models.training.evaluate import (
@@ -25,7 +24,7 @@ from testbed.models.training.evaluate import (
 )
 from testbed.models.training.optimise import Batches, Loss, new_model, optimise
 from testbed.models.training.options import Drafter, Target, TrainingOptions
-from testbed.models.training.tokens import Ids, cut, train_tokenizer
+from testbed.models.training.tokens import cut, train_tokenizer
 
 TARGET = "target"
 
@@ -50,14 +49,14 @@ def _train(options: TrainingOptions, progress: Callable[[str], None]) -> Path:
     )
     streams = cut(corpus, tokenizer, options)
 
-    def make(name: str, plan: Target | Drafter, loss: Loss, own: list[Ids], own_share: float) -> dict[str, Any]:
+    def make(name: str, plan: Target | Drafter, loss: Loss) -> dict[str, Any]:
         """Train one model unless it is kept, and save it, with its tokenizer, as bf16 in its own folder."""
         if name in kept:
             progress(f"{name}: kept")
             return dict(kept[name])
         model = new_model(plan.shape, options, name)
         progress(f"{name}: {model.num_parameters():,} parameters")
-        batches = Batches(streams, options, name, own, own_share)
+        batches = Batches(streams, options, name)
         trained = optimise(
             model, loss, batches, options, plan.tokens, plan.learning_rate, lambda line: progress(f"{name}: {line}")
         )
@@ -67,16 +66,14 @@ def _train(options: TrainingOptions, progress: Callable[[str], None]) -> Path:
             weights.chmod(0o644)  # safetensors writes them for the owner only
         return dataclasses.asdict(trained)
 
-    trained = make(TARGET, options.target, next_token_loss, [], 0.0)
+    trained = make(TARGET, options.target, next_token_loss)
     target = load_model(str(options.out / TARGET)).model.requires_grad_(False)
-    wanting = [drafter for drafter in options.drafters if drafter.own_share and drafter.name not in kept]
-    own = continue_text(target, streams, options, progress) if wanting else []
     prompts = evaluation_prompts(streams, tokenizer, options)
     references = reference_outputs(target, prompts, options)
     card["models"][TARGET] = _entry(options, TARGET, options.target, trained, describe_target(references))
     for drafter in options.drafters:
         loss = distillation_loss(target, drafter.total_variation)
-        trained = make(drafter.name, drafter, loss, own, drafter.own_share)
+        trained = make(drafter.name, drafter, loss)
         shipped = load_model(str(options.out / drafter.name)).model
         measured = describe_drafter(shipped, prompts, references)
         card["models"][drafter.name] = _entry(options, drafter.name, drafter, trained, measured)
