@@ -222,7 +222,7 @@ def _write_rows(directory: RunDirectory, inputs: _Inputs, measured: _Measured) -
 
 def _manifest(inputs: _Inputs, started: datetime) -> dict[str, Any]:
     scenario = inputs.scenario
-    place = scenario.place.model_dump(mode="json")
+    where = {"place": scenario.place.model_dump(mode="json"), "target_drafter_rtt_ms": _target_drafter_rtt_ms(inputs)}
     return {
         "run_id": inputs.run_id,
         "experiment": scenario.name,
@@ -231,7 +231,7 @@ def _manifest(inputs: _Inputs, started: datetime) -> dict[str, Any]:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
         "scenario": scenario.resolved(),
-        "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
+        "policies": [{**entry.model_dump(mode="json"), **where} for entry in scenario.policies],
         "models": {
             role: {"name": name, "sha256": inputs.model_hashes[role]}
             for role, name in scenario.models.model_dump().items()
@@ -243,3 +243,13 @@ def _manifest(inputs: _Inputs, started: datetime) -> dict[str, Any]:
         "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],
         "machine": provenance.gather(),
     }
+
+
+def _target_drafter_rtt_ms(inputs: _Inputs) -> float | None:
+    """RTT between the target's site and the drafters'; None without drafters or with drafters at several sites."""
+    sites: dict[str, set[str]] = {}
+    for role, site in inputs.scenario.place.nodes().values():
+        sites.setdefault(role, set()).add(site)
+    if len(sites.get("drafter", ())) != 1:
+        return None
+    return inputs.topology.rtt_ms(*sites["target"], *sites["drafter"])

@@ -38,7 +38,7 @@ MTU = 1500
 ETHERNET_HEADER_BYTES = 14  # TUN packets have none, but the rates of the other fabrics count it
 QUEUE_PACKETS = 10_000  # of each TUN device: a burst waits for the relay instead of being lost before it is counted
 READ_BATCH = 16  # packets taken from one device before departures are looked at again
-SPIN_NS = 60_000  # the kernel wakes a sleeper up to this late: wake so much earlier, and poll
+SPIN_NS = 150_000  # an idle virtual CPU wakes a sleeper up to this late: wake so much earlier, and poll
 PRIORITY = 10  # SCHED_FIFO: above ordinary processes, below the kernel's own threads (50)
 
 

@@ -58,8 +58,7 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
     )  # fmt: skip
     environment.filters["number"] = number
     manifest = run.manifest
-    names = {entry["label"]: entry["name"] for entry in manifest["policies"]}
-    references = [reference_for(name) for name in names.values()]
+    references = dict.fromkeys(reference_for(entry) for entry in manifest["policies"])
     return environment.get_template("report.html.j2").render(
         summary=summary,
         manifest=manifest,
@@ -93,7 +92,7 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
 def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
     logs = {label: log for label, log in policy_logs(run).items() if not log.requests.empty}
     palette = colours(run.manifest["policies"])
-    names = {entry["label"]: entry["name"] for entry in run.manifest["policies"]}
+    entries = {entry["label"]: entry for entry in run.manifest["policies"]}
     policies = {label: summary["policies"][label] for label in logs}
     valid = bool(summary["validity"]["valid"])
 
@@ -113,7 +112,7 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "Draft passes at the target's site",
             "What offloading is for: fewer draft passes on the node that runs the target. Ratios are against "
             "co-located speculation in this run, paired by prompt.",
-            lambda: offload.draw(policies, names, palette),
+            lambda: offload.draw(policies, entries, palette),
         )  # fmt: skip
     prompt, shown = timeline.choose(logs)
     if shown:

@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from testbed.results.reference import reference_for
+from testbed.results.reference import Reference, reference_for
 
 UNDEFINED = "-"
 HEADERS = (
@@ -26,8 +26,8 @@ Summary = Mapping[str, Any]
 def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
-    names = {str(entry["label"]): str(entry["name"]) for entry in policies}
-    parts += [_policies(summary, names), Text(_lossless(summary)), *_references(names)]
+    papers = {str(entry["label"]): reference_for(entry) for entry in policies}
+    parts += [_policies(summary, papers), Text(_lossless(summary)), *_references(papers)]
     return Group(*parts)
 
 
@@ -40,7 +40,7 @@ def figure(statistic: Mapping[str, Any] | None, digits: int = 1, interval: bool 
     return f"{text}\n[{ends[0]:.{digits}f},{ends[1]:.{digits}f}]" if interval and ends else text
 
 
-def _policies(summary: Summary, names: Mapping[str, str]) -> Table:
+def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table:
     table = Table(
         title=f"{summary['experiment']}  {summary['run_id']}", title_justify="left",
         caption="medians; [95 % interval]; x: ratio to co-located speculation", caption_justify="left",
@@ -60,8 +60,8 @@ def _policies(summary: Summary, names: Mapping[str, str]) -> Table:
             figure(metrics["target_site_draft_passes"], 0) + f"\nx {figure(metrics['target_site_draft_ratio'], 2)}",
             figure(metrics["latency_ratio"], 2, interval=True),
         )
-        reference = reference_for(names[label])
-        if reference is not None:
+        reference = papers[label]
+        if reference is not None and reference.target_site_draft_ratio is not None:
             paper = (f"x ~{reference.target_site_draft_ratio}", f"~{reference.latency_ratio}")
             table.add_row("  paper", *[""] * (len(HEADERS) - len(paper)), *paper, style="dim")
     return table
@@ -74,11 +74,10 @@ def _lossless(summary: Summary) -> str:
     return f"lossless: {equal} of {checked} outputs equal target-only decoding, token for token"
 
 
-def _references(names: Mapping[str, str]) -> Iterator[RenderableType]:
-    for label, name in names.items():
-        reference = reference_for(name)
+def _references(papers: Mapping[str, Reference | None]) -> Iterator[RenderableType]:
+    for reference in dict.fromkeys(papers.values()):
         if reference is not None:
-            yield Text(f"{label}, paper: {reference.sentence}", style="dim")
+            yield Text(f"paper, {reference.policy} {reference.sentence}", style="dim")
 
 
 def _stamp(reasons: Sequence[str]) -> Panel:

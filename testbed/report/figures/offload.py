@@ -13,11 +13,13 @@ from testbed.results.reference import reference_for
 from testbed.results.table import figure as number
 
 
-def draw(policies: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], colours: Mapping[str, str]) -> Figure:
-    """`policies` as in summary.json; `names` gives the registered name of each label."""
+def draw(
+    policies: Mapping[str, Mapping[str, Any]], entries: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]
+) -> Figure:
+    """`policies` as in summary.json; `entries` are the manifest's policies by label."""
     shown = {label: m for label, m in policies.items() if m["target_site_draft_passes"] is not None}
     figure, (axes,) = new_figure(1.0 + 0.42 * max(len(shown), 1))
-    baselines = [label for label in shown if names[label] == BASELINE]
+    baselines = [label for label in shown if entries[label]["name"] == BASELINE]
     baseline = shown[baselines[0]]["target_site_draft_passes"]["median"] if baselines else None
     for row, (label, metrics) in enumerate(shown.items()):
         passes, ratio = metrics["target_site_draft_passes"], metrics["target_site_draft_ratio"]
@@ -26,8 +28,8 @@ def draw(policies: Mapping[str, Mapping[str, Any]], names: Mapping[str, str], co
         if high > low:
             axes.plot([low, high], [row, row], color=BLACK, linewidth=1.2)
         end = high
-        reference = reference_for(names[label])
-        if reference is not None and baseline:
+        reference = reference_for(entries[label])
+        if reference is not None and reference.target_site_draft_ratio is not None and baseline:
             at = reference.target_site_draft_ratio * baseline
             paper = f"{label}, paper: ratio about {reference.target_site_draft_ratio} {reference.setting}"
             axes.plot([at, at], [row - 0.45, row + 0.45], color=BLACK, linestyle=(0, (3, 2)), label=paper)
