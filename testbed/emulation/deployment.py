@@ -56,7 +56,7 @@ class Deployment:
         return {
             "node_memory_mb": {name: one.resident_mb for name, one in self.ready.items()},
             "node_model_hashes": {name: one.models for name, one in self.ready.items()},
-            "node_niceness": {name: one.niceness for name, one in self.ready.items()},
+            "node_priority": {name: one.priority for name, one in self.ready.items()},
             "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
             "connection_congestion_control": self.congestion_control,
         }

@@ -82,7 +82,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
     models: dict[str, str]
     resident_mb: float
-    niceness: int
+    priority: str  # of the node program, as obtained
 
 
 class Connected(msgspec.Struct, frozen=True, tag="connected"):

@@ -39,6 +39,7 @@ from testbed.nodes.control import (
 )
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.pacing import precise_timers
+from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.nodes.userdriver import UserDriver
@@ -51,7 +52,6 @@ from testbed.wire.transport import Arrival
 
 PINGS_AT_CONNECT = 9
 PING_INTERVAL_S = 0.25
-NICENESS = -10  # ahead of ordinary programs on the machine; the model worker inherits it
 
 
 class NodeProgram:
@@ -82,7 +82,7 @@ class NodeProgram:
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
-        self._reply(Ready(models, resident_mb, os.getpriority(os.PRIO_PROCESS, 0)))
+        self._reply(Ready(models, resident_mb, precede_compute()))
         commands = asyncio.create_task(self._serve(reader))
         ended = asyncio.create_task(self._finished.wait())
         done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)
@@ -191,8 +191,6 @@ async def _stdin() -> asyncio.StreamReader:
 def main(config_path: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     precise_timers()
-    with contextlib.suppress(PermissionError):  # without the right to it, other load shows up as overruns
-        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     config = msgspec.json.decode(Path(config_path).read_bytes(), type=NodeConfig)
     # replies get a descriptor of their own: whatever a library prints belongs in the log
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)

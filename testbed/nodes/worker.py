@@ -20,6 +20,7 @@ from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.compute import Compute, RealPass
 from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock, hold_until, precise_timers
+from testbed.nodes.priority import precede_ordinary_programs
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -89,6 +90,7 @@ def build(config: WorkerConfig) -> tuple[Worker, WorkerReady]:
 
 def main(fd: int) -> int:
     precise_timers()
+    precede_ordinary_programs()
     with socket.socket(fileno=fd) as sock, sock.makefile("rwb", buffering=0) as raw:
         stream = cast(BinaryIO, _Reader(raw))
         body = read_frame(stream)
