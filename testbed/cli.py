@@ -152,6 +152,37 @@ def probe(
 
 
 @app.command()
+def record(
+    out: Annotated[Path, typer.Option("--out", help="The table to write (*.parquet).")],
+    target: Annotated[str, typer.Option("--target", help="Target model.")] = "tiny-target",
+    draft: Annotated[str, typer.Option("--draft", help="Draft model.")] = "tiny-draft",
+    prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
+    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1)] = 100,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens of each draft rollout.")] = 17,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at the end of text.")] = False,
+    no_second_choice: Annotated[
+        bool, typer.Option("--no-second-choice", help="Leave out rollouts from the drafter's second choice.")
+    ] = False,
+) -> None:
+    """Record a decode table: what a pair does at every position of its greedy output, for exact replay."""
+    from testbed.models.record_cli import record_to_file
+
+    print(
+        record_to_file(
+            target,
+            draft,
+            prompts,
+            output_tokens,
+            depth,
+            out,
+            ignore_eos=ignore_eos,
+            second_choice=not no_second_choice,
+            progress=_note,
+        )
+    )
+
+
+@app.command()
 def clean(
     run_id: Annotated[str | None, typer.Option("--run", help="Only this run's leftovers.")] = None,
 ) -> None:

@@ -26,16 +26,19 @@ class CacheView:
         `validated` may only grow from call to call. `fresh` is how many last tokens must be fed even when they are
         cached, because their logits are wanted: one to draft, one more than the drafts to verify.
         """
-        total = len(validated) + len(path)
+        known, total = len(validated), len(validated) + len(path)
         if not 1 <= fresh <= total:
             raise ValueError(f"cannot feed {fresh} of {total} tokens")
-        common, limit = self._agreed, min(len(self._cached), total)
-        while common < limit and self._cached[common] == _at(validated, path, common):
+        cached, common = self._cached, self._agreed
+        limit = min(len(cached), total)
+        while common < limit and common < known and cached[common] == validated[common]:
             common += 1
-        self._agreed = min(common, len(validated))
+        while known <= common < limit and cached[common] == path[common - known]:
+            common += 1
+        self._agreed = min(common, known)
         position = min(common, total - fresh)
-        if position >= len(validated):
-            return position, tuple(path[position - len(validated) :])
+        if position >= known:
+            return position, tuple(path[position - known :])
         return position, (*validated[position:], *path)
 
     def fed(self, position: int, tokens: Sequence[int], drafted: Sequence[int] = ()) -> None:
@@ -46,7 +49,3 @@ class CacheView:
         self._cached.extend(tokens)
         self._cached.extend(drafted[:-1])
         self._agreed = min(self._agreed, position)
-
-
-def _at(validated: Sequence[int], path: Sequence[int], index: int) -> int:
-    return validated[index] if index < len(validated) else path[index - len(validated)]

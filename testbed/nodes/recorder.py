@@ -6,6 +6,7 @@ Rows are collected in memory and written when the phase ends: the hot path does 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,7 @@ from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import Draft, Verify, VerifyReady
 from testbed.results.records import MessageRow, RequestRow, Round, Step
+from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 
 
@@ -53,10 +55,10 @@ class Recorder:
         self._open: dict[int, _OpenRequest] = {}
 
     def message(self, arrival: Arrival) -> None:
-        kind = type(arrival.message).__name__.lower()
-        request = getattr(arrival.message, "request", -1)
-        tokens = getattr(arrival.message, "tokens", getattr(arrival.message, "prompt", None))
-        count = len(tokens) if tokens is not None else int(hasattr(arrival.message, "token"))
+        message = arrival.message
+        kind, counted = _shape(type(message))
+        request = getattr(message, "request", -1)
+        count = 0 if counted is None else 1 if counted == "token" else len(getattr(message, counted))
         if kind == "request":
             self._round_start[request] = arrival.received_ns
         self.log.messages.append(
@@ -155,6 +157,13 @@ class Recorder:
             )
         )
         return len(one.tokens)
+
+
+@cache
+def _shape(kind: type[Message]) -> tuple[str, str | None]:
+    """A message's name in the log, and which of its fields holds tokens."""
+    fields = kind.__struct_fields__
+    return kind.__name__.lower(), next((name for name in ("tokens", "prompt", "token") if name in fields), None)
 
 
 class _OpenRequest:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
+from testbed.network.topology import load_topology
 from testbed.scenario import Scenario
+from testbed.simulation.engine import rows_of, simulate
+from testbed.simulation.inputs import Inputs, by_id
+from testbed.simulation.world import NO_OVERHEADS, Overheads
 
 PROMPT_TOKENS = 16
 DEPTH = 17
 VOCABULARY = 1000
+T_TARGET, T_DRAFT = 23.4, 7.5  # milliseconds, of the devices below
+POLICIES = ("autoregressive", {"speculative": {"k": 2}}, {"wanspec": {"k": 2}})
 JUNK = 10_000  # tokens no target here ever says
 
 
@@ -43,7 +50,7 @@ def prompt_table(number: int, output_tokens: int, matches: Callable[[int], bool]
 
 
 def decode_table(
-    match: float, prompts: int = 4, output_tokens: int = 60, seed: int = 0, eos: int | None = None
+    match: float, prompts: int = 4, output_tokens: int = 60, seed: int = 0, **provenance: object
 ) -> DecodeTable:
     """Independent matches with probability `match` at every position."""
     draws = random.Random(f"match/{seed}/{match}")
@@ -51,11 +58,9 @@ def decode_table(
     for number in range(prompts):
         hits = [draws.random() < match for _ in range(output_tokens)]
         made[f"p{number}"] = prompt_table(number, output_tokens, hits.__getitem__)
-    provenance = Provenance(
-        target="made-up", draft="made-up", prompts="made-up", depth=DEPTH, output_tokens=output_tokens, eos=eos,
-        second_choice=False, synthetic=True,
-    )  # fmt: skip
-    return make_table("made-up", provenance, made)
+    facts = {"target": "made-up", "draft": "made-up", "prompts": "made-up", "eos": None, "synthetic": True} | provenance
+    said = Provenance(depth=DEPTH, output_tokens=output_tokens, second_choice=False, **facts)
+    return make_table("made-up", said, made)
 
 
 def scenario(*policies: object, requests: int = 4, output_tokens: int = 60, **changes: object) -> Scenario:
@@ -73,3 +78,23 @@ def scenario(*policies: object, requests: int = 4, output_tokens: int = 60, **ch
             **changes,
         }
     )
+
+
+def inputs_of(made: Scenario, table: DecodeTable, rtt_ms: float = 20.0, overheads: Overheads = NO_OVERHEADS) -> Inputs:
+    """The sites `rtt_ms` apart, and nodes of one site 1 ms, or less if the sites are nearer."""
+    far = {"near": {"far": rtt_ms}, "far": {"near": rtt_ms}}
+    topology = load_topology("two-sites").model_copy(update={"figures": far, "intra_site_rtt_ms": min(1.0, rtt_ms)})
+    return Inputs(made, topology, table, by_id("made-up", list(table.prompts), table.sha256), overheads)
+
+
+def rows(
+    table: DecodeTable, *policies: object, rtt_ms: float = 20.0, overheads: Overheads = NO_OVERHEADS, **changes: object
+) -> dict[str, list[Any]]:
+    """The log of one simulation over the whole table, by kind."""
+    changes = {"requests": len(table.prompts), "output_tokens": table.provenance.output_tokens, **changes}
+    inputs = inputs_of(scenario(*policies, **changes), table, rtt_ms, overheads)
+    return rows_of(inputs, simulate(inputs))
+
+
+def latencies_ms(log: dict[str, list[Any]]) -> list[float]:
+    return [(row.finished_ns - row.sent_ns) / 1e6 for row in log["requests"]]

@@ -1,0 +1,71 @@
+"""Records the decode table of a real pair over a prompt set, with the models loaded as the emulation loads them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+
+from testbed import __version__
+from testbed.errors import BadInput
+from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
+from testbed.models.record_prompt import Extent, record_prompt
+from testbed.models.runtime import CausalRuntime
+from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
+from testbed.workload.prompts import PromptSet
+
+DEPTH = 17  # one more than WANSpec's default look-ahead, so that a full look-ahead can still be drafted from
+DTYPE = "float32"  # what losslessness is claimed for
+VERSIONED = ("torch", "transformers", "numpy")
+
+Progress = Callable[[str], None]
+
+
+def record(
+    target: str,
+    draft: str,
+    prompts: PromptSet,
+    output_tokens: int,
+    depth: int = DEPTH,
+    ignore_eos: bool = False,
+    progress: Progress = lambda _: None,
+    second_choice: bool = True,
+    name: str = "recorded",
+) -> DecodeTable:
+    """Every prompt's table. BadInput if the models are no pair, or too short for what is asked."""
+    if depth < 1 or output_tokens < 1:
+        raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")
+    check_same_tokenizer(target, draft)
+    big, small = load_model(target, DTYPE, threads=1), load_model(draft, DTYPE, threads=1)
+    eos = None if ignore_eos else big.tokenizer.eos_token_id
+    extent = Extent(output_tokens, depth, eos, second_choice)
+    recorded: dict[str, PromptTable] = {}
+    for number, prompt in enumerate(prompts.prompts, start=1):
+        progress(f"prompt {number} of {len(prompts.prompts)}: {prompt.id}")
+        ids = tuple(big.tokenizer.encode(prompt.text))
+        for model in (big, small):
+            _check_room(model, prompt.id, len(ids) + output_tokens + depth)
+        recorded[prompt.id] = record_prompt(CausalRuntime(big.model), CausalRuntime(small.model), ids, extent)
+    provenance = Provenance(
+        target=target,
+        draft=draft,
+        prompts=prompts.name,
+        depth=depth,
+        output_tokens=output_tokens,
+        eos=eos,
+        second_choice=second_choice,
+        target_sha256=big.sha256,
+        draft_sha256=small.sha256,
+        prompts_sha256=prompts.sha256,
+        dtype=DTYPE,
+        versions={"testbed": __version__, **{package: importlib.metadata.version(package) for package in VERSIONED}},
+    )
+    return make_table(name, provenance, recorded)
+
+
+def _check_room(model: LoadedModel, prompt_id: str, tokens: int) -> None:
+    room = getattr(model.model.config, "max_position_embeddings", None)
+    if room is not None and tokens > room:
+        raise BadInput(
+            f"model {model.name!r} has room for {room} tokens; prompt {prompt_id!r} with its output and a rollout has "
+            f"{tokens}: ask for fewer output tokens"
+        )

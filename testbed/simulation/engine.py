@@ -1,0 +1,169 @@
+"""Runs an experiment in virtual time: the same policies, plan, log and report as the emulation, from a decode table.
+
+Rule kept: rows follow from the scenario, its table and the code alone, so one seed gives the same bytes in every table
+of the log (invariant 3). Importing this imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from testbed.emulation.plan import plan_requests
+from testbed.emulation.rundir import partial_directory, publish
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.recorder import PhaseLog
+from testbed.results import manifest as provenance
+from testbed.results.records import LinkRow, RequestRow
+from testbed.results.store import RunDirectory, load
+from testbed.results.summary import summarise
+from testbed.results.validity import Counts
+from testbed.scenario import PolicyEntry, run_id
+from testbed.simulation.inputs import Inputs, from_scenario
+from testbed.simulation.links import LinkSpec
+from testbed.simulation.world import NO_OVERHEADS, Overheads, run_phase
+
+if TYPE_CHECKING:
+    from testbed.emulation.phases import Progress
+    from testbed.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to the scenario."""
+
+    out: Path = Path("runs")
+    table: str | None = None  # a decode table by name or path; None: one that fits, from those that are known
+    overheads: Overheads = NO_OVERHEADS
+
+
+@dataclass(frozen=True)
+class Outcome:
+    directory: Path
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+@dataclass
+class Simulated:
+    """What all phases recorded, and which requests they were given."""
+
+    log: PhaseLog = field(default_factory=PhaseLog)
+    planned: dict[int, PlannedRequest] = field(default_factory=dict)
+
+
+def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
+    """One simulated run. Raises BadInput or RunInvalid."""
+    progress.note("reading inputs")
+    inputs = from_scenario(scenario, options.table, options.overheads, progress.note)
+    progress.note(f"decode table {inputs.table.name} ({inputs.table.sha256[:12]})")
+    identity = _identity(inputs)
+    simulated = simulate(
+        inputs,
+        on_phase=lambda entry, repeat: progress.phase(entry.label, repeat, scenario.workload.requests),
+        on_done=progress.request_done,
+    )
+    partial = partial_directory(options.out, scenario.name, identity)
+    directory = RunDirectory(partial)
+    for kind, rows in rows_of(inputs, simulated).items():
+        directory.write_rows(kind, rows)
+    manifest = _manifest(inputs, identity)
+    directory.write_manifest(manifest)
+    counts = Counts(unmatched_packets=0, requests_per_policy=scenario.workload.requests * scenario.repeats)
+    summary = summarise(load(partial), counts)
+    directory.write_summary(summary)
+    progress.note("drawing the report")
+    from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
+
+    write_report(partial)
+    return Outcome(publish(partial, options.out), summary, manifest)
+
+
+def simulate(
+    inputs: Inputs,
+    on_phase: Callable[[PolicyEntry, int], None] = lambda entry, repeat: None,
+    on_done: Callable[[int], None] = lambda tokens: None,
+) -> Simulated:
+    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does."""
+    scenario, world = inputs.scenario, inputs.world()
+    simulated = Simulated()
+    for repeat in range(scenario.repeats):
+        for entry in scenario.policies:
+            on_phase(entry, repeat)
+            first = len(simulated.planned) + 1
+            eos = inputs.table.provenance.eos
+            requests = plan_requests(scenario, inputs.prompts, inputs.encode, eos, first, repeat)
+            simulated.planned |= {one.request: one for one in requests}
+            simulated.log.extend(run_phase(world, entry, repeat, requests, inputs.table, on_done))
+    return simulated
+
+
+def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, list[Any]]:
+    """The log by kind, every output compared with the recorded target-only output."""
+    log = simulated.log
+    return {
+        "requests": [_compared(inputs, row, simulated.planned[row.request]) for row in log.requests],
+        "rounds": log.rounds,
+        "steps": log.steps,
+        "messages": log.messages,
+        "links": _link_rows(inputs.world().links),
+    }
+
+
+def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
+    expected = inputs.table.prompts[row.prompt_id].tokens[: planned.max_tokens]
+    if planned.eos is not None and planned.eos in expected:
+        expected = expected[: expected.index(planned.eos) + 1]
+    return replace(row, lossless=row.tokens == expected)
+
+
+def _link_rows(links: Mapping[tuple[str, str], LinkSpec]) -> list[LinkRow]:
+    """What was specified, once a pair: nothing was measured, so no packet is said to have been sent or received."""
+    rows = []
+    for (src, dst), link in links.items():
+        rtt_ms = link.one_way_ms + links[dst, src].one_way_ms
+        rows.append(LinkRow("specified", src, dst, rtt_ms, rtt_ms, rtt_ms, link.one_way_ms, link.one_way_ms, 0, 0))
+    return rows
+
+
+def _identity(inputs: Inputs) -> str:
+    ingredients = {
+        "engine": "simulation",
+        "code": str(provenance.code()),
+        "table": inputs.table.sha256,
+        "topology": inputs.topology.model_dump_json(),
+        "overheads": str(asdict(inputs.overheads)),
+    }
+    return run_id(inputs.scenario.resolved(), ingredients)
+
+
+def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
+    """No time of day and nothing measured: the same simulation gives the same manifest."""
+    scenario, made_of = inputs.scenario, inputs.table.provenance
+    place = scenario.place.model_dump(mode="json")
+    return {
+        "run_id": identity,
+        "experiment": scenario.name,
+        "engine": "simulation",
+        "fabric": "virtual",
+        "fabric_reason": "links are computed, in order, from the topology",
+        "nodes": "virtual",
+        "scenario": scenario.resolved(),
+        "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
+        "models": {
+            "target": {"name": made_of.target, "sha256": made_of.target_sha256 or None},
+            "draft": {"name": made_of.draft, "sha256": made_of.draft_sha256 or None},
+        },
+        "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
+        "table": {"name": inputs.table.name, "sha256": inputs.table.sha256, "synthetic": inputs.table.synthetic},
+        "topology": inputs.topology.model_dump(mode="json", by_alias=True),
+        "node_placement": inputs.placement,
+        "overheads": asdict(inputs.overheads),
+        "real": "tokens and acceptance, from the decode table" if not inputs.table.synthetic else "nothing",
+        "paced": list(scenario.devices.model_dump()),
+        "machine": provenance.gather(),
+    }

@@ -1,0 +1,133 @@
+"""Runs one role in virtual time: what `testbed.nodes.rolehost` does on the wall clock, with the same recorder.
+
+Rule kept: events, commands and log rows are those of the emulation; only the clock differs. Each phase is a world of
+its own, so no message of another phase can arrive and none is stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from testbed.errors import RunInvalid
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.jobs import PassRecord
+from testbed.nodes.recorder import Recorder
+from testbed.policies.api import (
+    CancelTimer,
+    Command,
+    Draft,
+    DraftReady,
+    Emit,
+    Event,
+    Finish,
+    LinkSample,
+    MessageReceived,
+    RequestArrived,
+    Role,
+    Send,
+    SetTimer,
+    TimerFired,
+    Verify,
+    VerifyReady,
+)
+from testbed.simulation.device import Answered
+from testbed.simulation.kernel import Kernel, Timer
+from testbed.wire.messages import Message, Tokens
+from testbed.wire.transport import Arrival
+
+NS_PER_MS = 1_000_000
+
+
+class Device(Protocol):
+    def submit(self, job: Draft | Verify, answered: Answered) -> None: ...
+
+    def release(self, request: int) -> None: ...
+
+
+class VirtualHost:
+    """One role at one node for one phase. `paths` are the ways to the nodes it may send to."""
+
+    def __init__(
+        self, kernel: Kernel, role: Role, device: Device | None, recorder: Recorder, on_finish: Callable[[int], None]
+    ) -> None:
+        self.paths: Mapping[str, Callable[[Message], None]] = {}  # set once all hosts exist
+        self.recorder = recorder
+        self._kernel = kernel
+        self._role = role
+        self._device = device
+        self._on_finish = on_finish
+        self._timers: dict[str, Timer] = {}
+
+    def arrived(self, arrival: Arrival) -> None:
+        """A message from a link."""
+        self.recorder.message(arrival)
+        self._dispatch(MessageReceived(arrival.sender, arrival.message))
+
+    def sample(self, sample: LinkSample) -> None:
+        """A measured round-trip time."""
+        self._dispatch(sample)
+
+    def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
+        """A user's request is due."""
+        self.recorder.sent(planned, scheduled_ns, self._kernel.now_ns)
+        self._dispatch(
+            RequestArrived(planned.request, planned.prompt, planned.max_tokens, planned.sampling, planned.eos)
+        )
+
+    def _dispatch(self, event: Event) -> list[Command]:
+        now_ns = self._kernel.now_ns
+        commands = self._role.handle(event, now_ns / NS_PER_MS)
+        for command in commands:
+            kind = type(command)
+            if kind is Send:
+                self._send(command)  # type: ignore[arg-type]
+            elif kind is Draft or kind is Verify:
+                assert self._device is not None, "a role asked for compute at a node without models"
+                self._device.submit(command, self._answered)  # type: ignore[arg-type]
+            else:
+                self._execute(command, now_ns)
+        return commands
+
+    def _send(self, command: Send) -> None:
+        path = self.paths.get(command.to)
+        if path is None:
+            raise RunInvalid(f"a role sent a message to {command.to!r}, which has no role in this policy or no link")
+        path(command.message)
+
+    def _execute(self, command: Command, now_ns: int) -> None:
+        match command:
+            case Emit(request=request, tokens=tokens):
+                self.recorder.emitted(request, tokens, now_ns)
+            case Finish(request=request):
+                if self._device is not None:
+                    self._device.release(request)
+                self._on_finish(request)
+            case SetTimer(name=name, at=at):
+                self._cancel(name)
+                self._timers[name] = self._kernel.timer(max(now_ns, round(at * NS_PER_MS)), self._fire, name)
+            case CancelTimer(name=name):
+                self._cancel(name)
+
+    def _answered(self, done: tuple[Draft | Verify, int, DraftReady | VerifyReady, list[PassRecord]]) -> None:
+        job, submitted_ns, ready, passes = done
+        self.recorder.steps(job, submitted_ns, passes)
+        commands = self._dispatch(ready)
+        if isinstance(job, Verify) and isinstance(ready, VerifyReady):
+            emitted = sum(
+                len(command.message.tokens)
+                for command in commands
+                if isinstance(command, Send)
+                and isinstance(command.message, Tokens)
+                and command.message.request == job.request
+            )
+            self.recorder.round(job, submitted_ns, ready, emitted, passes[-1].finished_ns)
+
+    def _fire(self, name: Any) -> None:
+        self._timers.pop(name, None)
+        self._dispatch(TimerFired(name))
+
+    def _cancel(self, name: str) -> None:
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()
