@@ -6,6 +6,7 @@ registry. Undefined is None, never 0. Identical token streams are a hard check: 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,29 +18,43 @@ import pandas as pd
 from testbed.errors import BadInput
 from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.base import RatioMetric, SampleMetric, rounded
+from testbed.results.overheads import measured_overheads
 from testbed.results.store import RunData, frame_of, load
 from testbed.simulation.engine import rows_of, simulate
-from testbed.simulation.inputs import from_manifest
-from testbed.simulation.world import NO_OVERHEADS, Overheads
+from testbed.simulation.inputs import Inputs, from_manifest
+from testbed.simulation.world import NO_OVERHEADS
 
 METRICS = ("tpot_ms", "ttft_ms", "e2e_ms", "tokens_per_round", "target_site_draft_passes")
 P95 = "e2e_p95_ms"
 PERCENT = 100.0
 
 
-def calibrate(run_dir: Path, table: str | None = None, overheads: Overheads = NO_OVERHEADS) -> dict[str, Any]:
-    """Simulates the emulated run again from its own manifest and compares. Raises BadInput."""
+def calibrate(run_dir: Path, table: str | None = None) -> dict[str, Any]:
+    """Simulates the emulated run again from its own manifest and compares. Raises BadInput.
+
+    `metrics` and `policies` are of the plain simulation. `explained` has the same figures of a second one, which adds
+    the overheads that the run's own log shows: what is left there is neither policy, nor link, nor testbed.
+    """
     emulated = load(run_dir)
     if emulated.manifest.get("engine") != "emulation":
         raise BadInput(f"{run_dir}: not an emulated run; calibrate compares an emulation with its simulation")
-    inputs = from_manifest(emulated.manifest, prompt_ids(emulated), table, overheads)
-    frames = {kind: frame_of(kind, rows) for kind, rows in rows_of(inputs, simulate(inputs)).items()}
+    inputs = from_manifest(emulated.manifest, prompt_ids(emulated), table, NO_OVERHEADS)
+    overheads = measured_overheads(emulated)
+    explained = compare(emulated, _simulated(dataclasses.replace(inputs, overheads=overheads), emulated))
     return {
         "run_id": emulated.manifest["run_id"],
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256},
-        "overheads": {"job_ms": overheads.job_ms, "message_ms": overheads.message_ms},
-        **compare(emulated, RunData(manifest=emulated.manifest, **frames)),
+        **compare(emulated, _simulated(inputs, emulated)),
+        "explained": {
+            "overheads": dataclasses.asdict(overheads),
+            **{key: explained[key] for key in ("metrics", "policies")},
+        },
     }
+
+
+def _simulated(inputs: Inputs, emulated: RunData) -> RunData:
+    frames = {kind: frame_of(kind, rows) for kind, rows in rows_of(inputs, simulate(inputs)).items()}
+    return RunData(manifest=emulated.manifest, **frames)
 
 
 def compare(emulated: RunData, simulated: RunData) -> dict[str, Any]:
@@ -73,23 +88,33 @@ def render(result: Mapping[str, Any]) -> Any:
     """The table of `testbed calibrate`."""
     from rich.table import Table
 
+    overheads = result["explained"]["overheads"]
     table = Table(
         title=f"simulation against emulation, run {result['run_id']}: tokens "
         + ("identical" if result["tokens_identical"] else "DIFFER"),
         title_justify="left",
-        caption="percent of the emulated value; bias: difference of the means; MAPE: mean over requests",
+        caption="percent of the emulated value; bias: difference of the means; MAPE: mean over requests\n"
+        f"explained: with the run's own overheads of {overheads['job_ms']:.3f} ms a job and "
+        f"{overheads['message_ms']:.3f} ms a message",
         caption_justify="left",
     )
     for heading in ("policy", "metric"):
         table.add_column(heading)
-    for heading in ("emulated", "simulated", "bias %", "MAPE %", "correlation", "n"):
+    for heading in ("emulated", "simulated", "bias %", "MAPE %", "corr.", "explained\nbias %", "n"):
         table.add_column(heading, justify="right")
-    for label, metrics in (("all", result["metrics"]), *result["policies"].items()):
+    explained = result["explained"]
+    sections = [("all", result["metrics"], explained["metrics"])]
+    sections += [(label, metrics, explained["policies"][label]) for label, metrics in result["policies"].items()]
+    for label, metrics, with_overheads in sections:
         for name, one in metrics.items():
-            digits = [("emulated", 2), ("simulated", 2), ("bias", 2), ("mape", 2), ("correlation", 3)]
-            cells = ["-" if one[key] is None else f"{one[key]:.{places}f}" for key, places in digits]
-            table.add_row(label, name, *cells, str(one["n"]))
+            figures = [one[key] for key in ("emulated", "simulated", "bias", "mape")]
+            cells = [_cell(figure, 2) for figure in figures] + [_cell(one["correlation"], 3)]
+            table.add_row(label, name, *cells, _cell(with_overheads[name]["bias"], 2), str(one["n"]))
     return table
+
+
+def _cell(value: float | None, places: int) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
 
 
 def _values(run: RunData) -> pd.DataFrame:
