@@ -18,6 +18,7 @@ from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
 from testbed.results.manifest import gather
+from testbed.simulation.bench import emitted_tokens_per_second, kernel_events_per_second
 from testbed.wire.framing import Framer, encode
 from testbed.wire.messages import Close, Envelope, Speculation
 from testbed.wire.tcp import TcpEndpoint
@@ -134,6 +135,16 @@ def main() -> None:
     figures = [
         repeat("encode and decode one speculation", "us", wire_codec, "msgspec tagged struct, length prefix"),
         repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),
+        repeat(
+            "simulation kernel", "events/s", kernel_events_per_second, "trivial callbacks; SimPy: about 1.1 M/s"
+        ),
+        repeat(
+            "simulated WANSpec, one user",
+            "tokens/s",
+            emitted_tokens_per_second,
+            "splitwise-sim, without a network: 155 to 275 k tokens/s",
+            times=3,
+        ),
         *worker_overhead(),
         *decoding_loops(),
     ]

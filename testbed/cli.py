@@ -42,9 +42,10 @@ class Fabric(StrEnum):
 
 
 class Engine(StrEnum):
-    """Emulation is what this version has."""
+    """Real models and sockets, or the same policies in virtual time from a decode table."""
 
     emulation = "emulation"
+    simulation = "simulation"
 
 
 class Nodes(StrEnum):
@@ -91,7 +92,7 @@ def doctor(as_json: Json = False) -> None:
 def run(
     experiment: Annotated[Path, typer.Argument(help="An experiment file (experiments/*.yaml).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="How to run it.")] = Engine.emulation,
+    engine: Annotated[Engine, typer.Option("--engine", help="For real, or in virtual time.")] = Engine.emulation,
     fabric: FabricOption = Fabric.auto,
     nodes: Annotated[Nodes, typer.Option("--nodes", help="What a node is.")] = Nodes.auto,
     out: Annotated[Path, typer.Option("--out", help="Where run directories go.")] = Path("runs"),
@@ -99,17 +100,22 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run one experiment: progress, a table, a run directory with a report."""
-    del engine, nodes  # one choice each so far; the options are there so that commands written today stay right
-    from testbed.emulation.engine import Options
-    from testbed.emulation.engine import run as emulate
-    from testbed.emulation.progress import ConsoleProgress
+    del nodes  # one choice so far; the option is there so that commands written today stay right
+    from testbed.progress import ConsoleProgress
     from testbed.results.table import render
     from testbed.scenario import load_scenario
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
     scenario = load_scenario(experiment, changes)
     with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
-        outcome = emulate(scenario, Options(fabric=fabric.value, out=out), progress)
+        if engine is Engine.simulation:
+            from testbed.simulation import engine as simulation
+
+            outcome = simulation.run(scenario, simulation.Options(out=out), progress)
+        else:
+            from testbed.emulation import engine as emulation
+
+            outcome = emulation.run(scenario, emulation.Options(fabric=fabric.value, out=out), progress)
     if as_json:
         print(json.dumps(outcome.summary, indent=2))
     else:
@@ -128,6 +134,25 @@ def report(
     from testbed.report import write_report
 
     print(write_report(run_directory))
+
+
+@app.command()
+def calibrate(
+    run_directory: Annotated[Path, typer.Argument(help="An emulated run's directory, e.g. runs/latest.")],
+    table: Annotated[str | None, typer.Option("--table", help="Decode table; default: one that fits the run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate an emulated run again from its own manifest, and say how far apart the two are."""
+    from testbed.results.calibrate import calibrate as compare
+    from testbed.results.calibrate import render
+
+    result = compare(run_directory, table)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _console().print(render(result))
+    if not result["tokens_identical"]:
+        raise RunInvalid(f"{run_directory}: the simulated token streams differ from the emulated ones")
 
 
 @app.command()

@@ -15,9 +15,7 @@ from typing import Any
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.interrupt import interruptible
 from testbed.emulation.lock import machine_lock
-from testbed.emulation.phases import Progress, run_phase
-from testbed.emulation.plan import check_enough_prompts, plan_requests
-from testbed.emulation.rundir import partial_directory, publish
+from testbed.emulation.phases import run_phase
 from testbed.models.devices import load_profile
 from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
 from testbed.network.capabilities import FabricChoice
@@ -27,8 +25,11 @@ from testbed.network.network import Network
 from testbed.network.topology import Topology, load_topology
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
+from testbed.progress import Progress
+from testbed.requests import check_enough_prompts, plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow
+from testbed.results.rundir import Outcome, partial_directory, publish
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import Counts
@@ -45,13 +46,6 @@ class Options:
 
     fabric: FabricChoice = "auto"
     out: Path = Path("runs")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    directory: Path
-    summary: Mapping[str, Any]
-    manifest: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.nodeprocess import next_reply
@@ -21,20 +20,11 @@ from testbed.nodes.control import (
 )
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies import registry
+from testbed.progress import Progress
 from testbed.scenario import PolicyEntry
 
 STALL_S = 90.0  # no request of the shipped experiments takes a third of this; a stalled run ends with its reason
 CONTROL_S = 20.0
-
-
-class Progress(Protocol):
-    """What a run tells its watcher."""
-
-    def note(self, text: str) -> None: ...
-
-    def phase(self, label: str, repeat: int, requests: int) -> None: ...
-
-    def request_done(self, tokens: int) -> None: ...
 
 
 def run_phase(

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from testbed.emulation.plan import plan_requests
-from testbed.emulation.rundir import partial_directory, publish
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
+from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow, RequestRow
+from testbed.results.rundir import Outcome, partial_directory, publish
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import Counts
@@ -28,7 +28,7 @@ from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, run_phase
 
 if TYPE_CHECKING:
-    from testbed.emulation.phases import Progress
+    from testbed.progress import Progress
     from testbed.scenario import Scenario
 
 
@@ -39,13 +39,6 @@ class Options:
     out: Path = Path("runs")
     table: str | None = None  # a decode table by name or path; None: one that fits, from those that are known
     overheads: Overheads = NO_OVERHEADS
-
-
-@dataclass(frozen=True)
-class Outcome:
-    directory: Path
-    summary: Mapping[str, Any]
-    manifest: Mapping[str, Any]
 
 
 @dataclass

@@ -7,11 +7,11 @@ import pytest
 from made_up import POLICIES, decode_table, inputs_of, latencies_ms, rows, scenario
 from pydantic import BaseModel
 
-from testbed.emulation.plan import plan_requests
 from testbed.errors import RunInvalid
 from testbed.policies import api, registry
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
+from testbed.requests import plan_requests
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import World
 from testbed.wire import messages

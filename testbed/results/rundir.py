@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: where it is and what it found."""
+
+    directory: Path
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
 
 
 def partial_directory(out: Path, experiment: str, identity: str) -> Path:
