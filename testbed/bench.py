@@ -72,7 +72,7 @@ def tcp_round_trip() -> float:
             else:
                 done.set_result(None)
 
-        a, b = TcpEndpoint("a", at_a), TcpEndpoint("b", at_b)
+        a, b = (TcpEndpoint(name, receive, print) for name, receive in (("a", at_a), ("b", at_b)))
         port = await a.listen("127.0.0.1", 0)
         await b.connect("a", "127.0.0.1", port)
         start = time.perf_counter()
@@ -135,9 +135,7 @@ def main() -> None:
     figures = [
         repeat("encode and decode one speculation", "us", wire_codec, "msgspec tagged struct, length prefix"),
         repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),
-        repeat(
-            "simulation kernel", "events/s", kernel_events_per_second, "trivial callbacks; SimPy: about 1.1 M/s"
-        ),
+        repeat("simulation kernel", "events/s", kernel_events_per_second, "trivial callbacks; SimPy: about 1.1 M/s"),
         repeat(
             "simulated WANSpec, one user",
             "tokens/s",

@@ -7,6 +7,7 @@ machine cannot) and 130 (interrupted).
 from __future__ import annotations
 
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from testbed.errors import BadInput, RunInvalid, TestbedError
+from testbed.interrupt import interruptible
 
 app = typer.Typer(
     help="Emulation testbed for distributed speculative decoding.",
@@ -60,20 +62,30 @@ FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the 
 
 def main() -> None:
     """Entry point of the `testbed` command."""
+    with interruptible():
+        status = _status()
+        if status == INTERRUPTED:
+            print("testbed: interrupted", file=sys.stderr, flush=True)
+            os._exit(INTERRUPTED)  # everything is taken down; a second signal must not change the exit status now
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Runs the verb; prints what went wrong in one line; returns the exit status."""
     try:
         status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
+        return status if isinstance(status, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except TestbedError as error:
         print(f"testbed: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)  # click's own usage errors
         if code is None or not hasattr(error, "show"):
             raise
         error.show()
-        sys.exit(code)
-    if status == INTERRUPTED:
-        print("testbed: interrupted; what was made for it has been removed", file=sys.stderr)
-    sys.exit(status if isinstance(status, int) else 0)
+        return int(code)
 
 
 @app.command()

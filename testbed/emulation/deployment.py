@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from typing import TypeVar
 
 import msgspec
 
-from testbed.emulation.nodeprocess import Inbox, NodeProcess, next_reply
+from testbed.emulation.nodeprocess import Inbox, NodeProcess
+from testbed.errors import RunInvalid
+from testbed.interrupt import shielded
 from testbed.network.network import Network
-from testbed.nodes.control import Connect, Connected, ControlCommand, ControlReply, NodeConfig, Ready
+from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.scenario import Scenario
 
 LOAD_TIMEOUT_S = 180.0
 CONNECT_TIMEOUT_S = 60.0
+GRACE_S = 3.0
+LOOK_S = 0.5
+SILENCE_S = 15.0  # nodes beat once a second, and a machine that starves one so long cannot be trusted anyway
 
 T = TypeVar("T", bound=ControlReply)
 
@@ -48,8 +54,44 @@ class Deployment:
         self.stop()
 
     def stop(self) -> None:
+        """Ends every node: all are asked, all share one grace period. Safe at any moment, more than once."""
+        with shielded():
+            for node in self.nodes.values():
+                node.ask_to_end()
+            deadline = time.monotonic() + GRACE_S
+            for node in self.nodes.values():
+                node.end(deadline)
+
+    def next_reply(self, limit_s: float, waiting_for: str) -> tuple[NodeProcess, ControlReply]:
+        """The next reply but a beat. Raises what a node reported, or what is wrong with a node or the network.
+
+        A node that is silent for SILENCE_S is not waited for any longer; `limit_s` bounds the whole wait.
+        """
+        deadline = time.monotonic() + limit_s
+        while True:
+            try:
+                node, reply = self.inbox.get(timeout=LOOK_S)
+            except Empty:
+                self._look_around()
+                if time.monotonic() > deadline:
+                    raise RunInvalid(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
+                continue
+            if reply is None or isinstance(reply, Failed):
+                self._network.check()  # nodes that lose each other may only be the consequence
+            node.raise_for(reply)
+            assert reply is not None
+            if not isinstance(reply, Beat):
+                return node, reply
+            if time.monotonic() > deadline:
+                raise RunInvalid(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
+            self._look_around()
+
+    def _look_around(self) -> None:
+        self._network.check()
+        now = time.monotonic()
         for node in self.nodes.values():
-            node.stop()
+            if now - node.heard > SILENCE_S:
+                raise node.failure(f"has not answered for {SILENCE_S:.0f} s")
 
     def facts(self) -> dict[str, object]:
         """Provenance for the manifest: what the nodes said of themselves."""
@@ -78,7 +120,7 @@ class Deployment:
     def _await(self, names: set[str], reply_type: type[T], timeout_s: float, what: str) -> dict[str, T]:
         replies: dict[str, T] = {}
         while set(replies) != names:
-            node, reply = next_reply(self.inbox, timeout_s, what)
+            node, reply = self.next_reply(timeout_s, what)
             if isinstance(reply, reply_type):
                 replies[node.name] = reply
         return replies

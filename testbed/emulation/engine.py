@@ -6,19 +6,22 @@ appears under its final name only when the run has finished.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from testbed.emulation.deployment import Deployment
-from testbed.emulation.interrupt import interruptible
 from testbed.emulation.lock import machine_lock
 from testbed.emulation.phases import run_phase
+from testbed.errors import BadInput, MachineCannot
+from testbed.interrupt import shielded
 from testbed.models.devices import load_profile
 from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
-from testbed.network.capabilities import FabricChoice
+from testbed.network.capabilities import FabricChoice, choose_fabric, probe_capabilities
 from testbed.network.fabric import Counters
 from testbed.network.journal import Journal, state_dir
 from testbed.network.network import Network
@@ -38,6 +41,7 @@ from testbed.workload.prompts import PromptSet, load_prompts
 
 PROBES_AFTER = 200  # a 99th percentile of its own that one stray packet cannot move; the check before is the network's
 DRAIN_MARGIN_S = 0.1
+NATIVE_STEP_MS = 200.0  # of a model that is not paced: only to tell a slow run from a stalled one
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class _Measured:
     planned: dict[int, PlannedRequest] = field(default_factory=dict)
     links: list[LinkRow] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
+    stale_messages: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -77,11 +82,15 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     """One emulated run. Raises BadInput, MachineCannot or RunInvalid; leaves nothing running whatever happens."""
     started = datetime.now(UTC)
     progress.note("reading inputs")
-    inputs = _read(scenario)
-    with interruptible(), machine_lock(state_dir()):
+    inputs = _read(scenario, options)
+    with machine_lock(state_dir()):
         partial = partial_directory(options.out, scenario.name, inputs.run_id)
         before = provenance.gather(provenance.MOMENTS)
-        measured = _measure(inputs, options, partial, progress)
+        try:
+            measured = _measure(inputs, options, partial, progress)
+        except (BadInput, MachineCannot):
+            shutil.rmtree(partial)  # nothing was run, so there is nothing to look at
+            raise
         after = provenance.gather(provenance.MOMENTS)
         progress.note("comparing every output with target-only decoding")
         directory = RunDirectory(partial)
@@ -101,7 +110,8 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
         return Outcome(publish(partial, options.out), summary, manifest)
 
 
-def _read(scenario: Scenario) -> _Inputs:
+def _read(scenario: Scenario, options: Options) -> _Inputs:
+    fabric, _ = choose_fabric(options.fabric, probe_capabilities())  # refuses before anything else is spent
     topology = load_topology(scenario.topology)
     placement = {name: site for name, (_, site) in scenario.place.nodes().items()}
     for site in placement.values():
@@ -114,6 +124,7 @@ def _read(scenario: Scenario) -> _Inputs:
     tokenizer = load_tokenizer(scenario.models.target)
     hashes = {role: model_hash(name) for role, name in scenario.models.model_dump().items()}
     ingredients = {
+        "fabric": fabric,
         "code": str(provenance.code()),
         "prompts": prompts.sha256,
         "topology": topology.model_dump_json(),
@@ -158,8 +169,9 @@ def _measure(inputs: _Inputs, options: Options, partial: Path, progress: Progres
                 "network": network.facts(),
             }
     finally:
-        journal.undo()
-        journal.close()
+        with shielded():
+            journal.undo()
+            journal.close()
     return measured
 
 
@@ -174,7 +186,23 @@ def _run_phases(
             first = len(measured.planned) + 1
             requests = plan_requests(scenario, inputs.prompts, inputs.encode, inputs.eos, first, repeat)
             measured.planned |= {one.request: one for one in requests}
-            measured.log.extend(run_phase(deployment, entry, repeat, requests, log_dir, drain_s, progress))
+            limit_s = _patience_s(inputs, requests)
+            phase, stale = run_phase(deployment, entry, repeat, requests, log_dir, drain_s, limit_s, progress)
+            measured.log.extend(phase)
+            measured.stale_messages += stale
+
+
+def _patience_s(inputs: _Inputs, requests: list[PlannedRequest]) -> float:
+    """How long no request may end before the run is given up: three times what one should take, and a minute."""
+    scenario = inputs.scenario
+    step_ms = sum(
+        load_profile(name).duration_ms(1) or NATIVE_STEP_MS for name in scenario.devices.model_dump().values()
+    )
+    sites = inputs.placement.values()
+    token_ms = step_ms + max(inputs.topology.rtt_ms(a, b) for a in sites for b in sites)
+    due = [0.0, *(one.due_ms for one in requests if one.due_ms is not None)]
+    gap_ms = max((later - earlier for earlier, later in pairwise(due)), default=0.0)
+    return 60.0 + (gap_ms + 3 * scenario.workload.output_tokens * token_ms) / 1e3
 
 
 def _link_rows(phase: str, network: Network) -> list[LinkRow]:

@@ -17,9 +17,15 @@ from testbed.errors import MachineCannot
 @contextlib.contextmanager
 def machine_lock(state_dir: Path) -> Iterator[None]:
     """Holds the machine's emulation lock. Raises MachineCannot, naming the holder, when another run has it."""
-    state_dir.mkdir(parents=True, exist_ok=True)
     path = state_dir / "emulation.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise MachineCannot(
+            f"{path}: the lock for one emulation at a time cannot be opened ({error.strerror}); "
+            f"make {state_dir} a folder that this user can write to, or run as root"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

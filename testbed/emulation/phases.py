@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.emulation.deployment import Deployment
-from testbed.emulation.nodeprocess import next_reply
 from testbed.nodes.control import (
     AllDone,
     Issue,
@@ -23,7 +22,6 @@ from testbed.policies import registry
 from testbed.progress import Progress
 from testbed.scenario import PolicyEntry
 
-STALL_S = 90.0  # no request of the shipped experiments takes a third of this; a stalled run ends with its reason
 CONTROL_S = 20.0
 
 
@@ -34,9 +32,13 @@ def run_phase(
     planned: Sequence[PlannedRequest],
     log_dir: Path,
     drain_s: float,
+    limit_s: float,
     progress: Progress,
-) -> PhaseLog:
-    """One policy over its requests; returns what all nodes recorded. Raises NodeDied or RunInvalid."""
+) -> tuple[PhaseLog, int]:
+    """One policy over its requests; returns what all nodes recorded, and how many messages came too late to count.
+
+    Raises NodeFailed, and RunInvalid when no request ends for `limit_s`.
+    """
     progress.phase(entry.label, repeat, len(planned))
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
@@ -54,14 +56,14 @@ def run_phase(
         deployment.nodes[user].send(Issue([one for i, one in enumerate(planned) if i % len(users) == index]))
     waiting = set(users)
     while waiting:
-        node, reply = next_reply(deployment.inbox, STALL_S, f"a request of {entry.label}")
+        node, reply = deployment.next_reply(limit_s, f"a request of {entry.label}")
         if isinstance(reply, RequestDone):
             progress.request_done(reply.tokens)
         elif isinstance(reply, AllDone):
             waiting.discard(node.name)
     time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
     paths = {name: log_dir / f"{name}.{entry.label}.{repeat}.rows" for name in active}
-    deployment.gather(
+    stopped = deployment.gather(
         {name: StopPolicy(str(path)) for name, path in paths.items()},
         PolicyStopped,
         CONTROL_S,
@@ -71,4 +73,4 @@ def run_phase(
     for path in paths.values():
         merged.extend(PhaseLog.read(path))
         path.unlink()
-    return merged
+    return merged, sum(reply.stale_messages for reply in stopped.values())

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.emulation.interrupt import interruptible
 from testbed.emulation.lock import machine_lock
+from testbed.interrupt import shielded
 from testbed.network.capabilities import FabricChoice
 from testbed.network.journal import Journal, state_dir
 from testbed.network.network import Network
@@ -36,7 +36,7 @@ def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], No
     """One node a region, all ordered pairs, `count` probes each. Raises BadInput or MachineCannot."""
     topology = load_topology(name)
     run_id = f"probe{secrets.token_hex(3)}"
-    with interruptible(), machine_lock(state_dir()):
+    with machine_lock(state_dir()):
         journal = Journal.for_run(run_id)
         try:
             note(f"bringing up {len(topology.region_names)} nodes")
@@ -47,8 +47,9 @@ def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], No
                 samples = tuple(net.probe(count))
                 return Survey(topology.name, net.fabric_name, net.fabric_reason, samples, tuple(net.invalid_reasons()))
         finally:
-            journal.undo()
-            journal.close()
+            with shielded():
+                journal.undo()
+                journal.close()
 
 
 def render(result: Survey) -> Any:

@@ -6,7 +6,6 @@ lack comes with the one command that mends it. Probing leaves nothing behind: th
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -18,7 +17,7 @@ from typing import Literal
 
 from testbed.errors import MachineCannot
 from testbed.network.fabric import FabricName
-from testbed.network.hosts import MININET_MEND
+from testbed.network.hosts import MININET_MEND, as_root, load_mininet
 
 FabricChoice = Literal["auto", "netem", "lab", "relay"]
 
@@ -86,7 +85,7 @@ def probe_capabilities() -> Capabilities:
         kernel_modules=Path("/lib/modules", release).is_dir(),
         tun=_opens("/dev/net/tun"),
         uml=shutil.which("linux.uml") is not None and Path("/usr/lib/uml/modules").is_dir(),
-        mininet=importlib.util.find_spec("mininet") is not None,
+        mininet=_imports_mininet(),
         mnexec=shutil.which("mnexec") is not None,
         tools={name: shutil.which(name) is not None for name in TOOL_PACKAGES},
         docker_client=shutil.which("docker") is not None,
@@ -105,7 +104,7 @@ def lacks(caps: Capabilities) -> list[Lack]:
         if missing:
             found.append(Lack(what, effect, mend))
 
-    lack(not caps.root, "root", "no network namespaces, so no fabric at all", "sudo -E testbed ...")
+    lack(not caps.root, "root", "no network namespaces, so no fabric at all", as_root())
     lack(not caps.mininet, "Mininet", "no nodes, so no emulation", MININET_MEND)
     for tool, present in caps.tools.items():
         package = TOOL_PACKAGES[tool]
@@ -114,13 +113,6 @@ def lacks(caps: Capabilities) -> list[Lack]:
         lack(not caps.qdiscs.get(name, False), f"kernel {name}", "no fabric netem", _kernel_mend(name, caps))
     lack(not caps.tun, "/dev/net/tun", "no fabric relay", "modprobe tun")
     lack(not caps.uml, "User-Mode Linux", "no fabric lab", "apt-get install user-mode-linux")
-    lack(not caps.docker_client, "docker", "nodes run as processes only", "apt-get install docker.io")
-    lack(
-        caps.docker_client and caps.docker_engine is None,
-        "Docker engine",
-        "nodes run as processes only",
-        "service docker start",
-    )
     return found
 
 
@@ -161,6 +153,14 @@ def _in_scratch_namespace(command: str) -> bool:
         return subprocess.run([*unshare, "sh", "-c", command], capture_output=True, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _imports_mininet() -> bool:
+    try:
+        load_mininet()
+    except MachineCannot:
+        return False
+    return True
 
 
 def _opens(device: str) -> bool:

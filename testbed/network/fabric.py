@@ -73,5 +73,8 @@ class Fabric(Protocol):
     def facts(self) -> dict[str, object]:
         """Provenance for the manifest: kernel, tool versions, priority of the shaper, qdiscs in use."""
 
+    def died(self) -> str | None:
+        """Why nothing is carried any more, when what carried it has ended by itself; None while all is well."""
+
     def detach(self) -> None:
         """Removes everything attach and shape made. Idempotent; never raises for what is already gone."""

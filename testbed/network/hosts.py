@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,28 @@ if TYPE_CHECKING:
     from mininet.node import Host
 
 STAND_IN = Path(__file__).parent / "bin" / "mnexec.sh"
-MININET_MEND = "pip install mininet==2.3.0.dev6"
+MININET_MEND = (
+    "pip install --force-reinstall mininet==2.3.0.dev6"  # by force: half an installation counts as one for pip
+)
+
+
+def as_root() -> str:
+    """How to run this very installation as root: sudo does not keep the PATH of a virtual environment."""
+    if sys.prefix == sys.base_prefix:
+        return "sudo testbed ..."
+    program, here = Path(sys.prefix, "bin", "testbed"), Path.cwd()
+    return f"sudo {program.relative_to(here) if program.is_relative_to(here) else program} ..."
+
+
+def load_mininet() -> tuple[Any, Any]:
+    """Mininet's `node` and `log`; MachineCannot with the mend where they cannot be had."""
+    if importlib.util.find_spec("mininet") is None:
+        raise MachineCannot(f"nodes: Mininet is not installed; {MININET_MEND}")
+    try:
+        from mininet import log, node
+    except ImportError as error:  # half an installation, or one for another Python
+        raise MachineCannot(f"nodes: Mininet cannot be imported ({error}); {MININET_MEND}") from error
+    return node, log
 
 
 def mnexec_command() -> list[str]:
@@ -101,19 +123,15 @@ class MininetHosts:
 
 def _host_class() -> type[Host]:
     """Mininet's Host, told which mnexec to use instead of looking for one on PATH and exiting when there is none."""
-    if importlib.util.find_spec("mininet") is None:
-        raise MachineCannot(f"nodes: Mininet is not installed; {MININET_MEND}")
+    node, log = load_mininet()
     if os.geteuid() != 0:
-        raise MachineCannot("nodes: network namespaces need root; run with sudo")
+        raise MachineCannot(f"nodes: network namespaces need root; {as_root()}")
     for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("ip", "iproute2")):
         if shutil.which(tool) is None:
             raise MachineCannot(f"nodes: {tool} is not installed; apt-get install {package}")
-    from mininet.log import setLogLevel
-    from mininet.node import Host
+    log.setLogLevel("error")
 
-    setLogLevel("error")
-
-    class QuietHost(Host):  # type: ignore[misc]  # Mininet carries no types
+    class QuietHost(node.Host):  # type: ignore[misc,name-defined]  # Mininet carries no types
         @classmethod
         def setup(cls) -> None:
             """Replaces the check that exits the whole program; the tools were checked above."""

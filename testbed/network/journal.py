@@ -42,10 +42,16 @@ class Entry:
 
 
 def state_dir() -> Path:
-    """Where runs keep their journals: $XDG_RUNTIME_DIR, else /run, else the temporary directory."""
-    candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/run", tempfile.gettempdir()]
-    usable = next((path for path in candidates if path and os.access(path, os.W_OK | os.X_OK)), tempfile.gettempdir())
-    return Path(usable) / "wan-testbed"
+    """Where runs keep their journals and the machine's lock: one place for root, whatever session it comes from.
+
+    Others, who cannot emulate, have one each: in $XDG_RUNTIME_DIR, else in the temporary directory.
+    """
+    if os.geteuid() == 0:
+        return Path("/run/wan-testbed")  # $XDG_RUNTIME_DIR would part root by ssh from root by cron
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime and os.access(runtime, os.W_OK | os.X_OK):
+        return Path(runtime) / "wan-testbed"
+    return Path(tempfile.gettempdir()) / f"wan-testbed-{os.geteuid()}"
 
 
 def start_time(pid: int) -> int | None:

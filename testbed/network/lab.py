@@ -99,6 +99,10 @@ class LabFabric:
             "boot_s": round(self._boot_s, 3),
         }
 
+    def died(self) -> str | None:
+        status = self._kernel.status if self._kernel else None
+        return None if status is None else f"its guest kernel ended with status {status}"
+
     def detach(self) -> None:
         kernel, self._kernel = self._kernel, None
         if kernel:

@@ -119,6 +119,11 @@ class LabKernel:
         return self._keeper.pid
 
     @property
+    def status(self) -> int | None:
+        """Exit status of the guest once it has ended; None while it runs."""
+        return self._keeper.poll()
+
+    @property
     def priority(self) -> str:
         policy = os.sched_getscheduler(self.pid)
         return f"SCHED_FIFO {os.sched_getparam(self.pid).sched_priority}" if policy == os.SCHED_FIFO else "SCHED_OTHER"

@@ -103,6 +103,9 @@ class NetemFabric:
             **self._hosts.facts(),
         }
 
+    def died(self) -> str | None:
+        return None  # the host's kernel carries the packets
+
     def detach(self) -> None:
         if self._router is not None:
             for port in self._ports:  # before the namespaces end, as a container's may outlive the fabric

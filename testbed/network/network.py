@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from testbed.errors import BadInput, MachineCannot
+from testbed.errors import BadInput, MachineCannot, RunInvalid
+from testbed.interrupt import shielded
 from testbed.network.capabilities import FabricChoice, choose_fabric, probe_capabilities
 from testbed.network.fabric import Counters, Fabric, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
@@ -112,10 +113,16 @@ class Network:
             **self._fabric.facts(),
         }
 
+    def check(self) -> None:
+        """Raises RunInvalid when what carries the packets has died."""
+        if (died := self._fabric.died()) is not None:
+            raise RunInvalid(f"fabric {self.fabric_name}: {died}")
+
     def close(self) -> None:
-        self.hosts.stop_programs()
-        self._fabric.detach()
-        self.hosts.stop()
+        with shielded():
+            self.hosts.stop_programs()
+            self._fabric.detach()
+            self.hosts.stop()
 
     def _bring_up(self) -> None:
         for index, node in enumerate(self.placement):

@@ -11,18 +11,20 @@ import contextlib
 import json
 import os
 import platform
+import select
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from testbed.errors import MachineCannot
+from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.plan import plan_downlinks, plan_uplinks, undelayed
 
 STOP_PATIENCE_S = 2.0
+ANSWER_PATIENCE_S = 10.0
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 
@@ -88,6 +90,10 @@ class RelayFabric:
             "lateness": self._report()["lateness"] if running else None,
         }
 
+    def died(self) -> str | None:
+        status = self._process.poll() if self._process else None
+        return None if status is None else f"its process ended with status {status}"
+
     def detach(self) -> None:
         process, self._process = self._process, None
         if process is None:
@@ -113,6 +119,8 @@ class RelayFabric:
         with contextlib.suppress(BrokenPipeError):  # then the reply is empty, and says why below
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
+        if not select.select([process.stdout], [], [], ANSWER_PATIENCE_S)[0]:
+            raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
         line = process.stdout.readline()
         if not line:
             raise MachineCannot(f"relay: its process ended with status {process.wait()}; mend: see its output above")

@@ -93,6 +93,10 @@ class PolicyStarted(msgspec.Struct, frozen=True, tag="policy_started"):
     pass
 
 
+class Beat(msgspec.Struct, frozen=True, tag="beat"):
+    """Sent once a second: the program's loop is alive."""
+
+
 class RequestDone(msgspec.Struct, frozen=True, tag="request_done"):
     request: int
     tokens: int
@@ -111,7 +115,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     exit_code: int = 1
 
 
-ControlReply = Ready | Connected | PolicyStarted | RequestDone | AllDone | PolicyStopped | Failed
+ControlReply = Ready | Beat | Connected | PolicyStarted | RequestDone | AllDone | PolicyStopped | Failed
 
 
 def line(message: msgspec.Struct) -> bytes:

@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 
 from testbed.errors import TestbedError
 from testbed.nodes.control import (
     AllDone,
+    Beat,
     Connect,
     Connected,
     ControlCommand,
@@ -52,6 +53,8 @@ from testbed.wire.transport import Arrival
 
 PINGS_AT_CONNECT = 9
 PING_INTERVAL_S = 0.25
+PONG_TIMEOUT_S = 10.0
+BEAT_INTERVAL_S = 1.0
 
 
 class NodeProgram:
@@ -60,7 +63,7 @@ class NodeProgram:
     def __init__(self, config: NodeConfig, replies: BinaryIO) -> None:
         self._config = config
         self._replies = replies
-        self._endpoint = TcpEndpoint(config.node, self._arrived)
+        self._endpoint = TcpEndpoint(config.node, self._arrived, self._failed)
         self._worker: WorkerClient | None = None
         self._host: RoleHost | None = None
         self._recorder: Recorder | None = None
@@ -70,11 +73,14 @@ class NodeProgram:
         self._pinger: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
+        # whatever is raised in a callback, a policy's own exceptions included, ends the node instead of being swallowed
+        asyncio.get_running_loop().set_exception_handler(self._raised)
         reader = await _stdin()
+        beats = asyncio.create_task(self._beat_forever())
         await self._endpoint.listen(self._config.address)
         models, resident_mb = {}, 0.0
         if self._config.models:
-            self._worker = WorkerClient(on_death=self._died)
+            self._worker = WorkerClient(on_death=self._failed)
             ready = await self._worker.start(
                 WorkerConfig(self._config.models, self._config.devices, self._config.threads), self._config.cpus
             )
@@ -88,6 +94,7 @@ class NodeProgram:
         done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
+        beats.cancel()
         if self._worker is not None:
             await self._worker.close()
         await self._endpoint.close()
@@ -149,13 +156,19 @@ class NodeProgram:
     # --- round-trip times for the policies ---
 
     async def _measure_peers(self) -> None:
-        for peer in self._endpoint.peers():
-            for _ in range(PINGS_AT_CONNECT):
-                before = len(self._rtt_samples.setdefault(peer, []))
+        """A few round trips to every peer, all peers at once."""
+        peers = self._endpoint.peers()
+        self._rtt_samples = {peer: [] for peer in peers}
+        for number in range(1, PINGS_AT_CONNECT + 1):
+            for peer in peers:
                 self._endpoint.send(peer, Ping(time.monotonic_ns()))
-                async with asyncio.timeout(10):
-                    while len(self._rtt_samples[peer]) == before:
+            try:
+                async with asyncio.timeout(PONG_TIMEOUT_S):
+                    while any(len(samples) < number for samples in self._rtt_samples.values()):
                         await asyncio.sleep(0.001)
+            except TimeoutError:
+                silent = [peer for peer, samples in self._rtt_samples.items() if len(samples) < number]
+                raise TestbedError(f"no answer from {', '.join(silent)} within {PONG_TIMEOUT_S:.0f} s") from None
 
     async def _ping_forever(self) -> None:
         while True:
@@ -169,13 +182,23 @@ class NodeProgram:
         if isinstance(arrival.message, Pong) and self._host is None:
             samples = self._rtt_samples.setdefault(arrival.sender, [])
             samples.append((arrival.received_ns - arrival.message.ping_sent_ns) / 1e6)
-            del samples[:-PINGS_AT_CONNECT]
         elif self._host is not None:
             self._host.arrived(arrival)
 
-    def _died(self, why: str) -> None:
-        self._reply(Failed(f"node {self._config.node}: {why}"))
-        self._finished.set()
+    async def _beat_forever(self) -> None:
+        while True:
+            self._reply(Beat())
+            await asyncio.sleep(BEAT_INTERVAL_S)
+
+    def _raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)  # the traceback, into the log
+        error = context.get("exception")
+        self._failed(f"{type(error).__name__}: {error}" if error is not None else context["message"])
+
+    def _failed(self, why: str) -> None:
+        if not self._finished.is_set():
+            self._reply(Failed(why))
+            self._finished.set()
 
     def _reply(self, reply: ControlReply) -> None:
         self._replies.write(line(reply))

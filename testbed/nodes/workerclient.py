@@ -29,6 +29,7 @@ class WorkerClient(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
         self._closing = False
+        self._death: asyncio.Future[None] | None = None
         self._decode = msgspec.msgpack.Decoder(Answer).decode
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
@@ -93,4 +94,8 @@ class WorkerClient(asyncio.Protocol):
         if not self._ready.done():
             self._ready.set_exception(TestbedError("the model worker ended while loading its models; see the log"))
         elif not self._closing:
-            self._on_death("the model worker died")
+            self._death = asyncio.ensure_future(self._report_death())
+
+    async def _report_death(self) -> None:
+        assert self._process is not None
+        self._on_death(f"the model worker died (status {await self._process.wait()})")

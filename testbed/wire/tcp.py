@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 
+from testbed.errors import TestbedError
 from testbed.wire.framing import Framer, ProtocolError, encode
 from testbed.wire.messages import PROTOCOL_VERSION, Envelope, Hello, Message, Ping, Pong
 from testbed.wire.transport import Arrival, OnArrival
@@ -57,7 +59,7 @@ class Connection(asyncio.Protocol):
             for envelope, size in self._framer.feed(data):
                 self._received(envelope, size, now)
         except ProtocolError as error:
-            self._endpoint.failed(f"{self._endpoint.node}: from {self.peer or 'an unknown peer'}: {error}")
+            self._endpoint.failed(f"{self.peer or 'an unknown peer'} {error}")
             assert self.transport is not None
             self.transport.abort()
 
@@ -91,11 +93,13 @@ class Connection(asyncio.Protocol):
 class TcpEndpoint:
     """All connections of one node; implements `Transport`."""
 
-    def __init__(self, node: str, on_arrival: OnArrival) -> None:
+    def __init__(self, node: str, on_arrival: OnArrival, on_failure: Callable[[str], None]) -> None:
+        """`on_failure` hears, in a few words, of a peer that breaks the protocol and of a connection that is lost."""
         self.node = node
         self.congestion_control = "unknown"
-        self.errors: list[str] = []
         self._on_arrival = on_arrival
+        self._on_failure = on_failure
+        self._closing = False
         self._connections: dict[str, Connection] = {}
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
@@ -110,21 +114,28 @@ class TcpEndpoint:
     async def connect(self, peer: str, address: str, port: int = PORT, timeout_s: float = 10.0) -> None:
         """Dials `peer` and waits for its hello; retries while the peer is not listening yet."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(timeout_s):
-            while True:
-                try:
-                    await loop.create_connection(lambda: Connection(self, peer), address, port)
-                    break
-                except ConnectionRefusedError:
-                    await asyncio.sleep(0.05)
-            await self.wait_for([peer])
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    try:
+                        await loop.create_connection(lambda: Connection(self, peer), address, port)
+                        break
+                    except ConnectionRefusedError:
+                        await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise TestbedError(f"cannot reach {peer} at {address} within {timeout_s:.0f} s") from None
+        await self.wait_for([peer], timeout_s)
 
     async def wait_for(self, peers: list[str], timeout_s: float = 10.0) -> None:
         """Returns once every one of `peers` has said hello."""
-        async with asyncio.timeout(timeout_s):
-            while not set(peers) <= set(self._connections):
-                self._changed.clear()
-                await self._changed.wait()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not set(peers) <= set(self._connections):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            missing = sorted(set(peers) - set(self._connections))
+            raise TestbedError(f"no hello from {', '.join(missing)} within {timeout_s:.0f} s") from None
 
     def send(self, peer: str, message: Message) -> None:
         self._connections[peer].send(message)
@@ -133,6 +144,7 @@ class TcpEndpoint:
         return sorted(self._connections)
 
     async def close(self) -> None:
+        self._closing = True
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections.values()):
@@ -149,9 +161,11 @@ class TcpEndpoint:
     def lost(self, connection: Connection) -> None:
         if connection.peer is not None and self._connections.get(connection.peer) is connection:
             del self._connections[connection.peer]
+            if not self._closing:
+                self.failed(f"the connection to {connection.peer} was lost")
 
     def arrived(self, arrival: Arrival) -> None:
         self._on_arrival(arrival)
 
     def failed(self, error: str) -> None:
-        self.errors.append(error)
+        self._on_failure(error)

@@ -138,18 +138,31 @@ def test_the_far_link_takes_its_specified_time_on_the_wire(experiment, tmp_path)
         assert times.median() < specified + 3.0
 
 
-@pytest.mark.parametrize("moment", ["loading", "running"])
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_leaves_nothing_behind(experiment, tmp_path, moment, sent):
+@pytest.mark.parametrize(
+    ("moment", "sent"),
+    [
+        ("reading", [signal.SIGTERM]),
+        ("loading", [signal.SIGINT]),
+        ("loading", [signal.SIGINT, signal.SIGINT]),
+        ("loading", [signal.SIGHUP]),
+        ("running", [signal.SIGINT]),
+        ("running", [signal.SIGTERM]),
+    ],
+)
+def test_an_interrupt_exits_130_and_leaves_nothing_behind(experiment, tmp_path, moment, sent):
     before = remains()
     process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
     try:
-        if moment == "loading":
+        if moment == "reading":
+            time.sleep(1.0)
+        elif moment == "loading":
             wait_until(lambda: remains()["processes"] - before["processes"])
         else:
             wait_until(lambda: any((tmp_path / "runs").glob(".*/logs/*.log")))
             time.sleep(6)
-        process.send_signal(sent)
+        for number in sent:
+            process.send_signal(number)
+            time.sleep(0.2)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
@@ -173,26 +186,57 @@ def test_a_killed_run_takes_its_nodes_along_and_clean_removes_the_rest(experimen
     assert lock_is_free()
 
 
-def test_a_node_that_dies_ends_the_run_with_its_log_shown(experiment, tmp_path):
+def pid_of(*words: str) -> int:
+    """The one process whose command line holds all of these words."""
+    lines = {int(path.parent.name): _command(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+    (found,) = [pid for pid, line in lines.items() if all(word in line for word in words)]
+    return found
+
+
+def worker_of_target() -> int:
+    parent = pid_of("testbed.nodes.program", "target0.json")
+    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+
+
+@pytest.mark.parametrize(
+    ("victim", "sent", "complaints"),
+    [
+        (
+            lambda: pid_of("testbed.nodes.program", "drafter0.json"),
+            signal.SIGKILL,
+            ["node drafter0 ended during the run (status -9)", "drafter0.log"],
+        ),
+        (
+            lambda: pid_of("testbed.nodes.program", "drafter0.json"),
+            signal.SIGSTOP,
+            ["node drafter0 has not answered", "drafter0.log"],
+        ),
+        (worker_of_target, signal.SIGKILL, ["node target0 failed: the model worker died (status -9)", "target0.log"]),
+        (lambda: pid_of("testbed.network.relay_process"), signal.SIGKILL, ["fabric relay: its process ended"]),
+    ],
+    ids=["node killed", "node stopped", "worker killed", "relay killed"],
+)
+def test_what_dies_ends_the_run_by_name_with_its_log_shown(experiment, tmp_path, victim, sent, complaints):
     before = remains()
-    process = command("run", experiment, "workload.requests=20", "--fabric", "relay", "--out", tmp_path / "runs")
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "testbed", "run", experiment, "workload.requests=40", "--fabric", "relay"],
+            cwd=tmp_path,
+            stderr=stderr,
+        )
     try:
-        wait_until(lambda: any((tmp_path / "runs").glob(".*/logs/drafter0.log")))
-        victims = [
-            int(path.parent.name)
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if "testbed.nodes.program" in _command(path) and "drafter0" in _command(path)
-        ]
-        assert victims
-        time.sleep(4)
-        os.kill(victims[0], signal.SIGKILL)
-        _, err = process.communicate(timeout=60)
+        wait_until(lambda: "autoregressive: 40 requests" in said.read_text())
+        os.kill(victim(), sent)
+        status = process.wait(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 3, err
-    assert "node drafter0 ended during the run" in err
-    assert "drafter0.log" in err
+        process.wait()
+    assert status == 3, said.read_text()
+    for complaint in complaints:
+        assert complaint in said.read_text()
     assert remains() == before
+    assert lock_is_free()
 
 
 def test_a_second_run_at_the_same_time_is_refused_with_the_holder(experiment, tmp_path):

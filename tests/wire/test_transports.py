@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from testbed import errors
 from testbed.wire.framing import encode
 from testbed.wire.memory import MemoryHub
 from testbed.wire.messages import PROTOCOL_VERSION, Close, Envelope, Hello, Ping, Pong, Validation
@@ -27,9 +28,13 @@ class Inbox:
                 await self.event.wait()
 
 
+def unexpected(failure):
+    raise AssertionError(failure)
+
+
 async def tcp_pair():
     inboxes = {name: Inbox() for name in "ab"}
-    a, b = (TcpEndpoint(name, inboxes[name]) for name in "ab")
+    a, b = (TcpEndpoint(name, inboxes[name], unexpected) for name in "ab")
     port = await a.listen("127.0.0.1", 0)
     await b.connect("a", "127.0.0.1", port)
     await a.wait_for(["b"])
@@ -79,7 +84,8 @@ def test_pings_are_answered_below_the_roles():
 )
 def test_a_peer_that_does_not_fit_is_refused_with_the_reason(first, complaint):
     async def scenario():
-        endpoint = TcpEndpoint("a", Inbox())
+        failures = []
+        endpoint = TcpEndpoint("a", Inbox(), failures.append)
         port = await endpoint.listen("127.0.0.1", 0)
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(encode(Envelope(0, 1, first)))
@@ -88,12 +94,41 @@ def test_a_peer_that_does_not_fit_is_refused_with_the_reason(first, complaint):
                 pass
         writer.close()
         await endpoint.close()
-        return endpoint
+        return endpoint, failures
 
-    endpoint = asyncio.run(scenario())
-    assert len(endpoint.errors) == 1
-    assert complaint in endpoint.errors[0]
+    endpoint, failures = asyncio.run(scenario())
+    assert len(failures) == 1
+    assert complaint in failures[0]
     assert endpoint.peers() == []
+
+
+def test_a_lost_connection_is_reported_once_and_names_the_peer():
+    async def scenario():
+        failures = []
+        a = TcpEndpoint("a", Inbox(), failures.append)
+        b = TcpEndpoint("b", Inbox(), unexpected)
+        await b.connect("a", "127.0.0.1", await a.listen("127.0.0.1", 0))
+        await a.wait_for(["b"])
+        await b.close()
+        async with asyncio.timeout(5):
+            while not failures:
+                await asyncio.sleep(0.01)
+        await a.close()
+        return failures
+
+    assert asyncio.run(scenario()) == ["the connection to b was lost"]
+
+
+def test_a_peer_that_never_answers_is_named():
+    async def scenario():
+        a = TcpEndpoint("a", Inbox(), unexpected)
+        try:
+            await a.wait_for(["ghost"], timeout_s=0.05)
+        finally:
+            await a.close()
+
+    with pytest.raises(errors.TestbedError, match="no hello from ghost"):
+        asyncio.run(scenario())
 
 
 def test_memory_transport_delays_each_direction_and_keeps_order():
