@@ -100,6 +100,8 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
         counts = Counts(
             unmatched_packets=measured.counters.unmatched,
             requests_per_policy=scenario.workload.requests * scenario.repeats,
+            dropped_packets=measured.counters.dropped,
+            stale_messages=measured.stale_messages,
         )
         summary = summarise(load(partial), counts)
         directory.write_summary(summary)

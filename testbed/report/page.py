@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from testbed.report import trust
+from testbed.report import header, trust
 from testbed.report.figures import acceptance, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
@@ -62,6 +62,7 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         summary=summary,
         manifest=manifest,
+        facts=header.facts(run),
         colours=colours(manifest["policies"]),
         rows=list(_rows(summary)),
         panels=list(_panels(run, summary)),
@@ -77,6 +78,8 @@ def number(value: float, unit: str = "") -> str:
     """Enough digits to see a difference of a few per cent, and no more; whole passes stay whole."""
     if unit == "passes" and float(value).is_integer():
         return f"{value:.0f}"
+    if 0 < abs(value) < 0.01:
+        return f"{value:.1g}"  # a microsecond is not nothing
     digits = 0 if abs(value) >= 200 else 1 if abs(value) >= 10 else 2
     return f"{value:.{digits}f}"
 

@@ -14,9 +14,11 @@ Summary = Mapping[str, Any]
 def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     """One short paragraph a check, in the order in which a sceptic asks."""
     emulated = summary["engine"] == "emulation"
+    links, messages = summary["links"], summary["network"]
+    checked = [_links(links), _packets(links), _stale(messages), _compute(summary["compute"])]
     found = [
         _lossless(summary["lossless"]),
-        *([_links(summary["links"]), _packets(summary["links"]), _compute(summary["compute"])] if emulated else []),
+        *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),
         _real_and_emulated(emulated, manifest),
@@ -48,7 +50,16 @@ def _packets(links: Mapping[str, Any]) -> str:
     unmatched = links["unmatched_packets"]
     if unmatched:
         return f"Packets: {unmatched} travelled without their link's delay. Latencies here mean little."
-    return "Packets: every one went through its own link's delay; none took another way."
+    dropped = links.get("dropped_packets")  # None: a run of before this was counted
+    lost = f" {dropped} were dropped on the way." if dropped else "" if dropped is None else " None was dropped."
+    return f"Packets: every one went through its own link's delay; none took another way.{lost}"
+
+
+def _stale(network: Mapping[str, Any]) -> str:
+    stale = network.get("stale_messages")
+    if not stale:
+        return ""
+    return f"Messages: {stale} arrived after the policy they belonged to had ended, and were ignored."
 
 
 def _compute(compute: Mapping[str, Any]) -> str:

@@ -43,6 +43,7 @@ def calibrate(run_dir: Path, table: str | None = None) -> dict[str, Any]:
     explained = compare(emulated, _simulated(dataclasses.replace(inputs, overheads=overheads), emulated))
     return {
         "run_id": emulated.manifest["run_id"],
+        "experiment": emulated.manifest["experiment"],
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256},
         **compare(emulated, _simulated(inputs, emulated)),
         "explained": {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from testbed.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,21 @@ class Outcome:
 
 
 def partial_directory(out: Path, experiment: str, identity: str) -> Path:
-    """An empty hidden directory for the run in progress; a run that fails leaves it, with its logs, and no result."""
-    partial = out / f".{experiment}-{identity}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    """An empty hidden directory for the run in progress; a run that fails leaves it, with its logs, and no result.
+
+    Raises BadInput where `out` cannot take the run: found now, before the run, and not when it is to be published.
+    """
+    latest, partial = out / "latest", out / f".{experiment}-{identity}.partial"
+    try:
+        if os.path.lexists(latest) and not latest.is_symlink():
+            raise BadInput(f"--out {out}: {latest} is no link of the testbed's; move it away or choose another folder")
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(
+            f"--out {out}: cannot take a run ({error.strerror}); choose a folder you can write to"
+        ) from error
     return partial
 
 

@@ -26,7 +26,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "lossless": _lossless(run.requests),
         "links": _links(run.links, counts),
         "compute": _compute(run),
-        "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links)},
+        "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
     }
 
@@ -45,6 +45,7 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
         "worst_median_error_ms": _largest(error),
         "p99_error_ms": _largest(measured["p99_ms"] - measured["specified_ms"]),
         "unmatched_packets": counts.unmatched_packets,
+        "dropped_packets": counts.dropped_packets,
         "one_way": {"worst_median_error_ms": _largest(one_way)},
     }
 

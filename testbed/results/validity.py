@@ -6,8 +6,10 @@ why.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
 
 import pandas as pd
 
@@ -15,6 +17,8 @@ from testbed import tolerances
 from testbed.results.conservation import broken
 from testbed.results.metrics.base import busy_ms, milliseconds
 from testbed.results.store import RunData
+
+Pair = tuple[str, str]  # source and destination node
 
 
 @dataclass(frozen=True)
@@ -33,10 +37,12 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the log cannot know of itself: the fabric's counters and how much was asked for."""
+    """What the log cannot know of itself: the fabric's counters, the nodes', and how much was asked for."""
 
     unmatched_packets: int
     requests_per_policy: int  # over all repeats
+    dropped_packets: int = 0  # by a link's loss, its rate stage or its limit; the counters do not tell them apart
+    stale_messages: int = 0  # of an earlier phase, ignored on arrival
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity
         *_requests(run, counts),
         *_lossless(run),
         *(f"the log contradicts itself: {law}" for law in broken(run)),
-        *(_links(run.links, limits) if run.manifest["engine"] == "emulation" else ()),
+        *(_network(run, counts, limits) if run.manifest["engine"] == "emulation" else ()),
         *_unmatched(counts),
         *_overruns(run.steps, limits),
         *_dispatch(run.requests, limits),
@@ -88,7 +94,24 @@ def _lossless(run: RunData) -> Iterator[str]:
         yield f"{policy}: {len(rows)} of its outputs differ from target-only decoding"
 
 
-def _links(links: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+def lossy_pairs(manifest: Mapping[str, Any]) -> frozenset[Pair]:
+    """Ordered pairs of nodes whose probes may be lost: a probe comes back, so loss one way is loss for both."""
+    loss, placement = manifest["topology"]["loss"], manifest["node_placement"]
+
+    def loses(a: str, b: str) -> bool:
+        return bool(loss.get(placement[a], {}).get(placement[b], 0.0))
+
+    return frozenset((a, b) for a, b in permutations(placement, 2) if loses(a, b) or loses(b, a))
+
+
+def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
+    lossy = lossy_pairs(run.manifest)
+    yield from _links(run.links, lossy, limits)
+    if counts.dropped_packets > 0 and not lossy:  # the fabric counts all links together
+        yield f"packets dropped by links that are specified without loss: {counts.dropped_packets}"
+
+
+def _links(links: pd.DataFrame, lossy: Collection[Pair], limits: Thresholds) -> Iterator[str]:
     if links.empty:
         yield "no link was checked against its specification"
     for row in links.to_dict("records"):
@@ -96,6 +119,8 @@ def _links(links: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
         if row["received"] == 0:
             yield f"{pair}: none of {row['sent']} probe packets came back"
             continue
+        if row["received"] < row["sent"] and (row["src"], row["dst"]) not in lossy:
+            yield f"{pair}: {row['sent'] - row['received']} of {row['sent']} probe packets lost"
         allowed = link_tolerance_ms(row["specified_ms"], limits)
         error = row["median_ms"] - row["specified_ms"]
         if _beyond(abs(error), allowed):

@@ -95,13 +95,18 @@ def manifest() -> dict[str, Any]:
         "run_id": "0123abcd", "experiment": "made-up", "engine": "emulation", "fabric": "relay",
         "fabric_reason": "the kernel has no netem", "nodes": "process",
         "scenario": {
-            "name": "made-up", "seed": 7,
+            "name": "made-up", "seed": 7, "repeats": REPEATS,
+            "place": {"user": SITES["user0"], "target": SITES["target0"], "drafter": SITES["drafter0"]},
+            "workload": {"requests": REQUESTS, "output_tokens": OUTPUT},
             "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
         },
         "policies": [
             {"label": name, "name": name, "params": {} if name == "autoregressive" else {"k": 2},
              "place": {"user": "us-east-1", "target": "us-east-1", "drafter": "us-east-2"}} for name in POLICIES
         ],
+        "models": {"target": {"name": "big", "sha256": "00ff00ff00"}, "draft": {"name": "small", "sha256": None}},
+        "prompts": {"name": "prose", "sha256": "ff00"}, "topology": {"name": "made-up-map", "loss": {}},
+        "node_placement": SITES,
         "machine": {"kernel": "Linux 6.1", "cores": 2, "cpu_model": "made-up CPU", "python": "CPython 3.11.2"},
         "before": {"load_average": [0.2, 0.1, 0.1], "cpu_ticks": {"total": 1000, "steal": 0}},
         "after": {"load_average": [1.2, 0.6, 0.3], "cpu_ticks": {"total": 9000, "steal": 16}},

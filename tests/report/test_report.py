@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import msgspec
 import pytest
 from synthetic import COUNTS, POLICIES, manifest, records, run_data, write_run
 
+from testbed.report import header, trust
 from testbed.report.figures import timeline
-from testbed.report.page import render, write_report
+from testbed.report.page import number, render, write_report
 from testbed.report.style import colours
 from testbed.results.metrics import policy_logs
 from testbed.results.store import RunData, frame_of, load
@@ -122,3 +124,49 @@ def test_a_policy_keeps_its_colour_whoever_else_is_in_the_run() -> None:
     assert alone["wanspec"] == crowd["wanspec"]
     twice = colours([entry("k=2", "wanspec"), entry("k=4", "wanspec")])
     assert len(set(twice.values())) == 2
+
+
+def test_header_tells_models_devices_places_distance_and_prompts(page: str) -> None:
+    head = " ".join(page[page.index("<header>") : page.index("</header>")].split())
+    for text in (
+        "target big (00ff00ff), draft small<", "target l40s/llama-3.1-8b, drafter l40s/llama-3.2-1b",
+        "made-up-map: user us-east-1, target us-east-1, drafter us-east-2, worker RTT 15.0 ms (us-east-2)",
+        "prose: 8 requests x 2 repeats a policy, 60 output tokens each", "relay (the kernel has no netem)",
+        "made-up CPU, 2 cores, Linux 6.1",
+    ):  # fmt: skip
+        assert text in head, text
+
+
+def test_header_gives_each_worker_site_its_distance_and_none_where_nobody_drafts_away() -> None:
+    run = run_data()
+    alone = RunData(**{**run.__dict__, "steps": run.steps[run.steps["node"] != "drafter0"]})
+    assert header.worker_rtts_ms(run) == {"us-east-2": 15.0}
+    assert header.worker_rtts_ms(alone) == {}
+    counted = {**manifest()["scenario"], "place": {"user": {"us-east-1": 8}, "target": ["a", "b"], "drafter": None}}
+    told = dict(header.facts(RunData(**{**alone.__dict__, "manifest": {**manifest(), "scenario": counted}})))
+    assert told["Topology"] == "made-up-map: user 8 x us-east-1, target a and b"
+
+
+def test_the_split_of_the_wait_is_a_family_of_the_table_with_its_formulas(page: str) -> None:
+    table = page[page.index("Wait, split") : page.index(">Offload<")]
+    headers = ["uplink", "queue", "compute", "downlink", "draft uplink", "draft downlink"]
+    assert re.findall(r'title="[^"]+">([a-z ]+) <small>ms', table) == headers
+    for tag in ("uplink_ms", "queue_ms", "compute_ms", "downlink_ms", "draft_uplink_ms", "draft_downlink_ms"):
+        assert f"<dt><code>{tag}</code></dt>" in page
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.00"), (0.0012, "0.001"), (0.0123, "0.01"), (-0.004, "-0.004")])
+def test_a_small_figure_is_not_shown_as_zero(value: float, text: str) -> None:
+    assert number(value, "ms") == text
+
+
+def test_trust_says_what_was_dropped_and_what_came_late_and_is_silent_where_a_run_did_not_count() -> None:
+    run = run_data()
+    summary = summarise(run, replace(COUNTS, dropped_packets=5, stale_messages=2))
+    text = " ".join(trust.statements(summary, run.manifest))
+    assert "5 were dropped" in text and "2 arrived after the policy" in text
+    clean = summarise(run, COUNTS)
+    assert "None was dropped" in " ".join(trust.statements(clean, run.manifest))
+    for name, count in (("links", "dropped_packets"), ("network", "stale_messages")):
+        del clean[name][count]
+    assert "dropped" not in " ".join(trust.statements(clean, run.manifest))

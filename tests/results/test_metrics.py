@@ -6,9 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny_log import Rows, request, rows, run
+from tiny_log import Rows, message, ns, request, rows, run
 
-from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute
+from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute, policy_logs
+from testbed.results.metrics.base import SampleMetric
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +27,12 @@ def metrics() -> dict[str, Any]:
         ("speculative", "dispatch_delay_ms", 1.0),
         ("speculative", "scheduled_e2e_ms", 26.5),
         ("speculative", "queue_ms", 0.5),
+        ("wanspec", "uplink_ms", 2.0),  # 1 and 3
+        ("wanspec", "downlink_ms", 1.0),  # 1, 1 and 2
+        ("wanspec", "draft_uplink_ms", 6.0),  # 5 and 7
+        ("wanspec", "draft_downlink_ms", 4.0),
+        ("wanspec", "compute_ms", 15.5),  # 2 + 10 + 5 and 2 + 2 + 10; what the drafter does is not here
+        ("autoregressive", "compute_ms", 25.0),  # 40 and 10
         ("speculative", "round_overhead_ms", 1.0),  # 1, 1 and 3
         ("autoregressive", "round_overhead_ms", 0.0),
         ("speculative", "wasted_draft_tokens", 1.5),  # 4 - 3 and 2 - 0
@@ -51,7 +58,7 @@ def test_median_equals_the_hand_computed_value(metrics: dict[str, Any], policy: 
         ("wanspec", "overlap_ratio", 4 / 9),
         ("wanspec", "target_site_draft_ratio", 3 / 6),
         ("autoregressive", "target_site_draft_ratio", 0.0),
-        ("wanspec", "bytes_per_token", 10.0),
+        ("wanspec", "bytes_per_token", 10.0),  # 50 bytes, 5 tokens
     ],
 )
 def test_ratio_equals_the_hand_computed_value(metrics: dict[str, Any], policy: str, tag: str, value: float) -> None:
@@ -73,6 +80,10 @@ def test_acceptance_by_position_counts_only_rounds_that_reached_the_position(met
         ("autoregressive", "wasted_draft_ms"),
         ("speculative", "overlap_ratio"),
         ("speculative", "bytes_per_token"),  # it logged no message
+        ("speculative", "uplink_ms"),
+        ("speculative", "downlink_ms"),
+        ("speculative", "draft_uplink_ms"),
+        ("speculative", "draft_downlink_ms"),
         ("wanspec", "round_overhead_ms"),  # its work at the target is not sequential
     ],
 )
@@ -147,6 +158,24 @@ def test_invariant_4_passes_and_tokens_are_conserved_from_log_to_metrics(metrics
         tokens = sum(request.output_tokens for request in mine["requests"])
         assert metrics[policy]["tokens_per_round"]["value"] * len(mine["rounds"]) == pytest.approx(tokens, abs=1e-4)
         assert metrics[policy]["queue_ms"]["n"] == len(mine["steps"])
+
+
+def test_the_parts_of_a_sequential_wait_add_up_to_it() -> None:
+    """One request at a time and one target: up, queue, device and last way down are all there is, but overhead."""
+    way = [message("autoregressive", 0, "request", 0, 0.5)]
+    way += [message("autoregressive", 0, "tokens", at, at + 1) for at in (10, 20, 30, 40)]
+    steps = [s for s in rows()["steps"] if (s.policy, s.request) == ("autoregressive", 0)]
+    steps = [msgspec.structs.replace(s, submitted_ns=s.started_ns) for s in steps]
+    steps[0] = msgspec.structs.replace(steps[0], submitted_ns=ns(0.5), started_ns=ns(2))
+    asked = [r for r in rows()["requests"] if (r.policy, r.request) == ("autoregressive", 0)]
+    found = compute(run({"messages": way, "steps": steps, "requests": asked}))["autoregressive"]
+    log = policy_logs(run({"messages": way, "steps": steps, "requests": asked}))["autoregressive"]
+    queue = REGISTRY["queue_ms"]
+    assert isinstance(queue, SampleMetric)
+    waited = queue.samples(log)
+    assert waited is not None and waited.sum() == pytest.approx(1.5)
+    parts = [found[tag]["median"] for tag in ("uplink_ms", "compute_ms", "downlink_ms")]
+    assert sum(parts) + waited.sum() == pytest.approx(found["e2e_ms"]["median"])
 
 
 def test_same_log_and_seed_same_metrics() -> None:

@@ -12,6 +12,7 @@ from tiny_log import COUNTS, altered, run
 from testbed.results.metrics import REGISTRY
 from testbed.results.summary import summarise
 from testbed.results.table import render
+from testbed.results.validity import Counts
 
 # From the interface document; extra keys are welcome, missing ones are not.
 INTERFACE: dict[str, set[str]] = {
@@ -25,7 +26,8 @@ METRICS = {
     "ttft_ms", "tpot_ms", "chunk_gap_ms", "e2e_ms", "dispatch_delay_ms", "scheduled_e2e_ms", "acceptance_rate",
     "tokens_per_round", "acceptance_by_position", "wasted_draft_tokens", "wasted_draft_ms", "overlap_ratio",
     "target_site_draft_passes", "target_site_draft_ratio", "target_passes", "latency_ratio", "queue_ms",
-    "bytes_per_token", "round_overhead_ms",
+    "bytes_per_token", "round_overhead_ms", "uplink_ms", "compute_ms", "downlink_ms", "draft_uplink_ms",
+    "draft_downlink_ms",
 }  # fmt: skip
 
 
@@ -59,6 +61,13 @@ def test_counts_of_the_log_reach_the_summary() -> None:
     assert summary["lossless"] == {"checked": 5, "equal": 5}
     assert summary["compute"]["steps"] == len(run().steps)
     assert (summary["links"]["pairs"], summary["links"]["unmatched_packets"]) == (1, 0)
+
+
+def test_drops_and_stale_messages_are_reported_and_only_drops_are_judged() -> None:
+    stale = summarise(run(), Counts(0, 2, stale_messages=3))
+    assert stale["network"]["stale_messages"] == 3 and stale["validity"]["valid"]
+    dropped = summarise(run(), Counts(0, 2, dropped_packets=4))
+    assert dropped["links"]["dropped_packets"] == 4 and not dropped["validity"]["valid"]
 
 
 def test_a_run_with_nothing_in_it_is_reported_not_crashed_on() -> None:

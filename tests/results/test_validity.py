@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from tiny_log import COUNTS, Rows, altered, link, rows, run
 
+from testbed.network.probe import PairSample, verify
 from testbed.results.validity import Counts, judge, link_tolerance_ms
 
 
@@ -57,8 +58,9 @@ def test_link_without_an_answer_and_run_without_a_link_check() -> None:
 
 def test_a_tail_may_be_left_open_by_one_check_but_not_by_all() -> None:
     unknown = float("nan")
-    assert reasons({"links": [link("before", p99=unknown, received=40), link("after")]}) == ()
-    (reason,) = reasons({"links": [link("before", p99=unknown, received=40), link("after", p99=unknown, received=60)]})
+    assert reasons({"links": [link("before", p99=unknown, received=40, sent=40), link("after")]}) == ()
+    few = [link("before", p99=unknown, received=40, sent=40), link("after", p99=unknown, received=60, sent=60)]
+    (reason,) = reasons({"links": few})
     assert "p99 never measured, at most 60 probe packets" in reason
 
 
@@ -75,6 +77,43 @@ def test_a_specification_that_moves_with_its_trace_is_no_drift() -> None:
 def test_one_unmatched_packet() -> None:
     (reason,) = reasons(counts=Counts(unmatched_packets=1, requests_per_policy=2))
     assert "unmatched packets" in reason
+
+
+def loss(src: str, dst: str) -> dict[str, Any]:
+    return {"topology": {"loss": {src: {dst: 0.01}}}}
+
+
+def test_one_lost_probe_of_a_link_without_loss() -> None:
+    (reason,) = reasons({"links": [link(received=199)]})
+    assert "target0 to drafter0 (before the run): 1 of 200 probe packets lost" in reason
+    (reason,) = reasons({"links": [link(received=199)]}, **loss("west", "elsewhere"))
+    assert "1 of 200 probe packets lost" in reason
+
+
+@pytest.mark.parametrize(("src", "dst"), [("east", "west"), ("west", "east")])
+def test_a_pair_that_is_lossy_either_way_may_lose_probes(src: str, dst: str) -> None:
+    assert reasons({"links": [link(received=150)]}, **loss(src, dst)) == ()
+
+
+@pytest.mark.parametrize("received", [200, 199, 150])
+@pytest.mark.parametrize("error_ms", [0.0, 0.31])
+@pytest.mark.parametrize("lossy", [False, True])
+def test_the_probe_and_the_summary_agree_on_a_link(received: int, error_ms: float, lossy: bool) -> None:
+    median = 20.0 + error_ms
+    sample = PairSample("target0", "drafter0", 20.0, median, 21.0, 10.0, 200, received)
+    during_the_run = verify([sample], [("target0", "drafter0")] if lossy else [])
+    row = link(median=median, received=received)
+    assert bool(reasons({"links": [row]}, **(loss("east", "west") if lossy else {}))) == bool(during_the_run)
+
+
+def test_dropped_packets_are_a_reason_unless_a_link_is_meant_to_drop() -> None:
+    (reason,) = reasons(counts=Counts(0, 2, dropped_packets=3))
+    assert reason.endswith("without loss: 3")
+    assert reasons(counts=Counts(0, 2, dropped_packets=3), **loss("east", "west")) == ()
+
+
+def test_stale_messages_are_no_reason() -> None:
+    assert reasons(counts=Counts(0, 2, stale_messages=3)) == ()
 
 
 @pytest.mark.parametrize(("overruns", "trips"), [(10, False), (11, True)])

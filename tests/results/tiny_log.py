@@ -12,6 +12,10 @@ from testbed.results.validity import Counts
 
 Rows = dict[str, list[Any]]
 POLICIES = ("autoregressive", "speculative", "wanspec")
+WAYS = {
+    "request": ("user0", "target0"), "tokens": ("target0", "user0"), "speculation": ("drafter0", "target0"),
+    "validation": ("target0", "drafter0"),
+}  # fmt: skip
 COUNTS = Counts(unmatched_packets=0, requests_per_policy=2)
 
 
@@ -45,9 +49,9 @@ def request(policy: str, number: int, sent: float, arrivals: list[tuple[float, i
 
 
 def link(phase: str = "before", specified: float = 20.0, median: float = 20.1, p99: float = 21.0,
-         received: int = 200) -> LinkRow:  # fmt: skip
+         received: int = 200, sent: int = 200) -> LinkRow:  # fmt: skip
     return LinkRow(phase=phase, src="target0", dst="drafter0", specified_ms=specified, median_ms=median, p99_ms=p99,
-                   one_way_specified_ms=specified / 2, one_way_median_ms=median / 2, sent=200,
+                   one_way_specified_ms=specified / 2, one_way_median_ms=median / 2, sent=sent,
                    received=received)  # fmt: skip
 
 
@@ -84,14 +88,20 @@ def rows() -> Rows:
             draft(w, 0, "drafter0", 3, 7), draft(w, 0, "drafter0", 13, 17), draft(w, 0, "drafter0", 40, 41),
             draft(w, 1, "target0", 101, 103), draft(w, 1, "target0", 103, 105), verify(w, 1, 120, 130),
         ],
-        "messages": [message(w, 0, 30), message(w, 1, 20)],
+        "messages": [
+            message(w, 0, "request", 0, 1), message(w, 1, "request", 100, 103),
+            message(w, 0, "speculation", 7, 12), message(w, 0, "speculation", 17, 24, size=10),
+            message(w, 0, "validation", 15, 19), message(w, 1, "tokens", 137, 138),
+            message(w, 0, "tokens", 15, 16), message(w, 0, "tokens", 22, 24, size=10),
+        ],
         "links": [link("before"), link("after", median=20.2)],
     }  # fmt: skip
 
 
-def message(policy: str, number: int, size: int) -> MessageRow:
-    return MessageRow(policy=policy, repeat=0, request=number, kind="speculation", src="drafter0", dst="target0",
-                      sent_ns=ns(7), received_ns=ns(12), size_bytes=size, tokens=1)  # fmt: skip
+def message(policy: str, number: int, kind: str, sent: float, received: float, size: int = 5) -> MessageRow:
+    src, dst = WAYS[kind]
+    return MessageRow(policy=policy, repeat=0, request=number, kind=kind, src=src, dst=dst, sent_ns=ns(sent),
+                      received_ns=ns(received), size_bytes=size, tokens=1)  # fmt: skip
 
 
 def run(changed: Rows | None = None, **manifest: Any) -> RunData:
@@ -101,7 +111,8 @@ def run(changed: Rows | None = None, **manifest: Any) -> RunData:
         manifest={
             "run_id": "tiny", "experiment": "by-hand", "engine": "emulation", "fabric": "relay", "nodes": "process",
             "policies": [{"label": name, "name": name, "params": {}, "place": {}} for name in POLICIES],
-            "scenario": {"seed": 1}, **manifest,
+            "scenario": {"seed": 1}, "topology": {"loss": {}},
+            "node_placement": {"user0": "east", "target0": "east", "drafter0": "west"}, **manifest,
         },
         **frames,
     )  # fmt: skip

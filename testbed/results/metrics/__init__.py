@@ -10,13 +10,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from testbed.results.metrics import latency, network, offload, speculation
+from testbed.results.metrics import latency, network, offload, speculation, wait
 from testbed.results.metrics.base import BASELINE, KEY, Metric, PolicyLog, Statistic
 from testbed.results.store import RunData
 
 FAMILIES: Mapping[str, tuple[Metric, ...]] = types.MappingProxyType(
     {
         "Latency": latency.METRICS,
+        "Wait, split": wait.METRICS,
         "Offload": offload.METRICS,
         "Speculation": speculation.METRICS,
         "Network": network.METRICS,

@@ -62,16 +62,6 @@ class ScheduledE2e(SampleMetric):
         return milliseconds(log.requests["finished_ns"] - log.requests["scheduled_ns"])
 
 
-class Queue(SampleMetric):
-    tag, header, unit, direction, requires = "queue_ms", "queue", "ms", "lower", ("steps",)
-    formula = "first pass of a job started - job submitted, pooled over jobs: the wait for the device"
-
-    def samples(self, log: PolicyLog) -> pd.Series[Any]:
-        jobs = log.steps.groupby([*KEY, "node", "kind", "job"])
-        waits = milliseconds(jobs["started_ns"].min() - jobs["submitted_ns"].min())
-        return waits.droplevel(["node", "kind", "job"])
-
-
 class RoundOverhead(SampleMetric):
     """What the testbed itself adds: all of a sequential policy's round at the target is device time, or overhead."""
 
@@ -103,4 +93,4 @@ class RoundOverhead(SampleMetric):
         return overhead.droplevel(["node", "round_end"])
 
 
-METRICS = (Ttft(), Tpot(), ChunkGap(), E2e(), DispatchDelay(), ScheduledE2e(), Queue(), RoundOverhead())
+METRICS = (Ttft(), Tpot(), ChunkGap(), E2e(), DispatchDelay(), ScheduledE2e(), RoundOverhead())
