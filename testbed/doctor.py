@@ -20,7 +20,7 @@ def examine() -> dict[str, Any]:
         "fabric": fabric,
         "fabric_reason": reason,
         "fabrics": {name: _availability(name, caps) for name in FABRICS},
-        "docker": caps.docker_engine,
+        "docker": caps.docker_engine,  # a fact and no lack: nodes run as processes in this version
         "gpu": caps.gpus,
         "cores": caps.cores,
         "cgroup_version": caps.cgroup_version,
@@ -48,7 +48,7 @@ def render(findings: dict[str, Any]) -> Any:
     head = Text(f"fabric: {chosen} ({findings['fabric_reason']})", style="bold")
     facts = Table(title="this machine", title_justify="left", show_header=False)
     for key in ("kernel", "cores", "root", "docker", "gpu", "cgroup_version", "tun", "lab_kernel", "mininet", "mnexec"):
-        facts.add_row(key, str(findings[key]))
+        facts.add_row(key, "none" if findings[key] is None else str(findings[key]))
     facts.add_row("qdiscs", ", ".join(name for name, there in findings["qdiscs"].items() if there) or "none")
     for name, state in findings["fabrics"].items():
         facts.add_row(f"fabric {name}", state)

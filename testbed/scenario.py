@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.models.devices import NATIVE
 from testbed.policies import registry
+from testbed.policies.spec import PolicySpec
 from testbed.workload.arrivals import Arrivals
+from testbed.yamlfile import Place as At
 from testbed.yamlfile import explain, load_yaml, problem
 
 MAX_NODES = 250  # addresses of one /24, and far more than two cores can run
+
+
+def _file_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
+        raise ValueError("it names files: write letters, digits, '.', '_' and '-', at most 100, no sign first")
+    return text
+
+
+FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class _Strict(BaseModel):
@@ -93,14 +105,14 @@ class PolicyEntry(_Strict):
     """One policy of the experiment: registered name, label in the results, its own parameters."""
 
     name: str
-    label: str
+    label: FileName
     params: dict[str, Any]
 
 
 class Scenario(_Strict):
     """A resolved experiment."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    name: FileName
     description: str = ""
     topology: str
     workload: Workload
@@ -143,32 +155,44 @@ class Scenario(_Strict):
 
 
 def _entry(index: int, item: Any) -> Any:
+    at: At = ("policies", index)
     if isinstance(item, str):
         item = {item: {}}
-    if isinstance(item, dict) and set(item) == {"name", "label", "params"}:
-        return item  # resolved already: a manifest read back
-    if not isinstance(item, dict) or len(item) != 1:
-        raise problem(("policies", index), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
-    name, params = next(iter(item.items()))
-    params = dict(params or {})
-    label = params.pop("label", name)
+    if isinstance(item, dict) and set(item) == {"name", "label", "params"}:  # resolved already: a manifest read back
+        name, label, params = item["name"], item["label"], item["params"]
+    elif isinstance(item, dict) and len(item) == 1:
+        name, params = next(iter(item.items()))
+        params = {} if params is None else params
+        label = name
+        if isinstance(params, dict):
+            label = params.get("label", name)
+            params = {key: value for key, value in params.items() if key != "label"}
+    else:
+        raise problem(at, "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
+    if not isinstance(name, str):
+        raise problem(at, f"the name of a policy is text; this one is {name!r}")
     try:
         spec = registry.get(name)
     except BadInput as error:
-        raise problem(("policies", index), str(error)) from error
+        raise problem(at, str(error)) from error
+    at = (*at, name)
+    if not isinstance(params, dict):
+        raise problem(at, f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}")
+    return {"name": name, "label": label, "params": _params(at, spec, params)}
+
+
+def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
     try:
-        checked = spec.params.model_validate(params)
+        checked = spec.params.model_validate(given)
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in detail["loc"])
-        known = ", ".join(spec.params.model_fields) or "none"
-        words = (
-            f"parameter {key!r} is unknown; valid: {known}"
-            if detail["type"] == "extra_forbidden"
-            else (f"parameter {key!r}: {detail['msg'].removeprefix('Value error, ')} (it is {detail['input']!r})")
-        )
-        raise problem(("policies", index, *([name] if isinstance(item, dict) else [])), f"{name}: {words}") from error
-    return {"name": name, "label": label, "params": checked.model_dump(mode="json")}
+        if detail["type"] == "extra_forbidden":
+            words = f"parameter {key!r} is unknown; valid: {', '.join(spec.params.model_fields) or 'none'}"
+        else:
+            words = f"parameter {key!r}: {detail['msg'].removeprefix('Value error, ')} (it is {detail['input']!r})"
+        raise problem((*at, *detail["loc"]), f"{spec.name}: {words}") from error
+    return checked.model_dump(mode="json")
 
 
 def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -176,32 +200,36 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
+    overridden: dict[At, str] = {}
     for override in overrides:
-        _override(data, override)
+        place = _override(data, override)
+        overridden.pop(place, None)  # the order is that of the last override of each place
+        overridden[place] = override
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
-        raise BadInput(explain(error, path, lines, Scenario)) from error
+        raise BadInput(explain(error, path, lines, Scenario, overridden)) from error
 
 
-def _override(data: dict[str, Any], text: str) -> None:
+def _override(data: dict[str, Any], text: str) -> At:
+    """Sets one value; returns its place."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise BadInput(f"override {text!r}: write key=value, for example workload.requests=10")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date that is none
         raise BadInput(f"override {text!r}: the value is not YAML") from error
     *parents, last = key.split(".")
     at: Any = data
+    place: At = ()
     for part in parents:
-        at = at.setdefault(part, {}) if isinstance(at, dict) else at[_index(text, at, part)]
-    if isinstance(at, list):
-        at[_index(text, at, last)] = parsed
-    elif isinstance(at, dict):
-        at[last] = parsed
-    else:
-        raise BadInput(f"override {text!r}: {'.'.join(parents)} is a value, not a mapping")
+        step = part if isinstance(at, dict) else _index(text, at, part)
+        at = at.setdefault(step, {}) if isinstance(at, dict) else at[step]
+        place = (*place, step)
+    final = last if isinstance(at, dict) else _index(text, at, last)
+    at[final] = parsed
+    return (*place, final)
 
 
 def _index(text: str, at: Any, part: str) -> int:

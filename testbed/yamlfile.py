@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from types import UnionType
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -65,7 +67,10 @@ def _build(loader: yaml.SafeLoader, node: yaml.Node, place: Place, lines: Lines,
         return mapping
     if isinstance(node, yaml.SequenceNode):
         return [_build(loader, item, (*place, index), lines, path) for index, item in enumerate(node.value)]
-    return loader.construct_object(node, deep=True)
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:  # 2026-02-30 looks like a date and is none
+        raise BadInput(f"{path}:{node.start_mark.line + 1}: {node.value!r}: {error}; put text in quotes") from error
 
 
 def _refuse_repeated_keys(node: yaml.MappingNode, path: Path) -> None:
@@ -89,15 +94,28 @@ def refuse(path: Path, lines: Lines, at: Place, message: str) -> NoReturn:
     raise BadInput(f"{path}:{_line(lines, at)}: {message}")
 
 
-def explain(error: ValidationError, path: Path, lines: Lines, model: type[BaseModel]) -> str:
-    """One line for the first problem in the file, with the number of further ones.
+def explain(
+    error: ValidationError,
+    path: Path,
+    lines: Lines,
+    model: type[BaseModel],
+    overrides: Mapping[Place, str] | None = None,
+) -> str:
+    """One line for the first problem, with the number of further ones. `overrides`: what did not come from the file.
 
     On one line an unknown key comes first: it usually is the missing one, misspelt.
     """
-    details = error.errors(include_url=False)
-    first = min(details, key=lambda item: (_line(lines, _place(item)), item["type"] != "extra_forbidden"))
-    further = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return f"{path}:{_line(lines, _place(first))}: {_message(first, lines, model)}{further}"
+    problems = _problems(error, model)
+
+    def order(item: _Problem) -> tuple[int, bool]:
+        line = 0 if _override(overrides, item.place) else _line(lines, item.place)
+        return line, item.detail["type"] != "extra_forbidden"
+
+    first = min(problems, key=order)
+    further = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    override = _override(overrides, first.place)
+    where = f"override {override}" if override else f"{path}:{_line(lines, first.place)}"
+    return f"{where}: {_message(first, model)}{further}"
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
@@ -108,17 +126,65 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     return f"; valid: {', '.join(names)}" if names else ""
 
 
-def _message(detail: ErrorDetails, lines: Lines, model: type[BaseModel]) -> str:
-    place, kind, value = _place(detail), detail["type"], detail["input"]
-    known = _known(place, lines)
-    name = ".".join(map(str, known)) or "the file"
+@dataclass(frozen=True)
+class _Problem:
+    """One complaint of pydantic, its place as the user writes it, and the unions on the way with the branch taken."""
+
+    detail: ErrorDetails
+    place: Place
+    branches: Mapping[Place, str | int]
+
+
+def _problems(error: ValidationError, model: type[BaseModel]) -> list[_Problem]:
+    """Pydantic complains about every branch of a union: kept is the one that the input got furthest into."""
+    found = [_problem_of(detail, model) for detail in error.errors(include_url=False)]
+    best: dict[Place, _Problem] = {}
+    for item in found:
+        for union in item.branches:
+            if union not in best or len(item.place) > len(best[union].place):
+                best[union] = item
+    return [item for item in found if all(best[union].branches[union] == tag for union, tag in item.branches.items())]
+
+
+def _problem_of(detail: ErrorDetails, model: type[BaseModel]) -> _Problem:
+    place: Place = ()
+    branches: dict[Place, str | int] = {}
+    inside: list[Any] = [model]
+    for part in detail["loc"]:
+        if len(inside) > 1 and place not in branches:
+            branches[place] = part  # pydantic puts the branch's name between the keys
+        elif part != "[key]":  # of a mapping whose key itself is wrong
+            place = (*place, part)
+            inside = [member for one in inside for member in _step(one, part)]
+    return _Problem(detail, (*place, *detail.get("ctx", {}).get("at", ())), branches)
+
+
+def _step(annotation: Any, part: str | int) -> list[Any]:
+    """What stands behind one key or index: the members of the union, or the one type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = [field for name, field in annotation.model_fields.items() if part in (name, field.alias)]
+        return [member for field in fields for member in _members(field.annotation)]
+    arguments = get_args(annotation)
+    return _members(arguments[-1]) if get_origin(annotation) in (dict, list) and arguments else []
+
+
+def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [member for one in get_args(annotation) if one is not type(None) for member in _members(one)]
+    return [annotation]
+
+
+def _message(problem: _Problem, model: type[BaseModel]) -> str:
+    detail, place = problem.detail, problem.place
+    kind, value = detail["type"], detail["input"]
+    name = ".".join(map(str, place)) or "the file"
+    inside = f" in {'.'.join(map(str, place[:-1]))}" if place[:-1] else ""
     if kind == "extra_forbidden":
-        key = detail["loc"][-1]
-        where = f" in {'.'.join(map(str, known[:-1]))}" if known[:-1] else ""
-        return f"key {key!r} is unknown{where}{nearest(key, _keys(model, detail['loc'][:-1]))}"
+        return f"key {place[-1]!r} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}"
     if kind == "missing":
-        inside = f" in {name}" if known else ""
-        return f"key {detail['loc'][-1]!r} is missing{inside}"
+        return f"key {place[-1]!r} is missing{inside}"
     if kind in _NUMBER_ERRORS and isinstance(value, str) and (match := _QUANTITY.match(value)):
         return f"{name} is {value!r}; write the number alone, in the unit the key names: {match.group(1)}"
     if kind == "problem":
@@ -128,22 +194,15 @@ def _message(detail: ErrorDetails, lines: Lines, model: type[BaseModel]) -> str:
     return f"{name}: {text}{shown}"
 
 
-def _place(detail: ErrorDetails) -> Place:
-    at = detail.get("ctx", {}).get("at", ())
-    return (*detail["loc"], *at)
-
-
-def _known(place: Place, lines: Lines) -> Place:
-    """The part of a pydantic location that exists in the file: names of union members and the like are left out."""
-    known: Place = ()
-    for part in place:
-        if (*known, part) in lines:
-            known = (*known, part)
-    return known
+def _override(overrides: Mapping[Place, str] | None, place: Place) -> str | None:
+    """The override that a place came from; the last one that set it or something around it."""
+    texts = [text for at, text in (overrides or {}).items() if place[: len(at)] == at]
+    return texts[-1] if texts else None
 
 
 def _line(lines: Lines, place: Place) -> int:
-    return lines.get(_known(place, lines), 1)
+    """The line of a place, or of the innermost thing around it that is in the file."""
+    return next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
 
 
 def _keys(model: type[BaseModel], place: Place) -> list[str]:

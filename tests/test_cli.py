@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -62,15 +64,40 @@ def test_doctor_prints_the_promised_keys_and_a_mend_for_every_lack():
     assert all(lack["mend"] for lack in findings["lacks"])
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="dropping root needs root")
-def test_without_root_a_run_exits_4_and_says_so(tmp_path):
-    done = subprocess.run(
-        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-m", "testbed", "doctor"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert "root" in done.stdout or "Permission" in done.stderr
+NOBODY = 65534  # Debian's nobody and nogroup
+
+
+@pytest.fixture
+def out_of_nobody():
+    """A folder that an account without rights may fill; pytest's own temporary folders are closed to others."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            os.chown(name, NOBODY, NOBODY)
+        yield Path(name)
+
+
+def test_without_root_a_run_exits_4_with_one_line_and_makes_nothing(out_of_nobody):
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if os.geteuid() == 0 else []
+    run = [sys.executable, "-m", "testbed", "run", "experiments/quickstart.yaml", "--out", str(out_of_nobody)]
+    done = subprocess.run([*drop, *run], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 4, done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("testbed: "))
+    assert "this machine lacks root" in line
+    assert "sudo" in line
+    assert "Traceback" not in done.stderr
+    assert list(out_of_nobody.iterdir()) == []
+
+
+@pytest.mark.parametrize("engine", ["emulation", "simulation"])
+def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
+    if engine == "emulation" and json.loads(command("doctor", "--json").stdout)["fabric"] is None:
+        pytest.skip("without a fabric the emulation is refused before it asks where to write")
+    out = tmp_path / "file"
+    out.touch()
+    done = command("run", "experiments/quickstart.yaml", "--engine", engine, "--out", out)
+    assert done.returncode == 2, done.stderr
+    assert f"testbed: --out {out}: " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_fabric_this_machine_lacks_exits_4_with_the_mend(tmp_path):
@@ -81,6 +108,7 @@ def test_a_fabric_this_machine_lacks_exits_4_with_the_mend(tmp_path):
     done = command("run", "experiments/quickstart.yaml", "--fabric", lacking[0], "--out", tmp_path)
     assert done.returncode == 4
     assert f"fabric {lacking[0]}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_topologies_are_listed_and_shown_with_their_source():

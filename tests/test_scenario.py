@@ -72,6 +72,36 @@ def test_overrides_reach_mappings_and_lists(write):
         ("target: a,", "target: [a, b],", r"e.yaml:5: one target"),
         ("target: a, drafter: [b, a]}", "target: a}\nmatrix: {seed: [1, 2]}", r"e.yaml:6: key 'matrix' is unknown"),
         ("- autoregressive", "- wanspec", None),
+        ("{k: 3, label: sd3}", "3", r"e.yaml:8: speculative: parameters are given by name.*this is 3"),
+        ("{k: 3, label: sd3}", "0", r"e.yaml:8: speculative: parameters are given by name.*this is 0"),
+        ("{k: 3, label: sd3}", "[1]", r"e.yaml:8: speculative: parameters are given by name.*this is \[1\]"),
+        ("{k: 3, label: sd3}", "abc", r"e.yaml:8: speculative: parameters are given by name.*this is 'abc'"),
+        ("- autoregressive", "- 3: {k: 1}", r"e.yaml:7: the name of a policy is text; this one is 3"),
+        (
+            "- autoregressive",
+            "- {name: speculative, label: x, params: {kk: 3}}",
+            r"e.yaml:7: speculative: parameter 'kk' is unknown; valid: k,",
+        ),
+        ("label: sd3", "label: a/b", r"e.yaml:8: policies.1.label: it names files: .*\(it is 'a/b'\)"),
+        ("label: sd3", "label: ../x", r"e.yaml:8: policies.1.label: it names files"),
+        ("label: sd3", f"label: {'x' * 101}", r"e.yaml:8: policies.1.label: it names files"),
+        ("label: sd3", "label: 3", r"e.yaml:8: policies.1.label: should be a valid string"),
+        ("name: demo", "name: ../demo", r"e.yaml:1: name: it names files"),
+        ("name: demo", "name: 2026-02-30", r"e.yaml:1: '2026-02-30': .*put text in quotes"),
+        # of a union, the branch is explained that the input got furthest into
+        (
+            "requests: 4",
+            "requests: 4, arrivals: {poisson: {rate_per_s: 2/s}}",
+            r"e.yaml:3: workload.arrivals.poisson.rate_per_s is '2/s'; write the number alone.*: 2$",
+        ),
+        (
+            "requests: 4",
+            "requests: 4, arrivals: {poison: {rate_per_s: 2}}",
+            r"e.yaml:3: key 'poison' is unknown in workload.arrivals; did you mean 'poisson'",
+        ),
+        ("requests: 4", "requests: 4, arrivals: poisson", r"e.yaml:3: workload.arrivals: should be 'sequential'.*'poi"),
+        ("{a: 2}", "{a: 0}", r"e.yaml:5: place.user.a: should be greater than or equal to 1 \(it is 0\)$"),
+        ("drafter: [b, a]", "drafter: [b, 7]", r"e.yaml:5: place.drafter.1: should be a valid string \(it is 7\)$"),
     ],
 )
 def test_bad_input_is_one_line_with_file_place_and_mend(write, old, new, complaint):
@@ -95,6 +125,39 @@ def test_a_policy_without_a_place_for_its_role_is_refused(write):
 def test_a_bad_override_is_named(write, override):
     with pytest.raises(BadInput):
         load_scenario(write(GOOD), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        (
+            "workload.arrivals={poisson: {rate_per_s: 2/s}}",
+            "workload.arrivals.poisson.rate_per_s is '2/s'; write the number alone, in the unit the key names: 2",
+        ),
+        ("workload.arrivals={poisson: {}}", "key 'rate_per_s' is missing in workload.arrivals.poisson"),
+        ("workload.sampling.temperature=hot", "workload.sampling.temperature: should be a valid number"),
+        ("place.user={near: 0}", "place.user.near: should be greater than or equal to 1 (it is 0)"),
+        ("workload.request=9", "key 'request' is unknown in workload; did you mean 'requests'?"),
+        ("policies.1={speculative: {kk: 1}}", "speculative: parameter 'kk' is unknown"),
+        ("policies.1={speculative: {label: a/b}}", "policies.1.label: it names files"),
+    ],
+)
+def test_what_an_override_brought_is_blamed_on_the_override(write, override, complaint):
+    with pytest.raises(BadInput) as caught:
+        load_scenario(write(GOOD), [override])
+    assert str(caught.value).startswith(f"override {override}: {complaint}")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_file_brought_is_blamed_on_the_file_also_with_overrides(write):
+    with pytest.raises(BadInput, match=r"e.yaml:3: workload.requests: should be"):
+        load_scenario(write(GOOD.replace("requests: 4", "requests: 0")), ["seed=3", "workload.output_tokens=10"])
+
+
+def test_of_two_overrides_of_one_place_the_last_is_named(write):
+    overrides = ["workload={prompts: prose, requests: 0}", "workload.requests=-1", "seed=3"]
+    with pytest.raises(BadInput, match=r"^override workload.requests=-1: workload.requests: should be"):
+        load_scenario(write(GOOD), overrides)
 
 
 def test_the_run_id_depends_on_everything_that_decides_the_run(write):

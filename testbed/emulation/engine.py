@@ -113,7 +113,6 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
 
 
 def _read(scenario: Scenario, options: Options) -> _Inputs:
-    fabric, _ = choose_fabric(options.fabric, probe_capabilities())  # refuses before anything else is spent
     topology = load_topology(scenario.topology)
     placement = {name: site for name, (_, site) in scenario.place.nodes().items()}
     for site in placement.values():
@@ -125,6 +124,7 @@ def _read(scenario: Scenario, options: Options) -> _Inputs:
     check_same_tokenizer(scenario.models.target, scenario.models.draft)
     tokenizer = load_tokenizer(scenario.models.target)
     hashes = {role: model_hash(name) for role, name in scenario.models.model_dump().items()}
+    fabric, _ = choose_fabric(options.fabric, probe_capabilities())  # refuses before anything is made
     ingredients = {
         "fabric": fabric,
         "code": str(provenance.code()),

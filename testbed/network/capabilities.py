@@ -131,6 +131,8 @@ def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricNa
         return "netem", "the kernel has netem"
     if (no_relay := obstacles["relay"](caps)) is None:
         return "relay", f"this machine lacks {no_netem.what}"
+    if no_netem == no_relay:
+        raise MachineCannot(f"fabric auto: this machine lacks {no_netem.what}; {no_netem.mend}")
     ways = f"{no_netem.what} for netem ({no_netem.mend}) and {no_relay.what} for relay ({no_relay.mend})"
     raise MachineCannot(f"fabric auto: this machine lacks {ways}")
 

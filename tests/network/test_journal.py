@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.journal import Entry, Journal, clean, read_entries, start_time
+from testbed.network.journal import Entry, Journal, clean, read_entries, start_time, state_dir
 
 
 def dead_run(state: Path, run_id: str, entries: list[dict[str, object]]) -> Path:
@@ -29,6 +29,27 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.wait()
+
+
+def test_root_has_one_place_for_state_whatever_session_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root by ssh has an $XDG_RUNTIME_DIR, root by cron has none: with two places there would be two locks."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    by_ssh = state_dir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    assert by_ssh == state_dir() == Path("/run/wan-testbed")
+
+
+def test_other_users_have_a_place_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert state_dir() == tmp_path / "wan-testbed"
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    first = state_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    assert state_dir() != first
 
 
 def test_entries_are_on_disk_before_anything_is_made(tmp_path: Path) -> None:
