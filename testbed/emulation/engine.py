@@ -164,6 +164,10 @@ def _measure(inputs: _Inputs, options: Options, partial: Path, progress: Progres
             progress.note("measuring the links again")
             network.probe(PROBES_AFTER)
             measured.links += _link_rows("after", network)
+            if network.invalid_reasons():
+                progress.note("once more, to tell the links from the machine")
+                network.probe(PROBES_AFTER)
+                measured.links += _link_rows("again after", network)
             measured.counters = network.counters()
             measured.facts |= {
                 "fabric": network.fabric_name,

@@ -13,7 +13,7 @@ import pandas as pd
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import rounded
 from testbed.results.store import RunData
-from testbed.results.validity import Counts, judge, overrun_shares
+from testbed.results.validity import Counts, judge, overrun_shares, tail_errors_ms
 
 
 def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
     return {
         "pairs": len(links[["src", "dst"]].drop_duplicates()),
         "worst_median_error_ms": _largest(error),
-        "p99_error_ms": _largest(measured["p99_ms"] - measured["specified_ms"]),
+        "p99_error_ms": _largest(tail_errors_ms(measured)),
         "unmatched_packets": counts.unmatched_packets,
         "dropped_packets": counts.dropped_packets,
         "one_way": {"worst_median_error_ms": _largest(one_way)},

@@ -49,6 +49,14 @@ def test_link_p99(error: float, trips: bool) -> None:
     assert len(found) == trips and all("p99" in reason for reason in found)
 
 
+def test_a_tail_counts_when_it_shows_in_every_check_of_the_pair() -> None:
+    stray = [link("after", p99=25.0), link("again after", p99=20.5)]
+    assert reasons({"links": stray}) == ()
+    lasting = [link("after", p99=25.0), link("again after", p99=23.0)]
+    (reason,) = reasons({"links": lasting})
+    assert "RTT p99 is +3.00 ms off" in reason
+
+
 def test_link_without_an_answer_and_run_without_a_link_check() -> None:
     (reason,) = reasons({"links": [link(received=0, median=float("nan"), p99=float("nan"))]})
     assert "none of 200 probe packets came back" in reason

@@ -9,7 +9,12 @@ from matplotlib.figure import Figure
 from testbed.report.style import BLACK, GREY, ORANGE, PURPLE, new_figure
 from testbed.results.validity import LIMITS, link_tolerance_ms
 
-MARKS = {"before": ("o", BLACK, -0.2), "during": ("^", PURPLE, 0.0), "after": ("s", ORANGE, 0.2)}
+MARKS = {
+    "before": ("o", BLACK, -0.24),
+    "during": ("^", PURPLE, -0.08),
+    "after": ("s", ORANGE, 0.08),
+    "again after": ("D", GREY, 0.24),
+}
 
 
 def draw(links: pd.DataFrame) -> Figure:
@@ -40,5 +45,5 @@ def draw(links: pd.DataFrame) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("measured - specified RTT (ms)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
     return figure
