@@ -35,7 +35,7 @@ from testbed.results.records import LinkRow
 from testbed.results.rundir import Outcome, partial_directory, publish
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
-from testbed.results.validity import Counts
+from testbed.results.validity import AFTER, REPEATED, Counts
 from testbed.scenario import Scenario, run_id
 from testbed.workload.prompts import PromptSet, load_prompts
 
@@ -163,11 +163,11 @@ def _measure(inputs: _Inputs, options: Options, partial: Path, progress: Progres
                 measured.facts |= deployment.facts()
             progress.note("measuring the links again")
             network.probe(PROBES_AFTER)
-            measured.links += _link_rows("after", network)
+            measured.links += _link_rows(AFTER, network)
             if network.invalid_reasons():
                 progress.note("once more, to tell the links from the machine")
                 network.probe(PROBES_AFTER)
-                measured.links += _link_rows("again after", network)
+                measured.links += _link_rows(REPEATED, network)
             measured.counters = network.counters()
             measured.facts |= {
                 "fabric": network.fabric_name,

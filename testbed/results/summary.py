@@ -13,7 +13,7 @@ import pandas as pd
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import rounded
 from testbed.results.store import RunData
-from testbed.results.validity import Counts, judge, overrun_shares, tail_errors_ms
+from testbed.results.validity import Counts, checks_that_count, judge, overrun_shares
 
 
 def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
@@ -37,13 +37,14 @@ def _lossless(requests: pd.DataFrame) -> dict[str, int]:
 
 
 def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
-    measured = links[links["received"] > 0]
+    counting = checks_that_count(links)
+    measured = counting[counting["received"] > 0]
     error = (measured["median_ms"] - measured["specified_ms"]).abs()
     one_way = (measured["one_way_median_ms"] - measured["one_way_specified_ms"]).abs()
     return {
         "pairs": len(links[["src", "dst"]].drop_duplicates()),
         "worst_median_error_ms": _largest(error),
-        "p99_error_ms": _largest(tail_errors_ms(measured)),
+        "p99_error_ms": _largest(measured["p99_ms"] - measured["specified_ms"]),
         "unmatched_packets": counts.unmatched_packets,
         "dropped_packets": counts.dropped_packets,
         "one_way": {"worst_median_error_ms": _largest(one_way)},

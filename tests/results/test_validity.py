@@ -49,12 +49,14 @@ def test_link_p99(error: float, trips: bool) -> None:
     assert len(found) == trips and all("p99" in reason for reason in found)
 
 
-def test_a_tail_counts_when_it_shows_in_every_check_of_the_pair() -> None:
+def test_of_a_repeated_check_the_better_one_counts_whole() -> None:
     stray = [link("after", p99=25.0), link("again after", p99=20.5)]
-    assert reasons({"links": stray}) == ()
+    assert reasons({"links": stray}) == () == reasons({"links": stray[::-1]})
+    moved = [link("after", p99=22.5), link("again after", median=21.0, p99=21.5)]
+    assert "median RTT 21.00 ms is +1.00 ms off" in reasons({"links": moved})[0]
     lasting = [link("after", p99=25.0), link("again after", p99=23.0)]
     (reason,) = reasons({"links": lasting})
-    assert "RTT p99 is +3.00 ms off" in reason
+    assert "again after the run): RTT p99 is +3.00 ms off" in reason
 
 
 def test_link_without_an_answer_and_run_without_a_link_check() -> None:
