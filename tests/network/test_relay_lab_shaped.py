@@ -7,6 +7,7 @@ same test, by medians.
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -198,10 +199,16 @@ def test_rate_limits_one_link_and_can_be_lifted(attached: tuple[Fabric, list[Por
     limited["n0", "n1"] = replace(limited["n0", "n1"], rate_bps=8_000_000)
     fabric.shape(list(limited.values()))
     packets, size_bytes = 40, 1000 - 28 - 14  # UDP payload of a frame of 1000 bytes, which takes 1 ms
-    assert burst_ms(ports[0], ports[1], packets, size_bytes) == pytest.approx(packets - 1, rel=0.15)
-    assert burst_ms(ports[0], ports[2], packets, size_bytes) < 15
+    span = typical_burst_ms(ports[0], ports[1], packets, size_bytes)
+    assert span == pytest.approx(packets - 1, rel=0.15)
+    assert typical_burst_ms(ports[0], ports[2], packets, size_bytes) < span / 2
     fabric.shape(undelayed(ports))
-    assert burst_ms(ports[0], ports[1], packets, size_bytes) < 15
+    assert typical_burst_ms(ports[0], ports[1], packets, size_bytes) < span / 2
+
+
+def typical_burst_ms(src: Port, dst: Port, packets: int, size_bytes: int) -> float:
+    """The median of five bursts: a machine that pauses once moves no median."""
+    return statistics.median(burst_ms(src, dst, packets, size_bytes) for _ in range(5))
 
 
 def burst_ms(src: Port, dst: Port, packets: int, size_bytes: int) -> float:
