@@ -1,7 +1,5 @@
-"""Fixtures for tests that make namespaces: a journal of their own, and a reason to skip where root is missing."""
+"""Fixtures for tests that make namespaces: a journal and hosts of their own."""
 
-import os
-import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +8,6 @@ import pytest
 
 from testbed.network.hosts import MininetHosts
 from testbed.network.journal import Journal
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    cannot = os.geteuid() != 0 or any(shutil.which(tool) is None for tool in ("ip", "tc", "nsenter", "unshare"))
-    for item in items:
-        if cannot and item.get_closest_marker("shaped"):
-            item.add_marker(pytest.mark.skip(reason="needs root, iproute2 and util-linux"))
 
 
 @pytest.fixture

@@ -42,16 +42,18 @@ from testbed.network.plan import undelayed
 from testbed.network.relay import RelayFabric
 from testbed.network.relay_process import TUN_PATH
 
-pytestmark = [
-    pytest.mark.shaped,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = pytest.mark.shaped
+MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails
 
 FABRICS = [
     pytest.param(
-        RelayFabric, id="relay", marks=pytest.mark.skipif(not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing")
+        RelayFabric,
+        id="relay",
+        marks=pytest.mark.skipif(MAY_SKIP and not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing"),
     ),
-    pytest.param(LabFabric, id="lab", marks=pytest.mark.skipif(bool(missing_parts()), reason=str(missing_parts()))),
+    pytest.param(
+        LabFabric, id="lab", marks=pytest.mark.skipif(MAY_SKIP and bool(missing_parts()), reason=str(missing_parts()))
+    ),
 ]
 Maker = Callable[[str, Journal], Fabric]
 
