@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.errors import BadInput
+from testbed.results.columns import Columns, Joined
 from testbed.results.records import LinkRow, MessageRow, RequestRow, Round, Step
 
 RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType(
@@ -124,6 +125,11 @@ def load(path: Path) -> RunData:
 def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
     record = RECORDS[kind]
     schema = schema_of(record)
+    if isinstance(rows, Columns):
+        return rows.table(schema)
+    if isinstance(rows, Joined):
+        # one chunk, as from a list: how a column is chunked would show in the file
+        return pa.concat_tables([_table(kind, part) for part in rows.parts]).combine_chunks()
     columns = {name: [getattr(row, name) for row in rows] for name in record.__struct_fields__}
     return pa.Table.from_pydict(columns, schema=schema)
 

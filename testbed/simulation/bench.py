@@ -1,6 +1,8 @@
-"""How fast virtual time goes here: bare kernel events, and emitted tokens of a WANSpec world with one user.
+"""How fast virtual time goes here: bare kernel events, and emitted tokens of WANSpec with one user, in both worlds.
 
 For `make bench`. A world is timed from its first event to its merged log; making the table and writing files are not.
+Seconds are those of the processor, so that other load on a shared machine does not count: on an idle one, where this
+one thread waits for nothing, they are the wall clock's.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from testbed.policies import registry
 from testbed.scenario import PolicyEntry
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec
+from testbed.simulation.phases import COMPILED, Phases
 from testbed.simulation.world import World, WorldSpec
 
 NODES = {"user0": ("user", "here"), "target0": ("target", "here"), "drafter0": ("drafter", "there")}
 LOCAL_MS, REMOTE_MS = 0.5, 5.75  # one way: the quickstart's links
 MATCH_RATE = 0.75  # of the WANSpec paper's pair
 OUTPUT_TOKENS = 100
+COMPILED_REQUESTS = 2_000  # so that the compiled world has as much to do as a sweep's phase, and a time to be measured
 
 
 def kernel_events_per_second(events: int = 500_000, chains: int = 100) -> float:
@@ -34,17 +38,36 @@ def kernel_events_per_second(events: int = 500_000, chains: int = 100) -> float:
 
     for _ in range(chains):
         kernel.at(0, again)
-    start = time.perf_counter()
+    start = time.process_time()
     kernel.run(until_ns=events // chains * 1_000)
-    return kernel.events / (time.perf_counter() - start)
+    return kernel.events / (time.process_time() - start)
 
 
 def emitted_tokens_per_second(policy: str = "wanspec", table: DecodeTable | None = None) -> float:
-    """Output tokens of sequential requests, one for each prompt of the table (default: 50 made-up ones), per second."""
-    world, tokens = bench_world(policy, table or made_up_table())
-    start = time.perf_counter()
+    """The object world: output tokens of sequential requests, one a prompt (default: 50 made-up ones), per second."""
+    phase = BenchPhase(policy, table or made_up_table())
+    world = World(phase.spec, phase.entry, 0, phase.planned, phase.table)
+    start = time.process_time()
     world.run()
-    return tokens / (time.perf_counter() - start)
+    return phase.tokens / (time.process_time() - start)
+
+
+def compiled_tokens_per_second(policy: str = "wanspec", table: DecodeTable | None = None) -> float:
+    """The compiled world on the same prompts in turn, as the engine runs it: arrays and log columns are in the time."""
+    phase, phases = BenchPhase(policy, table or made_up_table(), COMPILED_REQUESTS), Phases()
+    start = time.process_time()
+    phases.run(phase.spec, phase.entry, 0, phase.planned, phase.table)
+    elapsed = time.process_time() - start
+    assert phases.ways == {policy: COMPILED}, phases.ways
+    return phase.tokens / elapsed
+
+
+def compiled_world_ready_s() -> float:
+    """Wall-clock seconds until the compiled world has run a first, short phase: import, then compile or load."""
+    start = time.perf_counter()
+    phase = BenchPhase("wanspec", made_up_table(prompts=1))
+    Phases().run(phase.spec, phase.entry, 0, phase.planned, phase.table)
+    return time.perf_counter() - start
 
 
 def made_up_table(prompts: int = 50) -> DecodeTable:
@@ -53,23 +76,26 @@ def made_up_table(prompts: int = 50) -> DecodeTable:
     return iid_table(made_up_prompts(prompts, 32, 1), OUTPUT_TOKENS, MATCH_RATE, entropies, entropies, seed=1, depth=17)
 
 
-def bench_world(policy: str, table: DecodeTable) -> tuple[World, int]:
-    """A world that is ready to run, and how many tokens it will emit."""
-    planned = [
-        PlannedRequest(number, prompt_id, one.prompt, len(one.tokens), Sampling(), None, None)
-        for number, (prompt_id, one) in enumerate(table.prompts.items(), start=1)
-    ]
-    spec = WorldSpec(
-        nodes=NODES,
-        links={
-            (a, b): LinkSpec(LOCAL_MS if NODES[a][1] == NODES[b][1] else REMOTE_MS)
-            for a in NODES
-            for b in NODES
-            if a != b
-        },
-        profiles={"target": load_profile("l40s/llama-3.1-8b"), "draft": load_profile("l40s/llama-3.2-1b")},
-        seed=1,
-        drain_ns=0,
-    )
-    entry = PolicyEntry(name=policy, label=policy, params=registry.get(policy).params().model_dump(mode="json"))
-    return World(spec, entry, 0, planned, table), sum(one.max_tokens for one in planned)
+class BenchPhase:
+    """One policy, one user, the quickstart's links and devices; `requests` of the prompts in turn (default: each)."""
+
+    def __init__(self, policy: str, table: DecodeTable, requests: int | None = None) -> None:
+        prompts = list(table.prompts.items())
+        self.table = table
+        self.planned = []
+        for index in range(requests or len(prompts)):
+            prompt_id, one = prompts[index % len(prompts)]
+            self.planned.append(
+                PlannedRequest(index + 1, prompt_id, one.prompt, len(one.tokens), Sampling(), None, None)
+            )
+        self.tokens = sum(one.max_tokens for one in self.planned)
+        pairs = [(a, b) for a in NODES for b in NODES if a != b]
+        self.spec = WorldSpec(
+            nodes=NODES,
+            links={(a, b): LinkSpec(LOCAL_MS if NODES[a][1] == NODES[b][1] else REMOTE_MS) for a, b in pairs},
+            profiles={"target": load_profile("l40s/llama-3.1-8b"), "draft": load_profile("l40s/llama-3.2-1b")},
+            seed=1,
+            drain_ns=0,
+        )
+        params = registry.get(policy).params().model_dump(mode="json")
+        self.entry = PolicyEntry(name=policy, label=policy, params=params)

@@ -12,13 +12,26 @@ from typing import Any, Protocol
 
 from testbed.errors import BadInput
 from testbed.models.devices import DeviceProfile
-from testbed.nodes.jobs import PassRecord
-from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
+from testbed.nodes.batches import feeds_of, member_records
+from testbed.nodes.jobs import PassRecord, cut
+from testbed.policies.api import (
+    BatchReady,
+    Draft,
+    DraftReady,
+    DraftTree,
+    TreeDraftReady,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 from testbed.simulation.kernel import Kernel
 
 NS_PER_MS = 1_000_000
 
-Answered = Callable[[tuple[Draft | Verify, int, DraftReady | VerifyReady, list[PassRecord]]], Any]
+AnyJob = Draft | Verify | VerifyBatch | DraftTree | VerifyTree
+AnyReady = DraftReady | TreeDraftReady | VerifyReady | BatchReady
+Answered = Callable[[tuple[AnyJob, int, AnyReady, list[PassRecord]]], Any]
 
 
 class Models(Protocol):
@@ -27,6 +40,10 @@ class Models(Protocol):
     def draft(self, job: Draft, duration_ms: float) -> DraftReady: ...
 
     def verify(self, job: Verify, duration_ms: float) -> VerifyReady: ...
+
+    def draft_tree(self, job: DraftTree, duration_ms: float) -> TreeDraftReady: ...
+
+    def verify_tree(self, job: VerifyTree, duration_ms: float) -> VerifyReady: ...
 
     def release(self, request: int) -> None: ...
 
@@ -40,17 +57,24 @@ class PassTimes:
                 "devices: 'native' has no profile to take times from, so it cannot be simulated; "
                 "name a device profile, for example l40s/llama-3.1-8b"
             )
-        self._profile = profile
+        self.profile = profile
         self._known: dict[int, list[tuple[int, float, int]]] = {}
 
-    def of(self, tokens: int) -> list[tuple[int, float, int]]:
-        """(tokens, milliseconds, nanoseconds) of each pass that a feed of `tokens` becomes."""
+    def of(self, tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
+        """(tokens, milliseconds, nanoseconds) of each pass that a feed of `tokens` after `cached` ones becomes."""
+        if not self.profile.by_tokens_alone:
+            return self._of(tokens, cached)
         passes = self._known.get(tokens)
         if passes is None:
-            profile = self._profile
-            durations = [(size, profile.duration_ms(size)) for size in profile.passes(tokens)]
-            passes = [(size, ms, round(ms * NS_PER_MS)) for size, ms in durations]
-            self._known[tokens] = passes
+            passes = self._known[tokens] = self._of(tokens, cached)
+        return passes
+
+    def _of(self, tokens: int, cached: int) -> list[tuple[int, float, int]]:
+        passes = []
+        for size in self.profile.passes(tokens):
+            ms = self.profile.duration_ms(size, cached)
+            passes.append((size, ms, round(ms * NS_PER_MS)))
+            cached += size
         return passes
 
 
@@ -67,22 +91,30 @@ class VirtualDevice:
         self._overhead_ns = overhead_ns
         self._free_ns = 0
 
-    def submit(self, job: Draft | Verify, answered: Answered) -> None:
+    def submit(self, job: AnyJob, answered: Answered) -> None:
         """Runs the job after those before it; `answered` gets (job, submitted_ns, result, passes) when it is done."""
+        if type(job) is VerifyBatch:
+            self._submit_batch(job, answered)
+            return
+        if type(job) is DraftTree or type(job) is VerifyTree:
+            self._submit_tree(job, answered)
+            return
+        assert type(job) is Draft or type(job) is Verify
         submitted_ns = self._kernel.now_ns
         free_ns = self._free_ns
         at_ns = started_ns = submitted_ns if submitted_ns > free_ns else free_ns
         position = job.position
         passes: list[PassRecord] = []
         ready: DraftReady | VerifyReady
-        times = (self._draft if type(job) is Draft else self._target).of(len(job.tokens))
-        for size, ms, duration_ns in times:
-            passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
-            at_ns += duration_ns
-            position += size
+        model = self._draft if type(job) is Draft else self._target
+        for feed in cut(len(job.tokens), job.most if type(job) is Draft else 0):
+            for size, ms, duration_ns in model.of(feed, position):
+                passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
+                at_ns += duration_ns
+                position += size
         if type(job) is Draft:
             for _ in range(job.steps - 1):  # each further step feeds the token drafted before it
-                for size, ms, duration_ns in self._draft.of(1):
+                for size, ms, duration_ns in self._draft.of(1, position):
                     passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
                     at_ns += duration_ns
                     position += size
@@ -90,6 +122,41 @@ class VirtualDevice:
         else:
             assert type(job) is Verify
             ready = self._models.verify(job, (at_ns - started_ns) / NS_PER_MS)
+        self._free_ns = at_ns
+        self._kernel.at(at_ns + self._overhead_ns, answered, (job, submitted_ns, ready, passes))
+
+    def _submit_batch(self, job: VerifyBatch, answered: Answered) -> None:
+        """One pass for all members."""
+        submitted_ns = self._kernel.now_ns
+        started_ns = max(submitted_ns, self._free_ns)
+        profile = self._target.profile
+        ms = profile.batch_ms(feeds_of(job))
+        self._free_ns = finished_ns = started_ns + round(ms * NS_PER_MS)
+        duration_ms = (finished_ns - started_ns) / NS_PER_MS
+        members = tuple(self._models.verify(member, duration_ms) for member in job.members)
+        passes = list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0))
+        done = (job, submitted_ns, BatchReady(job.job, members, duration_ms), passes)
+        self._kernel.at(finished_ns + self._overhead_ns, answered, done)
+
+    def _submit_tree(self, job: DraftTree | VerifyTree, answered: Answered) -> None:
+        """As a device that keeps trees in its cache: a pass takes what its fresh tokens take."""
+        submitted_ns = self._kernel.now_ns
+        at_ns = started_ns = max(submitted_ns, self._free_ns)
+        drafting = type(job) is DraftTree
+        position = job.position + len(job.tokens) + len(job.nodes) - job.fresh
+        passes: list[PassRecord] = []
+        for feed in cut(job.fresh, job.most if type(job) is DraftTree else 0):
+            for size, ms, duration_ns in (self._draft if drafting else self._target).of(feed, position):
+                passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
+                at_ns += duration_ns
+                position += size
+        duration_ms = (at_ns - started_ns) / NS_PER_MS
+        ready: AnyReady
+        if type(job) is DraftTree:
+            ready = self._models.draft_tree(job, duration_ms)
+        else:
+            assert type(job) is VerifyTree
+            ready = self._models.verify_tree(job, duration_ms)
         self._free_ns = at_ns
         self._kernel.at(at_ns + self._overhead_ns, answered, (job, submitted_ns, ready, passes))
 

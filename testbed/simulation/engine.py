@@ -6,7 +6,7 @@ of the log (invariant 3). Importing this imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from testbed.nodes.control import PlannedRequest
-from testbed.nodes.recorder import PhaseLog
 from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow, RequestRow
 from testbed.results.rundir import Outcome, partial_directory, publish
+from testbed.results.sampling import sampling_of
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import Counts
 from testbed.scenario import PolicyEntry, run_id
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
-from testbed.simulation.world import NO_OVERHEADS, Overheads, run_phase
+from testbed.simulation.phases import Phases, Way, why_objects
+from testbed.simulation.world import NO_OVERHEADS, Overheads
 
 if TYPE_CHECKING:
     from testbed.progress import Progress
@@ -45,7 +46,7 @@ class Options:
 class Simulated:
     """What all phases recorded, and which requests they were given."""
 
-    log: PhaseLog = field(default_factory=PhaseLog)
+    log: Phases = field(default_factory=Phases)
     planned: dict[int, PlannedRequest] = field(default_factory=dict)
 
 
@@ -61,14 +62,12 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
         on_done=progress.request_done,
     )
     partial = partial_directory(options.out, scenario.name, identity)
-    directory = RunDirectory(partial)
-    for kind, rows in rows_of(inputs, simulated).items():
-        directory.write_rows(kind, rows)
-    manifest = _manifest(inputs, identity)
-    directory.write_manifest(manifest)
-    counts = Counts(unmatched_packets=0, requests_per_policy=scenario.workload.requests * scenario.repeats)
-    summary = summarise(load(partial), counts)
-    directory.write_summary(summary)
+    for policy, (lookups, approximated) in simulated.log.lookups.items():
+        progress.note(f"{policy}: approximated lookups: {approximated} of {lookups} (docs/decode-tables.md)")
+    log = simulated.log
+    for policy, way in log.ways.items():
+        progress.note(f"{policy}: run by {way}")
+    summary, manifest = write_run(inputs, rows_of(inputs, simulated), identity, partial, log.lookups, log.ways)
     progress.note("drawing the report")
     from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
 
@@ -76,14 +75,53 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     return Outcome(publish(partial, options.out), summary, manifest)
 
 
+def write_run(
+    inputs: Inputs,
+    rows: Mapping[str, Sequence[Any]],
+    identity: str,
+    path: Path,
+    lookups: Mapping[str, tuple[int, int]] | None = None,
+    ways: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Log, manifest and summary of a simulated run into a folder; returns the summary and the manifest.
+
+    `lookups` are those of the phases' log: answers about trees that a decode table could only approximate are said.
+    `ways` are the log's too: which kernel ran each policy, and why it was not the other.
+    """
+    directory = RunDirectory(path)
+    for kind, of_kind in rows.items():
+        directory.write_rows(kind, of_kind)
+    manifest = _manifest(inputs, identity)
+    if lookups:
+        manifest["tree_lookups"] = {policy: {"of": of, "approximated": n} for policy, (of, n) in lookups.items()}
+    if ways:
+        manifest["kernels"] = dict(ways)
+    directory.write_manifest(manifest)
+    summary = summarise(load(path), counts_of(inputs))
+    directory.write_summary(summary)
+    return summary, manifest
+
+
+def counts_of(inputs: Inputs) -> Counts:
+    """What was asked for; a simulation has no packets that could be lost track of."""
+    scenario = inputs.scenario
+    return Counts(unmatched_packets=0, requests_per_policy=scenario.workload.requests * scenario.repeats)
+
+
 def simulate(
     inputs: Inputs,
     on_phase: Callable[[PolicyEntry, int], None] = lambda entry, repeat: None,
     on_done: Callable[[int], None] = lambda tokens: None,
+    way: Way | None = None,
 ) -> Simulated:
-    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does."""
+    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does.
+
+    `way` says which kernel runs those phases that both can run; None: the faster one for an experiment of this size.
+    """
     scenario, world = inputs.scenario, inputs.world()
-    simulated = Simulated()
+    workload = scenario.workload
+    tokens = workload.requests * workload.output_tokens * len(scenario.policies) * scenario.repeats
+    simulated = Simulated(Phases(why_objects(way, tokens)))
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
             on_phase(entry, repeat)
@@ -91,24 +129,24 @@ def simulate(
             eos = inputs.table.provenance.eos
             requests = plan_requests(scenario, inputs.prompts, inputs.encode, eos, first, repeat)
             simulated.planned |= {one.request: one for one in requests}
-            simulated.log.extend(run_phase(world, entry, repeat, requests, inputs.table, on_done))
+            simulated.log.run(world, entry, repeat, requests, inputs.table, on_done)
     return simulated
 
 
-def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, list[Any]]:
+def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
     """The log by kind, every output compared with the recorded target-only output."""
     log = simulated.log
     return {
         "requests": [_compared(inputs, row, simulated.planned[row.request]) for row in log.requests],
-        "rounds": log.rounds,
-        "steps": log.steps,
-        "messages": log.messages,
+        **{kind: log.rows(kind) for kind in ("rounds", "steps", "messages")},
         "links": _link_rows(inputs.world().links),
     }
 
 
 def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
-    expected = inputs.table.prompts[row.prompt_id].tokens[: planned.max_tokens]
+    recorded = inputs.table.output(row.prompt_id, planned.sampling)
+    assert recorded is not None, "the request ran, so its output is recorded"
+    expected = recorded.tokens[: planned.max_tokens]
     if planned.eos is not None and planned.eos in expected:
         expected = expected[: expected.index(planned.eos) + 1]
     return replace(row, lossless=row.tokens == expected)
@@ -130,6 +168,7 @@ def _identity(inputs: Inputs) -> str:
         "table": inputs.table.sha256,
         "topology": inputs.topology.model_dump_json(),
         "overheads": str(asdict(inputs.overheads)),
+        "rtt_series": "" if inputs.replay is None else inputs.replay.series.sha256,
     }
     return run_id(inputs.scenario.resolved(), ingredients)
 
@@ -143,7 +182,8 @@ def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
         "experiment": scenario.name,
         "engine": "simulation",
         "fabric": "virtual",
-        "fabric_reason": "links are computed, in order, from the topology",
+        "fabric_reason": "links are computed, in order, from the topology"
+        + ("" if inputs.replay is None else f" and the RTT series {inputs.replay.series.name}"),
         "nodes": "virtual",
         "scenario": scenario.resolved(),
         "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
@@ -154,6 +194,8 @@ def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
         "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256, "synthetic": inputs.table.synthetic},
         "topology": inputs.topology.model_dump(mode="json", by_alias=True),
+        "rtt_series": None if inputs.replay is None else inputs.replay.series.as_manifest(),
+        "sampling": sampling_of(scenario.resolved()),
         "node_placement": inputs.placement,
         "overheads": asdict(inputs.overheads),
         "real": "tokens and acceptance, from the decode table" if not inputs.table.synthetic else "nothing",

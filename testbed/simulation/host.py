@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from testbed.errors import RunInvalid
+from testbed.nodes.capacity import Capacity
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.nodes.recorder import Recorder
 from testbed.policies.api import (
+    BatchReady,
     CancelTimer,
     Command,
     Draft,
-    DraftReady,
+    DraftTree,
     Emit,
     Event,
     Finish,
@@ -29,18 +31,20 @@ from testbed.policies.api import (
     SetTimer,
     TimerFired,
     Verify,
+    VerifyBatch,
     VerifyReady,
+    VerifyTree,
 )
-from testbed.simulation.device import Answered
+from testbed.simulation.device import Answered, AnyJob, AnyReady
 from testbed.simulation.kernel import Kernel, Timer
-from testbed.wire.messages import Message, Tokens
+from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 
 NS_PER_MS = 1_000_000
 
 
 class Device(Protocol):
-    def submit(self, job: Draft | Verify, answered: Answered) -> None: ...
+    def submit(self, job: AnyJob, answered: Answered) -> None: ...
 
     def release(self, request: int) -> None: ...
 
@@ -49,7 +53,13 @@ class VirtualHost:
     """One role at one node for one phase. `paths` are the ways to the nodes it may send to."""
 
     def __init__(
-        self, kernel: Kernel, role: Role, device: Device | None, recorder: Recorder, on_finish: Callable[[int], None]
+        self,
+        kernel: Kernel,
+        role: Role,
+        device: Device | None,
+        recorder: Recorder,
+        on_finish: Callable[[int], None],
+        capacity: Capacity | None = None,
     ) -> None:
         self.paths: Mapping[str, Callable[[Message], None]] = {}  # set once all hosts exist
         self.recorder = recorder
@@ -57,6 +67,7 @@ class VirtualHost:
         self._role = role
         self._device = device
         self._on_finish = on_finish
+        self._capacity = capacity
         self._timers: dict[str, Timer] = {}
 
     def arrived(self, arrival: Arrival) -> None:
@@ -72,7 +83,14 @@ class VirtualHost:
         """A user's request is due."""
         self.recorder.sent(planned, scheduled_ns, self._kernel.now_ns)
         self._dispatch(
-            RequestArrived(planned.request, planned.prompt, planned.max_tokens, planned.sampling, planned.eos)
+            RequestArrived(
+                planned.request,
+                planned.prompt,
+                planned.max_tokens,
+                planned.sampling,
+                planned.eos,
+                planned.slo_tokens_per_s,
+            )
         )
 
     def _dispatch(self, event: Event) -> list[Command]:
@@ -82,8 +100,10 @@ class VirtualHost:
             kind = type(command)
             if kind is Send:
                 self._send(command)  # type: ignore[arg-type]
-            elif kind is Draft or kind is Verify:
+            elif kind is Draft or kind is Verify or kind is DraftTree or kind is VerifyTree or kind is VerifyBatch:
                 assert self._device is not None, "a role asked for compute at a node without models"
+                if self._capacity is not None and kind is not Draft and kind is not DraftTree:
+                    self._capacity.take(command)  # type: ignore[arg-type]
                 self._device.submit(command, self._answered)  # type: ignore[arg-type]
             else:
                 self._execute(command, now_ns)
@@ -102,6 +122,8 @@ class VirtualHost:
             case Finish(request=request):
                 if self._device is not None:
                     self._device.release(request)
+                if self._capacity is not None:
+                    self._capacity.release(request)
                 self._on_finish(request)
             case SetTimer(name=name, at=at):
                 self._cancel(name)
@@ -109,19 +131,12 @@ class VirtualHost:
             case CancelTimer(name=name):
                 self._cancel(name)
 
-    def _answered(self, done: tuple[Draft | Verify, int, DraftReady | VerifyReady, list[PassRecord]]) -> None:
+    def _answered(self, done: tuple[AnyJob, int, AnyReady, list[PassRecord]]) -> None:
         job, submitted_ns, ready, passes = done
         self.recorder.steps(job, submitted_ns, passes)
         commands = self._dispatch(ready)
-        if isinstance(job, Verify) and isinstance(ready, VerifyReady):
-            emitted = sum(
-                len(command.message.tokens)
-                for command in commands
-                if isinstance(command, Send)
-                and isinstance(command.message, Tokens)
-                and command.message.request == job.request
-            )
-            self.recorder.round(job, submitted_ns, ready, emitted, passes[-1].finished_ns)
+        if isinstance(ready, VerifyReady | BatchReady):
+            self.recorder.rounds(job, submitted_ns, ready, commands, passes[-1].finished_ns)
 
     def _fire(self, name: Any) -> None:
         self._timers.pop(name, None)

@@ -9,15 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
-from testbed.models.devices import NATIVE, load_profile
+from testbed.models.devices import NATIVE, DeviceProfile, load_profile
 from testbed.models.load import model_hash
-from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, load_table
+from testbed.models.outcomes import RECORDED, MadeUp, outcome_table
+from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
+from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology, load_topology
 from testbed.repository import available
+from testbed.requests import check_enough_prompts
 from testbed.scenario import Scenario
+from testbed.simulation.fitting import Hashes, misfit, other_draws, record_command, refuse_sampled_drafts
 from testbed.simulation.links import NS_PER_MS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.workload.prompts import Prompt, PromptSet, load_prompts
@@ -25,13 +31,39 @@ from testbed.workload.prompts import Prompt, PromptSet, load_prompts
 DRAIN_MARGIN_MS = 100.0  # as the emulation waits after a phase's last answer, beyond one round trip
 
 
-@dataclass(frozen=True)
-class Hashes:
-    """SHA-256 of what a table must have been recorded from; None where it is not known here."""
+class Sources:
+    """Where inputs are read from. A sweep brings one that reads each thing once."""
 
-    target: str | None
-    draft: str | None
-    prompts: str | None
+    def topology(self, name: str) -> Topology:
+        return load_topology(name)
+
+    def series(self, name: str) -> RttSeries:
+        return load_series(name)
+
+    def prompts(self, name: str) -> PromptSet:
+        return load_prompts(name)
+
+    def table(self, name: str) -> DecodeTable:
+        return load_table(name)
+
+    def provenance(self, name: str) -> Provenance:
+        """Of a table, without its rows."""
+        return load_provenance(name)
+
+    def weights(self, name: str) -> str:
+        return model_hash(name)
+
+    def profile(self, name: str) -> DeviceProfile:
+        return load_profile(name)
+
+    def made_up(self, scenario: Scenario) -> DecodeTable:
+        """The table of an experiment whose outcomes are not recorded ones."""
+        assert isinstance(scenario.outcomes, MadeUp)
+        workload = scenario.workload
+        return outcome_table(scenario.outcomes, workload.requests, workload.output_tokens, scenario.seed, self.table)
+
+
+FILES = Sources()
 
 
 @dataclass(frozen=True)
@@ -41,6 +73,8 @@ class Inputs:
     table: DecodeTable
     prompts: PromptSet  # its texts are prompt ids: the tokens are the table's
     overheads: Overheads
+    sources: Sources = FILES
+    replay: SeriesReplay | None = None  # round-trip times over the run; None: the topology's, all the time
 
     @property
     def placement(self) -> dict[str, str]:
@@ -48,38 +82,57 @@ class Inputs:
         return {name: site for name, (_, site) in self.scenario.place.nodes().items()}
 
     def encode(self, prompt_id: str) -> Sequence[int]:
-        return self.table.prompts[prompt_id].prompt
+        return self.table.prompt_tokens[prompt_id]
 
     def world(self) -> WorldSpec:
         """What every phase of the run has in common."""
+        return self._world
+
+    @cached_property
+    def _world(self) -> WorldSpec:
         scenario, placement = self.scenario, self.placement
-        sites = placement.values()
-        drain_ms = max(self.topology.rtt_ms(a, b) for a in sites for b in sites) + DRAIN_MARGIN_MS
+        sites = set(placement.values())
+        drain_ms = max(self._slowest_rtt_ms(a, b) for a in sites for b in sites) + DRAIN_MARGIN_MS
         return WorldSpec(
             nodes=scenario.place.nodes(),
-            links=link_specs(self.topology, placement),
-            profiles={"target": load_profile(scenario.devices.target), "draft": load_profile(scenario.devices.drafter)},
+            links=link_specs(self.topology, placement, self.replay),
+            profiles={
+                "target": self.sources.profile(scenario.devices.target),
+                "draft": self.sources.profile(scenario.devices.drafter),
+            },
             seed=scenario.seed,
             drain_ns=round(drain_ms * NS_PER_MS),
             overheads=self.overheads,
         )
 
+    def _slowest_rtt_ms(self, a: str, b: str) -> float:
+        """The longest round trip between two sites at any time of the run, jitter and losses apart."""
+        samples = self.replay.samples(a, b) if self.replay is not None and a != b else None
+        return max([self.topology.rtt_ms(a, b), *(one.rtt_ms for one in samples or ())])
+
 
 def from_scenario(
-    scenario: Scenario, table_name: str | None, overheads: Overheads, note: Callable[[str], None]
+    scenario: Scenario,
+    table_name: str | None,
+    overheads: Overheads,
+    note: Callable[[str], None],
+    sources: Sources = FILES,
 ) -> Inputs:
     """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for."""
-    topology = load_topology(scenario.topology)
-    named = None if table_name is None else load_table(table_name)
+    refuse_sampled_drafts(scenario)
+    topology = scenario.network.applied_to(sources.topology(scenario.topology))
+    replay = _replay(scenario, topology, sources)
+    if scenario.outcomes != RECORDED and table_name is not None:
+        raise BadInput(f"outcomes: made up by the experiment, so table {table_name!r} has no place; leave one out")
+    named = None if table_name is None else sources.table(table_name)
+    named = sources.made_up(scenario) if scenario.outcomes != RECORDED else named
     if named is not None and named.synthetic:
-        prompts = by_id(named.name, list(named.prompts), named.sha256)
-        return _checked(Inputs(scenario, topology, named, prompts, overheads))
-    held = load_prompts(scenario.workload.prompts)
-    models = scenario.models
-    hashes = Hashes(_weights(models.target, note), _weights(models.draft, note), held.sha256)
-    table = choose_table(scenario, hashes, named)
+        prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
+        return _checked(Inputs(scenario, topology, named, prompts, overheads, sources, replay))
+    held = sources.prompts(scenario.workload.prompts)
+    table = choose_table(scenario, hashes_of(scenario, note, sources), named, sources)
     prompts = by_id(held.name, [prompt.id for prompt in held.prompts], held.sha256)
-    return _checked(Inputs(scenario, topology, table, prompts, overheads))
+    return _checked(Inputs(scenario, topology, table, prompts, overheads, sources, replay))
 
 
 def from_manifest(
@@ -87,29 +140,56 @@ def from_manifest(
 ) -> Inputs:
     """Inputs of a run that was: nothing is read but its manifest, the prompts it issued, and a table of its models."""
     scenario = Scenario.model_validate(manifest["scenario"])
+    refuse_sampled_drafts(scenario)
     topology = Topology.model_validate_json(json.dumps(manifest["topology"]))
     models, prompts = manifest["models"], manifest["prompts"]
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])
-    return _checked(Inputs(scenario, topology, table, held, overheads))
+    replay = _replay(scenario, topology, FILES)
+    return _checked(Inputs(scenario, topology, table, held, overheads, FILES, replay))
 
 
-def choose_table(scenario: Scenario, hashes: Hashes, named: DecodeTable | None) -> DecodeTable:
+def hashes_of(scenario: Scenario, note: Callable[[str], None], sources: Sources = FILES) -> Hashes:
+    """Of what the experiment names. Weights that are not here are unknown, and that is noted."""
+    models = scenario.models
+    prompts = sources.prompts(scenario.workload.prompts)
+    return Hashes(_weights(models.target, note, sources), _weights(models.draft, note, sources), prompts.sha256)
+
+
+def choose_table(
+    scenario: Scenario, hashes: Hashes, named: DecodeTable | None, sources: Sources = FILES
+) -> DecodeTable:
     """The table named, if it fits, else the first known table that does."""
     if named is not None:
-        if wrong := _misfit(named, scenario, hashes):
-            raise BadInput(f"decode table {named.name}: {wrong}; {_record(scenario)}")
+        if wrong := misfit(named.provenance, scenario, hashes):
+            raise BadInput(f"decode table {named.name}: {wrong}; {record_command(scenario)}")
         return named
-    for name in available(FOLDER, SUFFIX):
-        table = load_table(name)
-        if _misfit(table, scenario, hashes) is None:
-            return table
-    models = scenario.models
+    known = {name: sources.provenance(name) for name in available(FOLDER, SUFFIX)}
+    fitting = [name for name, made_of in known.items() if misfit(made_of, scenario, hashes) is None]
+    wanted = scenario.workload.output_tokens
+    if fitting:  # the first that is long enough, else the first, which will be said to be too short
+        return sources.table(min(fitting, key=lambda name: known[name].output_tokens < wanted))
+    models, temperature = scenario.models, scenario.workload.sampling.temperature
+    how = f", sampled at temperature {temperature:g} with seed {scenario.seed}" if temperature > 0 else ""
     raise BadInput(
         f"no decode table in {FOLDER}/ holds {models.target} with {models.draft} on prompt set "
-        f"'{scenario.workload.prompts}'; {_record(scenario)}"
+        f"'{scenario.workload.prompts}'{how}; {record_command(scenario)}"
     )
+
+
+def _replay(scenario: Scenario, topology: Topology, sources: Sources) -> SeriesReplay | None:
+    """The experiment's RTT series on its links; it must hold every pair of sites that talk."""
+    network = scenario.network
+    if network.rtt_series is None:
+        return None
+    replay = network.replay_on(sources.series(network.rtt_series))
+    sites: dict[str, list[str]] = {"target": []}
+    for role, site in scenario.place.nodes().values():
+        sites.setdefault("target" if role == "target" else "peer", []).append(site)
+    talking = {(target, peer): None for target in sites["target"] for peer in sites["peer"] if peer != target}
+    replay.require(topology, talking)  # connections form a star around the target
+    return replay
 
 
 def _checked(inputs: Inputs) -> Inputs:
@@ -122,53 +202,35 @@ def _checked(inputs: Inputs) -> Inputs:
                 f"devices.{role}: 'native' has no profile to take times from, so it cannot be simulated; "
                 "name a device profile, for example l40s/llama-3.1-8b"
             )
-    if workload.sampling.temperature > 0:
-        raise BadInput("workload.sampling: a decode table holds greedy outputs; set temperature 0, or emulate")
-    if workload.requests > len(inputs.prompts.prompts):
-        raise BadInput(
-            f"workload.requests is {workload.requests}, but prompt set '{inputs.prompts.name}' holds "
-            f"{len(inputs.prompts.prompts)}; ask for fewer or name a larger set"
-        )
+    if wrong := other_draws(table.provenance, scenario):
+        raise BadInput(f"decode table {table.name}: {wrong}; {record_command(scenario)}")
+    check_enough_prompts(scenario, inputs.prompts)
     eos = None if workload.ignore_eos else table.provenance.eos
     if not workload.ignore_eos and eos is None and not table.synthetic:
         raise BadInput(
             f"decode table {table.name}: was recorded past the end of text; set workload.ignore_eos=true, or "
-            f"{_record(scenario)}"
+            f"{record_command(scenario)}"
         )
-    for prompt in inputs.prompts.prompts[: workload.requests]:
-        one = table.prompts.get(prompt.id)
-        if one is None:
-            raise BadInput(f"decode table {table.name}: prompt {prompt.id!r} is not in it; {_record(scenario)}")
-        if len(one.tokens) < workload.output_tokens and (eos is None or eos not in one.tokens):
-            raise BadInput(
-                f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
-                f"workload.output_tokens is {workload.output_tokens}; {_record(scenario)}"
-            )
+    for repeat in range(scenario.repeats if workload.sampling.temperature > 0 else 1):
+        for index, prompt in enumerate(inputs.prompts.prompts[: workload.requests]):
+            sampling = workload.sampling.with_seed(request_seed(scenario.seed, index, repeat))
+            one = table.output(prompt.id, sampling)
+            if one is None:
+                raise BadInput(
+                    f"decode table {table.name}: prompt {prompt.id!r} is not in it; {record_command(scenario)}"
+                )
+            if len(one.tokens) < workload.output_tokens and (eos is None or eos not in one.tokens):
+                raise BadInput(
+                    f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
+                    f"workload.output_tokens is {workload.output_tokens}; {record_command(scenario)}"
+                )
     inputs.world()  # refuses sites, profiles and links that are not there
     return inputs
 
 
-def _misfit(table: DecodeTable, scenario: Scenario, hashes: Hashes) -> str | None:
-    """Why this table is not of these models and prompts; None if it is. A hash not known here is not compared."""
-    made_of = table.provenance
-    names = (
-        ("target", made_of.target, scenario.models.target, made_of.target_sha256, hashes.target),
-        ("draft", made_of.draft, scenario.models.draft, made_of.draft_sha256, hashes.draft),
-        ("prompts", made_of.prompts, scenario.workload.prompts, made_of.prompts_sha256, hashes.prompts),
-    )
-    if table.synthetic:
-        return "it is synthetic, not of these models"
-    for what, recorded, wanted, recorded_sha256, wanted_sha256 in names:
-        if wanted_sha256 is None and recorded != wanted:
-            return f"its {what} is {recorded!r}, not {wanted!r}"
-        if wanted_sha256 is not None and recorded_sha256 != wanted_sha256:
-            return f"its {what} {recorded!r} is not the {wanted!r} of this experiment (their hashes differ)"
-    return None
-
-
-def _weights(name: str, note: Callable[[str], None]) -> str | None:
+def _weights(name: str, note: Callable[[str], None], sources: Sources) -> str | None:
     try:
-        return model_hash(name)
+        return sources.weights(name)
     except BadInput as error:
         note(f"the table's models are compared by name alone: {error}")
         return None
@@ -177,12 +239,3 @@ def _weights(name: str, note: Callable[[str], None]) -> str | None:
 def by_id(name: str, ids: Sequence[str], sha256: str) -> PromptSet:
     """A prompt set whose texts are the ids: the tokens are in the table."""
     return PromptSet(name, tuple(Prompt(one, one) for one in ids), sha256)
-
-
-def _record(scenario: Scenario) -> str:
-    models, workload = scenario.models, scenario.workload
-    ignore = " --ignore-eos" if workload.ignore_eos else ""
-    return (
-        f"make one: testbed record --target {models.target} --draft {models.draft} --prompts {workload.prompts} "
-        f"--output-tokens {workload.output_tokens}{ignore}"
-    )

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from testbed.errors import BadInput
 from testbed.network.plan import delay_us
+from testbed.network.series import SeriesReplay
 from testbed.network.topology import Topology
 
 NS_PER_US = 1_000
@@ -92,9 +93,12 @@ class Link:
         return waited_ns
 
 
-def link_specs(topology: Topology, placement: Mapping[str, str]) -> dict[tuple[str, str], LinkSpec]:
-    """Every ordered pair of nodes (name to site), as the topology says."""
+def link_specs(
+    topology: Topology, placement: Mapping[str, str], replay: SeriesReplay | None = None
+) -> dict[tuple[str, str], LinkSpec]:
+    """Every ordered pair of nodes (name to site), as the topology says; its delay over time where `replay` has it."""
     specs = {}
+    by_site: dict[tuple[str, str], DelaySeries | None] = {}
     for a, src in placement.items():
         for b, dst in placement.items():
             if a != b:
@@ -103,7 +107,9 @@ def link_specs(topology: Topology, placement: Mapping[str, str]) -> dict[tuple[s
                     raise BadInput(f"topology {topology.name}: loss {src} -> {dst} is 1, so nothing would ever arrive")
                 jitter_ms = topology.jitter_ms.get(src, {}).get(dst, 0.0)
                 rate_bps = topology.rate_bps.get(src, {}).get(dst)
-                specs[a, b] = LinkSpec(topology.one_way_ms(src, dst), jitter_ms, loss, rate_bps)
+                if (src, dst) not in by_site:
+                    by_site[src, dst] = None if replay is None else replay.delay(topology, src, dst)
+                specs[a, b] = LinkSpec(topology.one_way_ms(src, dst), jitter_ms, loss, rate_bps, by_site[src, dst])
     return specs
 
 

@@ -13,6 +13,7 @@ from testbed.errors import RunInvalid
 from testbed.models.devices import DeviceProfile
 from testbed.models.replay import Replay
 from testbed.models.tables import DecodeTable
+from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.policies import registry
@@ -54,6 +55,7 @@ class WorldSpec:
     seed: int
     drain_ns: int  # how long a phase goes on after its last answer, so that what is in flight arrives
     overheads: Overheads = NO_OVERHEADS
+    issue_until_ns: int | None = None  # a user whose previous request ends later issues none any more; None: all do
 
 
 def run_phase(
@@ -86,21 +88,26 @@ class World:
         self._planned = planned
         self._left = len(planned)
         self._on_done = on_done
-        self._links = make_links(spec.links, f"{spec.seed}/{entry.label}/{repeat}")
+        self._replays: list[Replay] = []
+        # each link has its own seed, so leaving out those that carry nothing changes none of the others
+        used = {pair: spec.links[pair] for node in spec.nodes for peer in self._peers(node) for pair in [(node, peer)]}
+        self._links = make_links(used, f"{spec.seed}/{entry.label}/{repeat}")
         policy = registry.get(entry.name)
         params = policy.params.model_validate(entry.params)
         peers: dict[str, list[str]] = {}
         for node, (role, _) in spec.nodes.items():
             peers.setdefault(role, []).append(node)
+        limits = limits_of(spec.profiles["target"])
         self._hosts: dict[str, VirtualHost] = {}
         for node, (role, site) in spec.nodes.items():
             if role in policy.roles:
                 self._hosts[node] = VirtualHost(
                     self.kernel,
-                    policy.roles[role](params, RoleContext(node, peers)),
-                    self._device(table) if role != "user" else None,
+                    policy.roles[role](params, RoleContext(node, peers, limits)),
+                    self._device(table, node) if role != "user" or role in policy.models else None,
                     Recorder(entry.label, repeat, node, site),
                     self._finisher(node) if role == "user" else lambda request: None,
+                    Capacity(node, limits) if role == "target" else None,
                 )
         users = peers["user"]
         self._waiting = {
@@ -117,8 +124,10 @@ class World:
         for index, one in enumerate(self._planned):
             if one.due_ms is not None:
                 self.kernel.at(round(one.due_ms * NS_PER_MS), self._due, (users[index % len(users)], one))
+        timed = {users[index % len(users)] for index, one in enumerate(self._planned) if one.due_ms is not None}
         for user in users:
-            self._next(user)
+            if user not in timed:  # a user whose first request has a due time goes on when that has ended
+                self._next(user)
         if self._left:
             self.kernel.run()
         if self._left:
@@ -129,13 +138,23 @@ class World:
         log = PhaseLog()
         for host in self._hosts.values():
             log.extend(host.recorder.log)
+        lookups = sum(models.tree_lookups for models in self._replays)
+        if lookups:
+            log.lookups[self._entry.label] = lookups, sum(models.approximated_lookups for models in self._replays)
         return log
 
     # --- users ---
 
     def _next(self, user: str) -> None:
-        if self._waiting[user]:
-            self._hosts[user].issue(self._waiting[user].popleft(), self.kernel.now_ns)
+        waiting = self._waiting[user]
+        until_ns = self._spec.issue_until_ns
+        if waiting and until_ns is not None and self.kernel.now_ns >= until_ns:
+            self._left -= len(waiting)
+            waiting.clear()
+            if not self._left:
+                self._end()
+        elif waiting:
+            self._hosts[user].issue(waiting.popleft(), self.kernel.now_ns)
 
     def _due(self, due: tuple[str, PlannedRequest]) -> None:
         user, one = due
@@ -150,16 +169,23 @@ class World:
                 # the next request starts by an event of its own, not from inside the role's commands
                 self.kernel.at(now_ns, self._next, user)
             else:
-                self.kernel.at(now_ns + self._spec.drain_ns, self.kernel.stop)
+                self._end()
 
         return finished
 
+    def _end(self) -> None:
+        """All is answered; what is in flight may still arrive."""
+        self.kernel.at(self.kernel.now_ns + self._spec.drain_ns, self.kernel.stop)
+
     # --- nodes and links ---
 
-    def _device(self, table: DecodeTable) -> VirtualDevice:
+    def _device(self, table: DecodeTable, node: str) -> VirtualDevice:
         models = Replay(table)
-        for one in self._planned:
-            models.bind(one.request, one.prompt_id)
+        self._replays.append(models)
+        users = [name for name, (role, _) in self._spec.nodes.items() if role == "user"]
+        # a user's own device only ever meets that user's requests
+        for one in self._planned[users.index(node) :: len(users)] if node in users else self._planned:
+            models.bind(one.request, one.prompt_id, one.sampling)
         overhead_ns = round(self._spec.overheads.job_ms * NS_PER_MS)
         return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns)
 

@@ -1,0 +1,58 @@
+"""The capacities of an experiment's policies at several promised rates, in parallel: what `testbed capacity` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from testbed.errors import BadInput
+from testbed.scenario import PolicyEntry, Scenario, load_scenario
+from testbed.simulation.capacity import Capacity, Options, find_capacity
+from testbed.simulation.inputs import from_scenario
+from testbed.simulation.world import NO_OVERHEADS
+
+SEPARATOR = ","
+
+
+def parse_rates(text: str) -> list[float]:
+    """Rates from `2,4,6,8`. Raises BadInput."""
+    try:
+        rates = [float(word) for word in text.split(SEPARATOR)]
+    except ValueError:
+        rates = []
+    if not rates or min(rates) <= 0:
+        raise BadInput(f"--rates {text!r}: write tokens a second, all over 0, as in 2,4,6,8")
+    return rates
+
+
+def capacities(
+    experiment: Path,
+    overrides: Sequence[str],
+    rates: Sequence[float],
+    labels: Sequence[str],
+    options: Options,
+    table: str | None,
+    workers: int,
+    note: Callable[[str], None],
+) -> Iterator[Capacity]:
+    """One after another as they are found, policies in the experiment's order within each rate."""
+    scenario = load_scenario(experiment, overrides)
+    entries = [entry for entry in scenario.policies if not labels or entry.label in labels]
+    known = [entry.label for entry in scenario.policies]
+    if wrong := [label for label in labels if label not in known]:
+        raise BadInput(f"--policy {wrong[0]}: not in the experiment; its policies are {', '.join(known)}")
+    from_scenario(scenario, table, NO_OVERHEADS, note)  # what is wrong is said before processes are started
+    work = [(scenario, entry, rate, options, table) for rate in rates for entry in entries]
+    if workers == 1:
+        yield from map(_one, work)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_one, work)
+
+
+def _one(work: tuple[Scenario, PolicyEntry, float, Options, str | None]) -> Capacity:
+    scenario, entry, rate, options, table = work
+    inputs = from_scenario(scenario, table, NO_OVERHEADS, lambda line: None)
+    return find_capacity(inputs, entry, rate, options)
