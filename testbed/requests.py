@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from testbed.decoding.rng import uniform
+from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.nodes.control import PlannedRequest
 from testbed.scenario import Scenario
-from testbed.workload.arrivals import due_times_ms
+from testbed.workload.arrivals import ClosedLoopArrivals, due_times_ms
 from testbed.workload.prompts import PromptSet
 
 
 def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
     """Raises BadInput when there are fewer prompts than requests: results are paired by prompt."""
     asked, held = scenario.workload.requests, len(prompts.prompts)
-    if asked > held:
+    if asked > held and not isinstance(scenario.workload.arrivals, ClosedLoopArrivals):
         raise BadInput(
             f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; "
             "ask for fewer or name a larger set"
@@ -32,20 +32,26 @@ def plan_requests(
 ) -> list[PlannedRequest]:
     """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy."""
     workload = scenario.workload
-    due = due_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat)
+    users = sum(role == "user" for role, _ in scenario.place.nodes().values())
+    due = due_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat, users)
+    used = prompts.prompts[: workload.requests]
+    tokens = [tuple(encode(prompt.text)) for prompt in used]
+    classes = workload.slo_classes
     planned = []
-    for index, prompt in enumerate(prompts.prompts[: workload.requests]):
+    for index in range(workload.requests):
+        prompt = used[index % len(used)]
         # the request's own seed keys its draws, so every policy meets the same luck at the same position
-        seed = int(uniform(scenario.seed, index, repeat, "request-seed") * 2**53)
+        seed = request_seed(scenario.seed, index % len(used), repeat)
         planned.append(
             PlannedRequest(
                 request=first + index,
                 prompt_id=prompt.id,
-                prompt=tuple(encode(prompt.text)),
+                prompt=tokens[index % len(used)],
                 max_tokens=workload.output_tokens,
                 sampling=workload.sampling.with_seed(seed),
                 eos=None if workload.ignore_eos else eos,
                 due_ms=due[index],
+                slo_tokens_per_s=classes[index % users % len(classes)],
             )
         )
     return planned

@@ -60,6 +60,17 @@ def confidence(logits: np.ndarray) -> float:
     return float(softmax(logits).max())
 
 
+def margin(logits: np.ndarray) -> float:
+    """The largest minus the second largest probability of the unprocessed (temperature 1) distribution."""
+    second, best = np.partition(softmax(logits), -2)[-2:]
+    return float(best - second)
+
+
+def logit_variance(logits: np.ndarray) -> float:
+    """Variance of the unprocessed logits over the vocabulary."""
+    return float(logits.astype(np.float64).var())
+
+
 def _keep_nucleus(row: np.ndarray, mass: float) -> np.ndarray:
     """The shortest run of most probable tokens whose probabilities reach `mass`, renormalised."""
     order = np.argsort(-row, kind="stable")

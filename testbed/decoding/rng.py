@@ -21,3 +21,8 @@ def uniform(seed: int, request: int, position: int, stream: Stream) -> float:
     key = struct.pack("<qqq", seed, request, position) + stream.encode()
     word = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
     return float((word >> (64 - _MANTISSA_BITS)) / (1 << _MANTISSA_BITS))
+
+
+def request_seed(seed: int, index: int, repeat: int) -> int:
+    """The seed of one request of a run: by its place in the prompt set and its repeat, the same for every policy."""
+    return int(uniform(seed, index, repeat, "request-seed") * 2**_MANTISSA_BITS)

@@ -1,18 +1,27 @@
-"""Device profiles: how long one forward pass takes on the device that is being emulated.
+"""Device profiles: how long one forward pass takes on the device that is being emulated, and what its memory holds.
 
 A profile is data with a source (`profiles/<device>/<model>.yaml`); this module only reads and interpolates it. It keeps
 the rule that nothing is extrapolated in silence: a pass outside the profile's range is refused.
+
+One pass over the feeds of one or several requests takes, in milliseconds,
+
+    dense(Σ new) + attention_ms · Σ new · (new + cached) + kv_read_ms · Σ cached + sequence_ms · requests + step_ms
+
+where `new` tokens of a request are fed and `cached` ones are already held. `dense`, the work on weights, is a staircase
+on real devices and is kept as knots; the other terms are those of WISP's regression (arXiv 2601.11652). They are 0 in
+profiles that do not give them, so there a pass takes the same time whatever is cached.
 """
 
 from __future__ import annotations
 
 import difflib
 from bisect import bisect_left
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,14 +31,28 @@ from testbed.errors import BadInput
 NATIVE = "native"
 
 
+class Feed(NamedTuple):
+    """One request's part in a pass: tokens fed, and tokens of it that are cached before."""
+
+    new: int
+    cached: int = 0
+
+
+def padded(feeds: Sequence[Feed]) -> list[Feed]:
+    """The feeds as a device without ragged batches computes them: each as long as the longest."""
+    longest = max(one.new for one in feeds)
+    return [Feed(longest, one.cached) for one in feeds]
+
+
 class DeviceProfile(BaseModel):
-    """Time of one forward pass as a function of the tokens fed, linear between knots."""
+    """Time of one forward pass as a function of what is fed and cached; `pass_ms` is linear between knots."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     device: str
     model: str
+    # "measured": its one-token time is; "synthetic": scaled from other measurements, as its note says
     kind: Literal["measured", "synthetic", "native"]
     source: str
     note: str = ""
@@ -37,6 +60,14 @@ class DeviceProfile(BaseModel):
         default=(), description="knots (tokens in the pass, milliseconds), tokens ascending"
     )
     max_pass_tokens: int = Field(default=4096, gt=0, description="a longer feed is cut into several passes")
+    attention_ms: float = Field(default=0.0, ge=0, description="for each pair of a new token and a token it looks at")
+    kv_read_ms: float = Field(default=0.0, ge=0, description="for each cached token of a request in the pass")
+    sequence_ms: float = Field(default=0.0, ge=0, description="for each request in the pass")
+    step_ms: float = Field(default=0.0, ge=0, description="for each pass: launches, output layer, sampler, scheduling")
+    kv_bytes_per_token: int | None = Field(default=None, gt=0, description="keys and values of one token")
+    kv_capacity_tokens: int | None = Field(
+        default=None, gt=0, description="tokens whose keys and values fit beside the weights; not given: not bounded"
+    )
 
     @model_validator(mode="after")
     def _knots_ascend(self) -> DeviceProfile:
@@ -51,10 +82,26 @@ class DeviceProfile(BaseModel):
     def native(self) -> bool:
         return self.kind == "native"
 
-    def duration_ms(self, tokens: int) -> float:
-        """Milliseconds one pass over `tokens` tokens takes; 0 for `native`. Raises ValueError outside the knots."""
+    @property
+    def by_tokens_alone(self) -> bool:
+        """Whether a pass takes the same time whatever is cached."""
+        return self.attention_ms == 0 and self.kv_read_ms == 0
+
+    def duration_ms(self, tokens: int, cached: int = 0) -> float:
+        """Milliseconds one request's pass takes; 0 for `native`. Raises ValueError outside the knots."""
+        return self.batch_ms((Feed(tokens, cached),))
+
+    def batch_ms(self, feeds: Sequence[Feed]) -> float:
+        """Milliseconds one pass over all these feeds takes; 0 for `native`. Raises ValueError outside the knots."""
         if self.native:
             return 0.0
+        total = self._dense_ms(sum(one.new for one in feeds))
+        if not self.by_tokens_alone:
+            total += self.attention_ms * sum(one.new * (one.new + one.cached) for one in feeds)
+            total += self.kv_read_ms * sum(one.cached for one in feeds)
+        return total + self.sequence_ms * len(feeds) + self.step_ms
+
+    def _dense_ms(self, tokens: int) -> float:
         if not 1 <= tokens <= self.pass_ms[-1][0]:
             raise ValueError(f"{self.name}: {tokens} tokens are outside the profiled 1 to {self.pass_ms[-1][0]}")
         at = bisect_left(self.pass_ms, (tokens, 0.0))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+import msgspec
 
 from testbed import __version__
+from testbed.decoding.rng import request_seed
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
 from testbed.models.record_prompt import Extent, record_prompt
 from testbed.models.runtime import CausalRuntime
-from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
+from testbed.models.tables import DecodeTable, PromptTable, Provenance, SampledFrom, make_table, output_key
 from testbed.workload.prompts import PromptSet
 
 DEPTH = 17  # one more than WANSpec's default look-ahead, so that a full look-ahead can still be drafted from
@@ -30,8 +34,12 @@ def record(
     progress: Progress = lambda _: None,
     second_choice: bool = True,
     name: str = "recorded",
+    sampling: SampledFrom | None = None,
 ) -> DecodeTable:
-    """Every prompt's table. BadInput if the models are no pair, or too short for what is asked."""
+    """Every prompt's table: greedy, or with `sampling` one for each request of an experiment that samples.
+
+    BadInput if the models are no pair, or too short for what is asked.
+    """
     if depth < 1 or output_tokens < 1:
         raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")
     check_same_tokenizer(target, draft)
@@ -44,7 +52,10 @@ def record(
         ids = tuple(big.tokenizer.encode(prompt.text))
         for model in (big, small):
             _check_room(model, prompt.id, len(ids) + output_tokens + depth)
-        recorded[prompt.id] = record_prompt(CausalRuntime(big.model), CausalRuntime(small.model), ids, extent)
+        for one in _requests(sampling, number - 1):
+            recorded[output_key(prompt.id, one)] = record_prompt(
+                CausalRuntime(big.model), CausalRuntime(small.model), ids, extent, one
+            )
     provenance = Provenance(
         target=target,
         draft=draft,
@@ -58,8 +69,18 @@ def record(
         prompts_sha256=prompts.sha256,
         dtype=DTYPE,
         versions={"testbed": __version__, **{package: importlib.metadata.version(package) for package in VERSIONED}},
+        sampling=msgspec.UNSET if sampling is None else sampling,
     )
     return make_table(name, provenance, recorded)
+
+
+def _requests(sampling: SampledFrom | None, index: int) -> Iterator[Sampling]:
+    """How the prompt at `index` of its set is decoded: once greedily, or in each repeat with that request's seed."""
+    if sampling is None:
+        yield Sampling()
+        return
+    for repeat in range(sampling.repeats):
+        yield sampling.with_seed(request_seed(sampling.seed, index, repeat))
 
 
 def _check_room(model: LoadedModel, prompt_id: str, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""Records one prompt: the target's greedy output, then the drafter's state and rollouts along it.
+"""Records one prompt: the target's output, greedy or drawn, then the drafter's state and rollouts along it.
 
 Rule kept: the same runtime, the same functions and one token a pass, as a drafter in an emulated run, so the numbers
 are the emulation's own. Rollouts are made from the end backwards: where the drafter chooses what the target chose, its
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from testbed.decoding.processing import entropy_nats, softmax
+from testbed.decoding.processing import entropy_nats, logit_variance, margin, softmax
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import choose, draft_choice
 from testbed.models.runtime import CausalRuntime
-from testbed.models.tables import Floats, Ints, PromptTable, Rollout
+from testbed.models.tables import Floats, Ints, PromptTable, Rollout, RolloutFeatures
+from testbed.nodes.compute import STREAM
 
 TOP_CHOICES = 4
 REQUEST = 0
@@ -49,9 +50,11 @@ class _State(NamedTuple):
     logit_variance: float
 
 
-def record_prompt(target: CausalRuntime, drafter: CausalRuntime, prompt: Ints, extent: Extent) -> PromptTable:
-    """The prompt's table. Both runtimes are released."""
-    output = _decode(target, prompt, extent)
+def record_prompt(
+    target: CausalRuntime, drafter: CausalRuntime, prompt: Ints, extent: Extent, sampling: Sampling = GREEDY
+) -> PromptTable:
+    """The prompt's table for a request with this sampling. Both runtimes are released."""
+    output = _decode(target, prompt, extent, sampling)
     states = _follow(drafter, prompt, output.tokens)
     rollouts, seconds = _rollouts(drafter, len(prompt), output.tokens, states, extent)
     drafter.release(REQUEST)
@@ -70,10 +73,14 @@ def record_prompt(target: CausalRuntime, drafter: CausalRuntime, prompt: Ints, e
         second_tokens=tuple(rollout.tokens for rollout in seconds),
         second_entropies=tuple(rollout.entropies for rollout in seconds),
         second_confidences=tuple(rollout.confidences for rollout in seconds),
+        rollout_features=RolloutFeatures(
+            tuple(rollout.margins for rollout in rollouts), tuple(rollout.logit_variances for rollout in rollouts)
+        ),
     )
 
 
-def _decode(target: CausalRuntime, prompt: Ints, extent: Extent) -> _Output:
+def _decode(target: CausalRuntime, prompt: Ints, extent: Extent, sampling: Sampling) -> _Output:
+    """Token by token: greedy, or each drawn as an emulated run's coupled verification draws it."""
     tokens: list[int] = []
     entropies: list[float] = []
     gaps: list[float] = []
@@ -82,7 +89,7 @@ def _decode(target: CausalRuntime, prompt: Ints, extent: Extent) -> _Output:
     while len(tokens) < wanted:
         logits = _logits(target, position, feed)
         position += len(feed)
-        tokens.append(choose(logits, GREEDY, REQUEST, position))
+        tokens.append(choose(logits, sampling, STREAM, position))
         entropies.append(entropy_nats(logits))
         second, best = np.partition(logits, -2)[-2:]
         gaps.append(float(best - second))
@@ -109,7 +116,7 @@ def _follow(drafter: CausalRuntime, prompt: Ints, output: Ints) -> list[_State]:
                 entropy_nats(logits),
                 tuple(top.tolist()),
                 tuple(probabilities[top].tolist()),
-                float(logits.astype(np.float64).var()),
+                logit_variance(logits),
             )
         )
     return states
@@ -129,7 +136,9 @@ def _rollouts(
         for rank in range(1 + extent.second_choice):
             token = state.top_tokens[rank]
             rest = following if true == (token,) else _roll(drafter, start, token, extent.depth - 1)
-            found.append(rest.after(token, state.entropy, state.top_probabilities[rank], extent.depth))
+            probabilities = state.top_probabilities
+            gap = probabilities[0] - probabilities[1]
+            found.append(rest.after(token, state.entropy, probabilities[rank], extent.depth, gap, state.logit_variance))
         following = found[0]
         rollouts.append(following)
         seconds.extend(found[1:])
@@ -138,14 +147,17 @@ def _rollouts(
 
 def _roll(drafter: CausalRuntime, position: int, token: int, steps: int) -> Rollout:
     """What follows `token` at `position`; forgets what was cached from there on."""
-    tokens, entropies, confidences = [], [], []
+    tokens, entropies, confidences, margins, variances = [], [], [], [], []
     for at in range(position, position + steps):
-        choice = draft_choice(_logits(drafter, at, (token,)), False, 0, GREEDY, REQUEST, at + 1)
+        logits = _logits(drafter, at, (token,))
+        choice = draft_choice(logits, False, 0, GREEDY, STREAM, at + 1)
         tokens.append(choice.token)
         entropies.append(choice.entropy)
         confidences.append(choice.confidence)
+        margins.append(margin(logits))
+        variances.append(logit_variance(logits))
         token = choice.token
-    return Rollout(tuple(tokens), tuple(entropies), tuple(confidences))
+    return Rollout(tuple(tokens), tuple(entropies), tuple(confidences), tuple(margins), tuple(variances))
 
 
 def _logits(runtime: CausalRuntime, position: int, feed: Sequence[int]) -> np.ndarray:

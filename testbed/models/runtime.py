@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from testbed.decoding.tree import depths, visible
 from testbed.errors import BadInput
 from testbed.models.cache import RequestCache
 
@@ -54,6 +55,52 @@ class CausalRuntime:
             )
             cache.expect(position + len(tokens))
             logits: torch.Tensor = answer.logits[0, -last:]
+            return logits if logits.dtype == torch.float64 else logits.float()
+
+    def forward_tree(
+        self,
+        request: int,
+        position: int,
+        tokens: Sequence[int],
+        nodes: Sequence[int],
+        parents: Sequence[int],
+        wanted: Sequence[int],
+    ) -> torch.Tensor:
+        """Feed `tokens` at `position` and a tree of `nodes` below the last of them; only `tokens` stay in the cache.
+
+        A parent is an index of an earlier node, or -1 for the last token, and so is each of `wanted`, whose logits are
+        returned as by `forward`. A node attends to the text, to its ancestors and to itself, and its position is that
+        of its depth: its logits are those of its own path.
+        """
+        import torch
+
+        if not tokens:
+            raise ValueError("a tree hangs from a token that is fed with it")
+        cached = self.length(request)
+        if not 0 <= position <= cached:
+            raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
+        cache = self._caches.setdefault(request, RequestCache())
+        device, dtype = self.model.device, self.model.dtype
+        text, total = position + len(tokens), len(tokens) + len(nodes)
+        places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
+        seen = torch.ones(total, position + total, dtype=torch.bool).tril(position)
+        seen[len(tokens) :, text:] = torch.from_numpy(visible(parents))
+        hidden = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+        rows = [len(tokens) + node for node in wanted]
+        first = min(rows)
+        with torch.inference_mode():
+            cache.rewind(position)
+            answer = self.model(
+                input_ids=torch.tensor([[*tokens, *nodes]], device=device),
+                position_ids=torch.tensor([places], device=device),
+                attention_mask=hidden[None, None].to(device),
+                past_key_values=cache.kept,
+                use_cache=True,
+                logits_to_keep=total - first,
+            )
+            cache.expect(position + total)
+            cache.rewind(text)
+            logits: torch.Tensor = answer.logits[0, [row - first for row in rows]]
             return logits if logits.dtype == torch.float64 else logits.float()
 
     def length(self, request: int) -> int:

@@ -2,7 +2,8 @@
 
 Whether the drafter agrees is drawn position by position, independently of all before: what WANSpec's simulator
 assumes (arXiv 2602.18931). `iid_table` draws from stated distributions; `resampled_table` deals a recorded table's own
-outcomes in random order, each once.
+outcomes in random order, each once; `drawn_table` deals records from a pool to any number of prompts, without
+replacement until the pool is empty, as that simulator does with its 1491.
 
 Rule kept: one seed, one table, on every Python: of `random.Random` only `random()` is used, whose sequence is fixed.
 """
@@ -10,7 +11,7 @@ Rule kept: one seed, one table, on every Python: of `random.Random` only `random
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -95,17 +96,16 @@ def iid_table(
         raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")
     random = Random(seed)
 
-    def outcome(rate: float) -> Outcome:
+    def draw(rate: float) -> Outcome:
         match = random.random() < rate
         second = random.random() < second_match_rate and not match
         target = (target_entropy.match if match else target_entropy.mismatch)(random.random())
         draft = (draft_entropy.match if match else draft_entropy.mismatch)(random.random())
-        top = math.exp(-draft)
-        return Outcome(match, second, target, math.nan, draft, (top, min(top, 1.0 - top)), math.nan)
+        return outcome(match, second, target, draft)
 
     mean_rate = sum(rates) / len(rates)
     tables = {
-        key: prompt_table(prompt, [outcome(rate) for rate in rates], lambda: outcome(mean_rate), random, depth)
+        key: prompt_table(prompt, [draw(rate) for rate in rates], lambda: draw(mean_rate), random, depth)
         for key, prompt in prompts.items()
     }
     note = (
@@ -131,7 +131,7 @@ def resampled_table(recorded: DecodeTable, seed: int, name: str = "resampled") -
     After a wrong choice there is no outcome to deal; the drafter's numbers there are drawn from all outcomes alike.
     """
     random = Random(seed)
-    outcomes = [outcome for one in recorded.prompts.values() for outcome in _outcomes(one)]
+    outcomes = outcomes_of(recorded)
     order = sorted(outcomes, key=lambda _: random.random())
     start = 0
     tables = {}
@@ -148,6 +148,69 @@ def resampled_table(recorded: DecodeTable, seed: int, name: str = "resampled") -
         start = end
     note = f"outcomes of {recorded.name} ({recorded.sha256}) in random order, seed {seed}"
     return make_table(name, replace(recorded.provenance, synthetic=True, eos=None, note=note), tables)
+
+
+def outcomes_of(table: DecodeTable) -> list[Outcome]:
+    """A table's per-token records: a pool to draw from."""
+    return [outcome for one in table.prompts.values() for outcome in _outcomes(one)]
+
+
+def outcome(match: bool, second_match: bool, target_entropy: float, draft_entropy: float) -> Outcome:
+    """A record of the four values that decide what a policy does (entropies in nats).
+
+    The drafter's largest probability is made exp(-entropy), the least it can be; gap and logit variance are undefined.
+    """
+    top = math.exp(-draft_entropy)
+    return Outcome(match, second_match, target_entropy, math.nan, draft_entropy, (top, min(top, 1.0 - top)), math.nan)
+
+
+def drawn_table(
+    pool: Sequence[Outcome],
+    prompts: Mapping[str, Ints],
+    output_tokens: int,
+    seed: int,
+    depth: int,
+    name: str = "drawn",
+) -> DecodeTable:
+    """Records drawn without replacement; an empty pool is filled again, in another order.
+
+    After a wrong choice there is no record to deal; the drafter's numbers there are drawn from the whole pool.
+    """
+    if not pool or not prompts or depth < 1 or output_tokens < 1:
+        raise BadInput(
+            f"{len(pool)} records, {len(prompts)} prompts, {output_tokens} output tokens, depth {depth}: "
+            "each must be at least 1"
+        )
+    if any(len(one.probabilities) < 2 or (one.match and one.second_match) for one in pool):
+        raise BadInput("a record needs two probabilities, and its second choice cannot match where the first does")
+    random = Random(seed)
+
+    def deal() -> Iterator[Outcome]:
+        while True:
+            yield from sorted(pool, key=lambda _: random.random())
+
+    dealer = deal()
+    tables = {
+        key: prompt_table(
+            prompt,
+            [next(dealer) for _ in range(output_tokens)],
+            lambda: pool[int(random.random() * len(pool))],
+            random,
+            depth,
+        )
+        for key, prompt in prompts.items()
+    }
+    provenance = Provenance(
+        target="made-up",
+        draft="made-up",
+        prompts="made-up",
+        depth=depth,
+        output_tokens=output_tokens,
+        eos=None,
+        synthetic=True,
+        note=f"{len(pool)} records drawn without replacement, seed {seed}",
+    )
+    return make_table(name, provenance, tables)
 
 
 def _outcomes(one: PromptTable) -> list[Outcome]:

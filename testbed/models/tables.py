@@ -1,9 +1,12 @@
 """Decode tables: what a target and a drafter do on a prompt set, recorded once so that a simulation can replay it.
 
-Greedy output does not depend on the policy, so all a policy can ever ask of the two models follows from the target's
+The target's output does not depend on the policy, so all a policy can ever ask of the two models follows from that
 output and, at each of its positions, the drafter's own continuation ("rollout") for `depth` tokens. A prompt with N
 recorded output tokens has N + 1 positions: at position n the first n output tokens are known. The last, N, has a
 drafter's state but no target token.
+
+That holds for greedy decoding, and for sampling by seeded coupling, where the target draws each token with the
+position's own random number whatever was drafted: there a table holds one output a prompt and request seed.
 
 Rules kept, checked whenever a table is made or read: every position is complete, and where the drafter's first choice
 is the target's token its rollout is that token followed by the next position's rollout. Importing this needs no torch.
@@ -14,11 +17,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.repository import available
 from testbed.yamlfile import nearest
@@ -28,6 +33,20 @@ SUFFIX = ".parquet"
 
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
+
+
+class SampledFrom(msgspec.Struct, frozen=True, kw_only=True):
+    """The law of a sampled table's outputs, and whose draws they are: an experiment's, by its seed, in its repeats."""
+
+    temperature: float
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0  # of the experiment; requests have theirs from it (`testbed.decoding.rng.request_seed`)
+    repeats: int = 1  # recorded are 0 to repeats - 1
+
+    def with_seed(self, request_seed: int) -> Sampling:
+        """What a request with this seed is decoded with."""
+        return Sampling(self.temperature, self.top_k, self.top_p, request_seed)
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +66,19 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str = ""
     versions: dict[str, str] = {}
     note: str = ""
+    # How outputs were sampled; unset: greedy. Unset is not encoded, so that greedy tables keep their hash.
+    sampling: SampledFrom | msgspec.UnsetType = msgspec.UNSET
+
+
+class RolloutFeatures(msgspec.Struct, frozen=True):
+    """As `margins` and `logit_variances` of a prompt's table, but at each token of `rollout_tokens`."""
+
+    margins: tuple[Floats, ...]
+    logit_variances: tuple[Floats, ...]
 
 
 class PromptTable(msgspec.Struct, frozen=True):
-    """One prompt. The first three have N entries, by output position; the others N + 1. Entropies are in nats.
+    """One output of a prompt. The first three have N entries, by output position; the others N + 1. Entropies: nats.
 
     `rollout_*[n]` are the drafter's greedy choices after the prompt and n output tokens, with its entropy and largest
     probability at each. `second_*[n]` start with its second choice instead (whose own probability is the confidence at
@@ -58,7 +86,7 @@ class PromptTable(msgspec.Struct, frozen=True):
     """
 
     prompt: Ints
-    tokens: Ints  # the target's greedy output
+    tokens: Ints  # the target's output
     entropies: Floats
     top2_gaps: Floats  # between the target's two largest logits
     top_tokens: tuple[Ints, ...]  # the drafter's most probable tokens, best first
@@ -71,6 +99,9 @@ class PromptTable(msgspec.Struct, frozen=True):
     second_tokens: tuple[Ints, ...] = ()
     second_entropies: tuple[Floats, ...] = ()
     second_confidences: tuple[Floats, ...] = ()
+    # Unset where a table was recorded without; unset is not encoded, so that those tables keep their hash. (One field:
+    # a sixteenth would change the header of the encoded struct, and with it every hash.)
+    rollout_features: RolloutFeatures | msgspec.UnsetType = msgspec.UNSET
 
     def matched(self, position: int) -> int:
         """Leading tokens of the rollout at `position` that are the target's own."""
@@ -83,25 +114,40 @@ class PromptTable(msgspec.Struct, frozen=True):
 
 
 class Rollout(NamedTuple):
-    """Greedy choices in a row, with the drafter's entropy (nats) and largest probability at each."""
+    """Greedy choices in a row, with the drafter's numbers at each; entropies are in nats."""
 
     tokens: Ints = ()
     entropies: Floats = ()
     confidences: Floats = ()
+    margins: Floats = ()
+    logit_variances: Floats = ()
 
-    def after(self, token: int, entropy: float, confidence: float, length: int) -> Rollout:
-        """Another choice first, then this rollout; `length` in all."""
+    def after(
+        self,
+        token: int,
+        entropy: float,
+        confidence: float,
+        length: int,
+        margin: float | None = None,
+        logit_variance: float | None = None,
+    ) -> Rollout:
+        """Another choice first, then this rollout; `length` in all. Without margins where none is given."""
         rest = length - 1
         return Rollout(
             (token, *self.tokens[:rest]),
             (entropy, *self.entropies[:rest]),
             (confidence, *self.confidences[:rest]),
+            () if margin is None else (margin, *self.margins[:rest]),
+            () if logit_variance is None else (logit_variance, *self.logit_variances[:rest]),
         )
 
 
 @dataclass(frozen=True)
 class DecodeTable:
-    """A checked table; make one with `make_table` or `load_table`. `sha256` is that of everything in it."""
+    """A checked table; make one with `make_table` or `load_table`. `sha256` is that of everything in it.
+
+    Keys of `prompts` are prompt ids, or those of `output_key` in a sampled table.
+    """
 
     name: str
     provenance: Provenance
@@ -124,6 +170,20 @@ class DecodeTable:
     def synthetic(self) -> bool:
         return self.provenance.synthetic
 
+    @cached_property
+    def prompt_tokens(self) -> dict[str, Ints]:
+        """Each prompt's token ids by prompt id, in the order of the prompt set."""
+        return {prompt_of(key, self.provenance): one.prompt for key, one in self.prompts.items()}
+
+    def output(self, prompt_id: str, sampling: Sampling) -> PromptTable | None:
+        """What was recorded for a request with this prompt and sampling; None if the table does not hold it."""
+        made = self.provenance.sampling
+        if sampling.greedy != (made is msgspec.UNSET):
+            return None
+        if made is not msgspec.UNSET and made.with_seed(sampling.seed) != sampling:
+            return None
+        return self.prompts.get(output_key(prompt_id, sampling))
+
     def write(self, path: Path) -> None:
         """Write one parquet file; `load_table` gives an equal table back."""
         from testbed.models.tables_file import write_table
@@ -131,12 +191,22 @@ class DecodeTable:
         write_table(self, path)
 
 
+def output_key(prompt_id: str, sampling: Sampling) -> str:
+    """A table's key for a request's output: the prompt's id, and the request's seed if it is sampled."""
+    return prompt_id if sampling.greedy else f"{prompt_id}@{sampling.seed}"
+
+
+def prompt_of(key: str, provenance: Provenance) -> str:
+    """The prompt's id in a table's key."""
+    return key if provenance.sampling is msgspec.UNSET else key.rpartition("@")[0]
+
+
 def make_table(name: str, provenance: Provenance, prompts: Mapping[str, PromptTable]) -> DecodeTable:
     """A table of these prompts. Raises BadInput, with prompt and position, for what breaks the rules."""
     if not prompts:
         raise BadInput(f"decode table {name}: holds no prompt")
     for key, one in prompts.items():
-        if problem := _problem(one, provenance):
+        if problem := _problem(one, provenance) or _key_problem(key, provenance):
             raise BadInput(f"decode table {name}: prompt {key!r}: {problem}; record the table again")
     return DecodeTable(name, provenance, prompts, content_hash(provenance, prompts))
 
@@ -145,12 +215,23 @@ def load_table(name_or_path: str) -> DecodeTable:
     """A table by name from `workloads/tables/`, or by path. Raises BadInput."""
     from testbed.models.tables_file import read_table
 
+    return read_table(_path(name_or_path))
+
+
+def load_provenance(name_or_path: str) -> Provenance:
+    """Where a table says it comes from, without reading its rows: enough to choose one. Raises BadInput."""
+    from testbed.models.tables_file import read_provenance
+
+    return read_provenance(_path(name_or_path))
+
+
+def _path(name_or_path: str) -> Path:
     if "/" in name_or_path or name_or_path.endswith(SUFFIX):
-        return read_table(Path(name_or_path))
+        return Path(name_or_path)
     known = available(FOLDER, SUFFIX)
     if name_or_path not in known:
         raise BadInput(f"decode table {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
-    return read_table(known[name_or_path])
+    return known[name_or_path]
 
 
 def content_hash(provenance: Provenance, prompts: Mapping[str, PromptTable]) -> str:
@@ -162,6 +243,12 @@ def content_hash(provenance: Provenance, prompts: Mapping[str, PromptTable]) -> 
     return digest.hexdigest()
 
 
+def _key_problem(key: str, provenance: Provenance) -> str | None:
+    if provenance.sampling is msgspec.UNSET or key.rpartition("@")[2].isdecimal():
+        return None
+    return "is sampled but its key names no request seed"
+
+
 def _problem(one: PromptTable, provenance: Provenance) -> str | None:
     """The first broken rule in words, None if all hold."""
     count = len(one.tokens)
@@ -170,7 +257,13 @@ def _problem(one: PromptTable, provenance: Provenance) -> str | None:
     if not len(one.entropies) == len(one.top2_gaps) == count:
         return f"{count} output tokens with {len(one.entropies)} entropies and {len(one.top2_gaps)} gaps"
     states = (one.top_tokens, one.top_probabilities, one.margins, one.logit_variances)
-    rollouts = (one.rollout_tokens, one.rollout_entropies, one.rollout_confidences)
+    rollouts: tuple[tuple[Ints | Floats, ...], ...] = (
+        one.rollout_tokens,
+        one.rollout_entropies,
+        one.rollout_confidences,
+    )
+    if one.rollout_features is not msgspec.UNSET:
+        rollouts = (*rollouts, one.rollout_features.margins, one.rollout_features.logit_variances)
     seconds = (one.second_tokens, one.second_entropies, one.second_confidences)
     if any(len(column) != count + 1 for column in (*states, *rollouts)):
         return f"{count} output tokens need {count + 1} drafter states"

@@ -10,7 +10,7 @@ of the figure measured in the other; their sum is the RTT that the emulated pair
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Self
@@ -78,8 +78,43 @@ class Topology(_Strict):
                 raise BadInput(f"topology {self.name}: no region {name!r}{nearest(name, order)}")
         if a == b:
             return self.intra_site_rtt_ms / 2
-        share = self.asymmetry if order.index(a) < order.index(b) else 1 - self.asymmetry
-        return share * self.figures[a][b]
+        return self.share(a, b) * self.figures[a][b]
+
+    def share(self, a: str, b: str) -> float:
+        """Of a round trip measured from `a` to `b`, the part that the way there takes."""
+        order = self.region_names
+        return self.asymmetry if order.index(a) < order.index(b) else 1 - self.asymmetry
+
+    def with_rtt_ms(self, rtt_ms: float | Mapping[str, Mapping[str, float]]) -> Topology:
+        """This topology with another round-trip time for every pair of regions, or for the pairs named, both ways."""
+        names = self.region_names
+        figures = {a: dict(row) for a, row in self.figures.items()}
+        if isinstance(rtt_ms, Mapping):
+            changed = [(a, b, value) for a, row in rtt_ms.items() for b, value in row.items()]
+        else:
+            changed = [(a, b, rtt_ms) for a in names for b in names if a != b]
+        for a, b, value in changed:
+            for name in (a, b):
+                if name not in names:
+                    raise BadInput(f"network.rtt_ms: topology {self.name}: no region {name!r}{nearest(name, names)}")
+            if a == b:
+                raise BadInput(f"network.rtt_ms: {a} -> {b} is one region; that is intra_site_rtt_ms of the topology")
+            figures[a][b] = figures[b][a] = float(value)
+        said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
+        return self.model_copy(update={"figures": figures, "description": said})
+
+    def with_links(self, jitter_ms: float | None, loss: float | None, rate_bps: int | None) -> Topology:
+        """This topology with one jitter, loss or rate between all different regions; None keeps its own."""
+        given = {"jitter_ms": jitter_ms, "loss": loss, "rate_bps": rate_bps}
+        update: dict[str, object] = {}
+        for key, value in given.items():
+            if value is not None:
+                names = self.region_names if value else []  # nothing is said as an empty matrix
+                update[key] = {a: {b: value for b in names if b != a} for a in names}
+        if not update:
+            return self
+        said = ", ".join(f"{key} {value:g}" for key, value in given.items() if value is not None)
+        return self.model_copy(update={**update, "description": f"{self.description}; set by the experiment: {said}"})
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

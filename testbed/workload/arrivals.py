@@ -1,11 +1,16 @@
-"""When requests are due: sequential (each after the one before it), or at seeded Poisson times."""
+"""When requests are due: each after the one before it, in a closed loop of many users, or at seeded Poisson times.
+
+All but the Poisson ones wait for the user's previous request to end; `closed_loop` lets users start at different times
+and uses prompts again and again.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.decoding.rng import uniform
 
@@ -24,15 +29,91 @@ class PoissonArrivals(BaseModel):
     poisson: Poisson
 
 
-Arrivals = Literal["sequential"] | PoissonArrivals
+class ClosedLoop(BaseModel):
+    """Every user has one request open at any time, until the workload's requests are used up."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stagger_s: float = Field(default=0.0, ge=0, le=3600, description="users begin at uniform times in this")
 
 
-def due_times_ms(arrivals: Arrivals, requests: int, seed: int) -> list[float | None]:
-    """One entry a request, in milliseconds from the start; None means as soon as the user's previous one ended."""
+class ClosedLoopArrivals(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    closed_loop: ClosedLoop
+
+
+class Surge(BaseModel):
+    """A stretch of time in which more requests arrive."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    start_s: float = Field(ge=0)
+    length_s: float = Field(gt=0)
+    rate_per_s: float = Field(gt=0, description="mean arrivals per second over all users, in place of the base rate")
+
+
+class Burst(BaseModel):
+    """Open loop: Poisson arrivals at a base rate, and at other rates during surges."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate_per_s: float = Field(gt=0, description="mean arrivals per second over all users, outside surges")
+    surges: list[Surge] = Field(min_length=1, description="in the order of their starts, none overlapping")
+
+    @model_validator(mode="after")
+    def _one_after_another(self) -> Self:
+        for one, other in pairwise(self.surges):
+            if other.start_s < one.start_s + one.length_s:
+                raise ValueError(f"the surge at {other.start_s:g} s begins before that at {one.start_s:g} s has ended")
+        return self
+
+    def after(self, start_s: float, mass: float) -> float:
+        """When, after `start_s`, this rate has summed up to `mass`: the next arrival, if that was drawn."""
+        at = start_s
+        for surge in self.surges:
+            for until, rate in ((surge.start_s, self.rate_per_s), (surge.start_s + surge.length_s, surge.rate_per_s)):
+                if at < until:
+                    if mass <= (until - at) * rate:
+                        return at + mass / rate
+                    mass -= (until - at) * rate
+                    at = until
+        return at + mass / self.rate_per_s
+
+
+class BurstArrivals(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    burst: Burst
+
+
+Arrivals = Literal["sequential"] | PoissonArrivals | ClosedLoopArrivals | BurstArrivals
+
+
+def due_times_ms(arrivals: Arrivals, requests: int, seed: int, users: int = 1) -> list[float | None]:
+    """One entry a request, in milliseconds from the start; None means as soon as the user's previous one ended.
+
+    Requests go round the users, so the first `users` of them are everyone's first.
+    """
     if isinstance(arrivals, PoissonArrivals):
         due, times = 0.0, []
         for index in range(requests):
-            due += -math.log(1.0 - uniform(seed, index, 0, "arrival")) / arrivals.poisson.rate_per_s * 1e3
+            due += _exponential(seed, index) / arrivals.poisson.rate_per_s * 1e3
             times.append(due)
         return list(times)
+    if isinstance(arrivals, BurstArrivals):
+        at_s, times = 0.0, []
+        for index in range(requests):
+            at_s = arrivals.burst.after(at_s, _exponential(seed, index))
+            times.append(at_s * 1e3)
+        return list(times)
+    if isinstance(arrivals, ClosedLoopArrivals) and arrivals.closed_loop.stagger_s > 0:
+        first = min(users, requests)
+        begins = [uniform(seed, user, 0, "arrival") * arrivals.closed_loop.stagger_s * 1e3 for user in range(first)]
+        return [*begins, *(None,) * (requests - first)]
     return [None] * requests
+
+
+def _exponential(seed: int, index: int) -> float:
+    """Drawn with mean 1."""
+    return -math.log(1.0 - uniform(seed, index, 0, "arrival"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
+from testbed.models.tables import DecodeTable, PromptTable, Provenance, SampledFrom, make_table
 
 # The target says 10 11 12. The drafter agrees on 10, says 21 for 11 (its second choice is right), agrees on 12.
 ONE = PromptTable(
@@ -32,3 +32,12 @@ def tiny_table(second_choice: bool = True) -> DecodeTable:
     one = ONE if second_choice else replace(ONE, second_tokens=(), second_entropies=(), second_confidences=())
     prompts = {"a": one, "b": replace(one, prompt=(3,))}
     return make_table("tiny", replace(PROVENANCE, second_choice=second_choice), prompts)
+
+
+def sampled_table() -> DecodeTable:
+    """The same numbers, said to be drawn: prompt a for two requests, b for one."""
+    from msgspec.structs import replace
+
+    law = SampledFrom(temperature=0.8, top_p=0.9, seed=3, repeats=2)
+    prompts = {"a@7": ONE, "a@8": ONE, "b@9": replace(ONE, prompt=(3,))}
+    return make_table("sampled", replace(PROVENANCE, sampling=law), prompts)

@@ -6,23 +6,36 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
 from testbed.decoding.cacheview import CacheView
+from testbed.decoding.rng import request_seed
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.models.load import load_model
 from testbed.models.record import record
-from testbed.models.record_cli import record_to_file
+from testbed.models.record_cli import record_to_file, sampled_from
 from testbed.models.record_prompt import Extent, record_prompt
 from testbed.models.replay import Replay
 from testbed.models.runtime import CausalRuntime
-from testbed.models.tables import DecodeTable, PromptTable, Provenance, load_table, make_table
+from testbed.models.tables import (
+    DecodeTable,
+    PromptTable,
+    Provenance,
+    SampledFrom,
+    load_table,
+    make_table,
+    output_key,
+)
 from testbed.nodes.compute import Compute
 from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
 from testbed.workload.prompts import Prompt, PromptSet
 
 REQUEST = 3
+GREEDY = Sampling()
+SEED = 11  # of a sampled request
 OUTPUT_TOKENS = 30
 DEPTH = 9
 # Largest difference between entropies of the same token in passes of 1 and of up to 9 tokens, shipped pair, fp32: 7e-6
@@ -30,11 +43,15 @@ DEPTH = 9
 FP32_TOLERANCE = 7e-5
 
 
-def as_table(one: PromptTable, depth: int, second_choice: bool = True) -> DecodeTable:
+def as_table(
+    one: PromptTable, depth: int, second_choice: bool = True, sampling: SampledFrom | None = None
+) -> DecodeTable:
     provenance = Provenance(
-        target="t", draft="d", prompts="p", depth=depth, output_tokens=1, eos=None, second_choice=second_choice
-    )
-    return make_table("walk", provenance, {"a": one})
+        target="t", draft="d", prompts="p", depth=depth, output_tokens=1, eos=None, second_choice=second_choice,
+        sampling=msgspec.UNSET if sampling is None else sampling,
+    )  # fmt: skip
+    request = Sampling() if sampling is None else sampling.with_seed(SEED)
+    return make_table("walk", provenance, {output_key("a", request): one})
 
 
 @pytest.fixture
@@ -50,10 +67,13 @@ class Walk:
     Every job goes to the real models and to the table; both must answer alike.
     """
 
-    def __init__(self, table: DecodeTable, target: Any, drafter: Any, seed: int, tolerance: float) -> None:
-        self.one = table.prompts["a"]
+    def __init__(
+        self, table: DecodeTable, target: Any, drafter: Any, seed: int, tolerance: float, sampling: Sampling = GREEDY
+    ) -> None:
+        self.one = table.prompts[output_key("a", sampling)]
+        self.sampling = sampling
         self.replay = Replay(table)
-        self.replay.bind(REQUEST, "a")
+        self.replay.bind(REQUEST, "a", sampling)
         whole = lambda tokens: [tokens]  # noqa: E731
         self.compute = Compute(
             {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}, {"target": whole, "draft": whole}
@@ -90,7 +110,7 @@ class Walk:
         right = known[: len(self.validated)] == self.validated
         drafts = known[len(self.validated) :][:count] if right else []
         position, tokens = self.target_cache.plan(self.validated, drafts, fresh=len(drafts) + 1)
-        job = Verify(2, REQUEST, position, tokens, len(drafts))
+        job = Verify(2, REQUEST, position, tokens, len(drafts), self.sampling)
         real, replayed = self.compute.verify(job)[0], self.replay.verify(job)
         self.same(real, replayed)
         assert replayed.accepted == real.accepted
@@ -130,6 +150,24 @@ def test_replay_equals_the_real_models_whatever_a_policy_asks(
         accepted, refused, seconds = accepted + walk.accepted, refused + walk.refused, seconds + walk.seconds
     assert accepted > 10 < refused  # the claim is not about drafts that are all right or all wrong
     assert seconds > 5
+
+
+@pytest.mark.parametrize("law", [SampledFrom(temperature=0.7), SampledFrom(temperature=1.3, top_k=9, top_p=0.9)])
+def test_replay_equals_the_real_models_when_the_target_samples(
+    near_pair: tuple[Any, Any], sequence: list[int], law: SampledFrom
+) -> None:
+    """Seeded coupling: the target's draws are keyed by request seed and position, so no draft can move them."""
+    sampling = law.with_seed(SEED)
+    runtimes = [CausalRuntime(model) for model in near_pair]
+    extent = Extent(OUTPUT_TOKENS, DEPTH, None)
+    sampled = record_prompt(*runtimes, tuple(sequence[:6]), extent, sampling)
+    assert sampled.tokens != record_prompt(*runtimes, tuple(sequence[:6]), extent).tokens
+    accepted = refused = 0
+    for seed in range(6):
+        walk = Walk(as_table(sampled, DEPTH, sampling=law), *near_pair, seed, 1e-9, sampling)
+        walk.run()
+        accepted, refused = accepted + walk.accepted, refused + walk.refused
+    assert accepted > 5 < refused
 
 
 @pytest.mark.slow
@@ -221,6 +259,28 @@ def test_the_command_writes_a_table_and_says_what_is_in_it(tmp_path: Path) -> No
     assert said.endswith(f"sha256 {table.sha256[:12]}, {out.stat().st_size} bytes")
 
 
+def test_a_sampled_recording_holds_one_output_a_request_and_says_whose_draws_they_are(tmp_path: Path) -> None:
+    (tmp_path / "two.jsonl").write_text('{"id": "a", "text": "The road"}\n{"id": "b", "text": "Toto ran"}\n')
+    out = tmp_path / "two.parquet"
+    law = SampledFrom(temperature=0.9, top_p=0.95, seed=5, repeats=2)
+    said = record_to_file("tiny-target", "tiny-draft", str(tmp_path / "two.jsonl"), 4, 2, out, sampling=law)
+    assert said.startswith(f"{out}: 2 prompts, sampled with seed 5, 2 repeats, 16 output tokens, ")
+    table = load_table(str(out))
+    assert table.provenance.sampling == law and list(table.prompt_tokens) == ["a", "b"]
+    for index, prompt in enumerate(("a", "b")):
+        for repeat in (0, 1):
+            assert table.output(prompt, law.with_seed(request_seed(5, index, repeat))) is not None
+
+
+def test_a_greedy_recording_does_not_change_with_options_for_sampling() -> None:
+    assert sampled_from(0.0, 0, 1.0, 0, 1) is None
+    for options in ((5, 1.0, 0, 1), (0, 0.9, 0, 1), (0, 1.0, 3, 1), (0, 1.0, 0, 2)):
+        with pytest.raises(BadInput, match="give a --temperature"):
+            sampled_from(0.0, *options)
+    with pytest.raises(BadInput, match=r"--top-p 1\.5: it should be less than or equal to 1"):
+        sampled_from(1.0, 0, 1.5, 0, 1)
+
+
 def test_a_recording_longer_than_the_model_is_refused() -> None:
     with pytest.raises(BadInput, match=r"prompt 'p1' .* ask for fewer output tokens"):
         record("tiny-target", "tiny-draft", one_prompt(), 5000)
@@ -233,3 +293,40 @@ def test_where_a_table_goes_is_checked_before_anything_is_recorded(tmp_path: Pat
         record_to_file("tiny-target", "tiny-draft", "prose", 5, 3, tmp_path / "t.csv")
     with pytest.raises(BadInput, match="make it first"):
         record_to_file("tiny-target", "tiny-draft", "prose", 5, 3, tmp_path / "none" / "t.parquet")
+
+
+def test_margins_and_logit_variances_replay_as_the_real_models_give_them(
+    near_pair: tuple[Any, Any], recorded: PromptTable
+) -> None:
+    """A stop rule must see the same numbers in both engines, also after a draft that the target refuses."""
+    table = as_table(recorded, DEPTH)
+    off_output = 0
+    for at in range(0, OUTPUT_TOKENS, 4):
+        walk = Walk(table, *near_pair, 0, 1e-9)
+        text = [*recorded.prompt, *recorded.tokens[:at]]
+        job = Draft(1, REQUEST, 0, tuple(text), DEPTH, features=True)
+        real, replayed = walk.compute.draft(job)[0], walk.replay.draft(job)
+        walk.same(real, replayed)
+        assert len(real.margins) == len(real.logit_variances) == DEPTH
+        assert replayed.margins == pytest.approx(real.margins, rel=0, abs=1e-6)
+        assert replayed.logit_variances == pytest.approx(real.logit_variances, rel=1e-5)
+        off_output += recorded.matched(at) < DEPTH - 1
+    assert off_output > 2
+
+
+def test_numbers_for_stop_rules_come_only_where_they_are_asked_for(
+    near_pair: tuple[Any, Any], recorded: PromptTable
+) -> None:
+    walk = Walk(as_table(recorded, DEPTH), *near_pair, 0, 1e-9)
+    job = Draft(1, REQUEST, 0, recorded.prompt, 2)
+    for ready in (walk.compute.draft(job)[0], walk.replay.draft(job)):
+        assert ready.margins == ready.logit_variances == ()
+
+
+def test_a_table_recorded_without_margins_keeps_its_hash_and_refuses_to_guess_them(recorded: PromptTable) -> None:
+    without = msgspec.structs.replace(recorded, rollout_features=msgspec.UNSET)
+    assert "rollout_features" not in msgspec.msgpack.decode(msgspec.msgpack.encode(without))
+    replay = Replay(as_table(without, DEPTH))
+    replay.bind(REQUEST, "a")
+    with pytest.raises(BadInput, match="recorded without: record it again"):
+        replay.draft(Draft(1, REQUEST, 0, recorded.prompt, 2, features=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from table_examples import tiny_table
+from msgspec.structs import replace
+from table_examples import sampled_table, tiny_table
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.replay import Replay, TableMiss, tokens_by_pass
@@ -89,7 +90,7 @@ def test_drafting_past_the_recorded_output_works_to_the_full_depth() -> None:
         ([draft(0, PROMPT, 2), draft(3, (21, 99))], "token 99 does not go on"),
         ([draft(0, (1, 3))], "the prompt fed is not the one recorded"),
         ([draft(0, (1,))], "before the whole prompt"),
-        ([Draft(0, 7, 0, PROMPT, sampled=True)], "greedy decoding only"),
+        ([Draft(0, 7, 0, PROMPT, sampled=True)], "greedy drafts only"),
     ],
 )
 def test_a_draft_outside_the_table_is_a_miss_that_says_where(jobs: list[Draft], message: str) -> None:
@@ -152,7 +153,7 @@ def test_verification_goes_on_after_a_refused_draft() -> None:
         ([verify(0, (*PROMPT, 99, 10), 1)], "not its own output"),
         ([verify(0, (1,), 0)], "not its own output"),
         ([verify(0, (3, 2), 0)], "the prompt fed is not the one recorded"),
-        ([Verify(0, 7, 0, PROMPT, 0, Sampling(temperature=1.0))], "greedy decoding only"),
+        ([Verify(0, 7, 0, PROMPT, 0, Sampling(temperature=1.0))], "was asked for, the request was bound to"),
     ],
 )
 def test_a_verdict_outside_the_table_is_a_miss_that_says_where(jobs: list[Verify], message: str) -> None:
@@ -187,6 +188,26 @@ def test_a_released_request_starts_empty_when_bound_again() -> None:
 def test_an_unknown_prompt_is_named() -> None:
     with pytest.raises(TableMiss, match="no prompt 'c'"):
         Replay(tiny_table()).bind(1, "c")
+
+
+def test_a_sampled_request_is_answered_by_its_own_output_only() -> None:
+    sampling = sampled_table().provenance.sampling.with_seed(7)
+    replay = Replay(sampled_table())
+    replay.bind(7, "a", sampling)
+    assert replay.verify(Verify(0, 7, 0, PROMPT, 0, sampling)).tokens == (10,)
+    with pytest.raises(TableMiss, match=r"seed=8.* was asked for, the request was bound to .*seed=7"):
+        replay.verify(Verify(0, 7, 2, (10,), 0, replace(sampling, seed=8)))
+    with pytest.raises(TableMiss, match=r"no prompt 'a' sampled as .*seed=12"):
+        replay.bind(8, "a", replace(sampling, seed=12))
+    with pytest.raises(TableMiss, match="no prompt 'a' decoded greedily"):
+        replay.bind(8, "a")
+    with pytest.raises(TableMiss, match="no prompt 'c': record"):
+        replay.bind(8, "c", sampling)
+
+
+def test_the_seed_of_a_greedy_request_decides_nothing() -> None:
+    replay = bound()
+    assert replay.verify(Verify(0, 7, 0, PROMPT, 0, Sampling(seed=3))).tokens == (10,)
 
 
 def test_passes_are_what_a_device_would_run() -> None:

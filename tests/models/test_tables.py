@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
-from table_examples import tiny_table
+from table_examples import sampled_table, tiny_table
 
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.models.tables import DecodeTable, load_table, make_table
+from testbed.models import tables_file
+from testbed.models.tables import DecodeTable, load_provenance, load_table, make_table
 from testbed.models.tables_file import METADATA_KEY
 
 
@@ -30,6 +32,50 @@ def test_a_table_without_second_choices_comes_back(tmp_path: Path) -> None:
     table = tiny_table(second_choice=False)
     table.write(tmp_path / "tiny.parquet")
     assert load_table(str(tmp_path / "tiny.parquet")) == table
+
+
+def test_a_sampled_table_comes_back_with_a_row_for_every_request_s_position(tmp_path: Path) -> None:
+    table = sampled_table()
+    table.write(tmp_path / "sampled.parquet")
+    assert load_table(str(tmp_path / "sampled.parquet")) == table
+    rows = pq.read_table(tmp_path / "sampled.parquet").to_pandas()
+    assert set(zip(rows.prompt_id, rows.request_seed, strict=True)) == {("a", 7), ("a", 8), ("b", 9)}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "held"),
+    [
+        (Sampling(0.8, 0, 0.9, 7), True),
+        (Sampling(0.8, 0, 0.9, 9), False),  # another prompt's
+        (Sampling(0.7, 0, 0.9, 7), False),
+        (Sampling(0.8, 5, 0.9, 7), False),
+        (Sampling(0.8, 0, 1.0, 7), False),
+        (Sampling(), False),
+        (Sampling(seed=7), False),
+    ],
+)
+def test_a_sampled_table_answers_for_its_own_law_and_seeds_only(sampling: Sampling, held: bool) -> None:
+    assert (sampled_table().output("a", sampling) is not None) is held
+
+
+def test_a_greedy_table_answers_whatever_the_seed_but_not_for_a_temperature() -> None:
+    table = tiny_table()
+    assert table.output("a", Sampling(seed=5)) is table.prompts["a"]
+    assert table.output("a", Sampling(temperature=1.0)) is None
+
+
+def test_where_a_table_comes_from_is_read_without_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, table in {"greedy": tiny_table(), "sampled": sampled_table()}.items():
+        table.write(tmp_path / f"{name}.parquet")
+        monkeypatch.setattr(pq, "read_table", None)
+        assert load_provenance(str(tmp_path / f"{name}.parquet")) == table.provenance
+        monkeypatch.undo()
+
+
+def test_sampling_leaves_the_bytes_and_hashes_of_greedy_tables_alone() -> None:
+    """The hash is that of the version that shipped the table."""
+    assert load_table("tiny-prose").sha256.startswith("285c316ec5a4")
+    assert b"sampling" not in msgspec.msgpack.encode(tiny_table().provenance)
 
 
 def test_one_row_a_position_and_the_last_has_no_target_token(tmp_path: Path) -> None:
@@ -74,6 +120,17 @@ def test_a_changed_value_is_noticed(tmp_path: Path) -> None:
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="lacks the column 'rollout_tokens'"):
         load_table(edited(tmp_path, lambda arrow: arrow.drop_columns(["rollout_tokens"])))
+
+
+def test_a_sampled_table_without_its_seeds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sampled.parquet"
+    sampled_table().write(path)
+    pq.write_table(pq.read_table(path).drop_columns([tables_file.SEED]), path)
+    with pytest.raises(BadInput, match="lacks the column 'request_seed'"):
+        load_table(str(path))
+    table = sampled_table()
+    with pytest.raises(BadInput, match="names no request seed"):
+        make_table("sampled", table.provenance, {"a": table.prompts["a@7"]})
 
 
 def test_a_column_of_another_type_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,165 @@
+"""Feed tokens of many requests to a causal model in one forward pass, each at its own position with its own cache.
+
+Rule: a request's logits are those of the one-request path (`testbed.models.runtime`) up to the arithmetic's rounding,
+whatever else is in the batch. Feeds are ragged; they are padded on the left, where no query that matters looks.
+Positions and the mask are explicit in every pass, so absolute-position models (GPT-2) are as right as rotary ones.
+
+A request fed alone keeps a cache of its own until it is first fed in a batch; from then on its keys and values are a
+row of the slab. Requests that are never batched therefore run exactly as without this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from testbed.errors import BadInput
+from testbed.models.batch_cache import Slab, Write, for_pass
+from testbed.models.runtime import CausalRuntime
+
+if TYPE_CHECKING:
+    import torch
+
+# Padding is wasted work, a pass of its own has its fixed cost: feeds share a pass while padding is at most this many
+# tokens and a quarter of the real ones.
+CHEAP_PADDING = 64
+
+
+class BatchFeed(NamedTuple):
+    """Crop the request to `position`, feed `tokens`, give the logits after each of the last `last` (0: none)."""
+
+    request: int
+    position: int
+    tokens: Sequence[int]
+    last: int = 1
+
+
+class BatchRuntime(CausalRuntime):
+    """A causal runtime that can also feed many requests at once."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self._slab = Slab()
+        self._rows: dict[int, int] = {}  # request to row
+        self._lengths: dict[int, int] = {}  # of requests in the slab
+        self._free: list[int] = []
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether every layer sees the whole text, as the one mask of a batched pass lets it."""
+        config = self.model.config
+        other = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
+        return not other and not getattr(config, "sliding_window", None)
+
+    def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[torch.Tensor]:
+        """Logits [last, vocabulary] of each feed, in order. One pass, or a few where feeds differ much in length."""
+        if len({one.request for one in feeds}) != len(feeds):
+            raise ValueError("a request is twice in one batch")
+        for one in feeds:
+            if not 0 <= one.last <= len(one.tokens) or not one.tokens:
+                raise ValueError(f"asked for the logits of {one.last} of {len(one.tokens)} fed tokens")
+            if not 0 <= one.position <= self.length(one.request):
+                raise ValueError(
+                    f"request {one.request}: position {one.position} is beyond the {self.length(one.request)} cached"
+                )
+        if not self.can_batch:
+            raise BadInput(
+                f"{type(self.model).__name__} has layers that do not see the whole text, which cannot share a batched "
+                "pass: choose a model without sliding windows, or a policy that verifies one request at a time"
+            )
+        answers: dict[int, torch.Tensor] = {}
+        for group in passes_of([len(one.tokens) for one in feeds]):
+            for index, logits in zip(group, self._pass([feeds[index] for index in group]), strict=True):
+                answers[index] = logits
+        return [answers[index] for index in range(len(feeds))]
+
+    def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> torch.Tensor:
+        if request not in self._rows:
+            return super().forward(request, position, tokens, last)
+        if not 1 <= last <= len(tokens):
+            raise ValueError(f"asked for the logits of {last} of {len(tokens)} fed tokens")
+        return self.forward_batch([BatchFeed(request, position, tokens, last)])[0]
+
+    def length(self, request: int) -> int:
+        return self._lengths[request] if request in self._rows else super().length(request)
+
+    def release(self, request: int) -> None:
+        super().release(request)
+        row = self._rows.pop(request, None)
+        if row is not None:
+            self._free.append(row)
+            del self._lengths[request]
+
+    def _pass(self, feeds: Sequence[BatchFeed]) -> list[torch.Tensor]:
+        import torch
+
+        device = self.model.device
+        # ascending rows: a run of them is read in place instead of being gathered
+        order = sorted(range(len(feeds)), key=lambda index: self._row(feeds[index].request))
+        feeds = [feeds[index] for index in order]
+        rows = [self._rows[one.request] for one in feeds]
+        width = max(len(one.tokens) for one in feeds)
+        seen = max(one.position + len(one.tokens) for one in feeds)
+        self._slab.reserve(max(rows) + 1, seen)
+        ids = [[0] * (width - len(one.tokens)) + list(one.tokens) for one in feeds]
+        places = [  # a padding token stands at position 0 and is written nowhere
+            [0] * (width - len(one.tokens)) + list(range(one.position, one.position + len(one.tokens))) for one in feeds
+        ]
+        with torch.inference_mode():
+            positions = torch.tensor(places, device=device)
+            lengths = torch.tensor([len(one.tokens) for one in feeds], device=device)
+            real = torch.arange(width, device=device)[None] >= width - lengths[:, None]
+            batch_rows, batch_columns = real.nonzero(as_tuple=True)
+            write = Write(
+                torch.tensor(rows, device=device)[batch_rows],
+                positions[batch_rows, batch_columns],
+                batch_rows,
+                batch_columns,
+            )
+            # additive, as every attention implementation takes it
+            hidden = torch.arange(seen, device=device) > positions[:, :, None]
+            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=device)
+            mask.masked_fill_(hidden, torch.finfo(self.model.dtype).min)
+            logits = self.model(
+                input_ids=torch.tensor(ids, device=device),
+                position_ids=positions,
+                attention_mask=mask[:, None],
+                past_key_values=for_pass(self._slab, rows, seen, write),
+                use_cache=True,
+                logits_to_keep=max(1, *(one.last for one in feeds)),
+            ).logits
+            logits = logits if logits.dtype == torch.float64 else logits.float()
+        answers: list[Any] = [None] * len(feeds)
+        for row, (index, one) in enumerate(zip(order, feeds, strict=True)):
+            self._lengths[one.request] = one.position + len(one.tokens)
+            answers[index] = logits[row, logits.shape[1] - one.last :]
+        return answers
+
+    def _row(self, request: int) -> int:
+        """The request's row; one that comes with a cache of its own moves in."""
+        row = self._rows.get(request)
+        if row is None:
+            row = self._free.pop() if self._free else len(self._rows)
+            own = self._caches.pop(request, None)
+            held = own.length if own is not None else 0
+            self._slab.reserve(row + 1, held)
+            if own is not None and held:
+                self._slab.adopt(row, own)
+            self._rows[request], self._lengths[request] = row, held
+        return row
+
+
+def passes_of(lengths: Sequence[int]) -> list[list[int]]:
+    """Which feeds share a forward pass, by index: longest first, as long as padding costs less than it saves."""
+    groups: list[list[int]] = []
+    longest = total = 0  # tokens, of the group under way
+    for index in sorted(range(len(lengths)), key=lambda one: -lengths[one]):
+        length = lengths[index]
+        real = total + length
+        if groups and longest * (len(groups[-1]) + 1) - real <= CHEAP_PADDING + real // 4:
+            groups[-1].append(index)
+            total = real
+        else:
+            groups.append([index])
+            longest = total = length
+    return groups

@@ -1,0 +1,100 @@
+"""The `outcomes:` of an experiment: what the pair does, recorded (the default) or made up for a simulation.
+
+`iid` draws every position independently from stated rates; `drawn` deals the outcomes of a recorded table in random
+order, each once, as WANSpec's own simulator does (arXiv 2602.18931). Both follow from the experiment's seed, so a
+`seed` axis in a sweep gives independent draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from testbed.errors import BadInput
+from testbed.models.tables import DecodeTable
+from testbed.yamlfile import problem
+
+RECORDED: Literal["recorded"] = "recorded"
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Nats = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MeanEntropy(_Strict):
+    """Means of exponential entropies (nats) where the drafter agrees with the target, and where it does not."""
+
+    match: Nats = 0.3  # by default phi = 0.5 flags 19 % of the matches and 72 % of the mismatches
+    mismatch: Nats = 1.5
+
+
+class Iid(_Strict):
+    """Every position is independent of all before."""
+
+    match: Share  # the drafter's first choice is the target's token
+    second_match: Share = 0.0  # its second choice is, where the first is not
+    target_entropy_nats: MeanEntropy = MeanEntropy()
+    draft_entropy_nats: MeanEntropy = MeanEntropy()
+    prompt_tokens: Annotated[int, Field(ge=1, le=4096)] = 32  # about a question of MT-Bench
+    depth: Annotated[int, Field(ge=1, le=64)] = 17  # tokens a draft may run ahead; as recorded tables have
+
+
+class Drawn(_Strict):
+    """The outcomes of a recorded table, in random order, each once."""
+
+    table: str
+
+
+class MadeUp(_Strict):
+    """Exactly one of the two."""
+
+    iid: Iid | None = None
+    drawn: Drawn | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.iid is None) == (self.drawn is None):
+            raise problem(
+                (), "outcomes: write `recorded`, or one of `{iid: {match: 0.8}}` and `{drawn: {table: NAME}}`"
+            )
+        return self
+
+
+Outcomes = Literal["recorded"] | MadeUp
+
+
+def refuse_emulation(outcomes: Outcomes) -> None:
+    """BadInput for outcomes that no model will produce."""
+    if outcomes != RECORDED:
+        raise BadInput("outcomes: made-up outcomes have no models to run; add --engine simulation, or remove the key")
+
+
+def outcome_table(
+    outcomes: MadeUp, prompts: int, output_tokens: int, seed: int, load: Callable[[str], DecodeTable]
+) -> DecodeTable:
+    """The table of one seed. `load` reads a recorded table by name."""
+    from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts, resampled_table
+
+    if outcomes.drawn is not None:
+        return resampled_table(load(outcomes.drawn.table), seed)
+    iid = outcomes.iid
+    assert iid is not None
+
+    def entropies(mean: MeanEntropy) -> ByOutcome:
+        return ByOutcome(Exponential(mean.match), Exponential(mean.mismatch))
+
+    return iid_table(
+        made_up_prompts(prompts, iid.prompt_tokens, seed),
+        output_tokens,
+        iid.match,
+        entropies(iid.target_entropy_nats),
+        entropies(iid.draft_entropy_nats),
+        seed,
+        iid.depth,
+        iid.second_match,
+    )
