@@ -28,6 +28,7 @@ class RequestArrived(msgspec.Struct, frozen=True):
     max_tokens: int
     sampling: Sampling
     eos: int | None = None
+    slo_tokens_per_s: float | None = None  # the rate its user was promised
 
 
 class MessageReceived(msgspec.Struct, frozen=True):
@@ -45,6 +46,9 @@ class DraftReady(msgspec.Struct, frozen=True):
     confidences: tuple[float, ...]
     duration_ms: float
     rows: tuple[SparseRow, ...] = ()  # only when a sampled draft was asked for
+    # Only when features were asked for: largest minus second largest probability, and variance of the logits, of each.
+    margins: tuple[float, ...] = ()
+    logit_variances: tuple[float, ...] = ()
 
 
 class VerifyReady(msgspec.Struct, frozen=True):
@@ -54,6 +58,25 @@ class VerifyReady(msgspec.Struct, frozen=True):
     request: int
     accepted: int
     tokens: tuple[int, ...]  # accepted drafts, then the correction or bonus token
+    entropies: tuple[float, ...]
+    duration_ms: float
+
+
+class BatchReady(msgspec.Struct, frozen=True):
+    """One target pass over several requests: their verdicts, in the order of the command's members."""
+
+    job: int
+    members: tuple[VerifyReady, ...]
+    duration_ms: float
+
+
+class TreeDraftReady(msgspec.Struct, frozen=True):
+    """One batched pass of the draft model: at each leaf its best tokens, in that order, and its entropy (nats)."""
+
+    job: int
+    request: int
+    tokens: tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
     entropies: tuple[float, ...]
     duration_ms: float
 
@@ -69,7 +92,9 @@ class LinkSample(msgspec.Struct, frozen=True):
     rtt_ms: float
 
 
-Event = RequestArrived | MessageReceived | DraftReady | VerifyReady | TimerFired | LinkSample
+Event = (
+    RequestArrived | MessageReceived | DraftReady | TreeDraftReady | VerifyReady | BatchReady | TimerFired | LinkSample
+)
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -85,6 +110,10 @@ class Draft(msgspec.Struct, frozen=True):
 
     Greedy unless `sampled`: then each token is drawn from the drafter's distribution truncated to `top_q` entries, and
     the rows drawn from come back in `DraftReady.rows`.
+
+    `most`: `tokens` are fed so many a pass at most; 0: what the device takes.
+
+    `features`: margins and logit variances come back too, for a rule that decides when to stop drafting.
     """
 
     job: int
@@ -95,12 +124,15 @@ class Draft(msgspec.Struct, frozen=True):
     sampled: bool = False
     top_q: int = 0
     sampling: Sampling = Sampling()
+    most: int = 0
+    features: bool = False
 
 
 class Verify(msgspec.Struct, frozen=True):
     """Crop the request's target cache to `position` tokens, feed `tokens`; the last `drafts` of them are to be checked.
 
     `remote_drafts`: how many of the drafts came from another site. Bookkeeping for the round log, never for the result.
+    `prefill`: the tokens are only cached, a part of the text whose rest is still to come: the answer has no tokens.
     """
 
     job: int
@@ -110,6 +142,63 @@ class Verify(msgspec.Struct, frozen=True):
     drafts: int
     sampling: Sampling = Sampling()
     rows: tuple[SparseRow, ...] = ()  # the drafter's rows, when drafts were sampled
+    remote_drafts: int = 0
+    prefill: bool = False
+
+
+class VerifyBatch(msgspec.Struct, frozen=True):
+    """One target pass over several requests, each with its own cache, feed and drafts: answered by one `BatchReady`.
+
+    A request is in a batch once. All fed tokens together are one pass, so they must not be more than the device takes
+    (`DeviceLimits.max_pass_tokens`). `padded`: the device computes every member as long as the longest, and takes the
+    time for it; nothing else changes. The members' own job numbers are the batch's.
+    """
+
+    job: int
+    members: tuple[Verify, ...]
+    padded: bool = False
+
+
+class DraftTree(msgspec.Struct, frozen=True):
+    """Crop the request's draft cache to `position` tokens, feed `tokens`, then choose after each of `leaves` at once.
+
+    `nodes` are a tree below the last of `tokens`, parents before children; a parent is an index into `nodes`, or -1 for
+    that last token, as is a leaf. A node sees the text and its own ancestors, and stands as deep as it has ancestors.
+    Only the text stays in the cache; a device that keeps the tree as well has `fresh` tokens to process, and that is
+    what the pass takes. Choices are the `width` most probable tokens, never drawn.
+
+    `most`: a pass takes no more fresh tokens than this, so a job may be several passes; 0: what the device takes.
+    """
+
+    job: int
+    request: int
+    position: int
+    tokens: tuple[int, ...]
+    nodes: tuple[int, ...]
+    parents: tuple[int, ...]
+    leaves: tuple[int, ...]
+    width: int
+    fresh: int
+    most: int = 0
+
+
+class VerifyTree(msgspec.Struct, frozen=True):
+    """Crop the request's target cache to `position` tokens, feed `tokens` and a tree of drafts, judge all its paths.
+
+    `nodes`, `parents` and `fresh` are as in `DraftTree`. The answer is a `VerifyReady`: `accepted` is how deep the
+    target followed the tree. `drafts` is the tree's depth, `remote_drafts` how many of its levels hold a node from
+    another site: bookkeeping for the round log, never for the result.
+    """
+
+    job: int
+    request: int
+    position: int
+    tokens: tuple[int, ...]
+    nodes: tuple[int, ...]
+    parents: tuple[int, ...]
+    drafts: int
+    fresh: int
+    sampling: Sampling = Sampling()
     remote_drafts: int = 0
 
 
@@ -135,7 +224,7 @@ class Finish(msgspec.Struct, frozen=True):
     request: int
 
 
-Command = Send | Draft | Verify | SetTimer | CancelTimer | Emit | Finish
+Command = Send | Draft | Verify | VerifyBatch | DraftTree | VerifyTree | SetTimer | CancelTimer | Emit | Finish
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------
@@ -147,8 +236,18 @@ class Role(Protocol):
     def handle(self, event: Event, now: float) -> list[Command]: ...
 
 
+class DeviceLimits(msgspec.Struct, frozen=True):
+    """What a server knows of the device its target runs on. None: not bounded, or not profiled."""
+
+    kv_capacity_tokens: int | None = None  # cached tokens that fit, of all requests together; more end the run
+    max_pass_tokens: int | None = None  # tokens in one pass
+    # Passes that were timed before: (tokens fed, Σ over requests of fed · (fed + cached), tokens cached, milliseconds).
+    profiled: tuple[tuple[int, int, int, float], ...] = ()
+
+
 class RoleContext(msgspec.Struct, frozen=True):
-    """What a role is told when it is made: who it is and who its peers are, by role name."""
+    """What a role is told when it is made: who it is, its peers by role name, what the target's device takes."""
 
     node: str
     peers: Mapping[str, Sequence[str]]  # e.g. {"user": ["user0"], "target": ["target0"], "drafter": ["drafter0"]}
+    limits: DeviceLimits = DeviceLimits()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from testbed.policies.api import Command, Draft, DraftReady, Verify, VerifyReady
+from testbed.policies.api import Command, Draft, DraftReady, DraftTree, TreeDraftReady, Verify, VerifyReady, VerifyTree
 
 State = TypeVar("State")
 
@@ -30,14 +30,14 @@ class Device(Generic[State]):
         """None once the request is closed: what still arrives for it is late, not wrong."""
         return self._line.get(request)
 
-    def finished(self, event: DraftReady | VerifyReady) -> State | None:
+    def finished(self, event: DraftReady | TreeDraftReady | VerifyReady) -> State | None:
         """The device is free again; whose result this is."""
         if event.job != self._outstanding:
             raise ValueError(f"job {event.job} finished while job {self._outstanding} was outstanding")
         self._outstanding = None
         return self.get(event.request)
 
-    def start(self, ask: Callable[[State, int], Draft | Verify | None]) -> list[Command]:
+    def start(self, ask: Callable[[State, int], Draft | Verify | DraftTree | VerifyTree | None]) -> list[Command]:
         """Ask the requests in line for a job, by its number, until one has something to do."""
         if self._outstanding is not None:
             return []

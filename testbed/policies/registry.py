@@ -6,12 +6,16 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 
 from testbed.errors import BadInput
-from testbed.policies import autoregressive, speculative, wanspec
+from testbed.policies import autoregressive, sled, speculative, wanspec, wisp
+from testbed.policies.serving import centralised
 from testbed.policies.spec import PolicySpec
 
 GROUP = "testbed.policies"
 
-_BUILT_IN = {spec.name: spec for spec in (autoregressive.SPEC, speculative.SPEC, wanspec.SPEC)}
+_BUILT_IN = {
+    spec.name: spec
+    for spec in (autoregressive.SPEC, speculative.SPEC, wanspec.SPEC, centralised.SPEC, sled.SPEC, wisp.SPEC)
+}
 
 
 def names() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from testbed.decoding.cacheview import CacheView
 from testbed.decoding.output import Cut, cut
 from testbed.decoding.rows import SparseRow
-from testbed.policies.api import Draft, DraftReady, Finish, Send, Verify, VerifyReady
+from testbed.policies.api import Draft, DraftReady, Finish, Send, Verify, VerifyReady, VerifyTree
 from testbed.wire.messages import Open, Request, Tokens
 
 
@@ -27,10 +27,15 @@ class DraftModel:
         steps: int = 1,
         sampled: bool = False,
         top_q: int = 0,
+        catch_up: int | None = None,
+        features: bool = False,
     ) -> Draft:
-        """Draft `steps` tokens after `validated` + `path`."""
+        """Draft `steps` tokens after `validated` + `path`; beyond the prompt, feed no more than `catch_up` a pass."""
         position, tokens = self._cache.plan(validated, path)
-        self._running = Draft(job, request.request, position, tokens, steps, sampled, top_q, request.sampling)
+        most = catch_up if catch_up is not None and position >= len(request.prompt) else 0
+        self._running = Draft(
+            job, request.request, position, tokens, steps, sampled, top_q, request.sampling, most, features
+        )
         return self._running
 
     def drafted(self, event: DraftReady) -> None:
@@ -49,7 +54,8 @@ class Session:
         self._user = user
         self._end = len(request.prompt) + request.max_tokens
         self._cache = CacheView()
-        self._running: Verify | None = None
+        self._held = 0  # leading validated tokens of a target cache that keeps what was accepted of a tree
+        self._running: Verify | VerifyTree | None = None
 
     @property
     def remaining(self) -> int:
@@ -59,6 +65,17 @@ class Session:
     def depth(self, k: int) -> int:
         """How many drafts are worth verifying: a round emits one token more than it accepts, and never too many."""
         return min(k, self.remaining - 1)
+
+    def verify_tree(
+        self, job: int, nodes: tuple[int, ...], parents: tuple[int, ...], depth: int, remote_drafts: int = 0
+    ) -> VerifyTree:
+        """Verify a tree of drafts below the validated tokens."""
+        position, tokens = self._cache.plan(self.validated)
+        request, fresh = self.request, len(self.validated) - self._held + len(nodes)
+        self._running = VerifyTree(
+            job, request.request, position, tokens, nodes, parents, depth, fresh, request.sampling, remote_drafts
+        )
+        return self._running
 
     def verify(
         self, job: int, drafts: Sequence[int] = (), rows: tuple[SparseRow, ...] = (), remote_drafts: int = 0
@@ -75,6 +92,7 @@ class Session:
         assert self._running is not None and self._running.job == event.job
         self._cache.fed(self._running.position, self._running.tokens)
         self._running = None
+        self._held = len(self.validated) + event.accepted
         settled = cut(event.tokens, event.accepted, self.remaining, self.request.eos)
         self.validated.extend(settled.tokens)
         return settled

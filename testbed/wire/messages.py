@@ -1,7 +1,8 @@
 """Every message that travels between nodes, in one schema: tagged msgspec structs, positional on the wire.
 
 Positions are absolute token positions in prompt + output. `lineage` counts how often the worker had to throw its own
-speculation away: speculation of an older lineage is stale and is dropped on arrival.
+speculation away: speculation of an older lineage is stale and is dropped on arrival. A tree needs no lineage: each node
+names its parent, and a node whose parent is not on the controller's tree is stale.
 """
 
 from __future__ import annotations
@@ -64,6 +65,41 @@ class Speculation(msgspec.Struct, frozen=True, array_like=True, tag="speculation
     entropy: float
 
 
+class Branches(msgspec.Struct, frozen=True, array_like=True, tag="branches"):
+    """Worker to controller: the nodes that one pass added to the worker's tree, parents before children.
+
+    Nodes are numbered as they are drafted, from 0 in each request: `first` is this message's first, so a gap in the
+    stream shows. A parent is such a number, or -1: the node extends the first `position` tokens of the text, which the
+    controller validated. `probabilities` are the drafter's own, of each token after its parent. The children of one
+    parent come together and only once, most probable first.
+    """
+
+    request: int
+    first: int
+    position: int
+    parents: tuple[int, ...]
+    tokens: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+class Drafts(msgspec.Struct, frozen=True, array_like=True, tag="drafts"):
+    """Device to server: verify these drafts, which follow the first `position` tokens of the text. Answered by Tokens.
+
+    Asking again is harmless: for one position there is one answer.
+    """
+
+    request: int
+    position: int
+    tokens: tuple[int, ...]
+
+
+class Slo(msgspec.Struct, frozen=True, array_like=True, tag="slo"):
+    """Device to server, ahead of its Request: the token rate that the user was promised."""
+
+    request: int
+    tokens_per_s: float
+
+
 class Validation(msgspec.Struct, frozen=True, array_like=True, tag="validation"):
     """Controller to worker: what one target step emitted, from `position` on."""
 
@@ -76,7 +112,7 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close"):
     request: int
 
 
-Message = Hello | Ping | Pong | Request | Tokens | Open | Speculation | Validation | Close
+Message = Hello | Ping | Pong | Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

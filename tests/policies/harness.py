@@ -139,6 +139,14 @@ class Result:
         return float(np.median([self.finished_ms[r] - self.started_ms[r] for r in self.finished_ms]))
 
 
+@dataclass(frozen=True)
+class _Ring:
+    """A timer set earlier is due, unless it was set again or called off since."""
+
+    name: str
+    serial: int
+
+
 @dataclass
 class Loop:
     """Runs one policy: a node per role and peer name, one device per node."""
@@ -151,6 +159,9 @@ class Loop:
     t_target_ms: float = 23.4
     t_draft_ms: float = 7.5
     drafters: int = 1
+    users: int = 1  # requests go round them
+    far: str = "drafter"  # the role that `rtt_ms` is away from the others
+    limits: api.DeviceLimits = field(default_factory=api.DeviceLimits)
     link_samples: bool = True
     max_events: int = 200_000
 
@@ -158,8 +169,9 @@ class Loop:
         names = {role: (f"{role}0",) for role in self.spec.roles}
         if "drafter" in names:
             names["drafter"] = tuple(f"drafter{index}" for index in range(self.drafters))
+        names["user"] = tuple(f"user{index}" for index in range(self.users))
         self.roles = {
-            node: self.spec.roles[role](self.params, api.RoleContext(node, names))
+            node: self.spec.roles[role](self.params, api.RoleContext(node, names, self.limits))
             for role, nodes in names.items()
             for node in nodes
         }
@@ -169,6 +181,7 @@ class Loop:
         self._caches: dict[tuple[str, str, int], list[int]] = {}
         self._running: set[str] = set()
         self._last_arrival: dict[tuple[str, str], float] = defaultdict(float)
+        self._timers: dict[tuple[str, str], int] = {}  # which setting of a timer counts
 
     def run(self, jobs: Sequence[Job]) -> Result:
         if self.link_samples:
@@ -178,10 +191,14 @@ class Loop:
                         self._at(0.0, node, api.LinkSample(peer, 2 * self._one_way(node, peer)))
         for job in jobs:
             arrived = api.RequestArrived(job.request, job.prompt, job.max_tokens, job.sampling, job.eos)
-            self._at(job.at_ms, "user0", arrived)
+            self._at(job.at_ms, f"user{job.request % self.users}", arrived)
         handled = 0
         while self._heap:
             now, _, node, event = heapq.heappop(self._heap)
+            if isinstance(event, _Ring):
+                if self._timers.get((node, event.name)) != event.serial:
+                    continue
+                event = api.TimerFired(event.name)
             handled += 1
             assert handled < self.max_events, "the policy never comes to rest"
             self._note(node, event, now)
@@ -200,11 +217,11 @@ class Loop:
             self.result.started_ms[event.request] = now
         elif isinstance(event, api.MessageReceived):
             self.result.received.append((event.sender, node, event.message))
-        elif isinstance(event, api.DraftReady | api.VerifyReady):
+        elif isinstance(event, api.DraftReady | api.VerifyReady | api.BatchReady):
             self._running.discard(node)
 
     def _one_way(self, src: str, dst: str) -> float:
-        return self.rtt_ms / 2 if src.startswith("drafter") != dst.startswith("drafter") else 0.0
+        return self.rtt_ms / 2 if src.startswith(self.far) != dst.startswith(self.far) else 0.0
 
     def _do(self, node: str, command: api.Command, now: float) -> None:
         match command:
@@ -216,7 +233,18 @@ class Loop:
             case api.Draft():
                 self._draft(node, command, now)
             case api.Verify():
-                self._verify(node, command, now)
+                event = self._verify(node, command, now)
+                self._start(node)
+                self._at(now + self.t_target_ms, node, event)
+            case api.VerifyBatch(job, members):
+                ready = tuple(self._verify(node, member, now) for member in members)
+                self._start(node)
+                self._at(now + self.t_target_ms, node, api.BatchReady(job, ready, self.t_target_ms))
+            case api.SetTimer(name, at):
+                self._timers[node, name] = self._serial + 1
+                self._at(max(now, at), node, _Ring(name, self._serial + 1))
+            case api.CancelTimer(name):
+                self._timers.pop((node, name), None)
             case api.Emit(request, tokens):
                 self.result.outputs[request] += tokens
             case api.Finish(request):
@@ -227,9 +255,11 @@ class Loop:
             case _:
                 raise NotImplementedError(command)
 
-    def _cache(self, node: str, model: str, command: api.Draft | api.Verify) -> list[int]:
+    def _start(self, node: str) -> None:
         assert node not in self._running, f"{node} issued a second job while one was outstanding"
         self._running.add(node)
+
+    def _cache(self, node: str, model: str, command: api.Draft | api.Verify) -> list[int]:
         assert command.tokens, "a pass needs at least one token"
         cache = self._caches.setdefault((node, model, command.request), [])
         assert command.position <= len(cache), f"crop to {command.position} of {len(cache)} cached tokens"
@@ -238,6 +268,7 @@ class Loop:
         return cache
 
     def _draft(self, node: str, command: api.Draft, now: float) -> None:
+        self._start(node)
         cache, picks = self._cache(node, "draft", command), []
         for step in range(command.steps):
             if step:
@@ -258,8 +289,10 @@ class Loop:
         )
         self._at(now + duration, node, event)
 
-    def _verify(self, node: str, command: api.Verify, now: float) -> None:
+    def _verify(self, node: str, command: api.Verify, now: float) -> api.VerifyReady:
         cache = self._cache(node, "target", command)
+        if command.prefill:
+            return api.VerifyReady(command.job, command.request, 0, (), (), self.t_target_ms)
         drafts = cache[len(cache) - command.drafts :]
         assert len(command.tokens) > command.drafts, "the first draft's logits come from the token before it"
         verdict = self.models.verify(cache, drafts, command)
@@ -280,4 +313,4 @@ class Loop:
                 len(verdict.tokens),
             )
         )
-        self._at(finish, node, event)
+        return event

@@ -1,5 +1,7 @@
 """WANSpec's controller: runs the target, and its own draft model only when it expects to stall (Algorithm 1).
 
+This is the controller of one branch: it verifies a path.
+
 After every event, when the device is free, per request and in this order:
 
 1. enough drafts on the path: verify the first k of them;
@@ -24,10 +26,10 @@ from testbed.policies.api import (
     VerifyReady,
 )
 from testbed.policies.device import Device
-from testbed.policies.estimates import MovingAverage, RecentMedian
 from testbed.policies.session import Session
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.path import CandidatePath
+from testbed.policies.wanspec.waiting import Waiting, stale_after
 from testbed.wire.messages import Close, Open, Request, Speculation, Validation
 
 
@@ -53,14 +55,13 @@ class Controller:
         self._params = params
         self._workers = context.peers["drafter"]
         self._device: Device[_Request] = Device()
-        self._rtt_ms = {worker: RecentMedian() for worker in self._workers}
-        self._t_draft_ms = MovingAverage()
+        self._waiting = Waiting(params, self._workers)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
-            case LinkSample(peer, rtt_ms) if peer in self._rtt_ms:
-                self._rtt_ms[peer].add(rtt_ms)
+            case LinkSample(peer, rtt_ms):
+                self._waiting.sample(peer, rtt_ms)
             case MessageReceived(sender, Request() as request):
                 commands += self._open(request, sender, now)
             case MessageReceived(_, Speculation() as speculation):
@@ -77,20 +78,13 @@ class Controller:
         if len(path) >= depth:
             state.verifying = depth
             return session.verify(job, path.tokens(depth), remote_drafts=path.remote_drafts(depth))
-        if self._worth_drafting(state, now):
+        if self._waiting.worth_drafting(state.worker, state.t_update, now):
             state.drafting = state.context
-            return session.draft_model.draft(job, session.request, session.validated, path.tokens(len(path)))
+            known = path.tokens(len(path))
+            return session.draft_model.draft(
+                job, session.request, session.validated, known, catch_up=self._params.catch_up
+            )
         return None
-
-    def _worth_drafting(self, state: _Request, now: float) -> bool:
-        """Is the worker's next usable token too far away? Before the first measured round trip: yes."""
-        rtt_ms = self._rtt_ms[state.worker].value if self._params.rtt_ms == "measured" else self._params.rtt_ms
-        if rtt_ms is None:
-            return True
-        away_ms = state.t_update + rtt_ms - now
-        if self._params.rule == "literal":
-            return away_ms > 0.0
-        return away_ms > (self._t_draft_ms.value or 0.0)
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
         worker = self._workers[request.request % len(self._workers)]
@@ -108,7 +102,7 @@ class Controller:
             state.t_update = max(state.t_update, state.validated_at[position])
 
     def _drafted(self, event: DraftReady) -> None:
-        self._t_draft_ms.add(event.duration_ms)
+        self._waiting.drafted(event.duration_ms)
         state = self._device.finished(event)
         assert state is not None
         state.session.draft_model.drafted(event)
@@ -128,11 +122,6 @@ class Controller:
             return [*commands, Send(state.worker, Close(event.request))]
         state.validated_at += [now] * len(settled.tokens)
         contradicted = state.path.prune(settled.tokens, session.validated)
-        if self._stale_after(event, state.verifying) or (contradicted and self._params.contradiction):
+        if stale_after(event, state.verifying, self._params.phi) or (contradicted and self._params.contradiction):
             state.t_update = now
         return [*commands, Send(state.worker, Validation(event.request, position, settled.tokens))]
-
-    def _stale_after(self, event: VerifyReady, drafts: int) -> bool:
-        """A correction is a sure mismatch; a bonus token is one if the target was unsure of it."""
-        phi = self._params.phi
-        return event.accepted < drafts or phi is None or event.entropies[-1] > phi

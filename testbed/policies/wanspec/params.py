@@ -1,25 +1,61 @@
-"""WANSpec's parameters (arXiv 2602.18931), each with what the paper leaves open and what is chosen here."""
+"""WANSpec's parameters (arXiv 2602.18931), each with what the paper leaves open and what is chosen here.
+
+Its ablation (Fig. 7) adds one switch a bar; `phi: null` is phi off, as each full acceptance then means a stale worker:
+`{branches: 1, phi: null}`, `{branches: 2, theta: null, phi: null}`, `{branches: 2, theta: 0.5, phi: null}` and
+`{branches: 2, theta: 0.5, phi: 0.5}`.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class WanspecParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     k: int = Field(default=2, ge=1, le=32, description="drafts verified per target pass; 2 in the paper's cloud runs")
-    branches: int = Field(default=1, description="drafts per position; 1 as in the paper's cloud prototype")
+    branches: int = Field(
+        default=1, ge=1, le=4, description="drafts per position: 2 in the paper's design, 1 in its cloud prototype"
+    )
+    theta: float | None = Field(
+        default=0.5,
+        ge=0.0,
+        description="nats: only a position with at least this draft entropy gets a second choice; null: every one does",
+    )
+    leaves: int = Field(
+        default=4, ge=1, le=64, description="s: leaves the worker drafts from in one batched pass; the paper names none"
+    )
+    local_branches: bool = Field(
+        default=False, description="a draft pass at the target adds second choices too; the listing does not say, ours"
+    )
     phi: float | None = Field(
         default=0.5,
         ge=0.0,
         description="nats: a bonus token with more target entropy means a stale worker; null: it always does",
     )
-    rule: Literal["literal", "t_draft_aware"] = Field(
+    rule: Literal["literal", "t_draft_aware", "expected_arrival"] = Field(
         default="literal",
-        description="draft locally while t_update + R > now (the listing), or if the gap exceeds one local draft step",
+        description="draft locally while t_update + R > now (the listing), if the gap exceeds one local draft step, or "
+        "if the worker's draft is expected later than one made here (ours)",
+    )
+    mismatch: Literal["entropy", "learned"] = Field(
+        default="entropy",
+        description="how likely a bonus token makes the worker stale, with rule expected_arrival: certain above phi, "
+        "or learned online from target entropy and draft probability (ours)",
+    )
+    latency_bound: float | None = Field(
+        default=None,
+        ge=1.0,
+        le=10.0,
+        description="with rule expected_arrival: wait on credit, up to this multiple of co-located speculation's time "
+        "(ours); null: never wait when drafting here is expected to be faster",
+    )
+    switch_off: bool = Field(
+        default=False,
+        description="requests go without a worker while the last ones had next to nothing from it (ours; needs a tree "
+        "or rule expected_arrival)",
     )
     contradiction: bool = Field(
         default=True, description="a worker token that contradicts a validated one makes the worker stale at once"
@@ -30,16 +66,34 @@ class WanspecParams(BaseModel):
     max_lookahead: int = Field(
         default=16, ge=1, le=1024, description="drafts a worker may be ahead of what it knows to be validated; ours"
     )
-
-    @field_validator("branches")
-    @classmethod
-    def _only_paths(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError(f"must be 1: {value} comes with tree verification, not in this version")
-        return value
+    max_nodes: int = Field(
+        default=256, ge=1, le=4096, description="drafts in a worker's tree before it waits for a validation; ours"
+    )
+    catch_up: int | None = Field(
+        default=None,
+        ge=1,
+        description="known tokens that one draft pass at the target takes in; more take more passes; null: no cap",
+    )
 
     @model_validator(mode="after")
     def _worker_reaches_k(self) -> WanspecParams:
         if self.max_lookahead < self.k:
             raise ValueError(f"max_lookahead {self.max_lookahead} must be at least k {self.k}, or verification starves")
         return self
+
+    @model_validator(mode="after")
+    def _ours_together(self) -> WanspecParams:
+        if self.rule != "expected_arrival" and (self.latency_bound is not None or self.mismatch != "entropy"):
+            raise ValueError("latency_bound and mismatch: learned need rule: expected_arrival")
+        if self.switch_off and not self.uses_tree:
+            raise ValueError("switch_off needs branches of 2 or more, or rule: expected_arrival")
+        return self
+
+    @property
+    def uses_tree(self) -> bool:
+        """Whether both sides keep a tree, be it of one branch, instead of a path."""
+        return self.branches > 1 or self.rule == "expected_arrival"
+
+    def width(self, entropy: float) -> int:
+        """How many children a leaf gets whose draft distribution has this entropy (nats)."""
+        return 1 if self.theta is not None and entropy < self.theta else self.branches

@@ -1,0 +1,33 @@
+"""One request at a batching server: a session whose text may be fed in parts, and what memory it may come to hold."""
+
+from __future__ import annotations
+
+from testbed.policies.api import Verify, VerifyReady
+from testbed.policies.session import Session
+from testbed.wire.messages import Request
+
+
+class Sequence(Session):
+    def __init__(self, request: Request, user: str) -> None:
+        super().__init__(request, user)
+        # the most it can ever cache; a server knows the limit a request came with, not the length it will have
+        self.reserved = len(request.prompt) + request.max_tokens
+
+    @property
+    def uncached(self) -> int:
+        """Tokens that a verification without drafts would feed."""
+        return len(self._cache.plan(self.validated)[1])
+
+    def prefill(self, job: int, most: int) -> Verify:
+        """Feed `most` of the uncached tokens, fewer than there are; no verdict is wanted."""
+        position, tokens = self._cache.plan(self.validated)
+        if not 1 <= most < len(tokens):
+            raise ValueError(f"a prefill feeds a part of the text: {most} of {len(tokens)} tokens is none")
+        request = self.request
+        self._running = Verify(job, request.request, position, tokens[:most], 0, request.sampling, prefill=True)
+        return self._running
+
+    def prefilled(self, event: VerifyReady) -> None:
+        assert self._running is not None and self._running.job == event.job
+        self._cache.fed(self._running.position, self._running.tokens)
+        self._running = None

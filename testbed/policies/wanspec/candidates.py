@@ -1,0 +1,105 @@
+"""The controller's tree of drafts, fed by its own drafter and by the worker's stream of nodes.
+
+The worker's side of the bargain: nodes are numbered without a gap; a parent is an earlier node, or a text that the
+controller validated; the children of one parent come together. With ordered delivery the controller can therefore tell
+from a node's parent alone whether the node belongs on the tree, lags behind what is validated, or hangs from a branch
+that was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from testbed.errors import RunInvalid
+from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
+from testbed.wire.messages import Branches
+
+
+class Heard(NamedTuple):
+    missed: int | None  # position of a validated token that the worker is seen to have missed
+    level: int | None  # deepest position of what extends the tree or agrees with what is validated; None: nothing does
+
+
+class CandidateTree:
+    def __init__(self, prompt: Sequence[int]) -> None:
+        self.tree = Tree(prompt)
+        self._nodes: dict[int, Node] = {}  # by the worker's number; some are on the tree no more
+        self._passed: dict[int, int] = {}  # number to position: the worker's nodes that were validated
+        self._next = 0  # number of the worker's next node
+
+    def add_local(self, parent: Node, tokens: Sequence[int], probabilities: Sequence[float]) -> None:
+        for token, probability in zip(tokens, probabilities, strict=True):
+            self.tree.add(parent, token, probability)
+
+    def add_remote(self, branches: Branches, validated: Sequence[int]) -> Heard:
+        """Take a worker's nodes in, and say what they tell of it.
+
+        It missed a validated token if it drafted after the text before it and no choice of its is that token.
+        """
+        if branches.first != self._next:
+            raise RunInvalid(
+                f"worker stream has a gap before node {branches.first}, expected {self._next}: delivery is not ordered"
+            )
+        self._next += len(branches.tokens)
+        missed: int | None = None
+        level: int | None = None
+        numbers = range(branches.first, self._next)
+        rows = zip(branches.parents, numbers, branches.tokens, branches.probabilities, strict=True)
+        for number, group in groupby(rows, key=lambda row: row[0]):
+            children = [(own, token, probability) for _, own, token, probability in group]
+            known = branches.position - 1 if number == UNNUMBERED else self._passed.get(number)
+            parent = self._nodes.get(number) if known is None else self._at(known)
+            if parent is not None and self.tree.holds(parent):
+                self._attach(parent, children)
+                level = max(level or 0, parent.position + 1)
+            elif known is not None:
+                position = known + 1
+                agreeing = [own for own, token, _ in children if token == validated[position]]
+                self._passed.update(dict.fromkeys(agreeing, position))
+                if agreeing:
+                    level = max(level or 0, position)
+                else:
+                    missed = position
+        return Heard(missed, level)
+
+    def advance(self, emitted: Sequence[int]) -> tuple[list[Node], bool]:
+        """Cut the tree to what was just validated. Returns the nodes passed, and whether the worker's stream is now
+        known to contradict it."""
+        contradicted = self._contradicts(emitted)
+        passed = self.tree.advance(emitted)
+        for node in passed:
+            if node.number != UNNUMBERED:
+                self._passed[node.number] = node.position
+        return passed, contradicted
+
+    def remote_levels(self, nodes: Sequence[Node]) -> int:
+        """How many levels of a tree hold a node that the worker drafted."""
+        return len({node.position for node in nodes if node.remote})
+
+    def _at(self, position: int) -> Node | None:
+        """The root, if the text that ends at `position` is all that is validated."""
+        root = self.tree.root
+        if position > root.position:
+            raise RunInvalid(f"a worker's node extends a text to {position}, which is not validated yet")
+        return root if position == root.position else None
+
+    def _attach(self, parent: Node, children: Sequence[tuple[int, int, float]]) -> None:
+        parent.settled = True
+        for number, token, probability in children:
+            node, new = self.tree.add(parent, token, probability)
+            node.number = number
+            node.remote = new
+            self._nodes[number] = node
+
+    def _contradicts(self, emitted: Sequence[int]) -> bool:
+        node = self.tree.root
+        for token in emitted:
+            child = node.children.get(token)
+            if not node.settled:
+                return False
+            if child is None or child.number == UNNUMBERED:
+                return True
+            node = child
+        return False

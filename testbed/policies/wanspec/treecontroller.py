@@ -1,0 +1,160 @@
+"""WANSpec's controller with branches: the same decisions as with one (Algorithm 1), over a tree of drafts.
+
+After every event, when the device is free, per request and in this order:
+
+1. the tree is k deep: verify all its paths of k drafts in one target pass;
+2. the request's hedge says so (the listing: t_update + R > now), or it has no worker: draft here, from the most
+   probable leaf;
+3. otherwise wait for the worker, or until the hedge wants to be asked again.
+
+Waiting always ends: the worker hears of every verdict, and streams until its tree is at least k deep below the last one
+it heard of. What it says of a text that is no longer the last is judged by `testbed.policies.wanspec.candidates`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from testbed.policies.api import (
+    Command,
+    DraftTree,
+    Event,
+    LinkSample,
+    MessageReceived,
+    RoleContext,
+    Send,
+    SetTimer,
+    TreeDraftReady,
+    VerifyReady,
+    VerifyTree,
+)
+from testbed.policies.device import Device
+from testbed.policies.session import Session
+from testbed.policies.wanspec.candidates import CandidateTree
+from testbed.policies.wanspec.hedge import ExpectedHedge, Hedge, Learned, ListedHedge, Need, Verdict
+from testbed.policies.wanspec.params import WanspecParams
+from testbed.policies.wanspec.switch import WorkerSwitch
+from testbed.policies.wanspec.tree import shape
+from testbed.policies.wanspec.treedraft import TreeDraftModel
+from testbed.policies.wanspec.waiting import Waiting
+from testbed.wire.messages import Branches, Close, Open, Request, Validation
+
+
+class _Request:
+    """One request: its session, its tree, and what it expects of its worker; None if it has none."""
+
+    def __init__(self, session: Session, worker: str | None, hedge: Hedge, now: float) -> None:
+        self.session = session
+        self.worker = worker
+        self.hedge = hedge
+        self.candidates = CandidateTree(session.validated)
+        self.draft_model = TreeDraftModel()
+        self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
+        self.verifying = (0, 0)  # depth of the tree in the running target pass, and its levels from the worker
+        self.verified = (0, 0)  # the same, summed over the passes so far
+
+
+class TreeController:
+    def __init__(self, params: WanspecParams, context: RoleContext) -> None:
+        self._params = params
+        self._workers = context.peers["drafter"]
+        self._device: Device[_Request] = Device()
+        self._waiting = Waiting(params, self._workers)
+        self._learned = Learned()
+        self._switch = WorkerSwitch(params.switch_off)
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands: list[Command] = []
+        match event:
+            case LinkSample(peer, rtt_ms):
+                self._waiting.sample(peer, rtt_ms)
+            case MessageReceived(sender, Request() as request):
+                commands += self._open(request, sender, now)
+            case MessageReceived(_, Branches() as branches):
+                self._hear(branches, now)
+            case TreeDraftReady():
+                self._drafted(event)
+            case VerifyReady():
+                commands += self._verified(event, now)
+        alarms: list[Command] = []
+        return commands + self._device.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
+
+    def _next(self, state: _Request, job: int, now: float, alarms: list[Command]) -> DraftTree | VerifyTree | None:
+        session, tree, params = state.session, state.candidates.tree, self._params
+        depth = session.depth(params.k)
+        drafted = tree.depth(depth)
+        if drafted == depth:
+            nodes = tree.paths(depth)
+            tokens, parents, _ = shape(nodes)
+            state.verifying = depth, state.candidates.remote_levels(nodes)
+            return session.verify_tree(job, tokens, parents, depth, state.verifying[1])
+        need = Need(len(session.validated) + drafted, depth - drafted, depth)
+        if state.worker is None or state.hedge.draft_here(need, now):
+            leaf = max(tree.leaves(), key=lambda node: node.logp)
+            width = params.branches if params.local_branches else 1
+            return state.draft_model.draft(
+                job, session.request, session.validated, tree, [leaf], width, params.catch_up
+            )
+        if state.hedge.wake is not None:
+            alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
+        return None
+
+    def _open(self, request: Request, user: str, now: float) -> list[Command]:
+        worker = self._workers[request.request % len(self._workers)]
+        state = _Request(
+            Session(request, user), worker if self._switch.use() else None, self._hedge(request, worker, now), now
+        )
+        self._device.open(request.request, state)
+        return self._tell(state, Open(request.request, request.prompt, request.max_tokens, request.sampling))
+
+    def _hedge(self, request: Request, worker: str, now: float) -> Hedge:
+        if self._params.rule == "expected_arrival":
+            return ExpectedHedge(self._params, self._waiting, self._learned, worker, now, len(request.prompt))
+        return ListedHedge(self._params, self._waiting, worker, now)
+
+    def _tell(self, state: _Request, message: Open | Validation | Close) -> list[Command]:
+        return [] if state.worker is None else [Send(state.worker, message)]
+
+    def _hear(self, branches: Branches, now: float) -> None:
+        state = self._device.get(branches.request)
+        if state is None:
+            return
+        heard = state.candidates.add_remote(branches, state.session.validated)
+        if heard.missed is not None:
+            told = state.validated_at
+            sent = told[heard.missed]
+            base = bisect_right(told, sent)
+            state.hedge.missed(heard.missed, sent, base, latest=base == len(told))
+        elif heard.level is not None:
+            state.hedge.heard(heard.level, state.candidates.tree.root.settled, now)
+
+    def _drafted(self, event: TreeDraftReady) -> None:
+        self._waiting.drafted(event.duration_ms)
+        state = self._device.finished(event)
+        assert state is not None
+        (leaf,) = state.draft_model.drafted(event)
+        width = self._params.width(event.entropies[0]) if self._params.local_branches else 1
+        state.candidates.add_local(leaf, event.tokens[0][:width], event.probabilities[0][:width])
+
+    def _verified(self, event: VerifyReady, now: float) -> list[Command]:
+        state = self._device.finished(event)
+        assert state is not None
+        session = state.session
+        position = len(session.validated)
+        settled = session.verified(event)
+        commands: list[Command] = [*session.answer(settled)]
+        state.verified = state.verified[0] + state.verifying[0], state.verified[1] + state.verifying[1]
+        if settled.final:
+            self._device.close(event.request)
+            if state.worker is not None:
+                self._switch.finished(remote=state.verified[1], verified=state.verified[0])
+            return [*commands, *self._tell(state, Close(event.request))]
+        state.validated_at += [now] * len(settled.tokens)
+        path_logp = max(leaf.logp for leaf in state.candidates.tree.leaves())
+        passed, contradicted = state.candidates.advance(settled.tokens)
+        state.draft_model.advanced(passed)
+        foreseen = state.candidates.tree.root.settled
+        state.hedge.verified(
+            Verdict(event, state.verifying[0], len(session.validated), contradicted, foreseen, path_logp), now
+        )
+        return [*commands, *self._tell(state, Validation(event.request, position, settled.tokens))]

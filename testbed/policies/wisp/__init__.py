@@ -1,0 +1,22 @@
+"""WISP (arXiv 2601.11652): devices draft until a learnt controller stops them, a server verifies by deadlines.
+
+From readers' notes of the paper (its full text was not at hand): the controller's features and three-layer network,
+the four-term estimate of a pass, urgent requests first and then value density, checks of memory and earliest deadline.
+Ours: network widths and threshold, longest draft, form of the deadline, late requests, patience, prompts in parts; each
+is a parameter or named where it is decided.
+
+A device is its user's own machine: the role `user` runs the draft model.
+"""
+
+from testbed.policies.spec import PolicySpec
+from testbed.policies.wisp.device import Drafter
+from testbed.policies.wisp.params import WispParams
+from testbed.policies.wisp.server import Server
+
+SPEC = PolicySpec(
+    name="wisp",
+    description="users' devices draft as far as a learnt controller lets them, one server verifies by deadlines",
+    params=WispParams,
+    roles={"user": Drafter, "target": Server},
+    models={"user": frozenset({"draft"}), "target": frozenset({"target"})},
+)

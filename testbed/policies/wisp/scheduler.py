@@ -1,0 +1,167 @@
+"""Which of the waiting verifications go into the next target pass: WISP's SLO-aware batches (arXiv 2601.11652).
+
+First those that would miss their deadline if they waited for another pass, earliest deadline first; then the rest by
+value density, expected tokens for each millisecond of the target. One is added if memory and pass hold it, and if the
+pass as it then is would end, by the estimate and its margin, before the earliest deadline in it.
+
+Ours, because the paper does not say: what can no longer be in time even alone is *late*; it comes last, and its own
+deadline binds nobody, else one late request would block all others. Whoever has waited for `patience_ms` comes first,
+so that nobody waits for ever, and while it does not fit into memory nobody takes new memory. "If they waited for
+another pass" is judged with a pass over the whole queue.
+
+A pure function of the queue: knows no clock and no requests.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from testbed.policies.wisp.estimator import Load, PassTime, load_of
+
+NEVER = math.inf
+SHORTEST_MS = 1e-3  # no pass is shorter, whatever a regression says of it
+
+
+class Waiting(NamedTuple):
+    """One request in the queue."""
+
+    request: int
+    since_ms: float
+    new: int  # tokens it would feed
+    cached: int
+    expected: float  # tokens it is expected to emit
+    deadline_ms: float = NEVER
+    memory: int = 0  # tokens of key-value memory it takes over and above what it has
+
+    @property
+    def load(self) -> Load:
+        return load_of(self.new, self.cached)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the next pass may take. None: not bounded."""
+
+    memory: int | None = None  # tokens
+    tokens: int | None = None  # fed in one pass
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of the scheduler are on. With all off it is first come, first served: WISP's ablation."""
+
+    urgent: bool = True
+    density: bool = True
+    deadline_check: bool = True
+
+    @property
+    def fcfs(self) -> bool:
+        return not (self.urgent or self.density or self.deadline_check)
+
+
+# A request, whether its deadline binds the pass, and whether it waited too long.
+Claim = tuple[Waiting, bool, bool]
+
+
+def next_batch(
+    queue: Sequence[Waiting],
+    now: float,
+    time: PassTime,
+    room: Room,
+    patience_ms: float = NEVER,
+    parts: Parts = Parts(),
+    ahead_ms: float = NEVER,
+) -> list[Waiting]:
+    """Members of the next pass, in the order they were taken. Empty only if nothing fits into memory.
+
+    Who has more than `ahead_ms` to spare is left out while others are in the pass, which is the shorter for them.
+    """
+    batch = _Batch(now, time, room, parts.deadline_check)
+    claims = _ordered(queue, now, time, patience_ms, parts)
+    if ahead_ms < NEVER:
+        # stable: those who are ahead keep their order, after all others
+        claims.sort(key=lambda claim: _is_ahead(claim, now, ahead_ms))
+    for claim in claims:
+        one, bound, aged = claim
+        if batch.members and _is_ahead(claim, now, ahead_ms):
+            break
+        fitted = batch.try_add(one, bound)
+        if aged and not fitted and not batch.fits_memory(one):
+            batch.close_memory()
+    return batch.members
+
+
+def is_late(one: Waiting, now: float, time: PassTime) -> bool:
+    """Whether even a pass of its own would end after its deadline."""
+    return now + time.predict_ms(one.load) + time.margin_ms > one.deadline_ms
+
+
+def _is_ahead(claim: Claim, now: float, ahead_ms: float) -> bool:
+    one, _, aged = claim
+    return not aged and ahead_ms < one.deadline_ms - now < NEVER
+
+
+def _ordered(queue: Sequence[Waiting], now: float, time: PassTime, patience_ms: float, parts: Parts) -> list[Claim]:
+    """The queue in the order of its claims."""
+    by_arrival = sorted(queue, key=lambda one: (one.since_ms, one.request))
+    if parts.fcfs:
+        return [(one, False, False) for one in by_arrival]
+    everyone = Load()
+    for one in queue:
+        everyone = everyone.plus(one.load)
+    another_ms = time.predict_ms(everyone)
+    aged, urgent, rest, late = [], [], [], []
+    for one in by_arrival:
+        in_time = not is_late(one, now, time)
+        slack_ms = one.deadline_ms - now - time.predict_ms(one.load) - time.margin_ms
+        if now - one.since_ms >= patience_ms:
+            aged.append((one, in_time, True))
+        elif not in_time:
+            late.append((one, False, False))
+        elif parts.urgent and slack_ms < another_ms:
+            urgent.append((one, True, False))
+        else:
+            rest.append((one, True, False))
+    urgent.sort(key=lambda claim: claim[0].deadline_ms)  # stable: arrival decides between equals
+    if parts.density:
+        rest.sort(key=lambda claim: -claim[0].expected / max(SHORTEST_MS, time.predict_ms(claim[0].load)))
+    return [*aged, *urgent, *rest, *late]
+
+
+class _Batch:
+    """The pass as it grows."""
+
+    def __init__(self, now: float, time: PassTime, room: Room, deadline_check: bool) -> None:
+        self.members: list[Waiting] = []
+        self._now = now
+        self._time = time
+        self._check = deadline_check
+        self._load = Load()
+        self._earliest = NEVER
+        self._memory = NEVER if room.memory is None else room.memory
+        self._memory_open = True
+        self._tokens = NEVER if room.tokens is None else room.tokens
+        self._requests = NEVER if room.requests is None else room.requests
+
+    def try_add(self, one: Waiting, bound: bool) -> bool:
+        load = self._load.plus(one.load)
+        if not self.fits_memory(one) or load.new > self._tokens or len(self.members) >= self._requests:
+            return False
+        earliest = min(self._earliest, one.deadline_ms) if bound else self._earliest
+        if self._check and self._now + self._time.predict_ms(load) + self._time.margin_ms > earliest:
+            return False
+        self.members.append(one)
+        self._load, self._earliest = load, earliest
+        self._memory -= one.memory
+        return True
+
+    def fits_memory(self, one: Waiting) -> bool:
+        return one.memory == 0 or (self._memory_open and one.memory <= self._memory)
+
+    def close_memory(self) -> None:
+        """Nobody takes new memory any more in this pass."""
+        self._memory_open = False
