@@ -18,6 +18,7 @@ from testbed.errors import RunInvalid
 from testbed.interrupt import shielded
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
+from testbed.policies import registry
 from testbed.scenario import Scenario
 
 LOAD_TIMEOUT_S = 180.0
@@ -171,6 +172,9 @@ class Deployment:
         models = self._scenario.models
         if role == "target":
             return {"target": models.target, "draft": models.draft}
+        if role == "user":  # a policy may let users' own devices draft
+            specs = [registry.get(entry.name) for entry in self._scenario.policies]
+            return {"draft": models.draft} if any("draft" in spec.models.get(role, ()) for spec in specs) else {}
         return {"draft": models.draft} if role == "drafter" else {}
 
 

@@ -21,6 +21,7 @@ from testbed.errors import BadInput, MachineCannot
 from testbed.interrupt import shielded
 from testbed.models.devices import load_profile
 from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
+from testbed.models.outcomes import refuse_emulation
 from testbed.network.capabilities import FabricChoice, choose_fabric, probe_capabilities
 from testbed.network.fabric import Counters
 from testbed.network.journal import Journal, state_dir
@@ -33,6 +34,7 @@ from testbed.requests import check_enough_prompts, plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow
 from testbed.results.rundir import Outcome, partial_directory, publish
+from testbed.results.sampling import sampling_of
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import AFTER, REPEATED, Counts
@@ -113,7 +115,10 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
 
 
 def _read(scenario: Scenario, options: Options) -> _Inputs:
-    topology = load_topology(scenario.topology)
+    refuse_emulation(scenario.outcomes)
+    scenario.network.refuse_emulation()
+    scenario.refuse_emulation()
+    topology = scenario.network.applied_to(load_topology(scenario.topology))
     placement = {name: site for name, (_, site) in scenario.place.nodes().items()}
     for site in placement.values():
         topology.one_way_ms(site, site)  # refuses a site the topology does not have
@@ -266,6 +271,7 @@ def _manifest(inputs: _Inputs, started: datetime) -> dict[str, Any]:
         },
         "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
         "topology": inputs.topology.model_dump(mode="json", by_alias=True),
+        "sampling": sampling_of(scenario.resolved()),
         "node_placement": dict(inputs.placement),
         "real": "tokens, acceptance, framing, TCP, processes",
         "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],

@@ -7,13 +7,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from testbed.decoding.processing import logit_variance, margin
+from testbed.decoding.tree import best_choices, verify_tree
 from testbed.decoding.verify import draft_choice, verify
-from testbed.policies.api import Draft, DraftReady, SparseRow, Verify, VerifyReady
+from testbed.models.batch import BatchFeed
+from testbed.nodes.jobs import cut
+from testbed.policies.api import (
+    BatchReady,
+    Draft,
+    DraftReady,
+    DraftTree,
+    SparseRow,
+    TreeDraftReady,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 Clock = Callable[[], int]
@@ -28,7 +43,23 @@ class Runtime(Protocol):
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Any: ...
 
+    def forward_tree(
+        self,
+        request: int,
+        position: int,
+        tokens: Sequence[int],
+        nodes: Sequence[int],
+        parents: Sequence[int],
+        wanted: Sequence[int],
+    ) -> Any: ...
+
     def release(self, request: int) -> None: ...
+
+
+class BatchingRuntime(Runtime, Protocol):
+    """One that also feeds many requests in one pass: `testbed.models.batch.BatchRuntime`."""
+
+    def forward_batch(self, feeds: Sequence[BatchFeed]) -> Sequence[Any]: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,7 @@ class Compute:
 
     def __init__(
         self,
-        runtimes: Mapping[str, Runtime],
+        runtimes: Mapping[str, BatchingRuntime],
         passes: Mapping[str, Callable[[int], list[int]]],
         clock: Clock = time.monotonic_ns,
     ) -> None:
@@ -61,9 +92,11 @@ class Compute:
         entropies: list[float] = []
         confidences: list[float] = []
         rows: list[SparseRow] = []
+        margins: list[float] = []
+        variances: list[float] = []
         position, feed = job.position, list(job.tokens)
         for _ in range(job.steps):
-            logits = self._forward("draft", job.request, position, feed, 1, real)[0]
+            logits = self._forward("draft", job.request, position, feed, 1, real, job.most)[0]
             position += len(feed)
             choice = draft_choice(logits, job.sampled, job.top_q, job.sampling, STREAM, position)
             drafted.append(choice.token)
@@ -71,6 +104,9 @@ class Compute:
             confidences.append(choice.confidence)
             if choice.row is not None:
                 rows.append(choice.row)
+            if job.features:
+                margins.append(margin(logits))
+                variances.append(logit_variance(logits))
             feed = [choice.token]
         ready = DraftReady(
             job.job,
@@ -80,6 +116,8 @@ class Compute:
             tuple(confidences),
             duration_ms=0.0,
             rows=tuple(rows),
+            margins=tuple(margins),
+            logit_variances=tuple(variances),
         )
         return ready, real
 
@@ -87,9 +125,39 @@ class Compute:
         """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
         real: list[RealPass] = []
         logits = self._forward("target", job.request, job.position, list(job.tokens), job.drafts + 1, real)
-        drafts = job.tokens[len(job.tokens) - job.drafts :]
-        first = job.position + len(job.tokens) - job.drafts
-        verdict = verify(logits, drafts, job.sampling, STREAM, first, job.rows)
+        return _judged(job, logits), real
+
+    def verify_batch(self, job: VerifyBatch) -> tuple[BatchReady, RealPass]:
+        """One target pass over every member's tokens, then the verdict on each member's drafts."""
+        begin = self._clock()
+        feeds = [
+            BatchFeed(one.request, one.position, one.tokens, 0 if one.prefill else one.drafts + 1)
+            for one in job.members
+        ]
+        logits = self._runtimes["target"].forward_batch(feeds)
+        real = RealPass(begin, self._clock(), feeds[0].position, sum(len(one.tokens) for one in feeds))
+        judged = [_judged(one, np.asarray(rows)) for one, rows in zip(job.members, logits, strict=True)]
+        return BatchReady(job.job, tuple(judged), duration_ms=0.0), real
+
+    def draft_tree(self, job: DraftTree) -> tuple[TreeDraftReady, list[RealPass]]:
+        """The best choices at every leaf, from one batched pass."""
+        logits, real = self._forward_tree("draft", job, job.leaves, job.most)
+        found = [best_choices(row, job.width) for row in logits]
+        ready = TreeDraftReady(
+            job.job,
+            job.request,
+            tuple(tokens for tokens, _, _ in found),
+            tuple(probabilities for _, probabilities, _ in found),
+            tuple(entropy for _, _, entropy in found),
+            duration_ms=0.0,
+        )
+        return ready, real
+
+    def verify_tree(self, job: VerifyTree) -> tuple[VerifyReady, list[RealPass]]:
+        """One target pass over the text and a tree of drafts, then the verdict on its paths."""
+        logits, real = self._forward_tree("target", job, range(-1, len(job.nodes)))
+        first = job.position + len(job.tokens)
+        verdict = verify_tree(logits, job.nodes, job.parents, job.sampling, STREAM, first)
         ready = VerifyReady(job.job, job.request, verdict.accepted, verdict.tokens, verdict.entropies, duration_ms=0.0)
         return ready, real
 
@@ -98,14 +166,14 @@ class Compute:
             runtime.release(request)
 
     def _forward(
-        self, model: str, request: int, position: int, feed: list[int], last: int, real: list[RealPass]
+        self, model: str, request: int, position: int, feed: list[int], last: int, real: list[RealPass], most: int = 0
     ) -> Logits:
         """Feeds in device-sized passes; returns [last, vocab] logits."""
         collected: list[Logits] = []
         wanted = last
         chunks = []
         at = 0
-        for size in self._passes[model](len(feed)):
+        for size in self._sizes(model, len(feed), most):
             chunks.append((position + at, feed[at : at + size]))
             at += size
         remaining = len(feed)
@@ -118,3 +186,36 @@ class Compute:
             if wanted > remaining:
                 collected.append(logits)
         return np.concatenate(collected)[-last:]
+
+    def _forward_tree(
+        self, model: str, job: DraftTree | VerifyTree, wanted: Sequence[int], most: int = 0
+    ) -> tuple[Logits, list[RealPass]]:
+        """One real pass over all that is fed, whatever the emulated device would keep of the tree.
+
+        The passes reported are that device's: over the job's fresh tokens. Where it needs several, the last stands for
+        the real one.
+        """
+        begin = self._clock()
+        runtime = self._runtimes[model]
+        logits = np.asarray(runtime.forward_tree(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
+        end = self._clock()
+        real = []
+        at = job.position + len(job.tokens) + len(job.nodes) - job.fresh
+        for size in self._sizes(model, job.fresh, most):
+            real.append(RealPass(begin, begin, at, size))
+            at += size
+        real[-1] = replace(real[-1], end_ns=end)
+        return logits, real
+
+    def _sizes(self, model: str, tokens: int, most: int) -> list[int]:
+        return [size for feed in cut(tokens, most) for size in self._passes[model](feed)]
+
+
+def _judged(job: Verify, logits: Logits) -> VerifyReady:
+    """The verdict on a job's drafts, from the logits of its last tokens; a prefill has none."""
+    if job.prefill:
+        return VerifyReady(job.job, job.request, 0, (), (), duration_ms=0.0)
+    drafts = job.tokens[len(job.tokens) - job.drafts :]
+    first = job.position + len(job.tokens) - job.drafts
+    verdict = verify(logits, drafts, job.sampling, STREAM, first, job.rows)
+    return VerifyReady(job.job, job.request, verdict.accepted, verdict.tokens, verdict.entropies, duration_ms=0.0)

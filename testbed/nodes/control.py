@@ -32,6 +32,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     sampling: Sampling
     eos: int | None
     due_ms: float | None
+    slo_tokens_per_s: float | None = None  # the rate its user was promised
 
 
 # --- engine to node ---

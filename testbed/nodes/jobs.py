@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import msgspec
 
-from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
+from testbed.policies.api import (
+    BatchReady,
+    Draft,
+    DraftReady,
+    DraftTree,
+    TreeDraftReady,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 
 HEADER_BYTES = 4
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Exactly one of `draft`, `verify`, `release` is set; `submitted_ns` is when the policy asked (CLOCK_MONOTONIC)."""
+    """Exactly one of the jobs and `release` is set; `submitted_ns` is when the policy asked (CLOCK_MONOTONIC).
+
+    `lead_ns`: how much before its due time the answer is to leave the worker.
+    """
 
     submitted_ns: int
+    lead_ns: int = 0
     draft: Draft | None = None
     verify: Verify | None = None
     release: int | None = None
+    draft_tree: DraftTree | None = None
+    verify_tree: VerifyTree | None = None
+    verify_batch: VerifyBatch | None = None
 
 
 class PassRecord(msgspec.Struct, frozen=True):
@@ -28,14 +45,21 @@ class PassRecord(msgspec.Struct, frozen=True):
     overrun_ms: float
     position: int
     tokens: int
+    alone_ms: float = 0.0  # of a batch's member: what the profile says for a pass of its own
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """Exactly one of `draft` and `verify` is set, as in the job. A release has no answer."""
+    """Exactly one of `draft`, `draft_tree`, `verify` and `batch` is set; `verify` answers one request's verifications.
+
+    A batch has one record a member in `passes`, all of the same pass.
+    """
 
     draft: DraftReady | None = None
     verify: VerifyReady | None = None
     passes: tuple[PassRecord, ...] = ()
+    left_ns: int = 0  # when it left the worker
+    draft_tree: TreeDraftReady | None = None
+    batch: BatchReady | None = None
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
@@ -57,3 +81,11 @@ class WorkerReady(msgspec.Struct, frozen=True):
 def frame(message: msgspec.Struct) -> bytes:
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+def cut(tokens: int, most: int) -> list[int]:
+    """The feeds that `tokens` become where a job says how many one pass takes at most; 0: it does not."""
+    if not 0 < most < tokens:
+        return [tokens]
+    full, rest = divmod(tokens, most)
+    return [most] * full + ([rest] if rest else [])

@@ -11,6 +11,9 @@ import time
 from dataclasses import dataclass
 
 PR_SET_TIMERSLACK = 29  # include/uapi/linux/prctl.h
+# A device's step time is what its serving program sees. An answer therefore leaves the worker ahead of its due time by
+# what its way to the node program usually takes, at most by this; what is still early there is held until it is due.
+MAX_LEAD_NS = 500_000
 SPIN_NS = 120_000  # sleep overshoots by about 60 us with a timer slack of 1 ns; spin over the rest
 
 

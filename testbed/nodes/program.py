@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from testbed.errors import TestbedError
+from testbed.models.devices import load_profile
+from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.control import (
     AllDone,
     Beat,
@@ -136,10 +138,15 @@ class NodeProgram:
     def _start_policy(self, command: StartPolicy) -> None:
         spec = registry.get(command.policy)
         params = spec.params.model_validate(command.params)
-        role = spec.roles[command.role](params, RoleContext(self._config.node, command.peers))
+        context, capacity = RoleContext(self._config.node, command.peers), None
+        if "target" in self._config.models:
+            limits = limits_of(load_profile(self._config.devices["target"]))
+            context = RoleContext(self._config.node, command.peers, limits)
+            capacity = Capacity(self._config.node, limits)
+        role = spec.roles[command.role](params, context)
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site)
         self._host = RoleHost(
-            role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished
+            role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished, capacity
         )
         for peer, samples in self._rtt_samples.items():
             for rtt_ms in samples:

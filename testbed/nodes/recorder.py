@@ -13,9 +13,19 @@ import msgspec
 
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
-from testbed.policies.api import Draft, Verify, VerifyReady
+from testbed.policies.api import (
+    BatchReady,
+    Command,
+    Draft,
+    DraftTree,
+    Send,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 from testbed.results.records import MessageRow, RequestRow, Round, Step
-from testbed.wire.messages import Message
+from testbed.wire.messages import Message, Tokens
 from testbed.wire.transport import Arrival
 
 
@@ -26,12 +36,17 @@ class PhaseLog(msgspec.Struct):
     rounds: list[Round] = []
     messages: list[MessageRow] = []
     requests: list[RequestRow] = []
+    # In simulation, by policy: leaves that trees were drafted from, and those of them whose answer was approximated.
+    lookups: dict[str, tuple[int, int]] = {}
 
     def extend(self, other: PhaseLog) -> None:
         self.steps += other.steps
         self.rounds += other.rounds
         self.messages += other.messages
         self.requests += other.requests
+        for policy, (all_, approximated) in other.lookups.items():
+            before = self.lookups.get(policy, (0, 0))
+            self.lookups[policy] = before[0] + all_, before[1] + approximated
 
     def write(self, path: Path) -> None:
         path.write_bytes(msgspec.msgpack.encode(self))
@@ -76,9 +91,17 @@ class Recorder:
             )
         )
 
-    def steps(self, job: Draft | Verify, submitted_ns: int, passes: Sequence[PassRecord]) -> None:
-        kind = "draft" if isinstance(job, Draft) else "verify"
-        for one in passes:
+    def steps(
+        self,
+        job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree,
+        submitted_ns: int,
+        passes: Sequence[PassRecord],
+    ) -> None:
+        """A job's passes; of a batch, its one pass as each member took part in it."""
+        kind = "draft" if isinstance(job, Draft | DraftTree) else "verify"
+        batch = len(job.members) if isinstance(job, VerifyBatch) else 1
+        of = [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request] * len(passes)
+        for request, one in zip(of, passes, strict=True):
             self.log.steps.append(
                 Step(
                     policy=self._policy,
@@ -86,7 +109,7 @@ class Recorder:
                     node=self._node,
                     site=self._site,
                     model="draft" if kind == "draft" else "target",
-                    request=job.request,
+                    request=request,
                     job=job.job,
                     kind=kind,
                     submitted_ns=submitted_ns,
@@ -97,10 +120,35 @@ class Recorder:
                     overrun_ms=one.overrun_ms,
                     position=one.position,
                     tokens=one.tokens,
+                    batch=batch,
+                    alone_ms=one.alone_ms,
                 )
             )
 
-    def round(self, job: Verify, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
+    def rounds(
+        self,
+        job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree,
+        submitted_ns: int,
+        ready: VerifyReady | BatchReady,
+        commands: Sequence[Command],
+        now_ns: int,
+    ) -> None:
+        """Verdicts came back and the role answered with `commands`: a round for each verdict, none for a prefill."""
+        emitted: dict[int, int] = {}
+        for command in commands:
+            if isinstance(command, Send) and isinstance(command.message, Tokens):
+                message = command.message
+                emitted[message.request] = emitted.get(message.request, 0) + len(message.tokens)
+        if isinstance(job, VerifyBatch) and isinstance(ready, BatchReady):
+            for member, verdict in zip(job.members, ready.members, strict=True):
+                if not member.prefill:
+                    self.round(member, submitted_ns, verdict, emitted.get(member.request, 0), now_ns)
+            return
+        assert isinstance(job, Verify | VerifyTree) and isinstance(ready, VerifyReady)
+        if not (isinstance(job, Verify) and job.prefill):
+            self.round(job, submitted_ns, ready, emitted.get(job.request, 0), now_ns)
+
+    def round(self, job: Verify | VerifyTree, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
         """A verify came back and the role sent `emitted` tokens on because of it."""
         index = self._round_index.get(job.request, 0)
         self.log.rounds.append(
@@ -110,7 +158,7 @@ class Recorder:
                 node=self._node,
                 request=job.request,
                 index=index,
-                position=job.position + len(job.tokens) - job.drafts,
+                position=job.position + len(job.tokens) - (job.drafts if isinstance(job, Verify) else 0),
                 drafts=job.drafts,
                 remote_drafts=job.remote_drafts,
                 accepted=min(ready.accepted, emitted),
@@ -154,6 +202,7 @@ class Recorder:
                 chunk_tokens=tuple(one.chunk_tokens),
                 tokens=tuple(one.tokens),
                 lossless=None,
+                slo_tokens_per_s=one.planned.slo_tokens_per_s,
             )
         )
         return len(one.tokens)

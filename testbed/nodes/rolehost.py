@@ -10,13 +10,16 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from testbed.nodes.capacity import Capacity
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer
 from testbed.nodes.recorder import Recorder
 from testbed.policies.api import (
+    BatchReady,
     CancelTimer,
     Command,
     Draft,
+    DraftTree,
     Emit,
     Event,
     Finish,
@@ -28,9 +31,11 @@ from testbed.policies.api import (
     SetTimer,
     TimerFired,
     Verify,
+    VerifyBatch,
     VerifyReady,
+    VerifyTree,
 )
-from testbed.wire.messages import Pong, Tokens
+from testbed.wire.messages import Pong
 from testbed.wire.transport import Arrival, Transport
 
 OnAnswer = Callable[[int, Answer], None]
@@ -39,7 +44,7 @@ OnAnswer = Callable[[int, Answer], None]
 class Device(Protocol):
     """Where draft and verify jobs go: a model worker, or a stand-in in tests."""
 
-    def submit(self, job: Draft | Verify, on_answer: OnAnswer) -> None:
+    def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
         """Runs the job after those before it; `on_answer(submitted_ns, answer)` is called on the event loop."""
 
     def release(self, request: int) -> None: ...
@@ -56,6 +61,7 @@ class RoleHost:
         recorder: Recorder,
         requests: tuple[int, int],
         on_finish: Callable[[int], None] = lambda request: None,
+        capacity: Capacity | None = None,
     ) -> None:
         self._role = role
         self._transport = transport
@@ -63,6 +69,7 @@ class RoleHost:
         self._recorder = recorder
         self._requests = requests
         self._on_finish = on_finish
+        self._capacity = capacity
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._running = True
         self.stale_messages = 0
@@ -90,7 +97,14 @@ class RoleHost:
         """A user's request is due."""
         self._recorder.sent(planned, scheduled_ns, time.monotonic_ns())
         self._dispatch(
-            RequestArrived(planned.request, planned.prompt, planned.max_tokens, planned.sampling, planned.eos)
+            RequestArrived(
+                planned.request,
+                planned.prompt,
+                planned.max_tokens,
+                planned.sampling,
+                planned.eos,
+                planned.slo_tokens_per_s,
+            )
         )
 
     def stop(self) -> None:
@@ -110,8 +124,10 @@ class RoleHost:
         match command:
             case Send(to=to, message=message):
                 self._transport.send(to, message)
-            case Draft() | Verify():
+            case Draft() | Verify() | VerifyBatch() | DraftTree() | VerifyTree():
                 assert self._device is not None, "a role asked for compute at a node without models"
+                if self._capacity is not None and isinstance(command, Verify | VerifyBatch | VerifyTree):
+                    self._capacity.take(command)
                 self._device.submit(command, lambda submitted, answer: self._answered(command, submitted, answer))
             case SetTimer(name=name, at=at):
                 self._cancel(name)
@@ -125,24 +141,21 @@ class RoleHost:
             case Finish(request=request):
                 if self._device is not None:
                     self._device.release(request)
+                if self._capacity is not None:
+                    self._capacity.release(request)
                 self._on_finish(request)
 
-    def _answered(self, job: Draft | Verify, submitted_ns: int, answer: Answer) -> None:
+    def _answered(
+        self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, submitted_ns: int, answer: Answer
+    ) -> None:
         self._recorder.steps(job, submitted_ns, answer.passes)
         if not self._running:
             return
-        ready = answer.draft if answer.draft is not None else answer.verify
+        ready = answer.draft or answer.draft_tree or answer.verify or answer.batch
         assert ready is not None
         commands = self._dispatch(ready)
-        if isinstance(job, Verify) and isinstance(ready, VerifyReady):
-            emitted = sum(
-                len(command.message.tokens)
-                for command in commands
-                if isinstance(command, Send)
-                and isinstance(command.message, Tokens)
-                and command.message.request == job.request
-            )
-            self._recorder.round(job, submitted_ns, ready, emitted, answer.passes[-1].finished_ns)
+        if isinstance(ready, VerifyReady | BatchReady):
+            self._recorder.rounds(job, submitted_ns, ready, commands, answer.passes[-1].finished_ns)
 
     def _fire(self, name: str) -> None:
         self._timers.pop(name, None)

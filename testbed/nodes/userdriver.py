@@ -13,7 +13,10 @@ IssueRequest = Callable[[PlannedRequest, int], None]
 
 
 class UserDriver:
-    """Closed loop for requests without a due time, open loop for those with one. `on_all_done` is called once."""
+    """Closed loop for requests without a due time, open loop for those with one. `on_all_done` is called once.
+
+    Where there are both, those without follow one another once one with a due time has ended.
+    """
 
     def __init__(self, planned: Sequence[PlannedRequest], issue: IssueRequest, on_all_done: Callable[[], None]) -> None:
         self._issue = issue
@@ -29,7 +32,8 @@ class UserDriver:
             assert one.due_ms is not None
             scheduled_ns = begin_ns + round(one.due_ms * 1e6)
             loop.call_later(one.due_ms / 1e3, self._issue, one, scheduled_ns)
-        self._next()
+        if not self._timed:
+            self._next()
         if self._left == 0:
             self._on_all_done()
 

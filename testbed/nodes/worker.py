@@ -10,6 +10,7 @@ import gc
 import resource
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from typing import BinaryIO, cast
 
@@ -17,10 +18,12 @@ import msgspec
 
 from testbed.errors import TestbedError
 from testbed.models.devices import DeviceProfile, load_profile
+from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.compute import Compute, RealPass
 from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock, hold_until, precise_timers
 from testbed.nodes.priority import precede_ordinary_programs
+from testbed.policies.api import BatchReady, VerifyBatch
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -33,7 +36,7 @@ def read_frame(stream: BinaryIO) -> bytes | None:
 
 
 class Worker:
-    """Takes jobs in order, runs them at once, and holds each answer until the emulated device would have it."""
+    """Takes jobs in order and runs them at once. An answer says when the emulated device would have had it."""
 
     def __init__(self, compute: Compute, profiles: dict[str, DeviceProfile]) -> None:
         self._compute = compute
@@ -46,8 +49,18 @@ class Worker:
             passes = self._pace("draft", job.submitted_ns, real)
             duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
             return Answer(draft=msgspec.structs.replace(draft, duration_ms=duration), passes=passes)
-        assert job.verify is not None
-        verify, real = self._compute.verify(job.verify)
+        if job.draft_tree is not None:
+            tree, real = self._compute.draft_tree(job.draft_tree)
+            passes = self._pace("draft", job.submitted_ns, real)
+            duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
+            return Answer(draft_tree=msgspec.structs.replace(tree, duration_ms=duration), passes=passes)
+        if job.verify_batch is not None:
+            return self._answer_batch(job.submitted_ns, job.verify_batch)
+        if job.verify_tree is not None:
+            verify, real = self._compute.verify_tree(job.verify_tree)
+        else:
+            assert job.verify is not None
+            verify, real = self._compute.verify(job.verify)
         passes = self._pace("target", job.submitted_ns, real)
         duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
         return Answer(verify=msgspec.structs.replace(verify, duration_ms=duration), passes=passes)
@@ -55,10 +68,22 @@ class Worker:
     def release(self, request: int) -> None:
         self._compute.release(request)
 
+    def _answer_batch(self, submitted_ns: int, job: VerifyBatch) -> Answer:
+        """One paced duration for the pass that all members share."""
+        ready, real = self._compute.verify_batch(job)
+        profile = self._profiles["target"]
+        paced_ms = profile.batch_ms(feeds_of(job))
+        (one,) = self._clock.pace(submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms])
+        duration = (one.finished_ns - one.started_ns) / 1e6
+        members = tuple(msgspec.structs.replace(member, duration_ms=duration) for member in ready.members)
+        return Answer(
+            batch=BatchReady(job.job, members, duration),
+            passes=member_records(job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms),
+        )
+
     def _pace(self, model: str, submitted_ns: int, real: Sequence[RealPass]) -> tuple[PassRecord, ...]:
-        paced = [self._profiles[model].duration_ms(one.tokens) for one in real]
+        paced = [self._profiles[model].duration_ms(one.tokens, one.position) for one in real]
         timings = self._clock.pace(submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced)
-        hold_until(timings[-1].finished_ns)
         return tuple(
             PassRecord(t.started_ns, t.finished_ns, t.paced_ms, t.real_ms, t.overrun_ms, one.position, one.tokens)
             for t, one in zip(timings, real, strict=True)
@@ -69,20 +94,25 @@ def build(config: WorkerConfig) -> tuple[Worker, WorkerReady]:
     """Loads the models and profiles; warms each model up so that the first request does not pay for lazy set-up."""
     import torch
 
+    from testbed.models.batch import BatchFeed, BatchRuntime
     from testbed.models.load import load_model
-    from testbed.models.runtime import CausalRuntime
 
     torch.set_num_threads(config.threads)
     profiles = {role: load_profile(name) for role, name in config.devices.items()}
-    runtimes: dict[str, CausalRuntime] = {}
+    runtimes: dict[str, BatchRuntime] = {}
     hashes: dict[str, str] = {}
     for role, name in config.models.items():
         loaded = load_model(name, threads=config.threads)
-        runtimes[role] = CausalRuntime(loaded.model)
+        runtimes[role] = BatchRuntime(loaded.model)
         hashes[role] = loaded.sha256
         for length in (64, 1, 4, 1):
             runtimes[role].forward(-1, 0, [0] * length, 1)
-        runtimes[role].release(-1)
+        runtimes[role].forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
+        if role == "target" and runtimes[role].can_batch:
+            for length in (16, 1, 4, 1):
+                runtimes[role].forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
+        for request in (-1, -2):
+            runtimes[role].release(request)
     passes = {role: profiles[role].passes for role in runtimes}
     resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Worker(Compute(runtimes, passes), profiles), WorkerReady(hashes, round(resident_mb, 1))
@@ -113,7 +143,11 @@ def main(fd: int) -> int:
                 worker.release(job.release)
                 gc.collect(0)
                 continue
-            raw.write(frame(worker.answer(job)))
+            answer = worker.answer(job)
+            leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
+            body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
+            hold_until(leave_ns)
+            raw.write(body)
     return 0
 
 

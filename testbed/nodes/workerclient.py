@@ -14,8 +14,10 @@ import msgspec
 
 from testbed.errors import BadInput, TestbedError
 from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.pacing import MAX_LEAD_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
-from testbed.policies.api import Draft, Verify
+from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
+from testbed.policies.estimates import RecentMedian
 
 
 class WorkerClient(asyncio.Protocol):
@@ -31,6 +33,7 @@ class WorkerClient(asyncio.Protocol):
         self._closing = False
         self._death: asyncio.Future[None] | None = None
         self._decode = msgspec.msgpack.Decoder(Answer).decode
+        self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
         """Returns when the models are loaded. Raises BadInput with the worker's own words when they cannot be."""
@@ -54,12 +57,12 @@ class WorkerClient(asyncio.Protocol):
             raise BadInput(ready.error)
         return ready
 
-    def submit(self, job: Draft | Verify, on_answer: OnAnswer) -> None:
+    def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
         assert self._transport is not None
         now = time.monotonic_ns()
         self._waiting.append((now, on_answer))
-        wrapped = Job(now, draft=job) if isinstance(job, Draft) else Job(now, verify=job)
-        self._transport.write(frame(wrapped))
+        lead_ns = min(MAX_LEAD_NS, round(self._way_ns.value or 0))
+        self._transport.write(frame(_wrap(job, now, lead_ns)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None
@@ -88,7 +91,10 @@ class WorkerClient(asyncio.Protocol):
                 self._ready.set_result(ready)
                 continue
             submitted_ns, on_answer = self._waiting.popleft()
-            on_answer(submitted_ns, self._decode(body))
+            answer = self._decode(body)
+            self._way_ns.add(time.monotonic_ns() - answer.left_ns)
+            hold_until(answer.passes[-1].finished_ns)
+            on_answer(submitted_ns, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ready.done():
@@ -99,3 +105,17 @@ class WorkerClient(asyncio.Protocol):
     async def _report_death(self) -> None:
         assert self._process is not None
         self._on_death(f"the model worker died (status {await self._process.wait()})")
+
+
+def _wrap(job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, now_ns: int, lead_ns: int) -> Job:
+    match job:
+        case Draft():
+            return Job(now_ns, lead_ns, draft=job)
+        case Verify():
+            return Job(now_ns, lead_ns, verify=job)
+        case VerifyBatch():
+            return Job(now_ns, lead_ns, verify_batch=job)
+        case DraftTree():
+            return Job(now_ns, lead_ns, draft_tree=job)
+        case VerifyTree():
+            return Job(now_ns, lead_ns, verify_tree=job)

@@ -8,13 +8,25 @@ import time
 
 import numpy as np
 
+from testbed.models.devices import NATIVE, load_profile
+from testbed.nodes.batches import member_records
 from testbed.nodes.compute import Compute
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.policies import registry
-from testbed.policies.api import Draft, RoleContext
+from testbed.policies.api import (
+    Draft,
+    DraftReady,
+    DraftTree,
+    RoleContext,
+    TreeDraftReady,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 from testbed.wire.memory import MemoryHub
 
 VOCABULARY = 5
@@ -46,6 +58,16 @@ class TableRuntime:
             rows.append(self.logits(tuple(cached)))
         return np.stack(rows[-last:])
 
+    def forward_tree(self, request, position, tokens, nodes, parents, wanted):
+        self.forward(request, position, tokens)
+        paths = {-1: tuple(self._cached[request])}
+        for node, (token, parent) in enumerate(zip(nodes, parents, strict=True)):
+            paths[node] = (*paths[parent], token)
+        return np.stack([self.logits(paths[node]) for node in wanted])
+
+    def forward_batch(self, feeds):
+        return [self.forward(one.request, one.position, one.tokens, max(1, one.last)) for one in feeds]
+
     def release(self, request):
         self._cached.pop(request, None)
 
@@ -60,16 +82,29 @@ class InlineDevice:
         asyncio.get_running_loop().call_soon(self._run, job, time.monotonic_ns(), on_answer)
 
     def release(self, request):
-        self._compute.release(request)
+        # after the jobs before it, as a worker does
+        asyncio.get_running_loop().call_soon(self._compute.release, request)
 
     def _run(self, job, submitted_ns, on_answer):
-        ready, real = self._compute.draft(job) if isinstance(job, Draft) else self._compute.verify(job)
+        if isinstance(job, VerifyBatch):
+            batch, one = self._compute.verify_batch(job)
+            real_ms = (one.end_ns - one.start_ns) / 1e6
+            passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0)
+            on_answer(submitted_ns, Answer(batch=batch, passes=passes))
+            return
+        run = {
+            Draft: self._compute.draft,
+            Verify: self._compute.verify,
+            DraftTree: self._compute.draft_tree,
+            VerifyTree: self._compute.verify_tree,
+        }
+        ready, real = run[type(job)](job)
         passes = tuple(
             PassRecord(one.start_ns, one.end_ns, 0.0, (one.end_ns - one.start_ns) / 1e6, 0.0, one.position, one.tokens)
             for one in real
         )
-        answer = Answer(draft=ready, passes=passes) if isinstance(job, Draft) else Answer(verify=ready, passes=passes)
-        on_answer(submitted_ns, answer)
+        kind = {DraftReady: "draft", VerifyReady: "verify", TreeDraftReady: "draft_tree"}[type(ready)]
+        on_answer(submitted_ns, Answer(passes=passes, **{kind: ready}))
 
 
 def whole(count: int) -> list[int]:

@@ -1,0 +1,65 @@
+"""What one node's target device can take: tokens cached by all requests together, and tokens in one pass.
+
+Rule kept: both are bounded as on the profiled device, in both engines, and never in silence. A policy is told the
+limits and lets requests wait; one that asks for more ends the run by name.
+Draft models are not counted: profiles give the capacity beside the target's weights alone.
+"""
+
+from __future__ import annotations
+
+from testbed.errors import RunInvalid
+from testbed.models.devices import DeviceProfile
+from testbed.models.profiled import profiled_passes
+from testbed.nodes.batches import feeds_of
+from testbed.policies.api import DeviceLimits, Verify, VerifyBatch, VerifyTree
+
+
+def limits_of(profile: DeviceProfile) -> DeviceLimits:
+    """What the role that runs the target there is told."""
+    if profile.native:
+        return DeviceLimits(profile.kv_capacity_tokens)
+    return DeviceLimits(profile.kv_capacity_tokens, profile.max_pass_tokens, profiled_passes(profile))
+
+
+class Capacity:
+    """Cached tokens by request, counted from the jobs; `held` is their sum."""
+
+    def __init__(self, node: str, limits: DeviceLimits) -> None:
+        self.held = 0
+        self._node = node
+        self._limits = limits
+        self._tokens: dict[int, int] = {}
+
+    def take(self, job: Verify | VerifyBatch | VerifyTree) -> None:
+        """Counts what is cached once the job's tokens are in. Raises RunInvalid for what the device cannot take."""
+        if type(job) is VerifyBatch:
+            self._check_pass(job)
+            for member in job.members:
+                self._hold(member.request, member.position + len(member.tokens))
+        elif type(job) is VerifyTree:
+            self._hold(job.request, job.position + len(job.tokens) + len(job.nodes))
+        else:
+            assert type(job) is Verify
+            self._hold(job.request, job.position + len(job.tokens))
+        most = self._limits.kv_capacity_tokens
+        if most is not None and self.held > most:
+            raise RunInvalid(
+                f"{self._node}: {len(self._tokens)} requests cache {self.held} tokens, the device's key-value memory "
+                f"holds {most}; choose a policy that lets requests wait, fewer users or shorter requests"
+            )
+
+    def release(self, request: int) -> None:
+        """Forget a request, known or not."""
+        self.held -= self._tokens.pop(request, 0)
+
+    def _hold(self, request: int, tokens: int) -> None:
+        self.held += tokens - self._tokens.get(request, 0)
+        self._tokens[request] = tokens
+
+    def _check_pass(self, job: VerifyBatch) -> None:
+        total, most = sum(one.new for one in feeds_of(job)), self._limits.max_pass_tokens
+        if most is not None and total > most:
+            raise RunInvalid(
+                f"{self._node}: a batch of {len(job.members)} requests feeds {total} tokens, the device takes {most} "
+                "in a pass; lower the policy's batch size or token budget"
+            )
