@@ -15,6 +15,10 @@ from typing import Annotated, Any
 
 import typer
 
+from testbed import cli_capacity, cli_controllers, cli_sweep
+from testbed.cli_options import Engine, Fabric, FabricOption, Json
+from testbed.cli_options import console as _console
+from testbed.cli_options import note as _note
 from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.interrupt import interruptible
 
@@ -26,28 +30,12 @@ app = typer.Typer(
 )
 models_app = typer.Typer(help="Model pairs: list, check, train.", no_args_is_help=True)
 topology_app = typer.Typer(help="Topologies: list, show.", no_args_is_help=True)
+trace_app = typer.Typer(help="Round-trip time series: list, show.", no_args_is_help=True)
 app.add_typer(models_app, name="models")
 app.add_typer(topology_app, name="topology")
+app.add_typer(trace_app, name="trace")
 
 INTERRUPTED = 130
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
-
-
-class Fabric(StrEnum):
-    """`auto` takes netem where the kernel has it, else relay."""
-
-    auto = "auto"
-    netem = "netem"
-    lab = "lab"
-    relay = "relay"
-
-
-class Engine(StrEnum):
-    """Real models and sockets, or the same policies in virtual time from a decode table."""
-
-    emulation = "emulation"
-    simulation = "simulation"
 
 
 class Nodes(StrEnum):
@@ -55,9 +43,6 @@ class Nodes(StrEnum):
 
     auto = "auto"
     process = "process"
-
-
-FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the links.")]
 
 
 def main() -> None:
@@ -200,9 +185,14 @@ def record(
     no_second_choice: Annotated[
         bool, typer.Option("--no-second-choice", help="Leave out rollouts from the drafter's second choice.")
     ] = False,
+    temperature: Annotated[float, typer.Option("--temperature", help="Above 0: record sampled output.")] = 0.0,
+    top_k: Annotated[int, typer.Option("--top-k", help="As workload.sampling.top_k.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="As workload.sampling.top_p.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The experiment's seed, whose draws are recorded.")] = 0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="The experiment's repeats.")] = 1,
 ) -> None:
-    """Record a decode table: what a pair does at every position of its greedy output, for exact replay."""
-    from testbed.models.record_cli import record_to_file
+    """Record a decode table: what a pair does at every position of its output, for exact replay."""
+    from testbed.models.record_cli import record_to_file, sampled_from
 
     print(
         record_to_file(
@@ -215,6 +205,7 @@ def record(
             ignore_eos=ignore_eos,
             second_choice=not no_second_choice,
             progress=_note,
+            sampling=sampled_from(temperature, top_k, top_p, seed, repeats),
         )
     )
 
@@ -232,6 +223,11 @@ def clean(
         print(line)
     if not removed:
         print("nothing to clean")
+
+
+cli_sweep.add_to(app)
+cli_controllers.add_to(models_app)
+cli_capacity.add_to(app)
 
 
 @topology_app.command("list")
@@ -266,6 +262,34 @@ def topology_show(name: str, as_json: Json = False) -> None:
         table.add_row(a, *(f"{topology.rtt_ms(a, b):.2f}" for b in topology.region_names))
     _console().print(table)
     print(f"source: {topology.source.citation} ({topology.source.licence})")
+
+
+@trace_app.command("list")
+def trace_list(as_json: Json = False) -> None:
+    """Every round-trip time series that `network.rtt_series` can name."""
+    from testbed.network.series import available_series, load_series
+    from testbed.network.series_summary import summary
+
+    rows = [summary(load_series(name)) for name in available_series()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    _console().print(_table("round-trip time series", rows))
+
+
+@trace_app.command("show")
+def trace_show(name: Annotated[str, typer.Argument(help="A series' name or file.")], as_json: Json = False) -> None:
+    """What a series says of itself, and the round-trip times of each pair over its time."""
+    from testbed.network.series import load_series
+    from testbed.network.series_summary import pair_rows
+
+    series = load_series(name)
+    if as_json:
+        print(json.dumps({**series.as_manifest(), "pairs": pair_rows(series)}, indent=2))
+        return
+    for key, value in series.about.items():
+        print(f"{key}: {value}")
+    _console().print(_table(f"{series.name}, {series.seconds:g} s", pair_rows(series)))
 
 
 @models_app.command("list")
@@ -318,16 +342,6 @@ def models_train(
     if not text.is_dir():
         raise BadInput(f"--text {text}: no such folder")
     print(train_pair(TrainingOptions(text=text, out=out, seed=seed), progress=_note))
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _note(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Any:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -18,13 +19,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.models.devices import NATIVE
+from testbed.models.outcomes import RECORDED, Outcomes
+from testbed.network.series import AtEnd, RttSeries, SeriesReplay
+from testbed.network.topology import Milliseconds, Topology
 from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
+from testbed.settings import assign
 from testbed.workload.arrivals import Arrivals
+from testbed.yamlfile import Lines, explain, load_yaml, problem, refuse
 from testbed.yamlfile import Place as At
-from testbed.yamlfile import explain, load_yaml, problem
 
-MAX_NODES = 250  # addresses of one /24, and far more than two cores can run
+MAX_NODES = 2000  # in virtual time
+MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
 
 
 def _file_name(text: str) -> str:
@@ -51,6 +57,9 @@ class SamplingOptions(_Strict):
         return Sampling(self.temperature, self.top_k, self.top_p, seed)
 
 
+SloRate = Annotated[float, Field(gt=0, le=10_000)]
+
+
 class Workload(_Strict):
     prompts: str
     requests: Annotated[int, Field(ge=1, le=100_000)]
@@ -58,6 +67,14 @@ class Workload(_Strict):
     arrivals: Arrivals = "sequential"
     sampling: SamplingOptions = SamplingOptions()
     ignore_eos: bool = False
+    # token rate promised to users: to all, or in turn to user 0, 1, 2, ...; a class listed twice has twice as many
+    slo_tokens_per_s: SloRate | Annotated[list[SloRate], Field(min_length=1)] | None = None
+
+    @property
+    def slo_classes(self) -> list[float | None]:
+        """The promise of user i is entry i, modulo the length."""
+        given = self.slo_tokens_per_s
+        return [*given] if isinstance(given, list) else [given]
 
 
 class Models(_Strict):
@@ -70,6 +87,51 @@ class Devices(_Strict):
 
     target: str = NATIVE
     drafter: str = NATIVE
+
+
+class NetworkOptions(_Strict):
+    """What the experiment changes in its topology."""
+
+    # of every pair of different regions, or of the pairs named, as in a topology file; the topology's own otherwise
+    rtt_ms: Milliseconds | dict[str, dict[str, Milliseconds]] | None = None
+
+    # between all different regions; the topology's own otherwise
+    jitter_ms: Milliseconds | None = None  # uniform in plus or minus this
+    loss: Annotated[float, Field(ge=0, lt=1)] | None = None  # share of packets
+    rate_mbit: Annotated[float, Field(ge=0.008, le=10_000)] | None = None  # megabits per second
+    # round-trip times over the run, from workloads/rtt/ or a path; each phase starts the series anew
+    rtt_series: str | None = None
+    speed: Annotated[float, Field(ge=0.001, le=1000)] = 1.0  # series seconds a run second
+    at_end: AtEnd = "loop"  # then the series starts over; `hold` keeps its last value
+    series_sites: dict[str, str] = {}  # the topology's region to the series' site, where they are called differently
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        if self.rtt_series is None:
+            for key in ("speed", "at_end", "series_sites"):
+                if getattr(self, key) != type(self).model_fields[key].default:
+                    raise problem((key,), f"network.{key} does nothing without network.rtt_series")
+        elif self.rtt_ms is not None:
+            raise problem(("rtt_ms",), "network.rtt_ms and network.rtt_series both set round-trip times; leave one out")
+        return self
+
+    def applied_to(self, topology: Topology) -> Topology:
+        """The topology with the changes that last. Raises BadInput for a region it does not have."""
+        rate_bps = None if self.rate_mbit is None else round(self.rate_mbit * 1e6)
+        changed = topology if self.rtt_ms is None else topology.with_rtt_ms(self.rtt_ms)
+        return changed.with_links(self.jitter_ms, self.loss, rate_bps)
+
+    def replay_on(self, series: RttSeries) -> SeriesReplay:
+        """How `rtt_series`, read, runs on the links."""
+        return SeriesReplay(series, self.speed, self.at_end, self.series_sites)
+
+    def refuse_emulation(self) -> None:
+        """BadInput for what no fabric does yet."""
+        mend = "use --engine simulation, or leave it out"
+        if self.rtt_series is not None:
+            raise BadInput(f"network.rtt_series: emulated links cannot change during a run yet; {mend}")
+        if self.jitter_ms:
+            raise BadInput(f"network.jitter_ms: no fabric (netem, lab, relay) adds jitter yet; {mend}")
 
 
 Sites = str | dict[str, Annotated[int, Field(ge=1)]] | list[str]
@@ -115,9 +177,11 @@ class Scenario(_Strict):
     name: FileName
     description: str = ""
     topology: str
+    network: NetworkOptions = NetworkOptions()
     workload: Workload
     models: Models
     devices: Devices = Devices()
+    outcomes: Outcomes = RECORDED  # what the models really do, unless made-up outcomes are asked for
     place: Place
     policies: Annotated[list[PolicyEntry], Field(min_length=1)]
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -148,6 +212,15 @@ class Scenario(_Strict):
         if len(_expand(self.place.target)) != 1:
             raise problem(("place", "target"), "one target is supported; several need a router in front of them")
         return self
+
+    def refuse_emulation(self) -> None:
+        """BadInput for more nodes than an emulated network has addresses."""
+        nodes = len(self.place.nodes())
+        if nodes > MAX_EMULATED_NODES:
+            raise BadInput(
+                f"place: {nodes} nodes are more than the {MAX_EMULATED_NODES} of one emulated network; place fewer, or "
+                "use --engine simulation"
+            )
 
     def resolved(self) -> dict[str, Any]:
         """Plain data, every default filled in: what the manifest keeps and the run id hashes."""
@@ -197,45 +270,52 @@ def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
 
 def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     """Reads, overrides (`workload.requests=10`), validates. Raises BadInput in one line."""
+    document = read_document(path, overrides)
+    if "matrix" in document.data:
+        message = "matrix: this file describes many runs; use `testbed sweep`, or remove the matrix to run one"
+        refuse(path, document.lines, ("matrix",), message)
+    return document.scenario()
+
+
+@dataclass(frozen=True)
+class Document:
+    """An experiment file as it stands, with its overrides in place, not yet validated."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: Lines
+    overridden: dict[At, str]  # what set each place that the file did not
+
+    def scenario(self) -> Scenario:
+        """Validates. Raises BadInput in one line."""
+        try:
+            return Scenario.model_validate(self.data)
+        except ValidationError as error:
+            raise BadInput(explain(error, self.path, self.lines, Scenario, self.overridden)) from error
+
+
+def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """Reads and overrides. Raises BadInput in one line."""
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
     overridden: dict[At, str] = {}
     for override in overrides:
-        place = _override(data, override)
+        place = assign(data, *parse_override(override), f"override {override!r}")
         overridden.pop(place, None)  # the order is that of the last override of each place
         overridden[place] = override
-    try:
-        return Scenario.model_validate(data)
-    except ValidationError as error:
-        raise BadInput(explain(error, path, lines, Scenario, overridden)) from error
+    return Document(path, data, lines, overridden)
 
 
-def _override(data: dict[str, Any], text: str) -> At:
-    """Sets one value; returns its place."""
+def parse_override(text: str) -> tuple[str, Any]:
+    """Key and value of `key=value`; the value is YAML."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise BadInput(f"override {text!r}: write key=value, for example workload.requests=10")
     try:
-        parsed = yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date that is none
         raise BadInput(f"override {text!r}: the value is not YAML") from error
-    *parents, last = key.split(".")
-    at: Any = data
-    place: At = ()
-    for part in parents:
-        step = part if isinstance(at, dict) else _index(text, at, part)
-        at = at.setdefault(step, {}) if isinstance(at, dict) else at[step]
-        place = (*place, step)
-    final = last if isinstance(at, dict) else _index(text, at, last)
-    at[final] = parsed
-    return (*place, final)
-
-
-def _index(text: str, at: Any, part: str) -> int:
-    if not isinstance(at, list) or not part.isdigit() or int(part) >= len(at):
-        raise BadInput(f"override {text!r}: {part!r} is not an index into a list of this file")
-    return int(part)
 
 
 def run_id(resolved: Mapping[str, Any], ingredients: Mapping[str, str]) -> str:

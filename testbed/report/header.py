@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from testbed.results.sampling import GREEDY, law_of
 from testbed.results.store import RunData
 
 Fact = tuple[str, str]  # term, what it was
@@ -22,6 +23,8 @@ def facts(run: RunData) -> list[Fact]:
         ("Devices", ", ".join(f"{role} {device}" for role, device in scenario["devices"].items())),
         ("Topology", _topology(run)),
         ("Prompts", _prompts(manifest["prompts"]["name"], scenario)),
+        ("Sampling", _sampling(manifest)),
+        ("RTT series", _series(manifest)),
         ("Engine", f"{manifest['engine']}, nodes: {manifest['nodes']}"),
         ("Fabric", " ".join(_fabric(manifest))),
         ("Machine", _machine(manifest.get("machine", {}))),
@@ -64,6 +67,23 @@ def _prompts(name: str, scenario: Mapping[str, Any]) -> str:
     work = scenario["workload"]
     repeats = f" x {scenario['repeats']} repeats" if scenario["repeats"] > 1 else ""
     return f"{name}: {work['requests']} requests{repeats} a policy, {work['output_tokens']} output tokens each"
+
+
+def _sampling(manifest: Mapping[str, Any]) -> str:
+    """Nothing for greedy decoding, which is what readers expect."""
+    sampling = manifest.get("sampling", GREEDY)  # a run of before this was said
+    return "" if sampling == GREEDY else f"{law_of(manifest['scenario'])}: {sampling}"
+
+
+def _series(manifest: Mapping[str, Any]) -> str:
+    series = manifest.get("rtt_series")
+    if not series:
+        return ""
+    network = manifest["scenario"]["network"]
+    return (
+        f"{series['name']} ({series['kind']}, {series['sha256'][:8]}), {series['seconds']:g} s at "
+        f"{network['speed']:g} x speed, then {network['at_end']}; the specified delays are the topology's"
+    )
 
 
 def _fabric(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from testbed.report import header, trust
 from testbed.report.figures import acceptance, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
+from testbed.results.metrics.base import passes
 from testbed.results.reference import reference_for
 from testbed.results.store import RunData, RunDirectory, load
 
@@ -142,5 +143,5 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "Pacing",
             "Each pass really runs and is then held until the emulated device would be done (bar). The box holds the "
             "middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at the time it took.",
-            lambda: pacing.draw(run.steps),
+            lambda: pacing.draw(passes(run.steps)),
         )  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.results.manifest import steal_share
+from testbed.results.sampling import GREEDY
 from testbed.results.validity import LIMITS
 
 Summary = Mapping[str, Any]
@@ -17,7 +18,7 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     links, messages = summary["links"], summary["network"]
     checked = [_links(links), _packets(links), _stale(messages), _compute(summary["compute"])]
     found = [
-        _lossless(summary["lossless"]),
+        _lossless(summary["lossless"], summary.get("sampling")),
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),
@@ -26,12 +27,13 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     return [statement for statement in found if statement]
 
 
-def _lossless(lossless: Mapping[str, int]) -> str:
+def _lossless(lossless: Mapping[str, int], sampling: str | None) -> str:
     checked, equal = lossless["checked"], lossless["equal"]
     if not checked:
         return "Outputs: none was compared with target-only decoding, so nothing is known about losslessness here."
     if equal == checked:
-        return f"Outputs: all {checked} were compared with target-only decoding and are equal, token for token."
+        drawn = "" if sampling in (None, GREEDY) else f" that draws with the same seeds (sampling: {sampling})"
+        return f"Outputs: all {checked} were compared with target-only decoding{drawn} and are equal, token for token."
     return f"Outputs: {checked - equal} of {checked} differ from target-only decoding. That must not be."
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from testbed.results.metrics.base import PASS
 from testbed.results.store import RunData
 
 _REQUEST = ["policy", "repeat", "request"]
@@ -37,6 +38,14 @@ def _broken(run: RunData) -> Iterator[str]:
         known = pd.MultiIndex.from_frame(frame[_REQUEST]).isin(requests.index)
         if not known.all():
             yield f"{int((~known).sum())} {name} belong to no logged request"
+    batched = run.steps[run.steps["batch"] > 1]
+    if len(batched):
+        members = batched.groupby(PASS).agg(
+            rows=("request", "size"), requests=("request", "nunique"), batch=("batch", "max")
+        )
+        wrong = (members["rows"] != members["batch"]) | (members["requests"] != members["batch"])
+        if wrong.any():
+            yield f"{int(wrong.sum())} of {len(wrong)} batched passes do not have one row for each member"
 
 
 def _compare(left: pd.Series[int], right: pd.Series[int], left_name: str, right_name: str) -> Iterator[str]:

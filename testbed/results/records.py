@@ -9,7 +9,11 @@ import msgspec
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One forward pass of one model at one node: steps.parquet."""
+    """One forward pass of one model at one node, as one request took part in it: steps.parquet.
+
+    A pass over one request is one row. A batched pass is one row for each of its `batch` members, with the member's
+    position and tokens and the pass's job and times: passes are counted by `testbed.results.metrics.base.passes`.
+    """
 
     policy: str
     repeat: int
@@ -27,7 +31,8 @@ class Step(msgspec.Struct, frozen=True):
     overrun_ms: float  # how much later than the profile the result was there; 0 when in time
     position: int  # cached tokens before the pass
     tokens: int  # tokens fed
-    batch: int = 1
+    batch: int = 1  # requests in the pass
+    alone_ms: float = 0.0  # of a batch's member: what the profile says for a pass of its own
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -66,6 +71,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     chunk_tokens: tuple[int, ...]  # tokens in each chunk
     tokens: tuple[int, ...]  # the output itself
     lossless: bool | None  # equal to target-only decoding; None: not compared
+    slo_tokens_per_s: float | None = None  # the rate its user was promised; None: none was
 
 
 class MessageRow(msgspec.Struct, frozen=True):

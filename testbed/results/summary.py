@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from testbed.results.metrics import RTT_ERROR, compute
-from testbed.results.metrics.base import rounded
+from testbed.results.metrics.base import passes, rounded
 from testbed.results.store import RunData
 from testbed.results.validity import Counts, checks_that_count, judge, overrun_shares
 
@@ -24,10 +24,13 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric", "nodes")},
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
         "lossless": _lossless(run.requests),
+        "sampling": manifest.get("sampling"),  # None: a run of before this was said
         "links": _links(run.links, counts),
         "compute": _compute(run),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
+        # Only where trees were simulated: answers that the decode table approximated, by policy.
+        **({"tree_lookups": manifest["tree_lookups"]} if "tree_lookups" in manifest else {}),
     }
 
 
@@ -52,10 +55,11 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
 
 
 def _compute(run: RunData) -> dict[str, Any]:
-    by_number, by_time = overrun_shares(run.steps)
+    steps = passes(run.steps)
+    by_number, by_time = overrun_shares(steps)
     return {
-        "steps": len(run.steps),
-        "overruns": int((run.steps["overrun_ms"] > 0).sum()),
+        "steps": len(steps),
+        "overruns": int((steps["overrun_ms"] > 0).sum()),
         "overrun_share": _optional(by_number),
         "overrun_time_share": _optional(by_time),
         "by_policy": {

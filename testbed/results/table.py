@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.results.reference import Reference, reference_for
+from testbed.results.sampling import GREEDY
 
 UNDEFINED = "-"
 HEADERS = (
@@ -71,7 +72,9 @@ def _lossless(summary: Summary) -> str:
     checked, equal = summary["lossless"]["checked"], summary["lossless"]["equal"]
     if not checked:
         return "lossless: no output was compared with target-only decoding"
-    return f"lossless: {equal} of {checked} outputs equal target-only decoding, token for token"
+    sampling = summary.get("sampling")  # None: a run of before this was said
+    drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
+    return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token for token"
 
 
 def _references(papers: Mapping[str, Reference | None]) -> Iterator[RenderableType]:

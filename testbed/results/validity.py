@@ -15,7 +15,7 @@ import pandas as pd
 
 from testbed import tolerances
 from testbed.results.conservation import broken
-from testbed.results.metrics.base import busy_ms, milliseconds
+from testbed.results.metrics.base import busy_ms, milliseconds, passes
 from testbed.results.store import RunData
 
 Pair = tuple[str, str]  # source and destination node
@@ -76,6 +76,7 @@ def link_tolerance_ms(specified_ms: float, limits: Thresholds = LIMITS) -> float
 
 def overrun_shares(steps: pd.DataFrame) -> tuple[float | None, float | None]:
     """Overruns by number of passes and by busy time; None where no pass ran."""
+    steps = passes(steps)
     busy = float(busy_ms(steps).sum())
     if steps.empty or busy <= 0:
         return None, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from testbed.results.statistics import median_interval, ratio_interval
+from testbed.results.statistics import FEW, median_interval, ratio_interval, ratio_of_medians_interval
 
 VALUES = np.random.default_rng(3).normal(20.0, 2.0, size=60)
 ALONE = list(range(60))
@@ -45,3 +45,18 @@ def test_one_cluster_has_no_interval() -> None:
 def test_interval_of_a_constant_ratio_is_that_ratio() -> None:
     under = np.arange(1.0, 21.0)
     assert ratio_interval(under / 2, under, list(range(20)), (0,)) == pytest.approx((0.5, 0.5))
+
+
+@pytest.mark.parametrize("size", [FEW, FEW + 1])
+def test_few_and_many_values_are_resampled_alike(size: int) -> None:
+    values = np.random.default_rng(size).normal(20.0, 2.0, size=size)
+    clusters = [i % 20 for i in range(size)]
+    draws = np.random.default_rng([4]).multinomial(20, np.full(20, 1 / 20), size=1000)
+    medians = [np.median(np.repeat(values, [d[cluster] for cluster in clusters])) for d in draws]
+    assert median_interval(values, clusters, (4,)) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])))
+
+
+def test_a_ratio_of_medians_keeps_pairs_together() -> None:
+    assert ratio_of_medians_interval(3 * VALUES, VALUES, ALONE, (1,)) == pytest.approx((3.0, 3.0))
+    low, high = ratio_of_medians_interval(VALUES, VALUES[::-1], ALONE, (1,)) or (1.0, 1.0)
+    assert low < 1 < high

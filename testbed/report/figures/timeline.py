@@ -19,7 +19,7 @@ from testbed.report.style import BLACK, DRAFT, GREEN, GREY, ORANGE, PURPLE, VERI
 from testbed.results.metrics import PolicyLog
 
 ROUNDS = 8  # more than this and single passes cannot be told apart at page width
-MESSAGE_COLOURS = {"speculation": GREEN, "validation": PURPLE, "tokens": ORANGE}
+MESSAGE_COLOURS = {"speculation": GREEN, "branches": GREEN, "validation": PURPLE, "tokens": ORANGE}
 LANE, BAR = 1.0, 0.30
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ Direction = Literal["lower", "higher", "neither"]
 Statistic = dict[str, Any]
 
 KEY = ["repeat", "request"]  # names one request within one policy
+PASS = ["policy", "repeat", "node", "job", "started_ns"]  # names one pass among the batched ones of a run
 BASELINE = "speculative"  # co-located speculation: what offloading is held against
 DECIMALS = 6
 
@@ -36,20 +38,26 @@ class PolicyLog:
     steps: pd.DataFrame
     messages: pd.DataFrame
     baseline: PolicyLog | None
-    seed: int
+    seed: int | None  # None: no intervals are wanted, as in a sweep of very many points
 
-    @property
+    @cached_property
     def target_nodes(self) -> frozenset[str]:
         """Nodes that run the target. A node stands for its deployment: a drafter next door in the region is not it."""
         return frozenset(self.steps.loc[self.steps["kind"] == "verify", "node"])
 
-    @property
+    @cached_property
     def drafts(self) -> pd.DataFrame:
         return self.steps[self.steps["kind"] == "draft"]
 
-    @property
+    @cached_property
     def verifies(self) -> pd.DataFrame:
         return self.steps[self.steps["kind"] == "verify"]
+
+    @cached_property
+    def target_site_drafts(self) -> pd.Series[Any]:
+        """Draft passes on the target's own node, by request; several metrics of several policies ask for them."""
+        local = self.drafts[self.drafts["node"].isin(self.target_nodes)]
+        return self.per_request(local.groupby(KEY).size())
 
     def per_request(self, values: pd.Series[Any]) -> pd.Series[Any]:
         """A sum by request, spread over all requests: a request with nothing to sum counts 0."""
@@ -74,9 +82,9 @@ class Metric(ABC):
     @abstractmethod
     def compute(self, log: PolicyLog) -> Statistic | None: ...
 
-    def seed(self, log: PolicyLog) -> tuple[int, int]:
+    def seed(self, log: PolicyLog) -> tuple[int, int] | None:
         """Of the metric and the policy alone, so that adding a metric moves no other's interval."""
-        return log.seed, zlib.crc32(f"{log.label}/{self.tag}".encode())
+        return None if log.seed is None else (log.seed, zlib.crc32(f"{log.label}/{self.tag}".encode()))
 
 
 class SampleMetric(Metric):
@@ -113,7 +121,9 @@ class RatioMetric(Metric):
         return {"value": rounded(over.sum() / under.sum()), "ci95": interval_json(interval)}
 
 
-def describe(values: np.ndarray[Any, np.dtype[np.float64]], clusters: list[str], seed: tuple[int, int]) -> Statistic:
+def describe(
+    values: np.ndarray[Any, np.dtype[np.float64]], clusters: list[str], seed: tuple[int, int] | None
+) -> Statistic:
     """Median, 95 % interval, 95th percentile and count."""
     return {
         "median": rounded(np.median(values)),
@@ -133,6 +143,14 @@ def interval_json(interval: tuple[float, float] | None) -> list[float] | None:
 
 def milliseconds(ns: pd.Series[Any]) -> pd.Series[Any]:
     return ns / 1e6
+
+
+def passes(steps: pd.DataFrame) -> pd.DataFrame:
+    """One row a forward pass: a batched one has a row for each member in the log, and here one."""
+    batched = steps["batch"] > 1
+    if not batched.any():
+        return steps
+    return steps[~batched | ~steps.duplicated(PASS)]
 
 
 def busy_ms(steps: pd.DataFrame) -> pd.Series[Any]:

@@ -9,18 +9,27 @@ from typing import Any
 
 import pandas as pd
 
-from testbed.results.metrics.base import KEY, Metric, PolicyLog, RatioMetric, SampleMetric, Statistic, describe
+from testbed.results.metrics.base import (
+    KEY,
+    Metric,
+    PolicyLog,
+    RatioMetric,
+    SampleMetric,
+    Statistic,
+    describe,
+    milliseconds,
+    rounded,
+)
 
 
 def target_site_drafts(log: PolicyLog) -> pd.Series[Any]:
     """Draft passes on the target's own node, by request; a request without any counts 0."""
-    local = log.drafts[log.drafts["node"].isin(log.target_nodes)]
-    return log.per_request(local.groupby(KEY).size())
+    return log.target_site_drafts
 
 
 class TargetPasses(SampleMetric):
     tag, header, unit, direction, requires = "target_passes", "target passes", "passes", "lower", ("steps",)
-    formula = "forward passes of the target model, per request"
+    formula = "forward passes of the target model that the request took part in, per request"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
         return log.per_request(log.verifies.groupby(KEY).size())
@@ -54,11 +63,45 @@ class LatencyRatio(Metric):
     formula = "median over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
 
     def compute(self, log: PolicyLog) -> Statistic | None:
-        if log.baseline is None:
-            return None
-        parts = _paired(_by_prompt(log, _e2e_ns(log), "median"), log.baseline, _e2e_ns, "median")
-        ratios = (parts["over"] / parts["under"])[parts["under"] > 0]
+        ratios = _latency_ratios(log)
         return None if ratios.empty else describe(ratios.to_numpy(float), list(ratios.index), self.seed(log))
+
+
+class LatencyRatioMax(Metric):
+    tag, header, unit, direction, requires = "latency_ratio_max", "worst latency ratio", "", "lower", ("requests",)
+    formula = "largest over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
+
+    def compute(self, log: PolicyLog) -> Statistic | None:
+        ratios = _latency_ratios(log)
+        # no interval: a bootstrap never draws a prompt worse than the worst one seen, so it says nothing of a maximum
+        return None if ratios.empty else {"value": rounded(ratios.max()), "ci95": None}
+
+
+def by_prompt(log: PolicyLog) -> pd.DataFrame | None:
+    """One row a prompt that both policies answered, with what the ratios are made of; None without a baseline.
+
+    `e2e_ms`, `target_site_draft_passes`, each also as `baseline_...`; `latency_difference_ms`, `latency_ratio` and
+    `target_site_draft_ratio` (NaN where co-located speculation drafted nothing). The median of the latency ratios is
+    the metric of that name; the metric of the draft ratio is one of sums, not a median of these.
+    """
+    if log.baseline is None:
+        return None
+    latency = _paired(_by_prompt(log, _e2e_ns(log), "median"), log.baseline, _e2e_ns, "median")
+    drafts = _paired(_by_prompt(log, target_site_drafts(log), "mean"), log.baseline, target_site_drafts, "mean")
+    found = pd.DataFrame({"e2e_ms": milliseconds(latency["over"]), "baseline_e2e_ms": milliseconds(latency["under"])})
+    found["target_site_draft_passes"], found["baseline_target_site_draft_passes"] = drafts["over"], drafts["under"]
+    found["latency_difference_ms"] = found["e2e_ms"] - found["baseline_e2e_ms"]
+    found["latency_ratio"] = latency["over"] / latency["under"].where(latency["under"] > 0)
+    found["target_site_draft_ratio"] = drafts["over"] / drafts["under"].where(drafts["under"] > 0)
+    return found
+
+
+def _latency_ratios(log: PolicyLog) -> pd.Series[Any]:
+    """By prompt; empty without a baseline."""
+    if log.baseline is None:
+        return pd.Series(dtype=float)
+    parts = _paired(_by_prompt(log, _e2e_ns(log), "median"), log.baseline, _e2e_ns, "median")
+    return (parts["over"] / parts["under"])[parts["under"] > 0]
 
 
 def _e2e_ns(log: PolicyLog) -> pd.Series[Any]:
@@ -75,4 +118,4 @@ def _paired(mine: pd.Series[Any], baseline: PolicyLog, measure: Any, how: str) -
     return pd.DataFrame({"over": mine, "under": _by_prompt(baseline, measure(baseline), how)}).dropna()
 
 
-METRICS = (TargetPasses(), TargetSiteDraftPasses(), TargetSiteDraftRatio(), LatencyRatio())
+METRICS = (TargetPasses(), TargetSiteDraftPasses(), TargetSiteDraftRatio(), LatencyRatio(), LatencyRatioMax())

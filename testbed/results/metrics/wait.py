@@ -14,18 +14,19 @@ from testbed.results.metrics.base import KEY, PolicyLog, SampleMetric, busy_ms, 
 
 
 class MessageWay(SampleMetric):
-    """How long the messages of one kind were on their way; the kind alone says between which roles they travel."""
+    """How long messages were on their way; their kinds alone say between which roles they travel."""
 
-    kind: ClassVar[str]
+    kinds: ClassVar[frozenset[str]]
     requires = ("messages",)
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
-        sent = log.messages[log.messages["kind"] == self.kind].set_index(KEY)
+        sent = log.messages[log.messages["kind"].isin(self.kinds)].set_index(KEY)
         return milliseconds(sent["received_ns"] - sent["sent_ns"])
 
 
 class Uplink(MessageWay):
-    tag, header, unit, direction, kind = "uplink_ms", "uplink", "ms", "lower", "request"
+    tag, header, unit, direction = "uplink_ms", "uplink", "ms", "lower"
+    kinds = frozenset({"request"})
     formula = "request message received at the target - sent by the user, per request"
 
 
@@ -51,17 +52,20 @@ class Compute(SampleMetric):
 
 
 class Downlink(MessageWay):
-    tag, header, unit, direction, kind = "downlink_ms", "downlink", "ms", "lower", "tokens"
+    tag, header, unit, direction = "downlink_ms", "downlink", "ms", "lower"
+    kinds = frozenset({"tokens"})
     formula = "tokens message received by the user - sent by the target, pooled over messages"
 
 
 class DraftUplink(MessageWay):
-    tag, header, unit, direction, kind = "draft_uplink_ms", "draft uplink", "ms", "lower", "speculation"
+    tag, header, unit, direction = "draft_uplink_ms", "draft uplink", "ms", "lower"
+    kinds = frozenset({"speculation", "branches"})
     formula = "speculation message received at the target - sent by the drafter, one way, pooled over messages"
 
 
 class DraftDownlink(MessageWay):
-    tag, header, unit, direction, kind = "draft_downlink_ms", "draft downlink", "ms", "lower", "validation"
+    tag, header, unit, direction = "draft_downlink_ms", "draft downlink", "ms", "lower"
+    kinds = frozenset({"validation"})
     formula = "validation message received by the drafter - sent by the target, one way, pooled over messages"
 
 

@@ -1,0 +1,175 @@
+"""What a paper claims, as a file: `experiments/<paper>/claims.yaml`, strict.
+
+A claim names a sweep (an experiment file beside it, with or without a matrix), says how our value comes out of the
+sweep's table, and may point at the committed summary of an emulated run. Why ours and the paper's differ is free text:
+no program can know it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from testbed.errors import BadInput
+from testbed.repository import folders
+from testbed.yamlfile import explain, load_yaml, nearest, problem
+
+FILE = "claims.yaml"
+
+Scalar = str | float | int | bool
+Setting = Scalar | dict[str, Any]  # a mapping where the axis sets several things together
+Where = dict[str, Setting | list[Setting]]  # column to value, or to the values that count
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SweepEntry(_Strict):
+    """An experiment file of the same folder, run in simulation."""
+
+    file: str
+    overrides: list[str] = []
+    intervals: bool = True  # the bootstrap; without it a sweep of very many points takes a third less
+
+
+class Reach(_Strict):
+    """The largest value of an axis up to which the metric's median stays at most at a bound."""
+
+    axis: str
+    at_most: float
+
+
+class Value(_Strict):
+    """One number out of a sweep's table."""
+
+    name: str
+    metric: str  # a metric's name, or any column of the table
+    policy: str
+    per: str | None = None  # a column that the metric is divided by, row by row
+    where: Where = {}
+    reduce: Literal["only", "median", "min", "max"] = "only"  # of the rows that remain; `only`: exactly one
+    reach: Reach | None = None  # instead of reduce
+    range: tuple[float, float] | None = None  # of the paper's figure, as far as it can be read
+    emulation: str | None = None  # a summary of this value's own setting; default: the claim's
+
+
+class Claim(_Strict):
+    id: str
+    part: str | None = None  # title of the part it stands in; none: before the first
+    source: str = ""  # where in the paper
+    paper: str  # what it says
+    sweep: str
+    values: Annotated[list[Value], Field(min_length=1)]
+    emulation: str | None = None  # summary.json of an emulated run of the same setting, below docs/
+    why: str  # why ours and the paper's differ, or agree
+
+
+class Panel(_Strict):
+    """What one panel of a figure has of its own; the rest is the figure's."""
+
+    title: str
+    sweep: str | None = None
+    x: str | None = None
+    y: str | None = None
+    where: Where | None = None
+    x_label: str | None = None
+    y_label: str | None = None
+    reference: float | None = None
+
+
+class Figure(_Strict):
+    """One figure from a sweep's table; what is neither x nor told apart by `by` is reduced to its median.
+
+    A `cdf` is over the prompts of each line, from the sweep's table of prompts.
+    """
+
+    name: str
+    kind: Literal["lines", "scatter", "cdf"]
+    title: str
+    sweep: str
+    x: str  # a column: an axis for lines, a metric for a scatter, a column of `prompts.csv` for a cdf
+    y: str | None = None  # of a cdf: the share of prompts, so not given
+    by: str | None = None  # a column whose values become lines, or colours
+    legend: str | None = None  # its title; default: what `by` says
+    each: str | None = None  # of a scatter: the axis along which its points lie
+    policies: Annotated[list[str], Field(min_length=1)]
+    where: Where = {}
+    x_label: str
+    y_label: str
+    reference: float | None = None  # a line at this ratio or difference: horizontal, or of a cdf vertical
+    panels: list[Panel] = []  # drawn side by side; none: the figure is one panel
+    columns: Annotated[int, Field(ge=1, le=4)] = 2  # panels in a row
+    part: str | None = None
+    note: str = ""  # what to see in it, below it in the document
+
+    @model_validator(mode="after")
+    def _has_y(self) -> Self:
+        for one in self.each_panel():
+            if (one.y is None) != (self.kind == "cdf"):
+                raise problem((), f"figure {self.name}: a {self.kind} " + ("has no y" if one.y else "needs y"))
+        return self
+
+    def each_panel(self) -> list[Figure]:
+        """Every panel as a figure of its own."""
+        alone = self.model_copy(update={"panels": []})
+        own = (panel.model_dump(exclude_none=True) for panel in self.panels)
+        return [alone.model_copy(update=update) for update in own] or [alone]
+
+
+class Part(_Strict):
+    """A heading with its own table and figures."""
+
+    title: str
+    text: str = ""
+
+
+class Claims(_Strict):
+    """A whole file."""
+
+    title: str
+    cite: str
+    text: str = ""  # what a reader should know before the first table
+    parts: list[Part] = []
+    sweeps: dict[str, SweepEntry]
+    claims: Annotated[list[Claim], Field(min_length=1)]
+    figures: list[Figure] = []
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        claims = [(claim.id, claim.sweep) for claim in self.claims]
+        figures = [(figure.name, figure.sweep) for figure in self.figures]
+        parts = [one.title for one in self.parts]
+        named = [("claims", index, claim.part) for index, claim in enumerate(self.claims)]
+        named += [("figures", index, figure.part) for index, figure in enumerate(self.figures)]
+        for kind, index, part in named:
+            if part is not None and part not in parts:
+                raise problem((kind, index, "part"), f"no part {part!r}{nearest(part, parts)}")
+        for index, figure in enumerate(self.figures):
+            for panel in figure.each_panel():
+                if panel.sweep not in self.sweeps:
+                    known = nearest(panel.sweep, self.sweeps)
+                    raise problem(("figures", index), f"{figure.name}: no sweep {panel.sweep!r}{known}")
+        for kind, entries in (("claims", claims), ("figures", figures)):
+            names = [name for name, _ in entries]
+            for index, (name, sweep) in enumerate(entries):
+                if name in names[:index]:
+                    raise problem((kind, index), f"{kind}: {name!r} is there twice")
+                if sweep not in self.sweeps:
+                    raise problem((kind, index, "sweep"), f"{name}: no sweep {sweep!r}{nearest(sweep, self.sweeps)}")
+        return self
+
+
+def load_claims(name: str) -> tuple[Claims, Path]:
+    """The claims of one paper and the folder they are in. Raises BadInput in one line."""
+    known = {path.parent.name: path for folder in reversed(folders("experiments")) for path in folder.glob(f"*/{FILE}")}
+    if name not in known:
+        raise BadInput(f"no experiments/{name}/{FILE}{nearest(name, known)}")
+    path = known[name]
+    data, lines = load_yaml(path)
+    try:
+        return Claims.model_validate(data), path.parent
+    except ValidationError as error:
+        raise BadInput(explain(error, path, lines, Claims)) from error

@@ -1,0 +1,175 @@
+"""The table of claims: Markdown between two markers of `docs/reproduction.md`, and the same for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from testbed.errors import BadInput
+from testbed.report.claims import Claim, Claims, Figure, Value
+from testbed.report.claims_value import Ours
+
+FILE = "reproduction.md"
+HEADINGS = ("claim", "the paper", "quantity", "range", "simulation", "emulation", "valid", "why they differ")
+UNDEFINED = "-"
+
+
+@dataclass(frozen=True)
+class Found:
+    """One value of one claim, in each engine that has it."""
+
+    claim: Claim
+    value: Value
+    simulation: Ours
+    emulation: Ours | None
+
+    @property
+    def valid(self) -> bool:
+        return self.simulation.valid and (self.emulation is None or self.emulation.valid)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What `testbed reproduce` found and wrote."""
+
+    name: str
+    claims: Claims
+    found: Sequence[Found]
+    figures: Sequence[Path]
+    document: Path
+    sweeps_valid: bool
+
+    @property
+    def valid(self) -> bool:
+        return self.sweeps_valid and all(one.valid for one in self.found)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "valid": self.valid,
+            "document": str(self.document),
+            "figures": [str(path) for path in self.figures],
+            "values": [
+                {
+                    "claim": one.claim.id,
+                    "value": one.value.name,
+                    "range": one.value.range,
+                    "simulation": _ours(one.simulation, one.value),
+                    "emulation": None if one.emulation is None else _ours(one.emulation, one.value),
+                }
+                for one in self.found
+            ],
+        }
+
+
+def _ours(ours: Ours, value: Value) -> dict[str, Any]:
+    return {
+        "number": ours.number,
+        "interval": ours.interval,
+        "within": within(ours, value),
+        "valid": ours.valid,
+        "rows": ours.rows,
+    }
+
+
+def within(ours: Ours, value: Value) -> bool | None:
+    """Whether our number lies in the paper's range; None where either is not known."""
+    if value.range is None or ours.number is None:
+        return None
+    low, high = value.range
+    return low <= ours.number <= high
+
+
+def markdown(result: Reproduction, figures: Sequence[tuple[Figure, str]]) -> str:
+    """The section's text; `figures` come with their paths from the document."""
+    claims = result.claims
+    lines = [
+        f"{claims.title} ({claims.cite}). Written by `testbed reproduce {result.name}`: edit its claims, not this.",
+        *(["", claims.text.strip()] if claims.text else []),
+        "",
+        "Brackets: 95 % interval over prompts, or the middle half where the number is a median over several points. "
+        "In or out: against the range.",
+    ]
+    for part in (None, *claims.parts):
+        title = None if part is None else part.title
+        found = [one for one in result.found if one.claim.part == title]
+        if part is not None:
+            lines += ["", f"### {part.title}", *(["", part.text.strip()] if part.text else [])]
+        if found:
+            lines += ["", *_rows(found)]
+        for spec, path in figures:
+            if spec.part == title:
+                lines += ["", f"![{spec.title}]({path})", *(["", spec.note.strip()] if spec.note else [])]
+    return "\n".join(lines)
+
+
+def _rows(found: Sequence[Found]) -> list[str]:
+    """One row a value; what is the claim's stands in its first."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "|".join([" :-- "] * len(HEADINGS)) + "|"]
+    for index, one in enumerate(found):
+        first = index == 0 or found[index - 1].claim is not one.claim
+        claim = one.claim
+        cells = (
+            claim.id if first else "",
+            (f"{claim.paper} ({claim.source})" if claim.source else claim.paper) if first else "",
+            f"{one.value.name}, {one.value.policy}",
+            _range(one.value),
+            _number(one.simulation, one.value),
+            UNDEFINED if one.emulation is None else _number(one.emulation, one.value),
+            "yes" if one.valid else "NO",
+            claim.why if first else "",
+        )
+        lines.append("| " + " | ".join(" ".join(cell.replace("|", "\\|").split()) for cell in cells) + " |")
+    return lines
+
+
+def put(document: Path, name: str, title: str, text: str) -> None:
+    """Replaces what stands between this name's markers; a document without them gets the section at its end."""
+    begin, end = f"<!-- begin {name}: made by testbed reproduce -->", f"<!-- end {name} -->"
+    try:
+        old = document.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        old = "# Reproduction of published results\n"
+    except OSError as error:
+        raise BadInput(f"{document}: cannot be read ({error.strerror})") from error
+    if (old.count(begin), old.count(end)) == (0, 0):
+        old = f"{old.rstrip()}\n\n## {title}\n\n{begin}\n{end}\n"
+    if (old.count(begin), old.count(end)) != (1, 1) or old.index(begin) > old.index(end):
+        raise BadInput(f"{document}: needs the line {begin!r} once, and after it {end!r} once")
+    head, rest = old.split(begin)
+    partial = document.with_name(f".{document.name}.partial")
+    partial.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
+    partial.replace(document)
+
+
+def render(result: Reproduction) -> RenderableType:
+    """For a terminal."""
+    table = Table(title=f"{result.claims.title}", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("claim", "quantity", "policy", "range", "simulation", "emulation", "valid"):
+        table.add_column(heading)
+    for one in result.found:
+        table.add_row(
+            one.claim.id, one.value.name, one.value.policy, _range(one.value), _number(one.simulation, one.value),
+            UNDEFINED if one.emulation is None else _number(one.emulation, one.value), "yes" if one.valid else "NO",
+        )  # fmt: skip
+    return table
+
+
+def _range(value: Value) -> str:
+    return UNDEFINED if value.range is None else f"{value.range[0]:g} to {value.range[1]:g}"
+
+
+def _number(ours: Ours, value: Value) -> str:
+    if ours.number is None:
+        return "none" if value.reach is not None else UNDEFINED
+    text = f"{ours.number:.3g}"
+    if ours.interval is not None:
+        text += f" [{ours.interval[0]:.3g}, {ours.interval[1]:.3g}]"
+    verdict = within(ours, value)
+    return text if verdict is None else f"{text}, {'in' if verdict else 'OUT'}"

@@ -1,0 +1,192 @@
+"""Promises kept: token rates that users were promised, and what verifying many together costs each of them.
+
+A request keeps its promise if its average rate after the first token, (tokens - 1) / (end - first token), is at least
+the promised one; one of a single token always does. That is the window a violation is judged in; by the chunk, which
+the paper may mean as well, is `slo_chunk_attainment`. Requests without a promise are not counted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from testbed.results.metrics.base import (
+    KEY,
+    Metric,
+    PolicyLog,
+    RatioMetric,
+    SampleMetric,
+    Statistic,
+    busy_ms,
+    milliseconds,
+    rounded,
+)
+
+PROMISE = "slo_tokens_per_s"
+ROUNDING = 1e-9  # a rate that was kept exactly must not fail by its last bit
+
+
+def promised(log: PolicyLog) -> pd.DataFrame | None:
+    """The requests with a promise and `kept`, whether it was; None if nobody was promised anything."""
+    if PROMISE not in log.requests.columns:
+        return None  # a run from before there were promises
+    mine = log.requests[log.requests[PROMISE].notna()]
+    if mine.empty:
+        return None
+    seconds = milliseconds(mine["finished_ns"] - mine["first_token_ns"]) / 1e3
+    needed = mine[PROMISE].astype(float) * seconds
+    return mine.assign(kept=(mine["output_tokens"] - 1 >= needed * (1 - ROUNDING)) | (mine["output_tokens"] <= 1))
+
+
+class SloAttainment(RatioMetric):
+    tag, header, unit, direction, requires = "slo_attainment", "promises kept", "", "higher", ("requests",)
+    formula = "requests with (tokens - 1) / (end - first token) at least the promised rate / requests with a promise"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        return None if mine is None else pd.DataFrame({"over": mine["kept"].astype(float), "under": 1.0})
+
+
+class SloAttainmentByClass(Metric):
+    tag, header, unit, direction = "slo_attainment_by_class", "promises kept by class", "", "higher"
+    requires = ("requests",)
+    formula = "slo_attainment for each promised rate, in ascending order; the rates are `classes`"
+
+    def compute(self, log: PolicyLog) -> Statistic | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        grouped = mine.groupby(PROMISE)["kept"]
+        return {
+            "value": [rounded(share) for share in grouped.mean()],
+            "n": [int(count) for count in grouped.size()],
+            "classes": [rounded(rate) for rate in grouped.mean().index],
+        }
+
+
+class SloChunkAttainment(RatioMetric):
+    tag, header, unit, direction = "slo_chunk_attainment", "chunks in time", "", "higher"
+    requires = ("requests",)
+    formula = "chunks after the first that came within tokens / promised rate of the one before / all such chunks"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        rows = []
+        for rate, at, tokens in zip(mine[PROMISE], mine["chunk_ns"], mine["chunk_tokens"], strict=True):
+            gaps_s = np.diff(np.asarray(at, dtype=np.int64)) / 1e9
+            in_time = np.asarray(tokens[1:], dtype=float) >= rate * gaps_s * (1 - ROUNDING)
+            rows.append((int(in_time.sum()), len(gaps_s)))
+        return pd.DataFrame(rows, columns=["over", "under"], index=mine.index).astype(float)
+
+
+class _Goodput(RatioMetric):
+    """Something of the requests that kept their promise, for each second from first send to last end of a repeat."""
+
+    direction, requires = "higher", ("requests",)
+
+    def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
+        raise NotImplementedError
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        ends = mine.groupby("repeat").agg(first=("sent_ns", "min"), last=("finished_ns", "max"))
+        good = self.counted(mine[mine["kept"]]).groupby("repeat").sum().reindex(ends.index, fill_value=0)
+        return pd.DataFrame({"over": good.astype(float), "under": milliseconds(ends["last"] - ends["first"]) / 1e3})
+
+    def clusters(self, log: PolicyLog, parts: pd.DataFrame) -> list[str]:
+        return [str(repeat) for repeat in parts.index]
+
+
+class TokenGoodput(_Goodput):
+    tag, header, unit = "token_goodput", "token goodput", "tokens/s"
+    formula = "output tokens of requests that kept their promise / time from the first send to the last end, per repeat"
+
+    def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
+        return kept["output_tokens"]
+
+
+class RequestGoodput(_Goodput):
+    tag, header, unit = "request_goodput", "request goodput", "requests/s"
+    formula = "requests that kept their promise / time from the first send to the last end, per repeat"
+
+    def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
+        return pd.Series(1, index=kept.index)
+
+
+class PastRejectionMs(SampleMetric):
+    tag, header, unit, direction = "past_rejection_ms", "drafting past a rejection", "ms", "lower"
+    requires = ("rounds", "steps")
+    formula = "WISP's wasted drafting time: Σ over rounds max(0, drafts - accepted - 1) * mean draft pass, per request"
+
+    def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
+        if log.drafts.empty:
+            return None
+        rounds = log.rounds
+        past = (rounds["drafts"] - rounds["accepted"] - 1).clip(lower=0)
+        # a round cut by the output's end was not rejected anywhere
+        past = past.where(rounds["emitted"] > rounds["accepted"], 0)
+        tokens = log.per_request(rounds.assign(past=past).groupby(KEY)["past"].sum())
+        mean_ms = log.drafts.assign(busy_ms=busy_ms(log.drafts)).groupby(KEY)["busy_ms"].mean()
+        return log.per_request(mean_ms) * tokens
+
+
+class VerifyWaitMs(SampleMetric):
+    tag, header, unit, direction = "verify_wait_ms", "wait for verification", "ms", "lower"
+    requires = ("messages", "rounds")
+    formula = "from the arrival of a device's drafts to the pass that verifies them, pooled over such rounds"
+
+    def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
+        asked = waits_of_rounds(log)
+        return None if asked is None else asked.set_index(KEY)["wait_ms"]
+
+
+class InterferenceMs(SampleMetric):
+    tag, header, unit, direction = "interference_ms", "verification interference", "ms", "lower"
+    requires = ("messages", "rounds", "steps")
+    formula = "wait for verification + time of the batched pass - profiled time of a pass of its own, over rounds"
+
+    def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
+        asked = waits_of_rounds(log)
+        if asked is None or "alone_ms" not in log.verifies.columns:
+            return None
+        wanted = [*KEY, "submitted_ns", "pass_ms", "alone_ms", "batch"]
+        took = log.verifies.assign(pass_ms=busy_ms(log.verifies))[wanted]
+        both = asked.merge(took, left_on=[*KEY, "verify_submitted_ns"], right_on=[*KEY, "submitted_ns"])
+        longer = (both["pass_ms"] - both["alone_ms"]).where(both["batch"] > 1, 0.0)
+        return (both["wait_ms"] + longer).set_axis(pd.MultiIndex.from_frame(both[KEY]))
+
+
+def waits_of_rounds(log: PolicyLog) -> pd.DataFrame | None:
+    """Rounds that a device asked for, with `wait_ms`: since the first time it asked after the round before."""
+    asked = log.messages[log.messages["kind"] == "drafts"]
+    if asked.empty or log.rounds.empty:
+        return None
+    rounds = log.rounds.sort_values("started_ns")
+    found = pd.merge_asof(
+        rounds[[*KEY, "started_ns", "verify_submitted_ns"]],
+        asked.sort_values("received_ns")[[*KEY, "received_ns"]],
+        left_on="started_ns",
+        right_on="received_ns",
+        by=KEY,
+        direction="forward",
+    )
+    found = found[found["received_ns"] <= found["verify_submitted_ns"]]
+    return found.assign(wait_ms=milliseconds(found["verify_submitted_ns"] - found["received_ns"]))
+
+
+METRICS = (
+    SloAttainment(),
+    SloAttainmentByClass(),
+    SloChunkAttainment(),
+    TokenGoodput(),
+    RequestGoodput(),
+    PastRejectionMs(),
+    VerifyWaitMs(),
+    InterferenceMs(),
+)

@@ -1,0 +1,62 @@
+"""Runs emulated points one at a time: each is an ordinary run with its own directory inside the sweep's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from testbed.errors import MachineCannot, TestbedError
+from testbed.network.capabilities import FabricChoice
+from testbed.sweep.plan import Point
+from testbed.sweep.point import PointResult
+
+
+class Notes(Protocol):
+    def note(self, text: str) -> None: ...
+
+
+class _Quiet:
+    """Of a point's own progress only its notes are shown: the sweep counts points, not requests."""
+
+    def __init__(self, point: Point, notes: Notes) -> None:
+        self._point, self._notes = point, notes
+
+    def note(self, text: str) -> None:
+        self._notes.note(f"{self._point.name}: {text}")
+
+    def phase(self, label: str, repeat: int, requests: int) -> None:
+        self.note(f"{label}: {requests} requests" + (f", repeat {repeat + 1}" if repeat else ""))
+
+    def request_done(self, tokens: int) -> None:
+        pass
+
+
+def results(
+    points: Sequence[Point], metrics: Sequence[str], fabric: FabricChoice, runs: Path, notes: Notes
+) -> Iterator[list[PointResult]]:
+    """A point that fails is its own result. What this machine cannot do at all ends the sweep: MachineCannot."""
+    from testbed.emulation import engine
+
+    for point in points:
+        try:
+            outcome = engine.run(point.scenario, engine.Options(fabric=fabric, out=runs), _Quiet(point, notes))
+        except MachineCannot:
+            raise
+        except TestbedError as error:
+            yield [PointResult(point.run_id, error=str(error))]
+            continue
+        summary = outcome.summary
+        yield [
+            PointResult(
+                point.run_id,
+                valid=summary["validity"]["valid"],
+                reasons=tuple(summary["validity"]["reasons"]),
+                lossless_checked=summary["lossless"]["checked"],
+                lossless_equal=summary["lossless"]["equal"],
+                directory=outcome.directory.name,
+                policies={
+                    label: {tag: known.get(tag) for tag in metrics} for label, known in summary["policies"].items()
+                },
+            )
+        ]

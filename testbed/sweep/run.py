@@ -1,0 +1,174 @@
+"""Runs a sweep: what is finished already is taken from its journal, the rest is run, and one table is written.
+
+The directory `<experiment>-sweep-<engine>` holds `points.jsonl` (the journal), `sweep.parquet` and `sweep.csv` (the
+table), `sweep.json` (what was swept, with what), and `runs/` where logs were kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from testbed.errors import BadInput
+from testbed.network.capabilities import FabricChoice
+from testbed.results import manifest as provenance
+from testbed.results.metrics import REGISTRY
+from testbed.simulation.phases import Way, why_objects
+from testbed.sweep import emulated, journal, workers
+from testbed.sweep.plan import Point, Sweep, identified, source_hash
+from testbed.sweep.point import PointResult, Task
+from testbed.sweep.progress import SweepProgress
+from testbed.sweep.prompts import PROMPTS, make_prompt_table
+from testbed.sweep.sources import CachedSources
+from testbed.sweep.table import make_table, write_table
+from testbed.yamlfile import nearest
+
+Engine = Literal["simulation", "emulation"]
+
+# What the papers' figures are made of. More can be asked for; each costs a few milliseconds a point and policy.
+HEADLINE = (
+    "tpot_ms", "ttft_ms", "e2e_ms", "latency_ratio", "latency_ratio_max", "target_site_draft_passes",
+    "target_site_draft_ratio", "acceptance_rate", "tokens_per_round",
+)  # fmt: skip
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line adds to the file."""
+
+    engine: Engine = "simulation"
+    out: Path = Path("runs")
+    workers: int | None = None  # None: one for each core; an emulation runs one point at a time
+    keep_logs: bool = False  # of simulated points; an emulated point's run directory is always kept
+    fabric: FabricChoice = "auto"
+    metrics: tuple[str, ...] = HEADLINE
+    intervals: bool = True  # of simulated points; an emulated point's summary always has them
+    per_prompt: bool = False  # of simulated points: also a table with one row a prompt, for distributions
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """A finished sweep."""
+
+    directory: Path
+    points: tuple[Point, ...]
+    results: dict[str, PointResult]  # by run id
+    table: pa.Table
+    resumed: int  # points that were finished before
+    prompts: pa.Table | None = None  # one row a point, policy and prompt, where asked for
+
+    @property
+    def failed(self) -> list[tuple[Point, str]]:
+        """Points without a result, and why."""
+        errors = ((point, self.results[point.run_id].error) for point in self.points)
+        return [(point, error) for point, error in errors if error is not None]
+
+    @property
+    def invalid(self) -> list[tuple[Point, tuple[str, ...]]]:
+        """Points whose numbers must not be trusted, and why."""
+        both = ((point, self.results[point.run_id]) for point in self.points)
+        return [(point, result.reasons) for point, result in both if result.error is None and not result.valid]
+
+    @property
+    def valid(self) -> bool:
+        return not self.failed and not self.invalid
+
+
+def choose_metrics(names: str) -> tuple[str, ...]:
+    """Of a comma-separated list, or `all`."""
+    if names == ALL:
+        return tuple(REGISTRY)
+    chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in chosen:
+        if name not in REGISTRY:
+            raise BadInput(f"--metrics: no metric {name!r}{nearest(name, REGISTRY)}")
+    return chosen
+
+
+def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepOutcome:
+    """Raises BadInput before anything runs; a point that fails later is in the outcome and in the table."""
+    if options.per_prompt and options.engine == "emulation":
+        raise BadInput("values of single prompts are kept of simulated sweeps only; an emulated run's log has them")
+    if options.workers is not None and options.workers != 1 and options.engine == "emulation":
+        raise BadInput("--workers: emulated points run one at a time, as they measure; leave the option out")
+    code = source_hash()
+    more = {"code": code, "metrics": ",".join(options.metrics), "logs": str(options.keep_logs)}
+    more |= {"intervals": str(options.intervals), "per_prompt": str(options.per_prompt)}
+    if options.engine == "emulation":
+        more = {"code": code, "fabric": options.fabric}  # has every metric and every log
+    sources = CachedSources()
+    points = tuple(identified(point, options.engine, sources, more) for point in sweep.points)
+    directory = options.out / f"{sweep.experiment}-sweep-{options.engine}"
+    with journal.opened(directory) as record:
+        known = record.read()
+        left = [point for point in points if point.run_id not in known]
+        progress.total(len(points), len(points) - len(left))
+        if len(left) < len(points):
+            progress.note(f"{len(points) - len(left)} of {len(points)} points are finished already")
+        for chunk in _run(left, options, directory, progress):
+            record.add(chunk)
+            known |= {result.run_id: result for result in chunk}
+            progress.advance(len(chunk))
+        found = {point.run_id: known[point.run_id] for point in points}
+        table = make_table(sweep.axes, points, found, options.metrics)
+        write_table(table, directory)
+        prompts = None
+        if options.per_prompt:
+            prompts = make_prompt_table(sweep.axes, points, found)
+            write_table(prompts, directory, PROMPTS)
+        outcome = SweepOutcome(directory, points, found, table, len(points) - len(left), prompts)
+        _write_facts(sweep, options, code, outcome)
+    if len(outcome.failed) == len(points) and not any(one.defect for one in found.values()):
+        point, error = outcome.failed[0]
+        raise BadInput(f"every point failed; {point.name}: {error}")
+    return outcome
+
+
+def _run(
+    left: Sequence[Point], options: Options, directory: Path, progress: SweepProgress
+) -> Iterator[list[PointResult]]:
+    if not left:
+        return
+    runs = directory / "runs"
+    if options.engine == "emulation":
+        yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress)
+        return
+    processes = options.workers or workers.default_workers()
+    # every process loads the compiler for itself, so it must have enough to do
+    tokens = sum(_tokens(point) for point in left) // processes
+    way: Way = "compiled" if why_objects(None, tokens) is None else "objects"
+    keep = runs if options.keep_logs else None
+    task = Task(options.metrics, keep, options.intervals, options.per_prompt, way)
+    yield from workers.results(left, task, processes)
+
+
+def _tokens(point: Point) -> int:
+    """Output tokens of a point."""
+    scenario = point.scenario
+    per_phase = scenario.workload.requests * scenario.workload.output_tokens
+    return per_phase * len(scenario.policies) * scenario.repeats
+
+
+def _write_facts(sweep: Sweep, options: Options, code: str, outcome: SweepOutcome) -> None:
+    """`sweep.json`: no time of day, so that the same sweep gives the same file."""
+    facts: dict[str, Any] = {
+        "experiment": sweep.experiment,
+        "engine": options.engine,
+        "axes": {key: list(values) for key, values in sweep.axes.items()},
+        "metrics": list(options.metrics),
+        "points": len(outcome.points),
+        "failed": len(outcome.failed),
+        "not_valid": len(outcome.invalid),
+        "logs": "kept" if options.keep_logs or options.engine == "emulation" else "not kept: summaries only",
+        "source_sha256": code,
+        "machine": provenance.gather(),
+    }
+    partial = outcome.directory / ".sweep.json.partial"
+    partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    partial.replace(outcome.directory / "sweep.json")

@@ -1,0 +1,54 @@
+"""A sweep small enough for a test: made-up outcomes, two prompts of twelve tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from testbed.sweep.plan import load_sweep
+from testbed.sweep.run import Options, SweepOutcome, run_sweep
+
+
+class Watcher:
+    """Remembers what a sweep said."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.totals: list[tuple[int, int]] = []
+        self.advanced: list[int] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def total(self, points: int, finished: int) -> None:
+        self.totals.append((points, finished))
+
+    def advance(self, points: int) -> None:
+        self.advanced.append(points)
+
+
+def experiment(folder: Path, **changes: object) -> Path:
+    """The file of a sweep over distance and seed; `changes` replace whole keys, None removes them."""
+    content = {
+        "name": "small",
+        "topology": "two-sites",
+        "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
+        "models": {"target": "made-up", "draft": "made-up"},
+        "outcomes": {"iid": {"match": 0.7}},
+        "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
+        "place": {"user": "near", "target": "near", "drafter": "far"},
+        "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
+        "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2, 3]},
+        **changes,
+    }
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(
+        yaml.safe_dump({key: value for key, value in content.items() if value is not None}, sort_keys=False)
+    )
+    return path
+
+
+def swept(path: Path, out: Path, *overrides: str, workers: int = 1, **options: object) -> tuple[SweepOutcome, Watcher]:
+    watcher = Watcher()
+    return run_sweep(load_sweep(path, overrides), Options(out=out, workers=workers, **options), watcher), watcher
