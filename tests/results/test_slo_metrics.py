@@ -46,7 +46,7 @@ def step(kind: str, number: int, start: float, end: float, batch: int = 1, alone
 
 def one_round(
     number: int, index: int, began: float, verify: float, end: float, drafts: int, accepted: int, emitted: int
-):  # type: ignore[no-untyped-def]  # noqa: E501
+) -> Round:
     return Round(
         "wisp", 0, "target0", number, index, 4, drafts, drafts, accepted, emitted, ns(began), ns(verify), ns(end)
     )

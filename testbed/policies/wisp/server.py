@@ -51,8 +51,9 @@ class Server:
                 self._rates[request] = rate
             case MessageReceived(sender, Request() as request):
                 self._open(Client(Sequence(request, sender), self._rates.pop(request.request, None), now))
-            case MessageReceived(_, Drafts(request, _, tokens)):
+            case MessageReceived(_, Drafts(request, position, tokens)):
                 client = self._clients[request]
+                assert position == len(client.sequence.validated), "a device asks again only once it has its answer"
                 client.ask(tokens, now)
                 self._active[request] = client
             case BatchReady():
