@@ -168,8 +168,13 @@ def _range(value: Value) -> str:
 def _number(ours: Ours, value: Value) -> str:
     if ours.number is None:
         return "none" if value.reach is not None else UNDEFINED
-    text = f"{ours.number:.3g}"
+    text = _digits(ours.number)
     if ours.interval is not None:
-        text += f" [{ours.interval[0]:.3g}, {ours.interval[1]:.3g}]"
+        text += f" [{_digits(ours.interval[0])}, {_digits(ours.interval[1])}]"
     verdict = within(ours, value)
     return text if verdict is None else f"{text}, {'in' if verdict else 'OUT'}"
+
+
+def _digits(number: float) -> str:
+    """Three decimals of a ratio, on either side of 1; three digits of what is larger."""
+    return f"{number:.3f}".rstrip("0").rstrip(".") if abs(number) < 10 else f"{number:.3g}"
