@@ -57,7 +57,7 @@ def run_capacity(
             raise BadInput(f"{path}: capacity of {label!r}: no such policy{nearest(label, known)}")
     sources, more = CachedSources(), {"code": source_hash(), "search": repr(options)}
     from_scenario(scenario, None, NO_OVERHEADS, progress.note, sources)  # refuses before processes are started
-    points = []
+    points: list[Point] = []
     for rate in rates_per_s:
         for entry in scenario.policies:
             if not labels or entry.label in labels:
