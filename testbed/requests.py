@@ -8,14 +8,14 @@ from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.nodes.control import PlannedRequest
 from testbed.scenario import Scenario
-from testbed.workload.arrivals import ClosedLoopArrivals, due_times_ms
+from testbed.workload.arrivals import BurstArrivals, ClosedLoopArrivals, due_times_ms
 from testbed.workload.prompts import PromptSet
 
 
 def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
     """Raises BadInput when there are fewer prompts than requests: results are paired by prompt."""
     asked, held = scenario.workload.requests, len(prompts.prompts)
-    if asked > held and not isinstance(scenario.workload.arrivals, ClosedLoopArrivals):
+    if asked > held and not isinstance(scenario.workload.arrivals, ClosedLoopArrivals | BurstArrivals):
         raise BadInput(
             f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; "
             "ask for fewer or name a larger set"

@@ -1,8 +1,8 @@
 """What a paper claims, as a file: `experiments/<paper>/claims.yaml`, strict.
 
-A claim names a sweep (an experiment file beside it, with or without a matrix), says how our value comes out of the
-sweep's table, and may point at the committed summary of an emulated run. Why ours and the paper's differ is free text:
-no program can know it.
+A claim names a sweep (an experiment file beside it, with or without a matrix) or another source of a table
+(capacities, fits of the estimator, predictors), says how our value comes out of that table, and may point at the
+committed summary of an emulated run. Why ours and the paper's differ is free text: no program can know it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,37 @@ class SweepEntry(_Strict):
     file: str
     overrides: list[str] = []
     intervals: bool = True  # the bootstrap; without it a sweep of very many points takes a third less
+    metrics: list[str] = []  # besides the headline ones
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class CapacityEntry(_Strict):
+    """Users inside their promises, by bisection: one row a rate and policy of an experiment file of the same folder."""
+
+    file: str
+    overrides: list[str] = []
+    policies: list[str] = []  # labels; none: all
+    rates_per_s: Annotated[list[Positive], Field(min_length=1)]
+    duration_s: Positive = 120.0
+    most_users: Annotated[int, Field(ge=1, le=1900)] = 300
+    bound: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
+class EstimatorEntry(_Strict):
+    """How well WISP's estimate fits device profiles: policy `estimate`, one row a device and seed."""
+
+    devices: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+
+
+class PredictorEntry(_Strict):
+    """Rejection predictors trained on a decode table: a policy each, one row a set of prompts it is judged on."""
+
+    table: str
+    kinds: Annotated[list[Literal["mlp", "logistic"]], Field(min_length=1)] = ["mlp", "logistic"]
+    others: list[str] = []  # tables of other prompts
 
 
 class Reach(_Strict):
@@ -49,11 +80,19 @@ class Value(_Strict):
     metric: str  # a metric's name, or any column of the table
     policy: str
     per: str | None = None  # a column that the metric is divided by, row by row
+    over: str | None = None  # another policy, by whose metric at the same settings this one's is divided
+    less: str | None = None  # or from which it is subtracted
     where: Where = {}
     reduce: Literal["only", "median", "min", "max"] = "only"  # of the rows that remain; `only`: exactly one
     reach: Reach | None = None  # instead of reduce
     range: tuple[float, float] | None = None  # of the paper's figure, as far as it can be read
     emulation: str | None = None  # a summary of this value's own setting; default: the claim's
+
+    @model_validator(mode="after")
+    def _one_comparison(self) -> Self:
+        if self.over is not None and self.less is not None:
+            raise problem((), f"{self.name}: `over` divides, `less` subtracts: keep one of them")
+        return self
 
 
 class Claim(_Strict):
@@ -61,7 +100,7 @@ class Claim(_Strict):
     part: str | None = None  # title of the part it stands in; none: before the first
     source: str = ""  # where in the paper
     paper: str  # what it says
-    sweep: str
+    sweep: str  # or another source
     values: Annotated[list[Value], Field(min_length=1)]
     emulation: str | None = None  # summary.json of an emulated run of the same setting, below docs/
     why: str  # why ours and the paper's differ, or agree
@@ -133,12 +172,23 @@ class Claims(_Strict):
     cite: str
     text: str = ""  # what a reader should know before the first table
     parts: list[Part] = []
-    sweeps: dict[str, SweepEntry]
+    sweeps: dict[str, SweepEntry] = {}
+    capacities: dict[str, CapacityEntry] = {}
+    estimators: dict[str, EstimatorEntry] = {}
+    predictors: dict[str, PredictorEntry] = {}
     claims: Annotated[list[Claim], Field(min_length=1)]
     figures: list[Figure] = []
 
+    @property
+    def sources(self) -> list[str]:
+        """What claims and figures may name."""
+        return [*self.sweeps, *self.capacities, *self.estimators, *self.predictors]
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        for name in self.sources:
+            if self.sources.count(name) > 1:
+                raise problem(("sweeps",), f"two sources are called {name!r}")
         claims = [(claim.id, claim.sweep) for claim in self.claims]
         figures = [(figure.name, figure.sweep) for figure in self.figures]
         parts = [one.title for one in self.parts]
@@ -149,16 +199,16 @@ class Claims(_Strict):
                 raise problem((kind, index, "part"), f"no part {part!r}{nearest(part, parts)}")
         for index, figure in enumerate(self.figures):
             for panel in figure.each_panel():
-                if panel.sweep not in self.sweeps:
-                    known = nearest(panel.sweep, self.sweeps)
+                if panel.sweep not in self.sources:
+                    known = nearest(panel.sweep, self.sources)
                     raise problem(("figures", index), f"{figure.name}: no sweep {panel.sweep!r}{known}")
         for kind, entries in (("claims", claims), ("figures", figures)):
             names = [name for name, _ in entries]
             for index, (name, sweep) in enumerate(entries):
                 if name in names[:index]:
                     raise problem((kind, index), f"{kind}: {name!r} is there twice")
-                if sweep not in self.sweeps:
-                    raise problem((kind, index, "sweep"), f"{name}: no sweep {sweep!r}{nearest(sweep, self.sweeps)}")
+                if sweep not in self.sources:
+                    raise problem((kind, index, "sweep"), f"{name}: no sweep {sweep!r}{nearest(sweep, self.sources)}")
         return self
 
 

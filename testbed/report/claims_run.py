@@ -1,4 +1,4 @@
-"""One command for a paper: runs its sweeps in simulation, computes every claim, draws every figure, writes the table.
+"""One command for a paper: runs its sweeps and searches, computes every claim, draws every figure, writes the table.
 
 Emulated values are read from committed summaries: an emulation takes hours and a machine of its own, so it is run
 apart, with `testbed run` or `testbed sweep --engine emulation`.
@@ -17,12 +17,13 @@ import pandas as pd
 from testbed.errors import BadInput
 from testbed.report import claims_drawing, claims_figures
 from testbed.report.claims import Claim, Claims, Figure, Value, load_claims
+from testbed.report.claims_measured import measured
 from testbed.report.claims_table import FILE, Found, Reproduction, markdown, put
 from testbed.report.claims_value import Ours, compute, emulated
 from testbed.report.style import drawing
 from testbed.sweep.plan import load_sweep
 from testbed.sweep.progress import SweepProgress
-from testbed.sweep.run import Options, SweepOutcome, run_sweep
+from testbed.sweep.run import HEADLINE, Options, SweepOutcome, choose_metrics, run_sweep
 
 RESULTS = "results"
 
@@ -34,6 +35,7 @@ def reproduce(name: str, out: Path, docs: Path, workers: int | None, progress: S
     options = Options(out=out, workers=workers)
     outcomes = {key: _sweep(claims, key, folder, options, progress) for key in claims.sweeps}
     tables = {key: outcome.table.to_pandas() for key, outcome in outcomes.items()}
+    tables |= measured(claims, folder, options, progress)
     found = [
         Found(claim, value, compute(value, tables[claim.sweep]), _emulated(claim, value, docs))
         for claim in claims.claims
@@ -54,7 +56,10 @@ def _sweep(claims: Claims, key: str, folder: Path, options: Options, progress: S
     progress.note(f"{key}: {entry.file}")
     per_prompt = any(one.kind == claims_figures.CDF and one.sweep == key for one in _panels(claims))
     sweep = load_sweep(folder / entry.file, entry.overrides)
-    return run_sweep(sweep, replace(options, per_prompt=per_prompt, intervals=entry.intervals), progress)
+    metrics = (*HEADLINE, *(choose_metrics(",".join(entry.metrics)) if entry.metrics else ()))
+    return run_sweep(
+        sweep, replace(options, per_prompt=per_prompt, intervals=entry.intervals, metrics=metrics), progress
+    )
 
 
 def _panels(claims: Claims) -> list[Figure]:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from testbed.errors import BadInput
 from testbed.report.claims import Claim, Claims, Figure, Value
-from testbed.report.claims_value import Ours
+from testbed.report.claims_value import AT_LEAST, Ours
 
 FILE = "reproduction.md"
 HEADINGS = ("claim", "the paper", "quantity", "range", "simulation", "emulation", "valid", "why they differ")
@@ -72,6 +72,7 @@ def _ours(ours: Ours, value: Value) -> dict[str, Any]:
     return {
         "number": ours.number,
         "interval": ours.interval,
+        "bound": ours.bound,
         "within": within(ours, value),
         "valid": ours.valid,
         "rows": ours.rows,
@@ -83,6 +84,9 @@ def within(ours: Ours, value: Value) -> bool | None:
     if value.range is None or ours.number is None:
         return None
     low, high = value.range
+    if ours.bound:  # decided only where the bound already lies outside
+        outside = ours.number > high if ours.bound == AT_LEAST else ours.number < low
+        return False if outside else None
     return low <= ours.number <= high
 
 
@@ -118,7 +122,7 @@ def _rows(found: Sequence[Found]) -> list[str]:
         cells = (
             claim.id if first else "",
             (f"{claim.paper} ({claim.source})" if claim.source else claim.paper) if first else "",
-            f"{one.value.name}, {one.value.policy}",
+            f"{one.value.name}, {_whose(one.value)}",
             _range(one.value),
             _number(one.simulation, one.value),
             UNDEFINED if one.emulation is None else _number(one.emulation, one.value),
@@ -155,10 +159,15 @@ def render(result: Reproduction) -> RenderableType:
         table.add_column(heading)
     for one in result.found:
         table.add_row(
-            one.claim.id, one.value.name, one.value.policy, _range(one.value), _number(one.simulation, one.value),
+            one.claim.id, one.value.name, _whose(one.value), _range(one.value), _number(one.simulation, one.value),
             UNDEFINED if one.emulation is None else _number(one.emulation, one.value), "yes" if one.valid else "NO",
         )  # fmt: skip
     return table
+
+
+def _whose(value: Value) -> str:
+    compared = f" / {value.over}" if value.over else f" - {value.less}" if value.less else ""
+    return value.policy + compared
 
 
 def _range(value: Value) -> str:
@@ -168,7 +177,7 @@ def _range(value: Value) -> str:
 def _number(ours: Ours, value: Value) -> str:
     if ours.number is None:
         return "none" if value.reach is not None else UNDEFINED
-    text = _digits(ours.number)
+    text = f"{ours.bound} {_digits(ours.number)}".strip()
     if ours.interval is not None:
         text += f" [{_digits(ours.interval[0])}, {_digits(ours.interval[1])}]"
     verdict = within(ours, value)

@@ -17,6 +17,10 @@ from testbed.report.claims import Reach, Value, Where
 from testbed.sweep.table import as_text
 from testbed.yamlfile import nearest
 
+BOUND = "_bound"  # a column of this ending says whether the metric's number is only a bound
+AT_LEAST, AT_MOST = "at least", "at most"
+OPPOSITE = {AT_LEAST: AT_MOST, AT_MOST: AT_LEAST}  # what a bound becomes below the line, or subtracted
+
 
 @dataclass(frozen=True)
 class Ours:
@@ -26,6 +30,7 @@ class Ours:
     interval: tuple[float, float] | None
     valid: bool
     rows: int
+    bound: str = ""  # "at least" or "at most", where the search that gave the number ended at a limit
 
 
 def compute(value: Value, table: pd.DataFrame) -> Ours:
@@ -34,6 +39,9 @@ def compute(value: Value, table: pd.DataFrame) -> Ours:
     column(rows, value.metric, value.name)
     if value.per is not None:
         rows = _divided(rows, value.metric, column(rows, value.per, value.name))
+    other = value.over or value.less
+    if other is not None:
+        rows = _compared(rows, select(table, other, value.where, value.name), value)
     valid = bool(rows["valid"].all())
     if value.reach is not None:
         return Ours(_reach(rows, value.metric, value.reach, value.name), None, valid, len(rows))
@@ -42,8 +50,11 @@ def compute(value: Value, table: pd.DataFrame) -> Ours:
     defined = rows[value.metric].dropna()
     if defined.empty:
         return Ours(None, None, valid, len(rows))
+    bounds = bounds_of(rows, value.metric)
     if value.reduce == "only":
-        return Ours(float(defined.iloc[0]), _interval(rows.iloc[0], value.metric), valid, 1)
+        return Ours(float(defined.iloc[0]), _interval(rows.iloc[0], value.metric), valid, 1, bounds.iloc[0])
+    if bounds.any():
+        raise BadInput(f"claim value {value.name!r}: {value.metric} is bounded in some rows only; narrow `where`")
     number = {"median": defined.median, "min": defined.min, "max": defined.max}[value.reduce]()
     spread = (float(defined.quantile(0.25)), float(defined.quantile(0.75))) if value.reduce == "median" else None
     return Ours(float(number), spread if len(defined) > 1 else None, valid, len(rows))
@@ -73,6 +84,8 @@ def column(table: pd.DataFrame, key: str, name: str) -> pd.Series[Any]:
 
 def emulated(value: Value, summary: Mapping[str, Any]) -> Ours:
     """The same value in the summary of an emulated run."""
+    if value.over is not None or value.less is not None:
+        raise BadInput(f"claims: {value.name!r}: one policy is held against another in a table only, not in a summary")
     policies = summary["policies"]
     if value.policy not in policies:
         raise BadInput(
@@ -85,6 +98,30 @@ def emulated(value: Value, summary: Mapping[str, Any]) -> Ours:
     ends = statistic.get("ci95")
     number = statistic["median"] if "median" in statistic else statistic["value"]
     return Ours(float(number), (ends[0], ends[1]) if ends else None, valid, 1)
+
+
+def bounds_of(rows: pd.DataFrame, metric: str) -> pd.Series[str]:
+    """For each row whether its number is only a bound: empty where it is the number itself."""
+    name = f"{metric}{BOUND}"
+    return rows[name] if name in rows.columns else pd.Series("", index=rows.index)
+
+
+def _compared(rows: pd.DataFrame, others: pd.DataFrame, value: Value) -> pd.DataFrame:
+    """Each row against the other policy's at the same point. Two numbers that are both bounds say nothing."""
+    metric = value.metric
+    valid = pd.Series(others["valid"].to_numpy(), index=others["point"])
+    by = pd.Series(others[metric].to_numpy(), index=others["point"]).reindex(rows["point"])
+    bound = pd.Series(bounds_of(others, metric).to_numpy(), index=others["point"]).reindex(rows["point"], fill_value="")
+    theirs = pd.Series(by.to_numpy(), index=rows.index)
+    mine, other = bounds_of(rows, metric), pd.Series(bound.to_numpy(), index=rows.index)
+    both = (mine != "") & (other != "")
+    found = rows[metric] / theirs.where(theirs > 0) if value.over is not None else rows[metric] - theirs
+    ends = [end for end in (f"{metric}_low", f"{metric}_high") if end in rows.columns]
+    turned = other.map(lambda text: OPPOSITE.get(text, ""))
+    return rows.drop(columns=ends).assign(
+        **{metric: found.where(~both), f"{metric}{BOUND}": mine.where(mine != "", turned)},
+        valid=rows["valid"] & pd.Series(valid.reindex(rows["point"], fill_value=False).to_numpy(), index=rows.index),
+    )
 
 
 def _divided(rows: pd.DataFrame, metric: str, by: pd.Series[Any]) -> pd.DataFrame:

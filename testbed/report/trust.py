@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.results.manifest import steal_share
-from testbed.results.sampling import GREEDY
+from testbed.results.sampling import GREEDY, unverified
 from testbed.results.validity import LIMITS
 
 Summary = Mapping[str, Any]
@@ -19,6 +19,10 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     checked = [_links(links), _packets(links), _stale(messages), _compute(summary["compute"])]
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
+        *(
+            f"Not lossless by choice: {label} {unverified(counts)}. Its numbers are not those of the target's text."
+            for label, counts in summary.get("not_lossless_by_choice", {}).items()
+        ),
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),

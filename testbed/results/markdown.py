@@ -46,7 +46,8 @@ def policy_table(run_dir: Path) -> str:
                 _statistic(metrics["target_site_draft_ratio"], 2),
                 _statistic(metrics["latency_ratio"], 2),
                 _statistic(metrics["round_overhead_ms"], 2, interval=False),
-                _lossless(equal.get(label, 0), checked.get(label, 0)),
+                _lossless(equal.get(label, 0), checked.get(label, 0))
+                + (" (not by choice)" if label in summary.get("not_lossless_by_choice", {}) else ""),
                 "yes" if summary["validity"]["valid"] else "NO",
                 summary["fabric"],
             )

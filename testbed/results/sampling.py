@@ -7,7 +7,7 @@ random (`draft: sampled`), keeps the law of the output but not its tokens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 GREEDY = "greedy"
@@ -24,6 +24,20 @@ def sampling_of(scenario: Mapping[str, Any]) -> str:
     if not rejecting:
         return COUPLED
     return REJECTION if len(rejecting) == len(policies) else f"{COUPLED}; {REJECTION}: {', '.join(rejecting)}"
+
+
+def unverified_by_choice(policies: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Labels of policies that were told to hand out unverified tokens: losslessness is given up there, not broken."""
+    return tuple(entry["label"] for entry in policies if entry["params"].get("fall_back") is not None)
+
+
+def unverified(counts: Mapping[str, int]) -> str:
+    """What such a policy's outputs are, in words."""
+    different = counts["checked"] - counts["equal"]
+    return (
+        f"hands out unverified tokens (fall_back); of {counts['checked']} outputs that were compared, {different} "
+        "differ from target-only decoding"
+    )
 
 
 def law_of(scenario: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import passes, rounded
+from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 from testbed.results.validity import Counts, checks_that_count, judge, overrun_shares
 
@@ -23,7 +24,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
     return {
         **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric", "nodes")},
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
-        "lossless": _lossless(run.requests),
+        **_lossless(run),
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
         "links": _links(run.links, counts),
         "compute": _compute(run),
@@ -34,9 +35,17 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
     }
 
 
-def _lossless(requests: pd.DataFrame) -> dict[str, int]:
-    compared = requests["lossless"].dropna()
-    return {"checked": len(compared), "equal": int(compared.astype(bool).sum())}
+def _lossless(run: RunData) -> dict[str, Any]:
+    """Policies that gave losslessness up by choice are counted apart, and only where there are any."""
+    given_up = unverified_by_choice(run.manifest["policies"])
+    compared = run.requests.dropna(subset="lossless")
+    by_choice = {label: _equal(compared[compared["policy"] == label]) for label in given_up}
+    claimed = {"lossless": _equal(compared[~compared["policy"].isin(given_up)])}
+    return claimed | ({"not_lossless_by_choice": by_choice} if by_choice else {})
+
+
+def _equal(compared: pd.DataFrame) -> dict[str, int]:
+    return {"checked": len(compared), "equal": int(compared["lossless"].astype(bool).sum())}
 
 
 def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.results.reference import Reference, reference_for
-from testbed.results.sampling import GREEDY
+from testbed.results.sampling import GREEDY, unverified
 
 UNDEFINED = "-"
 HEADERS = (
@@ -27,6 +27,7 @@ Summary = Mapping[str, Any]
 def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
+    parts += [_given_up(by_choice)] if (by_choice := summary.get("not_lossless_by_choice")) else []
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
     parts += [_policies(summary, papers), Text(_lossless(summary)), *_references(papers)]
     return Group(*parts)
@@ -75,6 +76,15 @@ def _lossless(summary: Summary) -> str:
     sampling = summary.get("sampling")  # None: a run of before this was said
     drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
     return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token for token"
+
+
+def _given_up(by_choice: Mapping[str, Mapping[str, int]]) -> Panel:
+    return Panel(
+        Text("\n".join(f"{label}: {unverified(counts)}" for label, counts in by_choice.items())),
+        title="NOT LOSSLESS BY CHOICE",
+        title_align="left",
+        style="bold yellow",
+    )
 
 
 def _references(papers: Mapping[str, Reference | None]) -> Iterator[RenderableType]:

@@ -132,7 +132,7 @@ def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: float, users: int, opt
     planned = plan_requests(mine.scenario, mine.prompts, mine.encode, mine.table.provenance.eos, 1, 0)
     world = mine.world()
     star = {pair: link for pair, link in world.links.items() if _talk(world.nodes, pair)}
-    spec = replace(world, links=star, issue_until_ns=round(until_s * NS_PER_S))
+    spec = replace(world, links=star, issue_until_ns=round(until_s * NS_PER_S), detailed=False)
     log = run_phase(spec, entry, 0, planned, mine.table)
     _check_supply(planned, log.requests, users)
     begin, end = round(options.stagger_s * NS_PER_S), round((options.stagger_s + options.duration_s) * NS_PER_S)

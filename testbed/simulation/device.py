@@ -79,16 +79,25 @@ class PassTimes:
 
 
 class VirtualDevice:
-    """A node's device with its models. `overhead_ns` passes between the end of a job and its role hearing of it."""
+    """A node's device with its models. `overhead_ns` passes between the end of a job and its role hearing of it.
+
+    `detailed`: a batch's records are wanted, one a member.
+    """
 
     def __init__(
-        self, kernel: Kernel, models: Models, profiles: Mapping[str, DeviceProfile], overhead_ns: int = 0
+        self,
+        kernel: Kernel,
+        models: Models,
+        profiles: Mapping[str, DeviceProfile],
+        overhead_ns: int = 0,
+        detailed: bool = True,
     ) -> None:
         self._kernel = kernel
         self._models = models
         self._target = PassTimes(profiles["target"])
         self._draft = PassTimes(profiles["draft"])
         self._overhead_ns = overhead_ns
+        self._detailed = detailed
         self._free_ns = 0
 
     def submit(self, job: AnyJob, answered: Answered) -> None:
@@ -134,7 +143,7 @@ class VirtualDevice:
         self._free_ns = finished_ns = started_ns + round(ms * NS_PER_MS)
         duration_ms = (finished_ns - started_ns) / NS_PER_MS
         members = tuple(self._models.verify(member, duration_ms) for member in job.members)
-        passes = list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0))
+        passes = list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0)) if self._detailed else []
         done = (job, submitted_ns, BatchReady(job.job, members, duration_ms), passes)
         self._kernel.at(finished_ns + self._overhead_ns, answered, done)
 

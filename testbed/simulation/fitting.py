@@ -12,6 +12,7 @@ import msgspec
 
 from testbed.errors import BadInput
 from testbed.models.tables import FOLDER, SUFFIX, Provenance
+from testbed.results.sampling import unverified_by_choice
 from testbed.scenario import Scenario
 
 REJECTION = "sampled"  # value of a policy's parameter `draft`: its drafts are drawn too, and verified by rejection
@@ -70,6 +71,15 @@ def refuse_sampled_drafts(scenario: Scenario) -> None:
                 f"policy {entry.label!r}: `draft: {REJECTION}` verifies by rejection, whose output depends on the "
                 "drafts, so no table can hold it; write `draft: greedy` (seeded coupling), or use --engine emulation"
             )
+
+
+def refuse_unverified(scenario: Scenario) -> None:
+    """BadInput where a device may hand out drafts: what follows a wrong one is on no recorded text."""
+    for label in unverified_by_choice([entry.model_dump() for entry in scenario.policies]):
+        raise BadInput(
+            f"policy {label!r}: fall_back hands out unverified tokens, and a table holds the target's own text only; "
+            "leave fall_back out, or use --engine emulation"
+        )
 
 
 def record_command(scenario: Scenario) -> str:

@@ -133,6 +133,9 @@ class VirtualHost:
 
     def _answered(self, done: tuple[AnyJob, int, AnyReady, list[PassRecord]]) -> None:
         job, submitted_ns, ready, passes = done
+        if not self.recorder.detailed:
+            self._dispatch(ready)
+            return
         self.recorder.steps(job, submitted_ns, passes)
         commands = self._dispatch(ready)
         if isinstance(ready, VerifyReady | BatchReady):

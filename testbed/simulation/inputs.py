@@ -23,7 +23,14 @@ from testbed.network.topology import Topology, load_topology
 from testbed.repository import available
 from testbed.requests import check_enough_prompts
 from testbed.scenario import Scenario
-from testbed.simulation.fitting import Hashes, misfit, other_draws, record_command, refuse_sampled_drafts
+from testbed.simulation.fitting import (
+    Hashes,
+    misfit,
+    other_draws,
+    record_command,
+    refuse_sampled_drafts,
+    refuse_unverified,
+)
 from testbed.simulation.links import NS_PER_MS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.workload.prompts import Prompt, PromptSet, load_prompts
@@ -120,6 +127,7 @@ def from_scenario(
 ) -> Inputs:
     """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for."""
     refuse_sampled_drafts(scenario)
+    refuse_unverified(scenario)
     topology = scenario.network.applied_to(sources.topology(scenario.topology))
     replay = _replay(scenario, topology, sources)
     if scenario.outcomes != RECORDED and table_name is not None:
@@ -141,6 +149,7 @@ def from_manifest(
     """Inputs of a run that was: nothing is read but its manifest, the prompts it issued, and a table of its models."""
     scenario = Scenario.model_validate(manifest["scenario"])
     refuse_sampled_drafts(scenario)
+    refuse_unverified(scenario)
     topology = Topology.model_validate_json(json.dumps(manifest["topology"]))
     models, prompts = manifest["models"], manifest["prompts"]
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])

@@ -15,7 +15,7 @@ from testbed.models.replay import Replay
 from testbed.models.tables import DecodeTable
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.control import PlannedRequest
-from testbed.nodes.recorder import PhaseLog, Recorder
+from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.policies import registry
 from testbed.policies.api import LinkSample, RoleContext
 from testbed.scenario import PolicyEntry
@@ -56,6 +56,7 @@ class WorldSpec:
     drain_ns: int  # how long a phase goes on after its last answer, so that what is in flight arrives
     overheads: Overheads = NO_OVERHEADS
     issue_until_ns: int | None = None  # a user whose previous request ends later issues none any more; None: all do
+    detailed: bool = True  # False: the log has requests alone, as for a search over many fleets
 
 
 def run_phase(
@@ -98,6 +99,7 @@ class World:
         for node, (role, _) in spec.nodes.items():
             peers.setdefault(role, []).append(node)
         limits = limits_of(spec.profiles["target"])
+        recorder = Recorder if spec.detailed else RequestRecorder
         self._hosts: dict[str, VirtualHost] = {}
         for node, (role, site) in spec.nodes.items():
             if role in policy.roles:
@@ -105,7 +107,7 @@ class World:
                     self.kernel,
                     policy.roles[role](params, RoleContext(node, peers, limits)),
                     self._device(table, node) if role != "user" or role in policy.models else None,
-                    Recorder(entry.label, repeat, node, site),
+                    recorder(entry.label, repeat, node, site),
                     self._finisher(node) if role == "user" else lambda request: None,
                     Capacity(node, limits) if role == "target" else None,
                 )
@@ -187,7 +189,7 @@ class World:
         for one in self._planned[users.index(node) :: len(users)] if node in users else self._planned:
             models.bind(one.request, one.prompt_id, one.sampling)
         overhead_ns = round(self._spec.overheads.job_ms * NS_PER_MS)
-        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns)
+        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed)
 
     def _peers(self, node: str) -> list[str]:
         """Connections form a star around the targets, as in emulation."""
@@ -199,10 +201,11 @@ class World:
         """How a message of `src` gets to `dst`."""
         kernel, link, arrived = self.kernel, self._links[src, dst], self._hosts[dst].arrived
         overhead_ns = round(self._spec.overheads.message_ms * NS_PER_MS)
+        sized = self._spec.detailed or link.spec.rate_bps is not None  # else nothing depends on it
 
         def send(message: Message) -> None:
             now_ns = kernel.now_ns
-            size_bytes = framed_size(message)
+            size_bytes = framed_size(message) if sized else 0
             at_ns = link.arrival_ns(now_ns, size_bytes) + overhead_ns
             kernel.at(at_ns, arrived, Arrival(src, message, now_ns, at_ns, size_bytes))
 

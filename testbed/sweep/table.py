@@ -28,7 +28,7 @@ SWEEP = "sweep"
 PARQUET, CSV = f"{SWEEP}.parquet", f"{SWEEP}.csv"
 FINISHED, FAILED = "finished", "failed"
 WITHOUT_TAIL = (RatioMetric, LatencyRatioMax)  # one number, not a distribution's
-LISTS = ("acceptance_by_position",)  # not one number: as JSON text
+LISTS = ("acceptance_by_position", "slo_attainment_by_class")  # not one number: as JSON text
 
 
 def make_table(

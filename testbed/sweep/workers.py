@@ -10,11 +10,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
+from typing import Any
 
 from testbed.errors import MachineCannot
 from testbed.interrupt import shielded
@@ -39,8 +40,8 @@ def results(points: Sequence[Point], task: Task, workers: int) -> Iterator[list[
         for chunk in chunks:
             yield [simulate_point(point, task, sources) for point in chunk]
         return
-    with _pool(min(workers, len(chunks)), task) as pool:
-        waiting: set[Future[list[PointResult]]] = {pool.submit(_chunk, chunk) for chunk in chunks}
+    with pool(min(workers, len(chunks)), _start, task) as processes:
+        waiting: set[Future[list[PointResult]]] = {processes.submit(_chunk, chunk) for chunk in chunks}
         while waiting:
             done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for future in done:
@@ -65,21 +66,24 @@ def chunked(points: Sequence[Point], workers: int) -> Iterator[list[Point]]:
 
 
 @contextmanager
-def _pool(workers: int, task: Task) -> Iterator[ProcessPoolExecutor]:
-    """Workers are started anew, not forked, so that no thread or lock of this process is copied half-way."""
+def pool(workers: int, start: Callable[..., None], *arguments: Any) -> Iterator[ProcessPoolExecutor]:
+    """Workers are started anew, not forked, so that no thread or lock of this process is copied half-way.
+
+    `start` runs first in each of them, and calls `started`.
+    """
     before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(task,)
+    executor = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=start, initargs=arguments
     )
     try:
-        yield pool
+        yield executor
     except BaseException:  # an interrupt above all: nobody waits for points that are no longer wanted
         with shielded():
             for child in set(multiprocessing.active_children()) - before:
                 child.terminate()
-            pool.shutdown(wait=True, cancel_futures=True)
+            executor.shutdown(wait=True, cancel_futures=True)
         raise
-    pool.shutdown()
+    executor.shutdown()
 
 
 class _Worker:
@@ -89,9 +93,14 @@ class _Worker:
     sources: CachedSources
 
 
-def _start(task: Task) -> None:
+def started() -> None:
+    """A worker process belongs to the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the sweep's own process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _start(task: Task) -> None:
+    started()
     _Worker.task, _Worker.sources = task, CachedSources()
 
 

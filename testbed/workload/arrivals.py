@@ -1,7 +1,7 @@
 """When requests are due: each after the one before it, in a closed loop of many users, or at seeded Poisson times.
 
-All but the Poisson ones wait for the user's previous request to end; `closed_loop` lets users start at different times
-and uses prompts again and again.
+All but the Poisson ones and bursts wait for the user's previous request to end; `closed_loop` lets users start at
+different times. It and bursts use prompts again and again, since both are about load.
 """
 
 from __future__ import annotations

@@ -205,3 +205,58 @@ def test_a_padded_batch_stays_within_one_pass_of_the_device() -> None:
 def test_parameters_that_would_do_nothing_are_refused() -> None:
     with pytest.raises(ValidationError, match="fixed length"):
         SledParams(mode="as_wisp_describes", confidence=0.4)
+
+
+def fallen(params: dict[str, Any], work: list[Job], **loop: Any) -> Watched:
+    """A run whose outputs need not be the target's; everything else must hold as ever."""
+    watched = Watched(SPEC, SPEC.parse(params), Confident(), far="user", **{"users": 3, "rtt_ms": 20.0, **loop})
+    result = watched.run(work)
+    assert set(result.finished_ms) == {job.request for job in work}
+    assert result.open_caches == 0
+    return watched
+
+
+FALLING = {"timeout_ms": 12.0, "fall_back": 2, "confidence": 0.0, "max_draft": 4, "batch": 2}
+
+
+def test_a_device_that_waited_too_often_hands_out_what_it_drafted_and_the_text_goes_on_after_it() -> None:
+    work = jobs(0)
+    watched = fallen(FALLING, work, rtt_ms=80.0)
+    models = Confident()
+    outputs = {job.request: tuple(watched.result.outputs[job.request]) for job in work}
+    assert all(len(outputs[job.request]) == job.max_tokens for job in work)
+    assert any(outputs[job.request] != models.reference(job) for job in work)  # which is what is given up
+    for job in work:  # every token is the drafter's or the target's choice after the tokens that the user has
+        for end, token in enumerate(outputs[job.request]):
+            context = [*job.prompt, *outputs[job.request][:end]]
+            assert token in (models.target(context), models.drafter(context))
+
+
+def test_a_fall_back_that_never_comes_to_it_changes_nothing() -> None:
+    for patience in ({"timeout_ms": 5000.0, "fall_back": 1}, {"timeout_ms": 30.0, "fall_back": 1000}):
+        run({**FALLING, **patience}, jobs(1), rtt_ms=80.0)
+
+
+@pytest.mark.parametrize("rtt_ms", [5.0, 40.0, 200.0])
+@pytest.mark.parametrize("fall_back", [1, 2, 3])
+def test_falling_back_ends_every_request_at_any_speed_memory_and_end_of_sequence(rtt_ms: float, fall_back: int) -> None:
+    for seed, eos in enumerate((None, 5, 5)):
+        for capacity in (None, 60):
+            params = {**FALLING, "timeout_ms": 9.0 * (1 + seed), "fall_back": fall_back}
+            jitter = lambda sequence: 60.0 * hashed("late", sequence) ** 4  # noqa: E731
+            watched = fallen(
+                params,
+                jobs(seed, eos=eos),
+                rtt_ms=rtt_ms,
+                jitter=jitter,
+                limits=api.DeviceLimits(kv_capacity_tokens=capacity),
+            )
+            for job in jobs(seed, eos=eos):
+                output = watched.result.outputs[job.request]
+                assert len(output) == job.max_tokens or output.index(5) == len(output) - 1
+
+
+def test_a_fall_back_without_a_time_out_is_refused() -> None:
+    assert SledParams().fall_back is None
+    with pytest.raises(ValidationError, match="timeout_ms"):
+        SledParams(fall_back=2)

@@ -83,6 +83,7 @@ def compute(tag: str, of: PolicyLog) -> Any:
 def test_a_promise_is_kept_by_the_average_rate_after_the_first_token() -> None:
     assert compute("slo_attainment", log())["value"] == 0.75  # 0, 2 and 3 of four
     by_class = compute("slo_attainment_by_class", log())
+    assert compute("slo_attainment_strictest", log())["value"] == 0.5  # of the two that were promised 6
     assert by_class == {"value": [1.0, 1.0, 0.5], "n": [1, 1, 2], "classes": [2.0, 5.0, 6.0]}
 
 
@@ -119,7 +120,7 @@ def test_without_promises_or_drafts_nothing_is_claimed() -> None:
     nobody = log(requests=frame_of("requests", REQUESTS[4:]).set_index(KEY))
     before = log(requests=frame_of("requests", REQUESTS).set_index(KEY).drop(columns="slo_tokens_per_s"))
     for of in (nobody, before):
-        for tag in ("slo_attainment", "slo_attainment_by_class", "slo_chunk_attainment", "token_goodput"):
+        for tag in ("slo_attainment", "slo_attainment_by_class", "slo_attainment_strictest", "token_goodput"):
             assert compute(tag, of) is None
     silent = log(messages=frame_of("messages", []))
     assert compute("verify_wait_ms", silent) is None and compute("interference_ms", silent) is None

@@ -13,7 +13,7 @@ from made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 from testbed.errors import BadInput, RunInvalid
 from testbed.requests import plan_requests
 from testbed.results.records import RequestRow
-from testbed.scenario import load_scenario
+from testbed.scenario import Scenario, load_scenario
 from testbed.simulation import capacity as module
 from testbed.simulation.capacities import capacities, parse_rates
 from testbed.simulation.capacity import Options, Probe, find_capacity, kept, probe, search
@@ -139,3 +139,24 @@ def test_the_shipped_fleet_runs_its_trained_controller_on_the_shipped_table() ->
     assert [promised[number] for number in (1, 2, 3, 4)] == [2.0, 4.0, 6.0, 2.0]  # three users
     drafts = [row.drafts for row in log["rounds"] if row.policy == "wisp"]
     assert 1 < sum(drafts) / len(drafts) < 4 and max(drafts) > 4  # it stops early, and not always
+
+
+def test_a_fall_back_cannot_be_simulated() -> None:
+    """A decode table holds the target's own text: what follows a wrong token that was handed out is not in it."""
+    asked = load_scenario(FLEET, ["policies=[{sled: {timeout_ms: 500, fall_back: 3}}]"])
+    with pytest.raises(BadInput, match=r"fall_back hands out unverified tokens.*--engine emulation"):
+        from_scenario(asked, None, NO_OVERHEADS, lambda line: None)
+
+
+@pytest.mark.parametrize("policy", ["centralised", {"sled": {"wait_ms": 20.0}}, {"wisp": {"basis": "whole"}}])
+def test_a_log_of_requests_alone_has_the_same_requests(policy: object) -> None:
+    asked = load_scenario(FLEET, ["workload.requests=12", "place.user={us-east-2: 4}", "workload.output_tokens=30"])
+    made = Scenario.model_validate({**asked.model_dump(), "policies": [policy]})
+    inputs = from_scenario(made, None, NO_OVERHEADS, lambda line: None)
+    planned = plan_requests(made, inputs.prompts, inputs.encode, None, 1, 0)
+    whole, light = (
+        run_phase(dataclasses.replace(inputs.world(), detailed=detailed), made.policies[0], 0, planned, inputs.table)
+        for detailed in (True, False)
+    )
+    assert whole.requests == light.requests and len(light.requests) == 12
+    assert whole.steps and whole.messages and not (light.steps or light.rounds or light.messages)

@@ -47,6 +47,23 @@ class Admission:
             return self.running[request]
         return next((one for one in self.waiting if one.request.request == request), None)
 
+    def replace(self, sequence: Sequence) -> None:
+        """In the place of the request of its number, of whose text it may need no more memory."""
+        number = sequence.request.request
+        if number in self.running:
+            self._reserved += sequence.reserved - self.running[number].reserved
+            self.running[number] = sequence
+            return
+        place = next(index for index, one in enumerate(self.waiting) if one.request.request == number)
+        self.waiting[place] = sequence
+
+    def withdraw(self, request: int) -> None:
+        """The request leaves, running or waiting."""
+        if request in self.running:
+            self.leave(request)
+            return
+        self.waiting = deque(one for one in self.waiting if one.request.request != request)
+
     def leave(self, request: int) -> None:
         self._reserved -= self.running.pop(request).reserved
 

@@ -2,7 +2,8 @@
 
 A draft ends with its first token below the confidence threshold, which still goes along, or at `max_draft`. Without an
 answer for `timeout_ms` the device asks again, with what it drafted since; the server knows repeated requests by their
-position. An answer is never missing for good, since links deliver everything: tokens are never released unverified.
+position. An answer is never missing for good, since links deliver everything, so tokens are handed out unverified only
+where `fall_back` says so; an answer to what was asked before that is void.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from testbed.policies.api import (
 from testbed.policies.device import Device
 from testbed.policies.sled.params import SledParams
 from testbed.policies.sled.text import Text
-from testbed.wire.messages import Drafts, Request, Tokens
+from testbed.wire.messages import Close, Drafts, Request, Tokens
 
 
 class Drafter:
@@ -54,7 +55,7 @@ class Drafter:
             case TimerFired(name):
                 late = self._device.get(int(name))
                 if late is not None and late.waiting:
-                    commands += self._ask(late, now)
+                    commands += self._timed_out(late, now)
         return commands + self._device.start(self._next)
 
     def _next(self, text: Text, job: int) -> Draft | None:
@@ -65,6 +66,8 @@ class Drafter:
 
     def _answered(self, answer: Tokens, now: float) -> list[Command]:
         text = self._device.get(answer.request)
+        if self._params.fall_back is not None and (text is None or answer.position < len(text.validated)):
+            return []  # it judges tokens that were handed out since
         assert text is not None and answer.position == len(text.validated)
         commands: list[Command] = [Emit(answer.request, answer.tokens)]
         if text.waiting and self._params.timeout_ms is not None:
@@ -74,6 +77,17 @@ class Drafter:
             return [*commands, Finish(answer.request)]
         text.answered(answer.tokens)
         return [*commands, *self._ask_if_drafted(text, now)]
+
+    def _timed_out(self, text: Text, now: float) -> list[Command]:
+        text.failures += 1
+        if self._params.fall_back is None or text.failures < self._params.fall_back or not text.drafts:
+            return self._ask(text, now)
+        number, given = text.request.request, text.released()
+        commands: list[Command] = [Emit(number, given.tokens)]
+        if given.final:
+            self._device.close(number)
+            return [*commands, Send(self._server, Close(number)), Finish(number)]
+        return [*commands, Send(self._server, text.rest()), *self._ask_if_drafted(text, now)]
 
     def _ask_if_drafted(self, text: Text, now: float) -> list[Command]:
         return self._ask(text, now) if text.drafted_enough and not text.waiting else []

@@ -32,6 +32,19 @@ class SledParams(BaseModel):
         description="no answer for so long: ask again, with what was drafted since; not given: never",
     )
 
+    fall_back: int | None = Field(
+        default=None,
+        ge=1,
+        description="after so many time-outs in a row a device hands out what it drafted, unverified: its outputs are "
+        "not lossless; not given: never; emulation only",
+    )
+
+    @model_validator(mode="after")
+    def _fall_back_needs_a_time_out(self) -> Self:
+        if self.fall_back is not None and self.timeout_ms is None:
+            raise ValueError("fall_back counts time-outs: give timeout_ms too")
+        return self
+
     @model_validator(mode="after")
     def _fixed_length_has_no_threshold(self) -> Self:
         if self.mode == "as_wisp_describes" and (self.confidence is not None or self.asynchronous is not None):

@@ -5,7 +5,9 @@ Rules:
 * a pass starts when `batch` requests wait, when the oldest has waited `wait_ms`, or when every open request waits,
   since then nothing more can come; this last is ours: a static batch would wait for ever for users who have gone;
 * prompts are fed ahead, one request a pass: padding a batch to a prompt's length would help nobody;
-* a request is admitted with the memory it may need, as in `testbed.policies.serving.admission`.
+* a request is admitted with the memory it may need, as in `testbed.policies.serving.admission`;
+* a request that comes again, as after a device's fall-back, replaces the one of its number: what a running pass says of
+  the old one is void.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from testbed.policies.api import (
     BatchReady,
     Command,
     Event,
+    Finish,
     MessageReceived,
     RoleContext,
     SetTimer,
@@ -25,7 +28,7 @@ from testbed.policies.api import (
 from testbed.policies.serving.admission import Admission
 from testbed.policies.serving.sequence import Sequence
 from testbed.policies.sled.params import SledParams
-from testbed.wire.messages import Drafts, Request
+from testbed.wire.messages import Close, Drafts, Request
 
 OLDEST = "oldest"
 UNBOUNDED = 1 << 30
@@ -40,6 +43,7 @@ class Server:
         self._queue: dict[int, tuple[float, tuple[int, ...]]] = {}  # request to (since, drafts), oldest first
         self._prompts: deque[Sequence] = deque()  # of admitted requests, to be fed
         self._verifying: frozenset[int] = frozenset()
+        self._in_pass: dict[int, Sequence] = {}  # members of the running pass
         self._jobs = 0
         self._busy = False
 
@@ -47,9 +51,11 @@ class Server:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._admission.arrive(Sequence(request, sender))
+                self._opened(Sequence(request, sender))
             case MessageReceived(_, Drafts(request, position, tokens)):
                 self._enqueue(request, position, tokens, now)
+            case MessageReceived(_, Close(request)):
+                commands += self._closed(request)
             case BatchReady():
                 self._busy = False
                 commands += self._settle(event)
@@ -57,6 +63,33 @@ class Server:
         if not self._busy:
             commands += self._prefill() or self._verify(now)
         return commands
+
+    def _opened(self, sequence: Sequence) -> None:
+        number = sequence.request.request
+        old = self._admission.find(number)
+        if old is None:
+            self._admission.arrive(sequence)
+            return
+        self._admission.replace(sequence)
+        self._forget(old)
+        if number in self._admission.running:
+            self._prompts.append(sequence)
+
+    def _closed(self, request: int) -> list[Command]:
+        """Its device has all it wants. Caches that a running pass uses are released after it."""
+        old = self._admission.find(request)
+        if old is None:
+            return []
+        self._admission.withdraw(request)
+        self._forget(old)
+        return [] if request in self._in_pass else [Finish(request)]
+
+    def _forget(self, old: Sequence) -> None:
+        number = old.request.request
+        self._queue.pop(number, None)
+        self._verifying -= {number}
+        if old in self._prompts:
+            self._prompts.remove(old)
 
     def _enqueue(self, request: int, position: int, drafts: tuple[int, ...], now: float) -> None:
         sequence = self._admission.find(request)
@@ -66,10 +99,14 @@ class Server:
         self._queue[request] = (since, drafts)  # asked again while it waits: it keeps its place
 
     def _settle(self, event: BatchReady) -> list[Command]:
-        self._verifying = frozenset()
+        self._verifying, in_pass, self._in_pass = frozenset(), self._in_pass, {}
         commands: list[Command] = []
         for ready in event.members:
-            sequence = self._admission.running[ready.request]
+            sequence = in_pass[ready.request]
+            now_known = self._admission.find(ready.request)
+            if now_known is not sequence:  # replaced or closed since
+                commands += [Finish(ready.request)] if now_known is None else []
+                continue
             if not ready.tokens:
                 sequence.prefilled(ready)
                 continue
@@ -117,6 +154,7 @@ class Server:
 
     def _start(self, members: tuple[Verify, ...]) -> list[Command]:
         batch = VerifyBatch(self._jobs, members, padded=True)
+        self._in_pass = {one.request: self._admission.running[one.request] for one in members}
         self._busy = True
         self._jobs += 1
         return [batch]

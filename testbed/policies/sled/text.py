@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from testbed.decoding.output import Cut, cut
 from testbed.policies.api import DraftReady
 from testbed.policies.session import DraftModel
 from testbed.policies.sled.params import SledParams
@@ -20,6 +21,7 @@ class Text:
         self.validated = list(request.prompt)
         self.drafts: list[int] = []
         self.asked: int | None = None  # None: nothing is at the server
+        self.failures = 0  # time-outs in a row
         self.model = DraftModel()
         self._confidences: list[float] = []
         self._voids = 0  # how often the drafts were made void
@@ -65,3 +67,19 @@ class Text:
             self.drafts, self._confidences = [], []
         self.validated += tokens
         self.asked = None
+        self.failures = 0
+
+    def released(self) -> Cut:
+        """The drafts become text unverified; returns what of it is output. What was asked of the server is void."""
+        given = cut(self.drafts, 0, self._end - len(self.validated), self.request.eos)
+        self.validated += given.tokens
+        self.drafts, self._confidences = [], []
+        self.asked = None
+        self.failures = 0
+        return given
+
+    def rest(self) -> Request:
+        """The request as it stands: its text so far is the prompt."""
+        request = self.request
+        left = self._end - len(self.validated)
+        return Request(request.request, tuple(self.validated), left, request.sampling, request.eos)

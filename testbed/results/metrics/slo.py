@@ -66,6 +66,19 @@ class SloAttainmentByClass(Metric):
         }
 
 
+class SloAttainmentStrictest(RatioMetric):
+    tag, header, unit, direction = "slo_attainment_strictest", "promises kept, strictest class", "", "higher"
+    requires = ("requests",)
+    formula = "slo_attainment of the requests with the highest promised rate"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        strictest = mine[mine[PROMISE] == mine[PROMISE].max()]
+        return pd.DataFrame({"over": strictest["kept"].astype(float), "under": 1.0})
+
+
 class SloChunkAttainment(RatioMetric):
     tag, header, unit, direction = "slo_chunk_attainment", "chunks in time", "", "higher"
     requires = ("requests",)
@@ -183,6 +196,7 @@ def waits_of_rounds(log: PolicyLog) -> pd.DataFrame | None:
 METRICS = (
     SloAttainment(),
     SloAttainmentByClass(),
+    SloAttainmentStrictest(),
     SloChunkAttainment(),
     TokenGoodput(),
     RequestGoodput(),
