@@ -42,7 +42,8 @@ def experiment(tmp_path):
 
 def command(*arguments, **options):
     return subprocess.Popen(
-        [sys.executable, "-m", "testbed", *map(str, arguments)],
+        # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored
+        ["env", "--default-signal=INT", sys.executable, "-m", "testbed", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
