@@ -35,7 +35,8 @@ def users(count, **changes):
 
 def run_data(log, label="centralised"):
     """The log as `results` reads it."""
-    manifest = {"policies": [{"label": label, "name": "centralised"}], "scenario": {"seed": 1}, "engine": "simulation"}
+    policies = [{"label": label, "name": "centralised", "params": {}}]
+    manifest = {"policies": policies, "scenario": {"seed": 1}, "engine": "simulation"}
     return RunData(
         manifest, **{kind: frame_of(kind, log[kind]) for kind in ("requests", "rounds", "steps", "messages", "links")}
     )

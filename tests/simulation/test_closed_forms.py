@@ -36,7 +36,7 @@ def test_an_output_ends_with_the_end_of_text_token():
 def test_the_log_is_conserved(rtt_ms):
     """Invariant 4."""
     log = rows(decode_table(0.6), *POLICIES, rtt_ms=rtt_ms, repeats=2)
-    made = RunData(manifest={}, **{kind: frame_of(kind, of_kind) for kind, of_kind in log.items()})
+    made = RunData(manifest={"policies": []}, **{kind: frame_of(kind, of_kind) for kind, of_kind in log.items()})
     assert broken(made) == ()
     assert all(one.received_ns > one.sent_ns or rtt_ms == 0 for one in log["messages"])
 
