@@ -7,19 +7,17 @@ exactly when something that decides it has changed. Searches are independent, an
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import BadInput, MachineCannot, TestbedError
+from testbed.errors import BadInput, TestbedError
 from testbed.scenario import Scenario, load_scenario
 from testbed.simulation.capacity import Capacity, Options, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
-from testbed.sweep import journal, workers
+from testbed.sweep import journal, pool, workers
 from testbed.sweep.plan import Point, identified, source_hash
 from testbed.sweep.point import PointResult
 from testbed.sweep.progress import SweepProgress
@@ -90,18 +88,11 @@ def _search(points: Sequence[Point], options: Options, processes: int) -> Iterat
     # low rates have the largest fleets: first, so that no long search is left alone at the end
     jobs = [(one.scenario, one.settings[RATE], one.run_id, options) for one in points]
     jobs.sort(key=lambda job: job[1])
-    if processes == 1 or len(jobs) <= 1:
-        yield from (search(*job) for job in jobs)
-        return
-    with workers.pool(min(processes, len(jobs)), workers.started) as pool:
-        try:
-            for future in as_completed([pool.submit(search, *job) for job in jobs]):
-                yield future.result()
-        except BrokenProcessPool:
-            raise MachineCannot(
-                "a process that searched a capacity was killed, as happens when memory runs out; run the same command "
-                "with fewer --workers: what is finished is not done again"
-            ) from None
+    yield from pool.results(jobs, _searcher, processes, "searched a capacity")
+
+
+def _searcher() -> Callable[[tuple[Scenario, float, str, Options]], PointResult]:
+    return lambda job: search(*job)
 
 
 def _as_dict(found: Capacity) -> dict[str, Any]:
