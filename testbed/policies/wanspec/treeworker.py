@@ -12,55 +12,33 @@ from __future__ import annotations
 
 from heapq import nlargest
 
-from testbed.errors import RunInvalid
-from testbed.policies.api import Command, DraftTree, Event, Finish, MessageReceived, RoleContext, Send, TreeDraftReady
-from testbed.policies.device import Device
+from testbed.policies.api import Command, DraftTree, RoleContext, Send, TreeDraftReady
+from testbed.policies.wanspec.follower import Followed, Follower
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
 from testbed.policies.wanspec.treedraft import TreeDraftModel
-from testbed.wire.messages import Branches, Close, Open, Validation
+from testbed.wire.messages import Branches, Open, Validation
 
 
-class _Request:
+class _Request(Followed):
     def __init__(self, opened: Open, controller: str) -> None:
-        self.opened = opened
-        self.controller = controller
-        self.validated = list(opened.prompt)
+        super().__init__(opened, controller)
         self.tree = Tree(self.validated)
         self.draft_model = TreeDraftModel()
         self.streamed = 0  # nodes so far
-        # The last token is never worth drafting: a target pass emits one more token than it verifies.
-        self.end = len(opened.prompt) + opened.max_tokens - 1
 
     def validate(self, validation: Validation) -> None:
-        if validation.position != len(self.validated):
-            raise RunInvalid(
-                f"validation at position {validation.position}, expected {len(self.validated)}: delivery is not ordered"
-            )
-        self.validated += validation.tokens
+        super().validate(validation)
         self.draft_model.advanced(self.tree.advance(validation.tokens))
 
 
-class TreeWorker:
+class TreeWorker(Follower[_Request, TreeDraftReady]):
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
+        super().__init__()
         self._params = params
-        self._device: Device[_Request] = Device()
 
-    def handle(self, event: Event, now: float) -> list[Command]:
-        commands: list[Command] = []
-        match event:
-            case MessageReceived(sender, Open() as opened):
-                self._device.open(opened.request, _Request(opened, sender))
-            case MessageReceived(_, Validation() as validation):
-                state = self._device.get(validation.request)
-                assert state is not None
-                state.validate(validation)
-            case MessageReceived(_, Close(request)):
-                self._device.close(request)
-                commands.append(Finish(request))
-            case TreeDraftReady():
-                commands += self._drafted(event)
-        return commands + self._device.start(self._next)
+    def _opened(self, opened: Open, controller: str) -> _Request:
+        return _Request(opened, controller)
 
     def _next(self, state: _Request, job: int) -> DraftTree | None:
         tree, params = state.tree, self._params
@@ -74,10 +52,7 @@ class TreeWorker:
         leaves = nlargest(params.leaves, growing, key=_by_probability)
         return state.draft_model.draft(job, state.opened, state.validated, tree, leaves, params.branches)
 
-    def _drafted(self, event: TreeDraftReady) -> list[Command]:
-        state = self._device.finished(event)
-        if state is None:
-            return []
+    def _drafted(self, state: _Request, event: TreeDraftReady) -> list[Command]:
         first, position = state.streamed, len(state.validated)
         parents: list[int] = []
         tokens: list[int] = []
