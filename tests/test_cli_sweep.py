@@ -9,18 +9,9 @@ import time
 
 import pytest
 import yaml
+from sweep_examples import SMALL
 
-EXPERIMENT = {
-    "name": "small",
-    "topology": "two-sites",
-    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
-    "models": {"target": "made-up", "draft": "made-up"},
-    "outcomes": {"iid": {"match": 0.7}},
-    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-    "place": {"user": "near", "target": "near", "drafter": "far"},
-    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
-    "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]},
-}
+EXPERIMENT = {**SMALL, "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]}}
 
 
 # a draft of 8 tokens runs past the end of such a table

@@ -299,18 +299,14 @@ class Loop:
         event = api.VerifyReady(
             command.job, command.request, verdict.accepted, verdict.tokens, verdict.entropies, self.t_target_ms
         )
-        finish = now + self.t_target_ms
-        self.result.passes.append(
-            Pass(
-                node,
-                command.request,
-                "verify",
-                now,
-                finish,
-                command.drafts,
-                command.remote_drafts,
-                verdict.accepted,
-                len(verdict.tokens),
-            )
-        )
+        self._verified(node, command, now, verdict.accepted, len(verdict.tokens))
         return event
+
+    def _verified(
+        self, node: str, command: api.Verify | api.VerifyTree, now: float, accepted: int, emitted: int
+    ) -> float:
+        """Notes a target pass; returns when it ends."""
+        finish = now + self.t_target_ms
+        drafts, remote = command.drafts, command.remote_drafts
+        self.result.passes.append(Pass(node, command.request, "verify", now, finish, drafts, remote, accepted, emitted))
+        return finish

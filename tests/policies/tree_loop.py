@@ -113,20 +113,7 @@ class TreeLoop(Loop):
             )
         assert command.drafts == max(depths(command.parents), default=0)
         self.tree_nodes.append(len(command.nodes))
-        finish = now + self.t_target_ms
-        self.result.passes.append(
-            Pass(
-                node,
-                command.request,
-                "verify",
-                now,
-                finish,
-                command.drafts,
-                command.remote_drafts,
-                verdict.accepted,
-                len(verdict.tokens),
-            )
-        )
+        finish = self._verified(node, command, now, verdict.accepted, len(verdict.tokens))
         ready = api.VerifyReady(
             command.job, command.request, verdict.accepted, verdict.tokens, tuple(entropies), self.t_target_ms
         )

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import yaml
+from sweep_examples import SMALL
 
 from testbed.errors import BadInput
 from testbed.report.claims import Reach, Value, load_claims
@@ -138,17 +139,7 @@ CLAIMS = {
     ],
 }  # fmt: skip
 
-EXPERIMENT = {
-    "name": "small",
-    "topology": "two-sites",
-    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
-    "models": {"target": "made-up", "draft": "made-up"},
-    "outcomes": {"iid": {"match": 0.7}},
-    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-    "place": {"user": "near", "target": "near", "drafter": "far"},
-    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
-    "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]},
-}
+EXPERIMENT = {**SMALL, "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]}}
 
 
 class Silent:

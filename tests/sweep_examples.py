@@ -9,6 +9,18 @@ import yaml
 from testbed.sweep.plan import load_sweep
 from testbed.sweep.run import Options, SweepOutcome, run_sweep
 
+SMALL = {
+    "name": "small",
+    "topology": "two-sites",
+    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
+    "models": {"target": "made-up", "draft": "made-up"},
+    "outcomes": {"iid": {"match": 0.7}},
+    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
+    "place": {"user": "near", "target": "near", "drafter": "far"},
+    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
+    "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2, 3]},
+}
+
 
 class Watcher:
     """Remembers what a sweep said."""
@@ -30,18 +42,7 @@ class Watcher:
 
 def experiment(folder: Path, **changes: object) -> Path:
     """The file of a sweep over distance and seed; `changes` replace whole keys, None removes them."""
-    content = {
-        "name": "small",
-        "topology": "two-sites",
-        "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
-        "models": {"target": "made-up", "draft": "made-up"},
-        "outcomes": {"iid": {"match": 0.7}},
-        "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-        "place": {"user": "near", "target": "near", "drafter": "far"},
-        "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
-        "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2, 3]},
-        **changes,
-    }
+    content = {**SMALL, **changes}
     path = folder / f"{content['name']}.yaml"
     path.write_text(
         yaml.safe_dump({key: value for key, value in content.items() if value is not None}, sort_keys=False)
