@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.network.options import NetworkOptions
 from testbed.network.topology import load_topology
-from testbed.scenario import NetworkOptions, load_scenario
+from testbed.scenario import load_scenario
 
 EXPERIMENT = """\
 name: one
