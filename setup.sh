@@ -59,6 +59,7 @@ system_packages() {
     { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
     command -v nsenter >/dev/null || missing+=(util-linux)
     command -v ethtool >/dev/null || missing+=(ethtool)
+    command -v ping >/dev/null || missing+=(iputils-ping)
     [ "$HAVE" = "$VERSION" ] || "$PYTHON_BIN" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$VERSION-venv")
     [ ${#missing[@]} -gt 0 ] || return 0
     if can_apt; then
@@ -137,5 +138,5 @@ if [ "$STAMP_BEFORE" != "$STAMP" ]; then
     say "done"
 fi
 if [ "$(id -u)" != 0 ]; then
-    say "not root: 'testbed doctor' says which fabric this account can still offer"
+    say "not root: networks are made in a user namespace; 'testbed doctor' says which fabric this account gets"
 fi

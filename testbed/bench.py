@@ -1,5 +1,8 @@
 """`make bench`: what the testbed's own machinery costs here, each figure beside what it is compared with, in one run.
 
+`python -m testbed.bench network` is the network alone, `star` Mininet's links beside ours, `machinery` the rest;
+`network:relay` is one fabric.
+
 Speed is measured here and nowhere else: no test asserts a time.
 """
 
@@ -11,8 +14,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 
+from testbed.bench_figure import Figure, repeat
+from testbed.bench_network import FABRICS, network_figures
+from testbed.bench_star import star_figures
+from testbed.errors import BadInput, TestbedError
 from testbed.models.check import check_pair
 from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
@@ -29,23 +37,6 @@ from testbed.wire.messages import Close, Envelope, Speculation
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
 from testbed.workload.prompts import load_prompts
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One measured number: the median of several repeats with their spread."""
-
-    name: str
-    value: float
-    unit: str
-    low: float
-    high: float
-    compared_with: str
-
-
-def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Figure:
-    values = [once() for _ in range(times)]
-    return Figure(name, statistics.median(values), unit, min(values), max(values), compared_with)
 
 
 def wire_codec() -> float:
@@ -136,8 +127,8 @@ def decoding_loops() -> list[Figure]:
     return [Figure(name, value, "tokens/s", value, value, compared) for name, value in ways.items()]
 
 
-def main() -> None:
-    figures = [
+def machinery_figures() -> list[Figure]:
+    return [
         repeat("encode and decode one speculation", "us", wire_codec, "msgspec tagged struct, length prefix"),
         repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),
         repeat("simulation kernel", "events/s", kernel_events_per_second, "trivial callbacks; SimPy: about 1.1 M/s"),
@@ -164,14 +155,37 @@ def main() -> None:
         *worker_overhead(),
         *decoding_loops(),
     ]
-    if "--json" in sys.argv:
+
+
+def main(arguments: list[str]) -> None:
+    sections: dict[str, Callable[[], list[Figure]]] = {
+        "network": network_figures,
+        "star": star_figures,
+        "machinery": machinery_figures,
+    }
+    sections |= {f"network:{fabric}": partial(network_figures, [fabric]) for fabric in FABRICS}
+    asked = [argument for argument in arguments if argument != "--json"] or ["network", "star", "machinery"]
+    if unknown := [name for name in asked if name not in sections]:
+        raise BadInput(f"bench: no section {unknown[0]!r}; sections: {', '.join(sections)}")
+    figures = [one for name in asked for one in sections[name]()]
+    if "--json" in arguments:
         print(json.dumps({"machine": gather(), "figures": [asdict(one) for one in figures]}, indent=2))
         return
     machine = gather()
     print(f"{machine['cpu_model']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}")
     for one in figures:
-        print(f"{one.name:42} {one.value:10.1f} {one.unit:9} [{one.low:.1f}, {one.high:.1f}]  {one.compared_with}")
+        spread = f"[{readable(one.low)}, {readable(one.high)}]"
+        print(f"{one.name:42} {readable(one.value):>10} {one.unit:9} {spread}  {one.compared_with}")
+
+
+def readable(value: float) -> str:
+    """Three digits at least; whole numbers from a hundred on."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main(sys.argv[1:])
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import json
 import os
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed import cli_capacity, cli_catalogue, cli_sweep
-from testbed.cli_options import Engine, Fabric, FabricOption, Json
+from testbed import cli_capacity, cli_catalogue, cli_images, cli_shell, cli_sweep
+from testbed.cli_images import Nodes, NodesOption
+from testbed.cli_options import Engine, Fabric, FabricOption, Json, gain_privilege
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
-from testbed.errors import RunInvalid, TestbedError
+from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.interrupt import interruptible
 
 app = typer.Typer(
@@ -30,13 +30,6 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
-
-
-class Nodes(StrEnum):
-    """`auto` is process: containers are not in this version."""
-
-    auto = "auto"
-    process = "process"
 
 
 def main() -> None:
@@ -85,13 +78,24 @@ def run(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="For real, or in virtual time.")] = Engine.emulation,
     fabric: FabricOption = Fabric.auto,
-    nodes: Annotated[Nodes, typer.Option("--nodes", help="What a node is.")] = Nodes.auto,
+    nodes: NodesOption = Nodes.auto,
     out: Annotated[Path, typer.Option("--out", help="Where run directories go.")] = Path("runs"),
     seed: Annotated[int | None, typer.Option("--seed", help="Overrides the experiment's seed.")] = None,
+    pcap: Annotated[
+        list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture what these two nodes send each other.")
+    ] = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not watch the links while the run goes on.")] = False,
     as_json: Json = False,
 ) -> None:
     """Run one experiment: progress, a table, a run directory with a report."""
-    del nodes  # one choice so far; the option is there so that commands written today stay right
+    if engine is Engine.emulation:
+        gain_privilege()
+    elif pcap:
+        raise BadInput("--pcap: in virtual time there are no packets; use --engine emulation, or leave it out")
+    elif no_probe:
+        raise BadInput("--no-probe: in virtual time there is none; use --engine emulation, or leave it out")
+    elif nodes is Nodes.docker:
+        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
     from testbed.progress import ConsoleProgress
     from testbed.results.table import render
     from testbed.scenario import load_scenario
@@ -106,7 +110,8 @@ def run(
         else:
             from testbed.emulation import engine as emulation
 
-            outcome = emulation.run(scenario, emulation.Options(fabric=fabric.value, out=out), progress)
+            options = emulation.Options(fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value)
+            outcome = emulation.run(scenario, options, progress)
     if as_json:
         print(json.dumps(outcome.summary, indent=2))
     else:
@@ -154,6 +159,7 @@ def probe(
     as_json: Json = False,
 ) -> None:
     """Bring a topology's network up alone and measure every ordered pair against its specification."""
+    gain_privilege()
     from testbed.emulation.survey import render, survey
 
     result = survey(topology, fabric.value, count, note=lambda text: None if as_json else _note(text))
@@ -161,6 +167,8 @@ def probe(
         print(json.dumps(result.as_dict(), indent=2))
     else:
         _console().print(render(result))
+    if result.caution:
+        _note(f"testbed: {result.caution}")
     if result.reasons:
         for reason in result.reasons:
             print(f"testbed: not valid: {reason}", file=sys.stderr)
@@ -220,8 +228,10 @@ def clean(
 
 
 cli_sweep.add_to(app)
+cli_shell.add_to(app)
 cli_catalogue.add_to(app)
 cli_capacity.add_to(app)
+cli_images.add_to(app)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,9 @@ def add_to(app: typer.Typer) -> None:
 def capacity(
     experiment: Annotated[Path, typer.Argument(help="An experiment file; its users' number is what is searched for.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as for run")] = None,
-    rates: Annotated[str, typer.Option("--rates", help="Promised tokens a second, one capacity each.")] = "2,4,6,8",
+    rates: Annotated[
+        str, typer.Option("--rates", help="Promised tokens a second, one capacity each; 2+8: a mix.")
+    ] = "2,4,6,8",
     policy: Annotated[list[str] | None, typer.Option("--policy", help="Only this label; repeatable.")] = None,
     duration_s: Annotated[float, typer.Option("--duration", min=1, help="Seconds that a probe counts.")] = 120.0,
     window: Annotated[Window, typer.Option("--window", help="Since when a request's rate counts.")] = Window.whole,
@@ -37,7 +40,7 @@ def capacity(
 ) -> None:
     """Find the largest closed-loop fleet inside its token-rate promises, by bisection in virtual time."""
     from testbed.simulation.capacities import capacities, parse_rates
-    from testbed.simulation.capacity import Options
+    from testbed.simulation.capacity import Options, named
 
     options = Options(duration_s=duration_s, bound=bound, most_users=most, window=window.value)
     processes = workers or len(os.sched_getaffinity(0))
@@ -47,26 +50,33 @@ def capacity(
         at = one.at_capacity
         row = {
             "policy": one.policy,
-            "tokens_per_s": one.rate_per_s,
+            "tokens_per_s": named(one.rate_per_s),
             "capacity": one.users,
             "surely_inside": one.surely,
             "surely_outside": one.beyond,
             "violations": None if at is None else round(at.share, 4),
             "token_goodput": None if at is None else round(at.token_goodput, 1),
             "requests": None if at is None else at.requests,
+            "by_class": None if at is None or not at.by_class else _attainments(at.by_class),
             "probes": [[each.users, each.violations, each.requests] for each in one.probes],
         }
         rows.append(row)
-        note(f"{one.policy} at {one.rate_per_s:g} tokens/s: {one.users} users in {len(one.probes)} probes")
+        note(f"{one.policy} at {named(one.rate_per_s)} tokens/s: {one.users} users in {len(one.probes)} probes")
     if as_json:
         print(json.dumps(rows, indent=2))
         return
     from rich.table import Table
 
     shown = Table(title=f"users inside their promises, at most {bound:.0%} of requests below", title_justify="left")
-    columns = [key for key in rows[0] if key != "probes"]
+    mixed = any(row["by_class"] is not None for row in rows)
+    columns = [key for key in rows[0] if key != "probes" and (mixed or key != "by_class")]
     for key in columns:
         shown.add_column(key.replace("_", " "), justify="left" if key == "policy" else "right")
     for row in rows:
         shown.add_row(*("-" if row[key] is None else str(row[key]) for key in columns))
     console().print(shown)
+
+
+def _attainments(by_class: Sequence[tuple[float, int, int]]) -> str:
+    """Of each class the share of requests that had their rate."""
+    return ", ".join(f"{rate:g}: {1 - violations / n:.3f}" for rate, n, violations in by_class)

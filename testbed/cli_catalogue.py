@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed import cli_controllers
+from testbed import cli_controllers, cli_profile
 from testbed.cli_options import Json
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
@@ -22,6 +22,7 @@ trace_app = typer.Typer(help="Round-trip time series: list, show.", no_args_is_h
 def add_to(app: typer.Typer) -> None:
     """Registers the verbs."""
     cli_controllers.add_to(models_app)
+    cli_profile.add_to(models_app)
     app.add_typer(models_app, name="models")
     app.add_typer(topology_app, name="topology")
     app.add_typer(trace_app, name="trace")

@@ -30,6 +30,15 @@ class Engine(StrEnum):
 FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the links.")]
 
 
+def gain_privilege() -> None:
+    """For verbs that make networks, first of all: an ordinary user goes on as root of a user namespace, and is told."""
+    from testbed.network import userns
+
+    before = userns.privilege()
+    if userns.gain_privilege() != before:
+        note("not root: going on in a user namespace of our own; see docs/without-root.md")
+
+
 def console() -> Any:
     """For results, on stdout."""
     from rich.console import Console

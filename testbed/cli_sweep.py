@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli_options import Engine, Fabric, FabricOption, Json, console, note
-from testbed.errors import RunInvalid
+from testbed.cli_images import Nodes, NodesOption
+from testbed.cli_options import Engine, Fabric, FabricOption, Json, console, gain_privilege, note
+from testbed.errors import BadInput, RunInvalid
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Processes of a simulated sweep; default: one for each core.")
@@ -26,6 +27,7 @@ def sweep(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value; of a swept key: only that value")] = None,
     engine: Annotated[Engine, typer.Option("--engine", help="In virtual time, or for real.")] = Engine.simulation,
     fabric: FabricOption = Fabric.auto,
+    nodes: NodesOption = Nodes.auto,
     workers: Workers = None,
     out: Annotated[Path, typer.Option("--out", help="Where the sweep's directory goes.")] = Path("runs"),
     metrics: Annotated[
@@ -40,6 +42,10 @@ def sweep(
     as_json: Json = False,
 ) -> None:
     """Run every point of an experiment's matrix; what is finished already is not run again; one table."""
+    if engine is Engine.emulation:
+        gain_privilege()
+    elif nodes is Nodes.docker:
+        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
     from testbed.sweep.plan import load_sweep
     from testbed.sweep.progress import SweepConsole
     from testbed.sweep.render import as_dict, render
@@ -52,6 +58,7 @@ def sweep(
         workers=workers,
         keep_logs=keep_logs,
         fabric=fabric.value,
+        nodes=nodes.value,
         intervals=intervals,
         metrics=HEADLINE if metrics is None else choose_metrics(metrics),
     )

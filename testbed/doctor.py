@@ -7,7 +7,14 @@ from dataclasses import asdict
 from typing import Any
 
 from testbed.errors import MachineCannot
-from testbed.network.capabilities import Capabilities, FabricChoice, choose_fabric, lacks, probe_capabilities
+from testbed.network.capabilities import (
+    Capabilities,
+    FabricChoice,
+    choose_fabric,
+    lacks,
+    of_ordinary_user,
+    probe_capabilities,
+)
 
 FABRICS: tuple[FabricChoice, ...] = ("netem", "relay", "lab")
 
@@ -20,7 +27,7 @@ def examine() -> dict[str, Any]:
         "fabric": fabric,
         "fabric_reason": reason,
         "fabrics": {name: _availability(name, caps) for name in FABRICS},
-        "docker": caps.docker_engine,  # a fact and no lack: nodes run as processes in this version
+        "docker": _engine_version(),  # a fact and no lack: nodes are processes unless containers are asked for
         "gpu": caps.gpus,
         "cores": caps.cores,
         "cgroup_version": caps.cgroup_version,
@@ -28,7 +35,12 @@ def examine() -> dict[str, Any]:
         "qdiscs": caps.qdiscs,
         "tcp_congestion_control": caps.tcp_congestion_control,
         "root": caps.root,
+        "privilege": caps.privilege,
+        "user_namespaces": caps.user_namespace,
+        "realtime": caps.realtime,
         "tun": caps.tun,
+        "tun_mode": caps.tun_mode,
+        "without_root": _without_root(caps),
         "mininet": _version("mininet"),
         "mnexec": "distribution" if caps.mnexec else "stand-in",
         "lab_kernel": caps.uml,
@@ -47,11 +59,13 @@ def render(findings: dict[str, Any]) -> Any:
     chosen = findings["fabric"] or "none"
     head = Text(f"fabric: {chosen} ({findings['fabric_reason']})", style="bold")
     facts = Table(title="this machine", title_justify="left", show_header=False)
-    for key in ("kernel", "cores", "root", "docker", "gpu", "cgroup_version", "tun", "lab_kernel", "mininet", "mnexec"):
+    for key in ("kernel", "cores", "docker", "gpu", "cgroup_version", "lab_kernel", "mininet", "mnexec"):
         facts.add_row(key, "none" if findings[key] is None else str(findings[key]))
     facts.add_row("qdiscs", ", ".join(name for name, there in findings["qdiscs"].items() if there) or "none")
     for name, state in findings["fabrics"].items():
         facts.add_row(f"fabric {name}", state)
+    for key, text in _privilege_rows(findings).items():
+        facts.add_row(key, text)
     facts.add_row("torch, transformers", f"{findings['torch']}, {findings['transformers']}")
     if not findings["lacks"]:
         return Group(head, facts, Text("nothing is missing"))
@@ -61,6 +75,32 @@ def render(findings: dict[str, Any]) -> Any:
     for lack in findings["lacks"]:
         missing.add_row(lack["what"], lack["effect"], lack["mend"])
     return Group(head, facts, missing)
+
+
+def _without_root(caps: Capabilities) -> dict[str, Any]:
+    """What an ordinary user of this machine gets: its fabric, why, and what would give it more."""
+    ordinary = of_ordinary_user(caps)
+    fabric, reason = _choice("auto", ordinary)
+    mended = [asdict(lack) for lack in lacks(ordinary) if lack not in lacks(caps)]
+    return {"fabric": fabric, "fabric_reason": reason, "lacks": mended}
+
+
+def _privilege_rows(findings: dict[str, Any]) -> dict[str, str]:
+    held, mode = findings["privilege"], findings["tun_mode"]
+    opens = "opens" if findings["tun"] else "does not open"
+    if held == "none" and findings["user_namespaces"]:
+        held = "none; runs enter a user namespace by themselves"
+    rows = {
+        "privilege": held,
+        "real-time priority": "yes" if findings["realtime"] else "no",
+        "/dev/net/tun": "missing" if mode is None else f"mode {mode}, {opens}",
+        "user namespaces for ordinary users": "allowed" if findings["user_namespaces"] else "refused",
+    }
+    if findings["root"]:
+        ordinary = findings["without_root"]
+        rows["fabric without root"] = ordinary["fabric"] or f"none ({ordinary['fabric_reason']})"
+        rows["what would help it"] = "\n".join(f"{lack['what']}: {lack['mend']}" for lack in ordinary["lacks"]) or "-"
+    return rows
 
 
 def _choice(name: FabricChoice, caps: Capabilities) -> tuple[str | None, str]:
@@ -73,6 +113,19 @@ def _choice(name: FabricChoice, caps: Capabilities) -> tuple[str | None, str]:
 def _availability(name: FabricChoice, caps: Capabilities) -> str:
     fabric, reason = _choice(name, caps)
     return "available" if fabric else reason
+
+
+def _engine_version() -> str | None:
+    """Of the engine that `--nodes docker` would use; None when none answers."""
+    from testbed.containers.engine import connect, facts
+
+    try:
+        client = connect()
+    except MachineCannot:
+        return None
+    version = str(facts(client)["engine"])
+    client.close()
+    return version
 
 
 def _version(package: str) -> str | None:

@@ -18,6 +18,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
+from testbed.events import Event, check_nodes
+from testbed.hardware import Hardware
 from testbed.models.devices import NATIVE
 from testbed.models.outcomes import RECORDED, Outcomes
 from testbed.network.options import NetworkOptions
@@ -138,6 +140,8 @@ class Scenario(_Strict):
     outcomes: Outcomes = RECORDED  # what the models really do, unless made-up outcomes are asked for
     place: Place
     policies: Annotated[list[PolicyEntry], Field(min_length=1)]
+    compute: dict[str, Hardware] = {}  # by role or node; what emulated nodes run on, nothing in virtual time
+    events: list[Event] = []  # of every phase, from its start
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
@@ -165,7 +169,17 @@ class Scenario(_Strict):
             raise problem(("place",), f"{len(self.place.nodes())} nodes are more than the {MAX_NODES} of one network")
         if len(_expand(self.place.target)) != 1:
             raise problem(("place", "target"), "one target is supported; several need a router in front of them")
+        check_nodes(self.events, list(self.place.nodes()))
+        known = [*roles, *self.place.nodes()]
+        for name in self.compute:
+            if name not in known:
+                raise problem(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
         return self
+
+    def hardware(self, node: str) -> Hardware:
+        """Of a node: its own, else its role's, else the defaults."""
+        role = self.place.nodes()[node][0]
+        return self.compute.get(node) or self.compute.get(role) or Hardware()
 
     def refuse_emulation(self) -> None:
         """BadInput for more nodes than an emulated network has addresses."""

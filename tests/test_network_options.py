@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.network.fabric import BurstLoss
+from testbed.network.network import specified_links
 from testbed.network.options import NetworkOptions
-from testbed.network.topology import load_topology
+from testbed.network.topology import Topology, load_topology
 from testbed.scenario import load_scenario
 
 EXPERIMENT = """\
@@ -30,6 +32,16 @@ def test_jitter_loss_and_rate_hold_between_all_different_regions() -> None:
     assert changed.figures == topology.figures and "set by the experiment" in changed.description
 
 
+def test_burst_loss_reordering_and_buffer_reach_every_link_of_the_network() -> None:
+    options = NetworkOptions.model_validate(
+        {"burst_loss": {"p": 0.1, "r": 0.2}, "reorder": 0.1, "rate_mbit": 8, "buffer_ms": 20}
+    )
+    topology = options.applied_to(load_topology("two-sites"))
+    assert Topology.model_validate_json(topology.model_dump_json(by_alias=True)) == topology  # as a manifest keeps it
+    for link in specified_links(topology, {"a": "near", "b": "far"}):
+        assert (link.burst_loss, link.reorder, link.buffer_bytes) == (BurstLoss(0.1, 0.2), 0.1, 20_000)
+
+
 def test_zero_takes_a_topology_s_own_loss_away_and_nothing_said_leaves_it() -> None:
     topology = load_topology("two-sites").model_copy(update={"loss": {"near": {"far": 0.1}}})
     assert NetworkOptions(loss=0.0).applied_to(topology).loss.get("near", {}) == {}
@@ -44,6 +56,10 @@ def test_zero_takes_a_topology_s_own_loss_away_and_nothing_said_leaves_it() -> N
         ("network: {series_sites: {near: n1}}", "network.series_sites does nothing"),
         ("network: {rtt_series: x, rtt_ms: 5}", "both set round-trip times"),
         ("network: {loss: 1}", "network.loss"),
+        ("network: {loss: 0.1, burst_loss: {p: 0.1, r: 0.2}}", "both say what is lost"),
+        ("network: {burst_loss: {p: 0.1}}", "key 'r' is missing"),
+        ("network: {reorder: 2}", "network.reorder"),
+        ("network: {buffer_ms: 0}", "network.buffer_ms"),
         ("network: {jitter_ms: 2ms}", "write the number alone"),
         ("network: {rtt_serie: x}", "did you mean 'rtt_series'"),
         ("network: {rtt_series: x, speed: 0}", "network.speed"),
@@ -61,18 +77,9 @@ def test_what_would_do_nothing_or_makes_no_sense_is_refused_with_its_line(
 
 def test_resolved_options_are_options_again(tmp_path: Path) -> None:
     """A manifest holds every default filled in, and is read back by calibrate."""
-    for line in ("", "network: {rtt_series: x, speed: 3, series_sites: {near: n1}}"):
+    effects = "network: {burst_loss: {p: 0.1, r: 0.2}, reorder: 0.1, rate_mbit: 5, buffer_ms: 20}"
+    for line in ("", "network: {rtt_series: x, speed: 3, series_sites: {near: n1}}", effects):
         path = tmp_path / "one.yaml"
         path.write_text(EXPERIMENT + line + "\n")
         one = load_scenario(path)
         assert type(one).model_validate(one.resolved()) == one
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [({"rtt_series": "x"}, "network.rtt_series.*--engine simulation"), ({"jitter_ms": 1.0}, "network.jitter_ms")],
-)
-def test_what_no_fabric_can_do_is_refused_before_an_emulation_starts(options: dict[str, object], words: str) -> None:
-    with pytest.raises(BadInput, match=words):
-        NetworkOptions.model_validate(options).refuse_emulation()
-    NetworkOptions(jitter_ms=0.0, loss=0.1, rate_mbit=8.0).refuse_emulation()

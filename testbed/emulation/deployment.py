@@ -12,12 +12,17 @@ from queue import Empty, Queue
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
-from testbed.emulation.nodeprocess import Inbox, NodeProcess
+from testbed.containers import mounts
+from testbed.containers.nodes import ContainerNodes
+from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
+from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
 from testbed.interrupt import shielded
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
+from testbed.nodes.sharing import shared_workers
 from testbed.policies import registry
 from testbed.scenario import Scenario
 
@@ -25,23 +30,32 @@ LOAD_TIMEOUT_S = 180.0
 CONNECT_TIMEOUT_S = 60.0
 GRACE_S = 3.0
 LOOK_S = 0.5
+STARTING_AT_ONCE = 8  # programs that have yet to say a word: dozens at once would be silent for too long on two cores
 SILENCE_S = 15.0  # nodes beat once a second, and a machine that starves one so long cannot be trusted anyway
 
 T = TypeVar("T", bound=ControlReply)
 
 
+class Stalled(RunInvalid):
+    """Nobody failed, and yet nothing happened for too long."""
+
+
 class Deployment:
     """All nodes of a run. Use as a context manager: leaving it stops every node."""
 
-    def __init__(self, scenario: Scenario, network: Network, log_dir: Path) -> None:
+    def __init__(
+        self, scenario: Scenario, network: Network, log_dir: Path, containers: ContainerNodes | None = None
+    ) -> None:
         self._scenario = scenario
         self._network = network
         self._log_dir = log_dir
+        self._containers = containers
         self.inbox: Inbox = Queue()
         self.nodes: dict[str, NodeProcess] = {}
         self.ready: dict[str, Ready] = {}
         self.congestion_control = "unknown"
         self.cpu_sets: dict[str, tuple[int, ...]] = {}
+        self.workers = SharedWorkers(network, log_dir)
 
     def __enter__(self) -> Deployment:
         try:
@@ -62,6 +76,7 @@ class Deployment:
             deadline = time.monotonic() + GRACE_S
             for node in self.nodes.values():
                 node.end(deadline)
+            self.workers.end(deadline)
 
     def next_reply(self, limit_s: float, waiting_for: str) -> tuple[NodeProcess, ControlReply]:
         """The next reply but a beat. Raises what a node reported, or what is wrong with a node or the network.
@@ -75,23 +90,33 @@ class Deployment:
             except Empty:
                 self._look_around()
                 if time.monotonic() > deadline:
-                    raise RunInvalid(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
+                    raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
                 continue
             if reply is None or isinstance(reply, Failed):
                 self._network.check()  # nodes that lose each other may only be the consequence
+                self.workers.check()
             node.raise_for(reply)
             assert reply is not None
             if not isinstance(reply, Beat):
                 return node, reply
             if time.monotonic() > deadline:
-                raise RunInvalid(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
+                raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
             self._look_around()
+
+    def freeze(self, name: str) -> None:
+        """The node neither runs nor answers from now on, and nothing of it ends: see `thaw`."""
+        self.nodes[name].freeze()
+
+    def thaw(self) -> None:
+        """Every node that was frozen goes on where it was."""
+        for node in self.nodes.values():
+            node.thaw()
 
     def _look_around(self) -> None:
         self._network.check()
         now = time.monotonic()
         for node in self.nodes.values():
-            if now - node.heard > SILENCE_S:
+            if not node.frozen and now - node.heard > SILENCE_S:
                 raise node.failure(f"has not answered for {SILENCE_S:.0f} s")
 
     def facts(self) -> dict[str, object]:
@@ -100,9 +125,17 @@ class Deployment:
             "node_memory_mb": {name: one.resident_mb for name, one in self.ready.items()},
             "node_model_hashes": {name: one.models for name, one in self.ready.items()},
             "node_priority": {name: one.priority for name, one in self.ready.items()},
+            "workers": self.workers.facts(),
             "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
             "connection_congestion_control": self.congestion_control,
         }
+
+    def rows_path(self, node: str, file_name: str) -> tuple[Path, str]:
+        """A file the node is to write: where it lies here, and as the node sees it."""
+        if self._containers is not None:
+            return self._containers.rows_path(node, file_name)
+        path = self._log_dir / file_name
+        return path, str(path)
 
     def by_role(self) -> dict[str, list[str]]:
         peers: dict[str, list[str]] = {}
@@ -128,35 +161,38 @@ class Deployment:
 
     def _start(self) -> None:
         placed = self._scenario.place.nodes()
-        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user"])
-        for name, (role, site) in placed.items():
+        models = {name: self._models(role) for name, (role, _) in placed.items()}
+        # a container has a model worker of its own: what it was given is for that node
+        served = [] if self._containers is not None else shared_workers(models, len(os.sched_getaffinity(0)))
+        self.workers.start(served)
+        sharing = {name for nodes in served for name in nodes}
+        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in sharing])
+        born: dict[str, float] = {}
+        for name, (_, site) in placed.items():
+            hardware = self._scenario.hardware(name)
             config = NodeConfig(
                 node=name,
                 site=site,
                 address=self._network.address(name),
-                models=self._models(role),
+                models=models[name] if self._containers is None else mounts.at_their_places(models[name]),
                 devices={"target": self._scenario.devices.target, "draft": self._scenario.devices.drafter},
-                cpus=self.cpu_sets.get(name, ()),
+                cpus=self.cpu_sets.get(name, ()) if hardware.cpus is None else (),
+                device=hardware.device,
+                gpu_memory_fraction=hardware.gpu_memory_fraction,
+                shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"
             config_path.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
             log_path = self._log_dir / f"{name}.log"
-            with log_path.open("wb") as log:
-                process = self._network.popen(
-                    name,
-                    [sys.executable, "-m", "testbed.nodes.program", str(config_path)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    env={
-                        **os.environ,
-                        "OMP_NUM_THREADS": "1",
-                        "PYTHONUNBUFFERED": "1",
-                        "TOKENIZERS_PARALLELISM": "false",
-                    },
-                )
-            self.nodes[name] = NodeProcess(name, process, log_path, self.inbox)
+            program = self._launch(config, config_path, log_path)
+            self.workers.started(name)
+            self.nodes[name] = NodeProcess(name, program, log_path, self.inbox)
+            born[name] = self.nodes[name].heard
+            self._let_them_start(born)
         self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")
+        if self._containers is not None:  # they cannot do it themselves
+            got = self._containers.precede_compute()
+            self.ready = {name: replace(one, priority=got[name]) for name, one in self.ready.items()}
         targets = [name for name, (role, _) in placed.items() if role == "target"]
         others = [name for name in placed if name not in targets]
         commands: dict[str, ControlCommand] = {
@@ -166,6 +202,35 @@ class Deployment:
         commands |= {target: Connect(dial={}, expect=others) for target in targets}
         connected = self.gather(commands, Connected, CONNECT_TIMEOUT_S, "the nodes to connect")
         self.congestion_control = next(iter(connected.values())).congestion_control
+
+    def _launch(self, config: NodeConfig, config_path: Path, log_path: Path) -> Program:
+        if self._containers is not None:
+            return self._containers.configure(config)
+        with log_path.open("wb") as log:
+            process = self._network.popen(
+                config.node,
+                [sys.executable, "-m", "testbed.nodes.program", str(config_path)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                pass_fds=() if config.shared_worker is None else (config.shared_worker,),
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "PYTHONUNBUFFERED": "1",
+                    "TOKENIZERS_PARALLELISM": "false",
+                },
+            )
+        return PipedProgram(process)
+
+    def _let_them_start(self, born: Mapping[str, float]) -> None:
+        """Returns when fewer than STARTING_AT_ONCE programs are still on their way to their first word."""
+        while True:
+            silent = [one for name, one in self.nodes.items() if one.heard == born[name]]
+            if len([one for one in silent if one.program.status() is None]) < STARTING_AT_ONCE:
+                return
+            self._look_around()
+            time.sleep(0.02)
 
     def _models(self, role: str) -> dict[str, str]:
         """A target's node also gets the draft model: co-located speculation and WANSpec's local drafts run there."""

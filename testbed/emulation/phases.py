@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed.emulation.deployment import Deployment
+from testbed.emulation.conditions import Conditions
+from testbed.emulation.deployment import Deployment, Stalled
+from testbed.emulation.patience import Patience
 from testbed.nodes.control import (
     AllDone,
     Issue,
@@ -25,20 +28,54 @@ from testbed.scenario import PolicyEntry
 CONTROL_S = 20.0
 
 
+@dataclass
+class PhaseResult:
+    """What all nodes recorded, how many messages came too late to count, and which requests never got their answer."""
+
+    log: PhaseLog = field(default_factory=PhaseLog)
+    stale_messages: int = 0
+    given_up: tuple[int, ...] = ()
+
+
 def run_phase(
     deployment: Deployment,
+    conditions: Conditions,
     entry: PolicyEntry,
     repeat: int,
     planned: Sequence[PlannedRequest],
     log_dir: Path,
     drain_s: float,
-    limit_s: float,
+    patient: Patience,
     progress: Progress,
-) -> tuple[PhaseLog, int]:
-    """One policy over its requests; returns what all nodes recorded, and how many messages came too late to count.
+) -> PhaseResult:
+    """One policy over its requests. Raises NodeFailed, and Stalled when no request ends for too long.
 
-    Raises NodeFailed, and RunInvalid when no request ends for `limit_s`.
+    Where the experiment itself cuts off what a policy may need, requests still open then are given up instead.
     """
+    with conditions.phase(entry.label, repeat, deployment) as phase:
+        open_requests = {one.request for one in planned}
+        active = _start(deployment, entry, repeat, planned, progress)
+        phase.begin()
+        _issue(deployment, planned)
+        try:
+            _wait_for_users(deployment, entry, open_requests, patient.limit_s, progress)
+        except Stalled:
+            if not patient.gives_up:
+                raise
+            progress.note(
+                f"{entry.label}: {len(open_requests)} requests given up, none ended for {patient.limit_s:.0f} s"
+            )
+        phase.requests_over()
+        time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
+    result = _stop(deployment, entry, repeat, active, log_dir)
+    result.given_up = tuple(sorted(open_requests - {row.request for row in result.log.requests}))
+    return result
+
+
+def _start(
+    deployment: Deployment, entry: PolicyEntry, repeat: int, planned: Sequence[PlannedRequest], progress: Progress
+) -> list[str]:
+    """Every node that the policy needs takes up its role; returns which."""
     progress.phase(entry.label, repeat, len(planned))
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
@@ -51,26 +88,40 @@ def run_phase(
         CONTROL_S,
         f"{entry.label} to start",
     )
-    users = peers["user"]
+    return active
+
+
+def _issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
+    users = deployment.by_role()["user"]
     for index, user in enumerate(users):
         deployment.nodes[user].send(Issue([one for i, one in enumerate(planned) if i % len(users) == index]))
-    waiting = set(users)
+
+
+def _wait_for_users(
+    deployment: Deployment, entry: PolicyEntry, open_requests: set[int], limit_s: float, progress: Progress
+) -> None:
+    """Until every user has all answers; takes each request out of `open_requests` as it ends."""
+    waiting = set(deployment.by_role()["user"])
     while waiting:
         node, reply = deployment.next_reply(limit_s, f"a request of {entry.label}")
         if isinstance(reply, RequestDone):
+            open_requests.discard(reply.request)
             progress.request_done(reply.tokens)
         elif isinstance(reply, AllDone):
             waiting.discard(node.name)
-    time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
-    paths = {name: log_dir / f"{name}.{entry.label}.{repeat}.rows" for name in active}
+
+
+def _stop(deployment: Deployment, entry: PolicyEntry, repeat: int, active: list[str], log_dir: Path) -> PhaseResult:
+    """Every role ends and hands over its log."""
+    paths = {name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows") for name in active}
     stopped = deployment.gather(
-        {name: StopPolicy(str(path)) for name, path in paths.items()},
+        {name: StopPolicy(seen) for name, (_, seen) in paths.items()},
         PolicyStopped,
         CONTROL_S,
         f"{entry.label} to stop",
     )
-    merged = PhaseLog()
-    for path in paths.values():
-        merged.extend(PhaseLog.read(path))
+    result = PhaseResult(stale_messages=sum(reply.stale_messages for reply in stopped.values()))
+    for path, _ in paths.values():
+        result.log.extend(PhaseLog.read(path))
         path.unlink()
-    return merged, sum(reply.stale_messages for reply in stopped.values())
+    return result

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.emulation.lock import machine_lock
-from testbed.interrupt import shielded
+from testbed.emulation.standing import standing
 from testbed.network.capabilities import FabricChoice
-from testbed.network.journal import Journal, state_dir
-from testbed.network.network import Network
 from testbed.network.probe import PairSample
 from testbed.network.topology import load_topology
 
@@ -23,33 +19,46 @@ class Survey:
     topology: str
     fabric: str
     fabric_reason: str
+    privilege: str
+    priority: str  # of what shapes the links
     samples: tuple[PairSample, ...]
     reasons: tuple[str, ...]
 
     def as_dict(self) -> list[dict[str, Any]]:
         """One object a pair, as `probe --json` prints them."""
         keys = ("src", "dst", "specified_ms", "median_ms", "p99_ms", "one_way_median_ms", "sent", "received")
-        return [{**{key: getattr(one, key) for key in keys}, "fabric": self.fabric} for one in self.samples]
+        common = {"fabric": self.fabric, "privilege": self.privilege, "priority": self.priority}
+        return [{**{key: getattr(one, key) for key in keys}, **common} for one in self.samples]
+
+    @property
+    def caution(self) -> str | None:
+        """What the figures are worth where the shaper has to wait its turn; None where it goes first."""
+        if self.priority != "SCHED_OTHER":
+            return None
+        return (
+            "no real-time priority: other load delays packets here and in every run; the tolerances are the same, "
+            "so expect more runs that are not valid (testbed doctor says how to get it)"
+        )
 
 
 def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], None]) -> Survey:
     """One node a region, all ordered pairs, `count` probes each. Raises BadInput or MachineCannot."""
     topology = load_topology(name)
-    run_id = f"probe{secrets.token_hex(3)}"
-    with machine_lock(state_dir()):
-        journal = Journal.for_run(run_id)
-        try:
-            note(f"bringing up {len(topology.region_names)} nodes")
-            with Network(
-                topology, {region: region for region in topology.region_names}, fabric, run_id, journal
-            ) as net:
-                note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} ordered pairs")
-                samples = tuple(net.probe(count))
-                return Survey(topology.name, net.fabric_name, net.fabric_reason, samples, tuple(net.invalid_reasons()))
-        finally:
-            with shielded():
-                journal.undo()
-                journal.close()
+    placement = {region: region for region in topology.region_names}
+    note(f"bringing up {len(placement)} nodes")
+    with standing("probe", topology, placement, fabric) as net:
+        note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} ordered pairs")
+        samples = tuple(net.probe(count))
+        facts = net.facts()
+        return Survey(
+            topology=topology.name,
+            fabric=net.fabric_name,
+            fabric_reason=net.fabric_reason,
+            privilege=str(facts["privilege"]),
+            priority=str(facts.get("priority") or "the kernel's own"),
+            samples=samples,
+            reasons=tuple(net.invalid_reasons()),
+        )
 
 
 def render(result: Survey) -> Any:

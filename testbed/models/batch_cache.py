@@ -54,10 +54,13 @@ class Slab:
 
     def adopt(self, row: int, cache: RequestCache) -> None:
         """Copy one request's own cache into a row."""
-        for index, layer in enumerate(cache.kept.layers):
-            pair = self._layer(index, layer.keys, layer.values)
-            pair[0][row, :, : cache.length] = layer.keys[0]
-            pair[1][row, :, : cache.length] = layer.values[0]
+        import torch
+
+        with torch.inference_mode():  # layers made in a pass take no writes outside it
+            for index, layer in enumerate(cache.kept.layers):
+                pair = self._layer(index, layer.keys, layer.values)
+                pair[0][row, :, : cache.length] = layer.keys[0]
+                pair[1][row, :, : cache.length] = layer.values[0]
 
     def write(
         self, index: int, keys: torch.Tensor, values: torch.Tensor, write: Write

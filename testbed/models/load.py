@@ -92,7 +92,7 @@ def check_same_tokenizer(target: str, draft: str) -> None:
 
 def model_hash(name: str) -> str:
     """SHA-256 of a model's weights: of the file, or of the list of names and hashes if there are several."""
-    folder = _local_folder(name)
+    folder = local_folder(name)
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not files:
         raise BadInput(f"model {name!r}: {folder} holds no *.safetensors or *.bin weights")
@@ -131,7 +131,8 @@ def _from_pretrained(loader: Any, name: str, **settings: Any) -> Any:
         raise BadInput(f"model {name!r} cannot be loaded: {reason}") from problem
 
 
-def _local_folder(name: str) -> Path:
+def local_folder(name: str) -> Path:
+    """Where a model's files lie on this machine; never fetches."""
     place = resolve(name)
     if isinstance(place, Path):
         return place

@@ -1,7 +1,8 @@
 """What this machine can do for the network, found by trying it in a scratch namespace, and the fabric that follows.
 
-Rules kept: no silent fallback (the chosen fabric comes with its reason; `lab` is only used when asked for), and every
-lack comes with the one command that mends it. Probing leaves nothing behind: the namespace ends with the process.
+Rules kept: no silent fallback (the chosen fabric comes with its reason; `lab` is only used when asked for, or by an
+ordinary user who has nothing else), and every lack comes with the one command that mends it. Probing leaves nothing
+behind: the namespace ends with the process.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from testbed.errors import MachineCannot
 from testbed.network.fabric import FabricName
-from testbed.network.hosts import MININET_MEND, as_root, load_mininet
+from testbed.network.hosts import MININET_MEND, load_mininet
+from testbed.network.userns import Privilege, mend, privilege, user_namespace_allowed
 
 FabricChoice = Literal["auto", "netem", "lab", "relay"]
 
@@ -38,10 +40,14 @@ class Capabilities:
 
     kernel: str
     cores: int
-    root: bool
+    privilege: Privilege
+    user_namespace: bool = False  # whether an ordinary user gets one here
+    realtime: bool = False  # whether the shaper may go before everything else
     qdiscs: dict[str, bool] = field(default_factory=dict)
     kernel_modules: bool = False  # whether the running kernel could load sch_netem at all
-    tun: bool = False
+    loadable: tuple[str, ...] = ()  # modules that are here and not loaded, and would bring a missing qdisc
+    tun: bool = False  # whether this user may open it
+    tun_mode: str | None = None  # of /dev/net/tun, octal; None where it does not exist
     uml: bool = False
     mininet: bool = False
     mnexec: bool = False  # the distribution's; a stand-in is used otherwise
@@ -51,6 +57,16 @@ class Capabilities:
     gpus: int = 0
     cgroup_version: int = 0
     tcp_congestion_control: str = ""
+
+    @property
+    def root(self) -> bool:
+        """Root of the machine or of a container, as against a user who only is root in a namespace of its own."""
+        return self.privilege in ("root", "container")
+
+    @property
+    def networks(self) -> bool:
+        """Whether it may make network namespaces, perhaps inside a user namespace that is yet to be entered."""
+        return self.privilege != "none" or self.user_namespace
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -65,6 +81,11 @@ class Lack:
     mend: str
 
 
+MODULES = {"netem": "sch_netem", "htb": "sch_htb", "u32": "cls_u32"}  # what the fabric netem needs of the kernel
+TUN = "/dev/net/tun"
+NOBODY = 65534  # the user that owns nothing, on every Linux distribution
+NAMESPACES = "root or user namespaces"
+REALTIME = "real-time priority"
 TOOL_PACKAGES = {
     "ip": "iproute2",
     "tc": "iproute2",
@@ -77,13 +98,19 @@ TOOL_PACKAGES = {
 def probe_capabilities() -> Capabilities:
     """Looks at the machine; takes some tens of milliseconds, and up to seconds when a Docker engine hangs."""
     release = platform.release()
+    held = privilege()
+    qdiscs = _working_qdiscs()
     return Capabilities(
         kernel=release,
         cores=len(os.sched_getaffinity(0)),
-        root=os.geteuid() == 0,
-        qdiscs={name: _in_scratch_namespace(command) for name, command in PROBES.items()},
+        privilege=held,
+        user_namespace=_ordinary_users_get_one() if held in ("root", "container") else user_namespace_allowed(),
+        realtime=_output(["chrt", "--fifo", "10", "true"]) is not None,
+        qdiscs=qdiscs,
         kernel_modules=Path("/lib/modules", release).is_dir(),
-        tun=_opens("/dev/net/tun"),
+        loadable=tuple(module for name, module in MODULES.items() if not qdiscs[name] and _is_here(module)),
+        tun=_opens(TUN),
+        tun_mode=_mode(TUN),
         uml=shutil.which("linux.uml") is not None and Path("/usr/lib/uml/modules").is_dir(),
         mininet=_imports_mininet(),
         mnexec=shutil.which("mnexec") is not None,
@@ -96,6 +123,31 @@ def probe_capabilities() -> Capabilities:
     )
 
 
+def resolve_fabric(requested: FabricChoice) -> tuple[FabricName, str]:
+    """`choose_fabric` for this machine, once the kernel has what it can load."""
+    caps = probe_capabilities()
+    return choose_fabric(requested, load_modules(caps) if requested in ("auto", "netem") else caps)
+
+
+def load_modules(caps: Capabilities) -> Capabilities:
+    """Root loads what netem misses and the kernel has as a module; what the machine can do then.
+
+    A kernel loads such modules by itself when they are first asked for, except where the distribution forbids that
+    (blacklist in /etc/modprobe.d), as Fedora and its relatives do with sch_netem.
+    """
+    if caps.privilege != "root" or not caps.loadable:
+        return caps
+    loaded = [module for module in caps.loadable if _output(["modprobe", module]) is not None]
+    left = tuple(module for module in caps.loadable if module not in loaded)
+    return replace(caps, qdiscs=_working_qdiscs(), loadable=left)
+
+
+def of_ordinary_user(caps: Capabilities) -> Capabilities:
+    """What the same machine could do for somebody who is not root."""
+    open_to_all = caps.tun_mode is not None and int(caps.tun_mode, 8) & 0o6 == 0o6
+    return replace(caps, privilege="none", tun=open_to_all, realtime=False)
+
+
 def lacks(caps: Capabilities) -> list[Lack]:
     """Everything missing that some part of the testbed would use."""
     found: list[Lack] = []
@@ -104,24 +156,27 @@ def lacks(caps: Capabilities) -> list[Lack]:
         if missing:
             found.append(Lack(what, effect, mend))
 
-    lack(not caps.root, "root", "no network namespaces, so no fabric at all", as_root())
+    lack(not caps.networks, NAMESPACES, "no network namespaces, so no fabric at all", mend())
     lack(not caps.mininet, "Mininet", "no nodes, so no emulation", MININET_MEND)
     for tool, present in caps.tools.items():
         package = TOOL_PACKAGES[tool]
         lack(not present, tool, "no emulated network", f"apt-get install {package}")
-    for name in ("netem", "htb", "u32"):
+    for name in MODULES:
         lack(not caps.qdiscs.get(name, False), f"kernel {name}", "no fabric netem", _kernel_mend(name, caps))
-    lack(not caps.tun, "/dev/net/tun", "no fabric relay", "modprobe tun")
+    lack(not caps.tun, TUN, "no fabric relay", _tun_mend(caps))
     lack(not caps.uml, "User-Mode Linux", "no fabric lab", "apt-get install user-mode-linux")
+    delays = "other load delays packets by milliseconds, so more runs are not valid"
+    lack(not caps.realtime, REALTIME, delays, _realtime_mend(caps))
     return found
 
 
 def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricName, str]:
     """The fabric to use and why; MachineCannot when the one asked for, or every one, is out of reach."""
+    kernel = {"kernel netem", "kernel htb", "kernel u32"}
     obstacles: dict[FabricName, Callable[[Capabilities], Lack | None]] = {
-        "netem": lambda c: _first(c, {"root", "Mininet", "kernel netem", "kernel htb", "kernel u32", *TOOL_PACKAGES}),
-        "relay": lambda c: _first(c, {"root", "Mininet", "/dev/net/tun", "ip", "nsenter", "unshare"}),
-        "lab": lambda c: _first(c, {"root", "Mininet", "User-Mode Linux", *TOOL_PACKAGES}),
+        "netem": lambda c: _first(c, {NAMESPACES, "Mininet", *kernel, *TOOL_PACKAGES}),
+        "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "ip", "nsenter", "unshare"}),
+        "lab": lambda c: _first(c, {NAMESPACES, "Mininet", "User-Mode Linux", *TOOL_PACKAGES}),
     }
     if requested != "auto":
         if (lack := obstacles[requested](caps)) is not None:
@@ -134,6 +189,9 @@ def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricNa
     if no_netem == no_relay:
         raise MachineCannot(f"fabric auto: this machine lacks {no_netem.what}; {no_netem.mend}")
     ways = f"{no_netem.what} for netem ({no_netem.mend}) and {no_relay.what} for relay ({no_relay.mend})"
+    # root can mend that itself and should know that it has to; an ordinary user may have to live with it
+    if not caps.root and obstacles["lab"](caps) is None:
+        return "lab", f"this machine lacks {no_netem.what}, and this user {no_relay.what} for relay: {no_relay.mend}"
     raise MachineCannot(f"fabric auto: this machine lacks {ways}")
 
 
@@ -142,19 +200,50 @@ def _first(caps: Capabilities, needed: set[str]) -> Lack | None:
 
 
 def _kernel_mend(name: str, caps: Capabilities) -> str:
-    module = {"netem": "sch_netem", "htb": "sch_htb", "u32": "cls_u32"}[name]
+    module = MODULES[name]
+    if module in caps.loadable:
+        return f"sudo modprobe {module}; a run as root does so by itself"
     if not caps.kernel_modules:  # a kernel built without modules: no package brings them
         return f"kernel {caps.kernel} has no {module} and loads no modules: --fabric relay or --fabric lab"
     return f'apt-get install "linux-modules-extra-{caps.kernel}" && modprobe {module}'
 
 
+def _tun_mend(caps: Capabilities) -> str:
+    if caps.tun_mode is None:
+        return "sudo modprobe tun"
+    return f"sudo chmod 0666 {TUN}"
+
+
+def _realtime_mend(caps: Capabilities) -> str:
+    if caps.privilege == "root":  # a kernel that gives this group of processes no real-time budget (RT_GROUP_SCHED)
+        return "sysctl kernel.sched_rt_runtime_us=-1"
+    if caps.privilege == "container":
+        return "start the container with --cap-add SYS_NICE"
+    return "echo '* - rtprio 10' | sudo tee /etc/security/limits.d/wan-testbed.conf, and log in again"
+
+
+def _working_qdiscs() -> dict[str, bool]:
+    return {name: _in_scratch_namespace(command) for name, command in PROBES.items()}
+
+
+def _is_here(module: str) -> bool:
+    return _output(["modprobe", "--dry-run", "--quiet", module]) is not None
+
+
 def _in_scratch_namespace(command: str) -> bool:
     """Whether the command works in a network namespace of its own; without root, inside a user namespace."""
-    unshare = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--net"]
+    unshare = ["unshare", "--user", "--map-root-user", "--net"] if privilege() == "none" else ["unshare", "--net"]
     try:
         return subprocess.run([*unshare, "sh", "-c", command], capture_output=True, timeout=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
+
+
+def _ordinary_users_get_one() -> bool:
+    """Tried as nobody, with the machine's own unshare, as nobody may not be able to read this program."""
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    unshare = ["unshare", "--user", "--map-root-user", "--net", "ip", "link", "set", "lo", "up"]
+    return _output([*drop, *unshare]) is not None
 
 
 def _imports_mininet() -> bool:
@@ -171,6 +260,13 @@ def _opens(device: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _mode(path: str) -> str | None:
+    try:
+        return f"{Path(path).stat().st_mode & 0o777:04o}"
+    except OSError:
+        return None
 
 
 def _output(argv: list[str]) -> str | None:

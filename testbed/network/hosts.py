@@ -12,13 +12,13 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.journal import Journal, stop_group
+from testbed.network.userns import mend, privilege
 
 if TYPE_CHECKING:
     from mininet.node import Host
@@ -27,14 +27,6 @@ STAND_IN = Path(__file__).parent / "bin" / "mnexec.sh"
 MININET_MEND = (
     "pip install --force-reinstall mininet==2.3.0.dev6"  # by force: half an installation counts as one for pip
 )
-
-
-def as_root() -> str:
-    """How to run this very installation as root: sudo does not keep the PATH of a virtual environment."""
-    if sys.prefix == sys.base_prefix:
-        return "sudo testbed ..."
-    program, here = Path(sys.prefix, "bin", "testbed"), Path.cwd()
-    return f"sudo {program.relative_to(here) if program.is_relative_to(here) else program} ..."
 
 
 def load_mininet() -> tuple[Any, Any]:
@@ -68,11 +60,16 @@ class MininetHosts:
         self._hosts: dict[str, Host] = {}
         self._processes: list[subprocess.Popen[Any]] = []
 
-    def add(self, name: str) -> int:
-        """Makes a node with nothing but a loopback interface; returns the pid that holds its namespace."""
+    def add(self, name: str, pid: int | None = None) -> int:
+        """Makes a node with nothing but a loopback interface; returns the pid that holds its namespace.
+
+        `pid`: the node is a container, known by any process in it; its namespace is kept until `stop`, also when the
+        container has ended.
+        """
         if name in self._hosts:
             raise BadInput(f"node {name!r} is given twice")
-        host = _host_class()(f"{self._run_id}-{name}")
+        host = _host_class(self._journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
+        host.inNamespace = True
         self._journal.group(host.pid)
         self._hosts[name] = host
         subprocess.run(enter(host.pid, ["ip", "link", "set", "lo", "up"]), check=True)
@@ -88,7 +85,7 @@ class MininetHosts:
     def popen(
         self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
-        """Starts a program in the node's network namespace, in its own process group; options as for `Popen`."""
+        """Starts a program in the node's network namespace, in its own session; options as for `Popen`."""
         return self.popen_at(self.pid(name), argv, env=env, **options)
 
     def popen_at(
@@ -96,13 +93,14 @@ class MininetHosts:
     ) -> subprocess.Popen[Any]:
         """`popen` for a namespace named by any process in it, such as a container's."""
         environment = {**(os.environ if env is None else env), **self._journal.environment}
-        process = subprocess.Popen(enter(pid, argv), env=environment, process_group=0, **options)
+        process = subprocess.Popen(enter(pid, argv), env=environment, start_new_session=True, **options)
         self._journal.group(process.pid)
         self._processes.append(process)
         return process
 
     def facts(self) -> dict[str, object]:
         return {
+            "privilege": privilege(),
             "mininet": importlib.metadata.version("mininet"),
             "mnexec": "stand-in" if mnexec_command()[0] == "bash" else mnexec_command()[0],
         }
@@ -121,11 +119,16 @@ class MininetHosts:
             self._hosts.pop(name).terminate()
 
 
-def _host_class() -> type[Host]:
-    """Mininet's Host, told which mnexec to use instead of looking for one on PATH and exiting when there is none."""
+def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host]:
+    """Mininet's Host, told which mnexec to use instead of looking for one on PATH and exiting when there is none.
+
+    `inside`: its shell runs in the network namespace of that process instead of a new one. The shell is this machine's,
+    so an image needs none.
+    `mark` goes into the environment of its shell, so that `clean` knows it before its pid is written down.
+    """
     node, log = load_mininet()
-    if os.geteuid() != 0:
-        raise MachineCannot(f"nodes: network namespaces need root; {as_root()}")
+    if privilege() == "none":
+        raise MachineCannot(f"nodes: network namespaces need root or a user namespace; {mend()}")
     for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("ip", "iproute2")):
         if shutil.which(tool) is None:
             raise MachineCannot(f"nodes: {tool} is not installed; apt-get install {package}")
@@ -138,6 +141,8 @@ def _host_class() -> type[Host]:
 
         def _popen(self, cmd: list[str], **params: Any) -> Any:
             command = [*mnexec_command(), *cmd[1:]] if cmd[0] == "mnexec" else cmd
-            return super()._popen(command, **params)
+            if inside is not None and self.shell is None:  # later ones enter the shell's namespace, which is the same
+                command = enter(inside, command)
+            return super()._popen(command, env={**os.environ, **mark}, **params)
 
     return QuietHost

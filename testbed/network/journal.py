@@ -5,8 +5,9 @@ pid *and* start time (proc(5), /proc/PID/stat field 22), so a pid the kernel has
 what was not written down yet, or outlived its parent, is known by the journal's mark in its environment; files are
 named by absolute path. A journal whose holder still lives belongs to a run in progress and is not undone.
 
-Interfaces live in the namespaces of journalled processes and go with them. An interface named here is one made in the
-namespace of the testbed itself.
+Interfaces and queues live in the namespaces of journalled processes, TUN devices with the process that opened them, and
+go with them: nothing is ever made in the machine's own network namespace. What the journal names is trusted, so a
+folder of journals that somebody else could have written is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import json
 import os
 import shutil
 import signal
-import subprocess
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -25,8 +26,9 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.errors import BadInput
+from testbed.network.userns import user_outside
 
-Kind = Literal["holder", "process", "group", "netns", "interface", "file", "directory"]
+Kind = Literal["holder", "group", "container", "directory", "result"]
 
 JOURNAL_NAME = "journal.jsonl"
 MARK = "WAN_TESTBED_JOURNAL"
@@ -42,74 +44,86 @@ class Entry:
 
 
 def state_dir() -> Path:
-    """Where runs keep their journals and the machine's lock: one place for root, whatever session it comes from.
+    """Where runs keep their journals: one place for root, whatever session it comes from.
 
-    Others, who cannot emulate, have one each: in $XDG_RUNTIME_DIR, else in the temporary directory.
+    Others have one each, in $XDG_RUNTIME_DIR, else in the temporary directory; the same inside their user namespaces.
     """
-    if os.geteuid() == 0:
+    user = user_outside()
+    if user == 0:
         return Path("/run/wan-testbed")  # $XDG_RUNTIME_DIR would part root by ssh from root by cron
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     if runtime and os.access(runtime, os.W_OK | os.X_OK):
         return Path(runtime) / "wan-testbed"
-    return Path(tempfile.gettempdir()) / f"wan-testbed-{os.geteuid()}"
+    return Path(tempfile.gettempdir()) / f"wan-testbed-{user}"
+
+
+def refuse_foreign(state: Path) -> None:
+    """BadInput for a folder of journals that others can write to: what they name would be removed in our name."""
+    found = state.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise BadInput(f"{state}: not a folder that only this user can write to; remove it, or set XDG_RUNTIME_DIR")
 
 
 def start_time(pid: int) -> int | None:
     """Start time of a live process in clock ticks since boot; None if there is none (or only its zombie)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        line = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    fields = stat.rpartition(")")[2].split()  # the command name may hold spaces and brackets; fields[0] is field 3
+    fields = line.rpartition(")")[2].split()  # the command name may hold spaces and brackets; fields[0] is field 3
     return None if fields[0] in "ZX" else int(fields[19])
 
 
 class Journal:
     """Append-only JSON lines; every line is on disk before the method returns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, holder: bool = True) -> None:
+        """`holder`: this process runs the run; False for a helper of it, whose life does not keep the run alive."""
         self.path = path.absolute()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self.path.open("a", encoding="utf-8")
-        self._write(Entry("holder", str(os.getpid()), start_time(os.getpid())))
+        if holder:
+            self._write(Entry("holder", str(os.getpid()), start_time(os.getpid())))
 
     @classmethod
     def for_run(cls, run_id: str) -> Journal:
-        return cls(state_dir() / run_id / JOURNAL_NAME)
+        state = state_dir()
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_foreign(state)
+        return cls(state / run_id / JOURNAL_NAME)
 
     @property
     def environment(self) -> dict[str, str]:
         """To be set in the environment of every process started for the run, so that `clean` knows it from others."""
         return {MARK: str(self.path)}
 
-    def process(self, pid: int) -> None:
-        """A process of ours; written straight after its start, as its pid is not known before."""
-        self._write(Entry("process", str(pid), start_time(pid)))
-
     def group(self, pgid: int) -> None:
-        """A process of ours that leads its own process group; undone together with its group."""
+        """A process of ours that leads its own process group; undone together with its group.
+
+        Written straight after its start, as its pid is not known before; until then its environment's mark names it.
+        """
         self._write(Entry("group", str(pgid), start_time(pgid)))
 
-    def netns(self, path: Path | str) -> None:
-        """A named network namespace, before `ip netns add`."""
-        self._write(Entry("netns", str(path)))
-
-    def interface(self, name: str) -> None:
-        """An interface in the testbed's own namespace, before it is made."""
-        self._write(Entry("interface", name))
-
-    def file(self, path: Path | str) -> None:
-        self._write(Entry("file", str(Path(path).absolute())))
+    def container(self, address: str, name: str) -> None:
+        """A container by name, and the engine that will have it, before it is made."""
+        self._write(Entry("container", f"{address} {name}"))
 
     def directory(self, path: Path | str) -> None:
         """A directory of which everything inside is ours, before it is made."""
         self._write(Entry("directory", str(Path(path).absolute())))
 
+    def result(self, path: Path | str) -> None:
+        """The directory of results in the making, before it is made.
+
+        An orderly end, also that of a run that failed, keeps it for its logs; after a crash `clean` removes it.
+        """
+        self._write(Entry("result", str(Path(path).absolute())))
+
     def entries(self) -> list[Entry]:
         return read_entries(self.path)
 
     def undo(self) -> list[str]:
-        """Removes everything written so far, the journal excepted."""
+        """Removes everything written so far, the journal and the results excepted."""
         return undo(self.path)
 
     def close(self) -> None:
@@ -139,34 +153,32 @@ def is_live(entries: Iterable[Entry]) -> bool:
     return any(entry.kind == "holder" and _is_same_process(entry) for entry in entries)
 
 
-def undo(path: Path) -> list[str]:
+def undo(path: Path, crashed: bool = False) -> list[str]:
     """Removes what a journal names, newest first, and says what it removed. What is already gone is no error."""
     removed: list[str] = []
     if marked := _marked(path):
         _kill_all(lambda: _marked(path))
         removed.append(f"processes {', '.join(map(str, marked))}")
     for entry in reversed(read_entries(path)):
-        if entry.kind in ("process", "group") and _is_same_process(entry):
+        if entry.kind == "group" and _is_same_process(entry):
             _kill_all(lambda: _living(entry))  # noqa: B023  # used up before the next turn
-            removed.append(f"{entry.kind} {entry.name}")
-        elif entry.kind == "netns" and Path(entry.name).exists():
-            _ip("netns", "delete", Path(entry.name).name)
-            removed.append(f"namespace {entry.name}")
-        elif entry.kind == "interface" and Path("/sys/class/net", entry.name).exists():
-            _ip("link", "delete", entry.name)
-            removed.append(f"interface {entry.name}")
-        elif entry.kind == "file" and Path(entry.name).exists():
-            Path(entry.name).unlink(missing_ok=True)
-            removed.append(f"file {entry.name}")
-        elif entry.kind == "directory" and Path(entry.name).is_dir():
+            removed.append(f"group {entry.name}")
+        elif entry.kind == "container":
+            from testbed.containers.removal import remove_named  # the Docker SDK, only where there was a container
+
+            if remove_named(entry.name, path.parent.name):
+                removed.append(f"container {entry.name.rpartition(' ')[2]}")
+        elif (entry.kind == "directory" or (entry.kind == "result" and crashed)) and Path(entry.name).is_dir():
             shutil.rmtree(entry.name, ignore_errors=True)
-            removed.append(f"directory {entry.name}")
+            removed.append(f"{entry.kind} {entry.name}")
     return removed
 
 
 def clean(state: Path | None = None, run_id: str | None = None) -> list[str]:
     """Removes what crashed runs left, or one of them. Runs whose holder lives are named and left alone."""
     state = state or state_dir()
+    if state.exists():
+        refuse_foreign(state)
     if run_id is not None and not (state / run_id / JOURNAL_NAME).is_file():
         known = ", ".join(sorted(path.parent.name for path in state.glob(f"*/{JOURNAL_NAME}"))) or "none"
         raise BadInput(f"clean: no run {run_id!r} left anything in {state}; runs there: {known}")
@@ -179,7 +191,7 @@ def clean(state: Path | None = None, run_id: str | None = None) -> list[str]:
         if is_live(entries):
             report.append(f"{run}: still running, left alone")
             continue
-        report += [f"{run}: removed {line}" for line in undo(path)]
+        report += [f"{run}: removed {line}" for line in undo(path, crashed=True)]
         _remove_journal(path)
         report.append(f"{run}: clean")
     return report
@@ -190,10 +202,8 @@ def _is_same_process(entry: Entry) -> bool:
 
 
 def _living(entry: Entry) -> list[int]:
-    """The process of an entry, and for a group everything in it, as long as its leader is the one written down."""
-    if not _is_same_process(entry):
-        return []
-    return _group_members(int(entry.name)) if entry.kind == "group" else [int(entry.name)]
+    """The process of an entry and everything in its group, as long as its leader is the one written down."""
+    return _group_members(int(entry.name)) if _is_same_process(entry) else []
 
 
 def _marked(journal: Path) -> list[int]:
@@ -242,10 +252,6 @@ def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):  # ended by itself meanwhile
             os.kill(pid, number)
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=False, capture_output=True)  # gone meanwhile is what we want
 
 
 def _remove_journal(path: Path) -> None:

@@ -1,39 +1,29 @@
 """The lab fabric: the qdisc plan inside a User-Mode Linux kernel that switches between the nodes' namespaces.
 
 Brings real netem to any kernel, and so checks the other fabrics. The egress device towards the node at position i is
-`vec{i}`. Rules kept: a changed leaf gets its full state under its old handle, so packets in flight stay; read_back and
-counters come from tc inside the guest. The rate stage stands on the nodes' own eth0, in the host's kernel.
+`vec{i}`. Rules kept: those of netem_leaves, whose requests reach the guest's kernel through `lab_netlink`; so read_back
+and counters are what that kernel says. The rate stage stands on the nodes' own eth0, in the host's kernel.
 """
 
 from __future__ import annotations
 
-import json
 import platform
 import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 from testbed.errors import MachineCannot
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.lab_kernel import LabKernel, missing_parts
 from testbed.network.lab_ports import SwitchPorts, run_in_node
-from testbed.network.plan import (
-    CATCH_ALL,
-    FIRST_CLASS,
-    UNLIMITED_BPS,
-    Uplink,
-    downlink_lines,
-    plan_downlinks,
-    plan_uplinks,
-    undelayed,
-    uplink_lines,
-)
+from testbed.network.netem_encoder import NetemState
+from testbed.network.netem_leaves import NetemLeaves
+from testbed.network.plan import check_links, downlink_lines, plan_downlinks, undelayed
+from testbed.network.rate_stages import RateStages
 
 QUEUE_PACKETS = 10_000  # of each vector device: a burst out of netem waits for the socket
 
@@ -51,8 +41,9 @@ class LabFabric:
         self._kernel: LabKernel | None = None
         self._job: Path | None = None
         self._boot_s = 0.0
-        self._in_force: frozenset[str] = frozenset()
-        self._uplinks: dict[str, Uplink] = {}  # the rate stages that stand, by sender
+        self._leaves: NetemLeaves | None = None
+        self._stages: RateStages | None = None
+        self._links: dict[tuple[str, str], Link] = {}  # in force
 
     def attach(self, ports: Sequence[Port]) -> None:
         if mends := missing_parts():
@@ -61,31 +52,29 @@ class LabFabric:
         try:
             self._switch = SwitchPorts(ports)
             self._kernel = self._boot(self._switch)
-            self._carry_out(undelayed(ports), "add")
+            self._leaves = self._plant(self._kernel)
+            self._stages = RateStages(ports, lambda port, lines: run_in_node(port, ["tc", "-batch", "-"], lines))
+            self.shape(undelayed(ports))
         except BaseException:
             self.detach()
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._carry_out(links, "change")
+        self._carry_out(check_links(self._ports, links))
+
+    def change(self, links: Sequence[Link]) -> None:
+        self._carry_out(check_links(self._ports, links, complete=False))
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        return {
-            (src.node, dst.node): round(qdisc["options"].get("delay", {"delay": 0})["delay"] * 1000, 3)
-            for src, dst, qdisc in self._leaves(self._guest_qdiscs())
-        }
+        return self._attached()[0].read_back()
+
+    def states(self) -> dict[tuple[str, str], NetemState]:
+        """Every link's whole netem, as the kernel shows it."""
+        return self._attached()[0].states()
 
     def counters(self) -> Counters:
-        inside = self._guest_qdiscs()
-        leaves = list(self._leaves(inside))
-        outside = [qdisc for node in self._uplinks for qdisc in json.loads(self._on_node(node, "-s -j qdisc show"))]
-        unmatched = [qdisc for qdisc in inside + outside if qdisc["handle"] == f"{CATCH_ALL:x}:"]
-        rate_stages = [qdisc for qdisc in outside if qdisc["kind"] == "bfifo"]
-        return Counters(
-            matched={(src.node, dst.node): qdisc["packets"] for src, dst, qdisc in leaves},
-            unmatched=sum(qdisc["packets"] + qdisc["drops"] for qdisc in unmatched),
-            dropped=sum(qdisc["drops"] for _, _, qdisc in leaves) + sum(qdisc["drops"] for qdisc in rate_stages),
-        )
+        leaves, stages = self._attached()
+        return leaves.counters(stages.qdiscs())
 
     def facts(self) -> dict[str, object]:
         kernel = self._kernel
@@ -96,6 +85,7 @@ class LabFabric:
             "guest_kernel": kernel.ask("uname -r") if kernel else None,
             "tc": kernel.ask("tc -V") if kernel else None,
             "priority": kernel.priority if kernel else None,
+            "seed": self._run_id if self._leaves and self._leaves.takes_seeds else None,
             "boot_s": round(self._boot_s, 3),
         }
 
@@ -110,8 +100,9 @@ class LabFabric:
         switch, self._switch = self._switch, None
         if switch:
             switch.close()  # the nodes' eth0 go with it, and the rate stages with them
-        self._uplinks = {}
-        self._in_force = frozenset()
+        self._leaves = None
+        self._stages = None
+        self._links = {}
         job, self._job = self._job, None
         if job:
             shutil.rmtree(job, ignore_errors=True)
@@ -128,40 +119,27 @@ class LabFabric:
         self._boot_s = time.monotonic() - started
         return kernel
 
-    def _carry_out(self, links: Sequence[Link], verb: Literal["add", "change"]) -> None:
+    def _plant(self, kernel: LabKernel) -> NetemLeaves:
+        """Builds the qdisc tree of every downlink."""
         device = {port.node: f"vec{index}" for index, port in enumerate(self._ports)}
-        downlinks = plan_downlinks(self._ports, links, device=lambda port: device[port.node])
-        planned = {uplink.src: uplink for uplink in plan_uplinks(self._ports, links)}
-        unlimited = {src: without_limits(uplink) for src, uplink in self._uplinks.items() if src not in planned}
-        for src, uplink in {**planned, **unlimited}.items():
-            self._on_node(src, "-batch -", uplink_lines(uplink, "change" if src in self._uplinks else "add"))
-            self._uplinks[src] = uplink
-        lines = downlink_lines(downlinks, verb)
-        changed = [line for line in lines if line not in self._in_force]  # each takes a third of a millisecond
-        self._in_force = frozenset()  # should the change fail half-way, the next one sends everything
-        self._running_kernel().change(changed)
-        self._in_force = frozenset(lines)
+        downlinks = plan_downlinks(self._ports, lambda port: device[port.node])
+        kernel.tc(downlink_lines(downlinks))
+        numbers = kernel.ask(f"cat {' '.join(f'/sys/class/net/{name}/ifindex' for name in device.values())}").split()
+        indexes = {node: int(number) for node, number in zip(device, numbers, strict=True)}
+        return NetemLeaves(self.name, kernel, self._ports, indexes, self._run_id)
 
-    def _on_node(self, node: str, arguments: str, lines: Sequence[str] = ()) -> str:
-        """The host's tc in the node's namespace."""
-        port = next(port for port in self._ports if port.node == node)
-        return run_in_node(port, ["tc", *arguments.split()], lines)
+    def _carry_out(self, links: dict[tuple[str, str], Link]) -> None:
+        leaves, stages = self._attached()
+        in_force = {**self._links, **links}
+        if stages.concern(links.values()):
+            stages.apply(in_force.values())
+        leaves.change(links)
+        self._links = in_force
 
-    def _running_kernel(self) -> LabKernel:
-        if self._kernel is None:
+    def _attached(self) -> tuple[NetemLeaves, RateStages]:
+        if self._leaves is None or self._stages is None:
             raise RuntimeError("the lab fabric is not attached")
-        return self._kernel
-
-    def _leaves(self, qdiscs: list[dict[str, Any]]) -> Iterator[tuple[Port, Port, dict[str, Any]]]:
-        """Source, destination and netem of every link that the guest shows."""
-        by_handle = {f"{FIRST_CLASS + port.index:x}:": port for port in self._ports}
-        by_device = {f"vec{index}": port for index, port in enumerate(self._ports)}
-        for qdisc in qdiscs:
-            if qdisc["kind"] == "netem":
-                yield by_handle[qdisc["handle"]], by_device[qdisc["dev"]], qdisc
-
-    def _guest_qdiscs(self) -> list[dict[str, Any]]:
-        return json.loads(self._running_kernel().ask("tc -s -j qdisc show"))  # type: ignore[no-any-return]
+        return self._leaves, self._stages
 
 
 def bridge_files(hardware: Sequence[bytes]) -> dict[str, str]:
@@ -178,8 +156,3 @@ def bridge_files(hardware: Sequence[bytes]) -> dict[str, str]:
             f"fdb add {address.hex(':')} dev vec{index} master static",
         ]
     return {"links": "\n".join(links) + "\n", "neighbours": "\n".join(neighbours) + "\n"}
-
-
-def without_limits(uplink: Uplink) -> Uplink:
-    """The same rate stage, out of effect."""
-    return replace(uplink, classes=tuple(replace(item, rate_bps=UNLIMITED_BPS) for item in uplink.classes))

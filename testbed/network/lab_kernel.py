@@ -1,6 +1,6 @@
 """A User-Mode Linux kernel as a switch: started on packet sockets, steered over serial lines, ended without a trace.
 
-Line 1 is a shell, line 2 the answers of a standing `tc -batch`, which takes thousands of changes a second; its input
+Line 1 is a shell, line 2 the standing program `lab_netlink`, which takes fifty thousand changes a second; its input
 comes as files, because a serial line of this kernel stalls for good when more than 4 KB wait in it. The guest's root is
 the host's tree, read-only, so it has the host's own `ip` and `tc`; see `lab_guest.sh`. What the kernel writes on the
 host is in one job directory.
@@ -16,10 +16,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed.errors import MachineCannot
+from testbed.network.lab_netlink import END, WHOLE, read_answer, write_requests
+from testbed.network.netlink import Answer, Refusal
 
 GUEST = Path(__file__).with_name("lab_guest.sh")
 GUEST_MODULES = Path(__file__).with_name("lab_modules.py")
@@ -30,8 +33,6 @@ BOOT_LIMIT_S = 30.0
 STOP_PATIENCE_S = 3.0
 VECTOR_OPTIONS = "depth=256,vec=1"  # packets taken from a socket in one system call
 LINE_1, LINE_2 = "ssl1", "ssl2"  # serial lines, /dev/ttyS1 and /dev/ttyS2 inside
-TC_QUESTION = "qdisc show dev lo"  # answered by exactly one line, so its answer means all earlier lines are carried out
-TC_ANSWER = "qdisc noqueue 0: "
 
 
 def missing_parts() -> list[str]:
@@ -60,6 +61,7 @@ class Line:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
+        self._lines: deque[bytes] = deque()
         self._pending = b""
 
     def send(self, text: str) -> None:
@@ -67,14 +69,14 @@ class Line:
 
     def receive(self, deadline: float) -> str:
         """The next line, without its end; EOFError when the guest is gone, TimeoutError after the deadline."""
-        while b"\n" not in self._pending:
+        while not self._lines:
             self._end.settimeout(max(0.01, deadline - time.monotonic()))
             data = self._end.recv(1 << 16)
             if not data:
                 raise EOFError
-            self._pending += data
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line.decode(errors="replace").rstrip("\r")
+            *lines, self._pending = (self._pending + data).split(b"\n")
+            self._lines += lines
+        return self._lines.popleft().decode(errors="replace").rstrip("\r")
 
     def close(self) -> None:
         self._end.close()
@@ -86,22 +88,22 @@ class LabKernel:
     def __init__(self, job: Path, sockets: Sequence[socket.socket], files: Mapping[str, str], env: Mapping[str, str]):
         """`job` is an existing directory of this run; `files` are written there for the guest to read."""
         self._job = job
-        self._changes = 0
+        self._files = 0
         for source in (GUEST, GUEST_MODULES):  # copies: the kernel's command line cannot name a path with spaces in it
             shutil.copyfile(source, job / source.name)
             (job / source.name).chmod(0o755)
-        for name, text in {**files, "settings": f"python={shlex.quote(sys.executable)}\n"}.items():
+        for name, text in {**files, "settings": _settings()}.items():
             (job / name).write_text(text)
         shell, guest_shell = socket.socketpair()
-        batch, guest_batch = socket.socketpair()
-        self._shell, self._batch = Line(shell), Line(batch)
-        inherited = [guest_shell, guest_batch, *sockets]
+        answers, guest_answers = socket.socketpair()
+        self._shell, self._answers = Line(shell), Line(answers)
+        inherited = [guest_shell, guest_answers, *sockets]
         with (job / "log").open("wb") as log:
             self._keeper = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "testbed.network.lab_keeper", str(os.getpid())),
                     ",".join(str(end.fileno()) for end in inherited),
-                    *_command(job, guest_shell, guest_batch, sockets),
+                    *_command(job, guest_shell, guest_answers, sockets),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -111,7 +113,7 @@ class LabKernel:
                 start_new_session=True,
             )
         guest_shell.close()
-        guest_batch.close()
+        guest_answers.close()
 
     @property
     def pid(self) -> int:
@@ -133,48 +135,77 @@ class LabKernel:
         try:
             while self._shell.receive(deadline) != "=== ready":
                 pass
+            while self._answers.receive(deadline) != END:
+                pass
         except (OSError, EOFError) as error:
             raise MachineCannot(f"lab: the kernel did not boot: {self._last_words()}") from error
         complaints = [line for line in self._log() if line.startswith("lab: ")]
         if complaints:
             raise MachineCannot(complaints[0])
 
-    def ask(self, command: str) -> str:
-        """Runs one shell command inside, and returns what it printed; MachineCannot when it fails."""
+    def ask(self, command: str, silence_s: float = BOOT_LIMIT_S) -> str:
+        """Runs one shell command inside, and returns what it printed; MachineCannot when it fails.
+
+        So is a command that has had nothing to say for `silence_s`.
+        """
         self._shell.send(command + "\n")
         lines: list[str] = []
-        while not (line := self._receive(self._shell)).startswith("=== "):
+        while not (line := self._receive(self._shell, silence_s)).startswith("=== "):
             lines.append(line)
         if line != "=== 0":
             raise MachineCannot(f"lab: {command!r} failed inside the lab's kernel: {' '.join(lines)}")
         return "\n".join(lines)
 
-    def change(self, lines: Sequence[str]) -> None:
-        """Carries out `tc -batch` lines; returns when they are in force, MachineCannot when tc refused one."""
-        self._changes += 1
-        path = self._job / f"changes-{self._changes}"  # a new name each time: the guest may have cached an old file
-        path.write_text("\n".join([*lines, TC_QUESTION]) + "\n")
-        self.ask(f'mapfile lines <{path}; printf %s "${{lines[@]}}" >&5')
-        path.unlink()
-        complaints: list[str] = []
-        while not (line := self._receive(self._batch)).startswith(TC_ANSWER):
-            complaints.append(line)
-        if complaints:
-            raise MachineCannot(f"lab: tc refused a line inside the lab's kernel: {' '.join(complaints)}")
+    def tc(self, lines: Sequence[str]) -> None:
+        """Carries out `tc -batch` lines; MachineCannot when tc refused one."""
+        with self._file("".join(f"{line}\n" for line in lines).encode()) as path:
+            self.ask(f"tc -batch {shlex.quote(str(path))}")
+
+    def carry_out(self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]) -> dict[int, Answer]:
+        """As RouteSocket.carry_out, inside."""
+        with self._file(write_requests(requests, reset_bytes, wanted)) as path:
+            return dict(self._netlink(f"set {path}"))
+
+    def dump_qdiscs(self) -> list[bytes]:
+        """As RouteSocket.dump_qdiscs, inside."""
+        return [answer for _, answer in self._netlink("dump") if isinstance(answer, bytes)]
 
     def stop(self) -> None:
         """Ends the guest; there is nothing in it to keep."""
         self._shell.close()
-        self._batch.close()
+        self._answers.close()
         self._keeper.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(STOP_PATIENCE_S)
         self._keeper.kill()
         self._keeper.wait()
 
-    def _receive(self, line: Line) -> str:
+    def _netlink(self, command: str) -> Iterator[tuple[int, Answer]]:
+        self._answers.send(command + "\n")
+        failed: Refusal | None = None
+        while (line := self._receive(self._answers)) != END:
+            position, answer = read_answer(line)
+            if position == WHOLE and isinstance(answer, Refusal):
+                failed = answer
+            else:
+                yield position, answer
+        if failed:
+            raise MachineCannot(f"lab: netlink failed inside the lab's kernel: {failed.text}")
+
+    @contextlib.contextmanager
+    def _file(self, contents: bytes) -> Iterator[Path]:
+        """A file for the guest to read once; of a new name each time, as it may have cached an old one."""
+        self._files += 1
+        path = self._job / f"input-{self._files}"
+        path.write_bytes(contents)
         try:
-            return line.receive(time.monotonic() + BOOT_LIMIT_S)
+            yield path
+        finally:
+            path.unlink()
+
+    def _receive(self, line: Line, silence_s: float = BOOT_LIMIT_S) -> str:
+        try:
+            return line.receive(time.monotonic() + silence_s)
         except (OSError, EOFError) as error:
             raise MachineCannot(f"lab: the lab's kernel does not answer: {self._last_words()}") from error
 
@@ -186,12 +217,18 @@ class LabKernel:
         return (self._log() or ["it said nothing"])[-1]
 
 
-def _command(job: Path, shell: socket.socket, batch: socket.socket, sockets: Sequence[socket.socket]) -> list[str]:
+def _settings() -> str:
+    """For the guest's shell."""
+    package = Path(__file__).parents[2]
+    return f"python={shlex.quote(sys.executable)}\npackage={shlex.quote(str(package))}\n"
+
+
+def _command(job: Path, shell: socket.socket, answers: socket.socket, sockets: Sequence[socket.socket]) -> list[str]:
     return [
         KERNEL,
         *("rootfstype=hostfs", "rootflags=/", "ro", f"init={job / GUEST.name}", f"LAB_JOB={job}"),
         *(f"mem={MEMORY}", f"uml_dir={job}/", "umid=lab", "noreboot", "quiet"),
         *("con=null", "con0=null,fd:1"),
-        *(f"{LINE_1}=fd:{shell.fileno()}", f"{LINE_2}=fd:{batch.fileno()}"),
+        *(f"{LINE_1}=fd:{shell.fileno()}", f"{LINE_2}=fd:{answers.fileno()}"),
         *(f"vec{i}:transport=fd,fd={end.fileno()},{VECTOR_OPTIONS}" for i, end in enumerate(sockets)),
     ]

@@ -1,7 +1,8 @@
-"""Loads kernel modules inside the lab's guest: `lab_modules.py DIRECTORY NAME...`, each after all it depends on.
+"""Readies the lab's guest: `lab_modules.py mount TYPE:PATH...`, then `lab_modules.py load DIRECTORY NAME...`.
 
-Stands alone (standard library, no import of this package) and does what insmod would, because minimal images have
-Python and no kmod.
+`load` loads kernel modules, each after all it depends on. Stands alone (standard library, no import of this package)
+and does what insmod and mount would, because minimal images have Python and no kmod, and because a setuid mount cannot
+be used by a guest whose user is an ordinary one.
 """
 
 import ctypes
@@ -40,7 +41,14 @@ def load(path: Path) -> None:
         os.close(descriptor)
 
 
-def main(directory: Path, names: Sequence[str]) -> None:
+def mount(filesystem: str, path: str) -> None:
+    """Without /proc, tc would set wrong delays and say nothing: what cannot be mounted ends the boot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not os.path.ismount(path) and libc.mount(filesystem.encode(), path.encode(), filesystem.encode(), 0, None):
+        sys.exit(f"lab: cannot mount {path} inside the lab's kernel ({os.strerror(ctypes.get_errno())})")
+
+
+def load_all(directory: Path, names: Sequence[str]) -> None:
     try:
         order = load_order((directory / "modules.dep").read_text(), names)
     except (OSError, StopIteration, KeyError):
@@ -50,4 +58,8 @@ def main(directory: Path, names: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    if sys.argv[1] == "mount":
+        for argument in sys.argv[2:]:
+            mount(*argument.split(":"))
+    else:
+        load_all(Path(sys.argv[2]), sys.argv[3:])

@@ -115,8 +115,11 @@ def _packet_socket(device: str) -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
     opened.bind((device, 0))
     opened.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
-    for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
-        opened.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+    for force, ask in ((SO_SNDBUFFORCE, socket.SO_SNDBUF), (SO_RCVBUFFORCE, socket.SO_RCVBUF)):
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, force, SOCKET_BUFFER_BYTES)
+        except PermissionError:  # in a user namespace: as much as net.core.wmem_max and rmem_max allow, silently
+            opened.setsockopt(socket.SOL_SOCKET, ask, SOCKET_BUFFER_BYTES)
     return opened
 
 

@@ -8,27 +8,18 @@ ever stands in the machine's own namespace, and all of it ends with the namespac
 
 from __future__ import annotations
 
-import json
 import subprocess
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from testbed.errors import MachineCannot
-from testbed.network.capabilities import Capabilities, choose_fabric, probe_capabilities
+from testbed.network.capabilities import Capabilities, choose_fabric, load_modules, probe_capabilities
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts, enter
 from testbed.network.journal import Journal
-from testbed.network.plan import (
-    CATCH_ALL,
-    FIRST_CLASS,
-    LeafKind,
-    Verb,
-    downlink_lines,
-    plan_downlinks,
-    plan_uplinks,
-    undelayed,
-    uplink_lines,
-)
+from testbed.network.netem_leaves import NetemLeaves
+from testbed.network.netlink import RouteSocket
+from testbed.network.plan import LeafKind, check_links, downlink_lines, plan_downlinks, undelayed
+from testbed.network.rate_stages import RateStages, route_socket
 
 GATEWAY = "169.254.1.1"  # link-local, RFC 3927: answered by nobody, only looked up in the permanent neighbour entry
 
@@ -46,16 +37,21 @@ class NetemFabric:
     name: FabricName = "netem"
 
     def __init__(self, run_id: str, journal: Journal, leaf: LeafKind = "netem") -> None:
+        self._run_id = run_id
         self._hosts = MininetHosts(run_id, journal)
         self._leaf: LeafKind = leaf
         self._ports: list[Port] = []
         self._router: int | None = None
-        self._rated: set[str] = set()  # nodes whose rate stage exists
+        self._route: RouteSocket | None = None  # to the router's kernel tables
+        self._leaves: NetemLeaves | None = None
+        self._stages: RateStages | None = None
+        self._links: dict[tuple[str, str], Link] = {}  # in force
         self._capabilities: Capabilities | None = None
 
     def attach(self, ports: Sequence[Port]) -> None:
         self._capabilities = probe_capabilities()
         if self._leaf == "netem":
+            self._capabilities = load_modules(self._capabilities)
             choose_fabric("netem", self._capabilities)
         try:
             self._build(list(ports))
@@ -64,42 +60,28 @@ class NetemFabric:
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        if self._leaf == "pfifo" and any(link.one_way_ms or link.loss for link in links):
-            choose_fabric("netem", self._capabilities or probe_capabilities())  # says what is missing, when it is
-            raise MachineCannot("fabric netem: attached with leaf pfifo, which carries no delay; attach with netem")
-        downlinks = plan_downlinks(self._ports, links, _device)
-        for uplink in plan_uplinks(self._ports, links, self._rated):
-            verb: Verb = "change" if uplink.src in self._rated else "add"
-            self._tc(self._port(uplink.src).pid, uplink_lines(uplink, verb))
-            self._rated.add(uplink.src)
-        self._tc(self._router_pid(), downlink_lines(downlinks, "change", self._leaf))
+        self._carry_out(check_links(self._ports, links))
+
+    def change(self, links: Sequence[Link]) -> None:
+        self._carry_out(check_links(self._ports, links, complete=False))
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        return {
-            pair: qdisc["options"].get("delay", {}).get("delay", 0.0) * 1000  # tc prints seconds, and no delay as none
-            for pair, qdisc in self._leaves()
-        }
+        return self._attached()[0].read_back()
 
     def counters(self) -> Counters:
-        matched: dict[tuple[str, str], int] = {}
-        dropped = 0
-        for pair, qdisc in self._leaves():
-            matched[pair] = qdisc["packets"]
-            dropped += qdisc["drops"]
-        qdiscs = [*self._qdiscs(self._router_pid())]
-        for node in self._rated:
-            qdiscs += self._qdiscs(self._port(node).pid)
-        return Counters(matched, sum(_unmatched(qdisc) for qdisc in qdiscs), dropped)
+        leaves, stages = self._attached()
+        return leaves.counters(stages.qdiscs())
 
     def facts(self) -> dict[str, object]:
         version = subprocess.run(["tc", "-V"], capture_output=True, text=True).stdout.strip()
-        kinds = sorted({qdisc["kind"] for qdisc in self._qdiscs(self._router_pid())} - {"noqueue"})
+        leaves, _ = self._attached()
+        unseeded = "none: this kernel's netem takes no seed, so which packets are lost differs between runs"
         return {
             "kernel": self._capabilities.kernel if self._capabilities else "",
             "tc": version,
-            "qdiscs": kinds,
+            "qdiscs": leaves.kinds(),
             "offloads": "tso gso gro off",
-            "loss_seed": "none: this testbed gives netem no seed, so which packets are lost differs between runs",
+            "loss_seed": self._run_id if leaves.takes_seeds else unseeded,
             **self._hosts.facts(),
         }
 
@@ -110,10 +92,12 @@ class NetemFabric:
         if self._router is not None:
             for port in self._ports:  # before the namespaces end, as a container's may outlive the fabric
                 _run(self._router, ["ip", "link", "delete", _device(port)], check=False)
+        if self._route is not None:
+            self._route.close()
         self._hosts.stop()
-        self._router = None
-        self._ports.clear()
-        self._rated.clear()
+        self._router = self._route = self._leaves = self._stages = None
+        self._ports = []
+        self._links = {}
 
     def _build(self, ports: list[Port]) -> None:
         router = self._router = self._hosts.add("router")
@@ -121,17 +105,34 @@ class NetemFabric:
         self._ports = ports
         for port in ports:
             _run(port.pid, ["sh", "-ec", _NO_IPV6])
-            _batch_ip(None, [
+            _batch_ip(router, [
                 f"link add name eth0 netns {port.pid} address {_mac(port, 1)} type veth "
                 f"peer name {_device(port)} netns {router} address {_mac(port, 0)}"
             ])  # fmt: skip
             _run(port.pid, ["ethtool", "-K", "eth0", *_OFFLOADS_OFF])
             _run(router, ["ethtool", "-K", _device(port), *_OFFLOADS_OFF])
         # the queues stand before anything is up: the first packet is already counted
-        self._tc(router, downlink_lines(plan_downlinks(ports, undelayed(ports), _device), "add", self._leaf))
+        self._tc(router, downlink_lines(plan_downlinks(ports, _device), self._leaf))
+        self._route = route_socket(router)
+        devices = self._route.interfaces()
+        indexes = {port.node: devices[_device(port)] for port in ports}
+        self._leaves = NetemLeaves(self.name, self._route, ports, indexes, self._run_id, self._leaf)
+        self._stages = RateStages(ports, lambda port, lines: self._tc(port.pid, lines))
+        self.shape(undelayed(ports))
         _batch_ip(router, [line for port in ports for line in _router_lines(port)])
         for port in ports:
             _batch_ip(port.pid, _node_lines(port))
+
+    def _carry_out(self, links: dict[tuple[str, str], Link]) -> None:
+        if self._leaf == "pfifo" and any(_needs_netem(link) for link in links.values()):
+            choose_fabric("netem", self._capabilities or probe_capabilities())  # says what is missing, when it is
+            raise MachineCannot("fabric netem: attached with leaf pfifo, which carries no delay; attach with netem")
+        leaves, stages = self._attached()
+        in_force = {**self._links, **links}
+        if stages.concern(links.values()):
+            stages.apply(in_force.values())
+        leaves.change(links)
+        self._links = in_force
 
     def _tc(self, pid: int, lines: Sequence[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
@@ -141,24 +142,14 @@ class NetemFabric:
                 f"fabric netem: tc refused the plan: {' '.join(done.stderr.split())}; see testbed doctor"
             )
 
-    def _leaves(self) -> Iterable[tuple[tuple[str, str], dict[str, Any]]]:
-        by_device = {_device(port): port.node for port in self._ports}
-        by_handle = {f"{FIRST_CLASS + port.index:x}:": port.node for port in self._ports}
-        for qdisc in self._qdiscs(self._router_pid()):
-            if qdisc["dev"] in by_device and qdisc["handle"] in by_handle:
-                yield (by_handle[qdisc["handle"]], by_device[qdisc["dev"]]), qdisc
-
-    def _qdiscs(self, pid: int) -> list[dict[str, Any]]:
-        shown: list[dict[str, Any]] = json.loads(_run(pid, ["tc", "-s", "-j", "qdisc", "show"]))
-        return shown
-
-    def _port(self, node: str) -> Port:
-        return next(port for port in self._ports if port.node == node)
-
-    def _router_pid(self) -> int:
-        if self._router is None:
+    def _attached(self) -> tuple[NetemLeaves, RateStages]:
+        if self._leaves is None or self._stages is None:
             raise RuntimeError("the fabric is not attached")
-        return self._router
+        return self._leaves, self._stages
+
+
+def _needs_netem(link: Link) -> bool:
+    return bool(link.one_way_ms or link.jitter_ms or link.loss or link.burst_loss or link.reorder or not link.up)
 
 
 def _device(port: Port) -> str:
@@ -187,13 +178,6 @@ def _node_lines(port: Port) -> list[str]:
         f"neigh replace {GATEWAY} lladdr {_mac(port, 0)} dev eth0 nud permanent",
         f"route add default via {GATEWAY} dev eth0 onlink",
     ]
-
-
-def _unmatched(qdisc: dict[str, Any]) -> int:
-    """What no class claimed: dropped and counted by the catch-all, or passed by an htb that has lost its default."""
-    if qdisc["handle"] == f"{CATCH_ALL:x}:":
-        return int(qdisc["packets"]) + int(qdisc["drops"])
-    return int(qdisc.get("options", {}).get("direct_packets_stat", 0))
 
 
 def _batch_ip(pid: int | None, lines: Sequence[str]) -> None:

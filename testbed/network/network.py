@@ -9,30 +9,37 @@ twice.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.interrupt import shielded
-from testbed.network.capabilities import FabricChoice, choose_fabric, probe_capabilities
+from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabric import Counters, Fabric, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
 from testbed.network.journal import Journal
 from testbed.network.probe import Pair, PairSample, probe_links, verify
+from testbed.network.replay import Applied, LiveFabric, without_base
+from testbed.network.schedule import LinkSchedule
 from testbed.network.topology import Topology
+from testbed.tolerances import MANY_PAIRS
 
 BASE_PROBES = 30  # their median is stable to some microseconds; more would only delay every start
 CHECK_PROBES = 40  # per pair at bring-up, and so many more in small networks that all together have a 99th percentile
 CHECK_PROBES_TOGETHER = 200
 WAKE_UP_LIMIT_MS = 0.5
+IDLE_PAIR_PROBES = 10  # of a pair that will carry no message, where there are MANY_PAIRS
 
 
 class Network:
     """`placement` says in which region each node stands; several may share one (its intra-site RTT applies).
 
-    `pids` names nodes that have a network namespace already, such as containers, by any process in it; the others
-    become Mininet hosts.
+    `used` are the ordered pairs that will carry messages; not given: all may.
+
+    `pids` names nodes that have a network namespace already, such as containers, by any process in it; for the others
+    one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`).
     """
 
     def __init__(
@@ -43,21 +50,24 @@ class Network:
         run_id: str,
         journal: Journal,
         pids: Mapping[str, int] | None = None,
+        used: Collection[Pair] | None = None,
+        live: bool = False,
     ) -> None:
         if len(placement) < 2:
             raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
-        if topology.jitter_ms:
-            raise BadInput(f"topology {topology.name}: jitter_ms is not yet supported; put variation into a trace")
         self.topology = topology
         self.placement = dict(placement)
         self.links = specified_links(topology, placement)
-        self.fabric_name, self.fabric_reason = choose_fabric(fabric, probe_capabilities())
+        self.fabric_name, self.fabric_reason = resolve_fabric(fabric)
         self.hosts = MininetHosts(run_id, journal)
+        self._journal = journal
         self.ports: list[Port] = []
         self.samples: list[PairSample] = []  # of the latest probe
         self.base_one_way_ms: dict[Pair, float] = {}
         self._pids = dict(pids or {})
-        self._fabric = make_fabric(self.fabric_name, run_id, journal)
+        self._used = None if used is None or len(self.links) <= MANY_PAIRS else frozenset(used)
+        self._live = LiveFabric(self.fabric_name, run_id, journal) if live else None
+        self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal)
 
     def __enter__(self) -> Self:
         try:
@@ -81,20 +91,61 @@ class Network:
 
     def shape(self, links: Sequence[Link]) -> None:
         """Makes all links as given (what a packet is to experience, base path included). Keeps packets in flight."""
-        self._fabric.shape([self._without_base(link) for link in links])
+        self._fabric.shape([without_base(link, self.base_one_way_ms) for link in links])
         self.links = list(links)
 
+    def change(self, links: Sequence[Link]) -> None:
+        """Makes these links as given, whole, and leaves the others. Keeps packets in flight."""
+        self._fabric.change([without_base(link, self.base_one_way_ms) for link in links])
+        changed = {(link.src, link.dst): link for link in links}
+        self.links = [changed.get((link.src, link.dst), link) for link in self.links]
+
+    def require(self, links: Sequence[Link]) -> None:
+        """BadInput for a link that is shorter than the bare path."""
+        for link in links:
+            without_base(link, self.base_one_way_ms)
+
+    def replay(self, schedule: LinkSchedule, start_ns: int) -> None:
+        """Changes links as scheduled, from `start_ns` (CLOCK_MONOTONIC) on. Nothing else may until `stop_replay`."""
+        if self._live is None:
+            raise RuntimeError("this network was not made for links that change")
+        self._live.replay(schedule, self.base_one_way_ms, start_ns)
+
+    def stop_replay(self) -> list[Applied]:
+        """Stops between two steps and leaves the links as they are: `change` or `shape` must come next."""
+        if self._live is None:
+            raise RuntimeError("this network was not made for links that change")
+        return self._live.stop_replay()
+
     def probe(self, count: int = CHECK_PROBES) -> list[PairSample]:
-        """Measures every ordered pair against the links in force, and keeps the result in `samples`."""
+        """Measures every ordered pair against the links in force, and keeps the result in `samples`.
+
+        Each gets `count` probes, or fewer where it is one of many that carry no message.
+        """
         one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
         specified = {(a, b): one_way[a, b] + one_way[b, a] for a, b in one_way}
-        self.samples = probe_links(self.ports, specified, count)
+        self.samples = self._measure(specified, count)
         return self.samples
+
+    def _measure(self, specified_ms: Mapping[Pair, float], count: int) -> list[PairSample]:
+        """Those that count last: then the machine is as awake as it will be."""
+        if self._used is None:
+            return self._probe_links(specified_ms, count)
+        idle = {pair: ms for pair, ms in specified_ms.items() if pair not in self._used}
+        used = {pair: ms for pair, ms in specified_ms.items() if pair in self._used}
+        samples = self._probe_links(idle, min(count, IDLE_PAIR_PROBES)) if idle else []
+        return samples + (self._probe_links(used, count) if used else [])
+
+    def _probe_links(self, specified_ms: Mapping[Pair, float], count: int) -> list[PairSample]:
+        return probe_links(self.ports, specified_ms, count, mark=self._journal.environment)
 
     def invalid_reasons(self) -> list[str]:
         """Why the links must not be trusted by the latest probe and the counters so far; empty when they may."""
-        lossy = {(a, b) for link in self.links if link.loss for a, b in ((link.src, link.dst), (link.dst, link.src))}
-        reasons = verify(self.samples, lossy)
+        losing = [(link.src, link.dst) for link in self.links if link.loss or link.burst_loss is not None]
+        lossy = {(a, b) for src, dst in losing for a, b in ((src, dst), (dst, src))}
+        jitter = {(link.src, link.dst): link.jitter_ms for link in self.links}
+        jitter_ms = {(a, b): own + jitter[b, a] for (a, b), own in jitter.items()}
+        reasons = verify(self.samples, lossy, jitter_ms)
         if unmatched := self.counters().unmatched:
             reasons.append(f"network: {unmatched} packets that no link claims; they must be none")
         return reasons
@@ -128,17 +179,19 @@ class Network:
 
     def _bring_up(self) -> None:
         for index, node in enumerate(self.placement):
-            pid = self._pids[node] if node in self._pids else self.hosts.add(node)
+            pid = self.hosts.add(node, self._pids.get(node))
             self.ports.append(Port(node, index, node_address(index), pid))
         self._fabric.attach(self.ports)
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
-        base = probe_links(self.ports, {(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES)
+        base = self._measure({(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES)
         for sample in base:
             if sample.median_ms is None:
                 raise MachineCannot(f"fabric {self.fabric_name}: nothing came back over {sample.src} -> {sample.dst}")
             self.base_one_way_ms[sample.src, sample.dst] = sample.median_ms / 2
-        self.shape(self.links)
+        specified = self.links
+        self.shape([replace(link, jitter_ms=0.0, reorder=0.0, loss=0.0, burst_loss=None) for link in specified])
         self._take_off_wake_ups()
+        self.shape(specified)
         self.probe(max(CHECK_PROBES, CHECK_PROBES_TOGETHER // len(self.links)))
 
     def _take_off_wake_ups(self) -> None:
@@ -156,16 +209,6 @@ class Network:
             late_ms = (there + back) / 4
             if abs(late_ms) <= WAKE_UP_LIMIT_MS:
                 self.base_one_way_ms[src, dst] = max(0.0, self.base_one_way_ms[src, dst] + late_ms)
-        self.shape(self.links)
-
-    def _without_base(self, link: Link) -> Link:
-        base = self.base_one_way_ms[link.src, link.dst]
-        if link.one_way_ms < base:
-            asked = f"{link.src} -> {link.dst} asks for {link.one_way_ms:.3f} ms one way"
-            raise BadInput(
-                f"topology {self.topology.name}: {asked}, but the bare path takes {base:.3f} ms; ask for more"
-            )
-        return Link(link.src, link.dst, link.one_way_ms - base, link.loss, link.rate_bps)
 
     def _port(self, node: str) -> Port:
         found = next((port for port in self.ports if port.node == node), None)
@@ -179,8 +222,18 @@ def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Li
 
     def link(a: str, b: str) -> Link:
         src, dst = placement[a], placement[b]
-        loss = topology.loss.get(src, {}).get(dst, 0.0)
-        return Link(a, b, topology.one_way_ms(src, dst), loss, topology.rate_bps.get(src, {}).get(dst))
+        bursts = topology.burst_loss.get(src, {}).get(dst)
+        return Link(
+            a,
+            b,
+            topology.one_way_ms(src, dst),
+            loss=topology.loss.get(src, {}).get(dst, 0.0),
+            rate_bps=topology.rate_bps.get(src, {}).get(dst),
+            jitter_ms=topology.jitter_ms.get(src, {}).get(dst, 0.0),
+            burst_loss=None if bursts is None else bursts.of_link(),
+            reorder=topology.reorder.get(src, {}).get(dst, 0.0),
+            buffer_bytes=topology.buffer_bytes(src, dst),
+        )
 
     return [link(a, b) for a in placement for b in placement if a != b]
 

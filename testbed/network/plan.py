@@ -9,7 +9,8 @@ towards receiver j stands an htb with one class per source and a netem leaf in i
 
 The netem stands behind the sender's own stack, so its sockets see a network and not a local queue. Bandwidth is a
 separate stage in front of the delay (`plan_uplinks`), on the sender's own interface: rate and delay on one queue
-would make the buffer and the pipe indistinguishable. Whoever applies the plan names the devices.
+would make the buffer and the pipe indistinguishable. Whoever applies the plan names the devices. The tree is built
+once, as text for tc; what its leaves do to packets is set over netlink (`netem_leaves`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ BURST_BYTES = 1_000_000  # whole milliseconds of UNLIMITED_BPS, so htb itself ne
 QUANTUM_BYTES = 60_000  # explicit: the rate/r2q default would exceed htb's bounds and be clamped with a warning
 PACKET_BYTES = 1514  # Ethernet frame at MTU 1500, what netem's limit counts
 MIN_LIMIT_PACKETS = 10_000
-LIMIT_SAFETY = Decimal("1.5")
 RATE_BUFFER_MS = 50  # buffer of the rate stage: 50 ms at its rate, a common router setting
 MIN_RATE_BUFFER_BYTES = 10 * PACKET_BYTES
 
@@ -49,9 +49,6 @@ class Leaf:
     src: str
     index: int
     address: str
-    delay_us: int
-    loss: float
-    limit_packets: int
 
 
 @dataclass(frozen=True)
@@ -87,21 +84,10 @@ def delay_us(one_way_ms: float) -> int:
     return int((Decimal(repr(float(one_way_ms))) * 1000).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
-def format_delay(microseconds: int) -> str:
-    """A delay in the only form this project gives tc: whole microseconds with their unit."""
-    return f"{microseconds}us"
-
-
-def format_loss(share: float) -> str:
-    """A share of packets as tc's percentage, without exponent: 0.005 -> 0.5%."""
-    percent = (Decimal(repr(float(share))) * 100).quantize(Decimal("0.000001"))
-    return f"{percent:f}".rstrip("0").rstrip(".") + "%"
-
-
 def limit_packets(rate_bps: int | None, microseconds: int) -> int:
     """netem's queue limit: 1.5 times what the link holds in flight; tc's default of 1000 drops on long fat links."""
-    bits = Decimal(rate_bps or UNLIMITED_BPS) * microseconds / 1_000_000
-    return max(MIN_LIMIT_PACKETS, int(LIMIT_SAFETY * bits / (8 * PACKET_BYTES)) + 1)
+    bit_us = (rate_bps or UNLIMITED_BPS) * microseconds
+    return max(MIN_LIMIT_PACKETS, 3 * bit_us // (2 * 8 * PACKET_BYTES * 1_000_000) + 1)
 
 
 def undelayed(ports: Sequence[Port]) -> list[Link]:
@@ -109,8 +95,8 @@ def undelayed(ports: Sequence[Port]) -> list[Link]:
     return [Link(a.node, b.node, 0.0) for a in ports for b in ports if a.node != b.node]
 
 
-def check_links(ports: Sequence[Port], links: Iterable[Link]) -> dict[tuple[str, str], Link]:
-    """The links by ordered pair; exactly one for each, with sane numbers, or BadInput."""
+def check_links(ports: Sequence[Port], links: Iterable[Link], complete: bool = True) -> dict[tuple[str, str], Link]:
+    """The links by ordered pair, with sane numbers, or BadInput; exactly one for each pair, if `complete`."""
     nodes = {port.node for port in ports}
     if len(ports) > MAX_NODES:
         raise BadInput(f"network: {len(ports)} nodes; the qdisc plan carries at most {MAX_NODES}")
@@ -128,24 +114,52 @@ def check_links(ports: Sequence[Port], links: Iterable[Link]) -> dict[tuple[str,
             raise BadInput(f"{name}: loss is {link.loss}; must be a share from 0 to 1")
         if link.rate_bps is not None and not 8_000 <= link.rate_bps <= UNLIMITED_BPS:
             raise BadInput(f"{name}: rate_bps is {link.rate_bps}; must be from 8000 to {UNLIMITED_BPS}, or none")
+        if link.jitter_ms or link.reorder or link.burst_loss is not None or link.buffer_bytes is not None:
+            _check_effects(name, link)
         found[pair] = link
+    if not complete:
+        return found
     missing = [f"{a} -> {b}" for a in sorted(nodes) for b in sorted(nodes) if a != b and (a, b) not in found]
     if missing:
         raise BadInput(f"link {missing[0]}: missing; every ordered pair needs one ({len(missing)} missing)")
     return found
 
 
-def plan_downlinks(ports: Sequence[Port], links: Iterable[Link], device: Callable[[Port], str]) -> tuple[Downlink, ...]:
+def _check_effects(name: str, link: Link) -> None:
+    burst = link.burst_loss
+    shares = [("reorder", link.reorder)]
+    if burst is not None:
+        shares += [("burst_loss.p", burst.p), ("burst_loss.r", burst.r)]
+        shares += [("burst_loss.loss_bad", burst.loss_bad), ("burst_loss.loss_good", burst.loss_good)]
+    for field, share in shares:
+        if not 0 <= share <= 1:
+            raise BadInput(f"{name}: {field} is {share}; must be a share from 0 to 1")
+    if not 0 <= link.jitter_ms < 60_000:
+        raise BadInput(f"{name}: jitter_ms is {link.jitter_ms}; must be from 0 to 60000")
+    if burst is not None and link.loss:
+        raise BadInput(f"{name}: loss and burst_loss exclude each other; mend: leave one out")
+    if link.buffer_bytes is not None and link.buffer_bytes < PACKET_BYTES:
+        raise BadInput(f"{name}: buffer_bytes is {link.buffer_bytes}; must hold one packet of {PACKET_BYTES}, or none")
+    if link.buffer_bytes is not None and link.rate_bps is None:
+        raise BadInput(f"{name}: buffer_bytes without rate_bps; a link without a rate has nothing to buffer")
+
+
+def rate_buffer_bytes(link: Link) -> int:
+    """What may wait for the link's rate."""
+    if link.buffer_bytes is not None:
+        return link.buffer_bytes
+    return max(MIN_RATE_BUFFER_BYTES, (link.rate_bps or UNLIMITED_BPS) * RATE_BUFFER_MS // 8000)
+
+
+def plan_downlinks(ports: Sequence[Port], device: Callable[[Port], str]) -> tuple[Downlink, ...]:
     """One downlink per port; `device(port)` names the router's interface towards that node."""
-    by_pair = check_links(ports, links)
-
-    def leaf(src: Port, dst: Port) -> Leaf:
-        link = by_pair[src.node, dst.node]
-        delay = delay_us(link.one_way_ms)
-        return Leaf(src.node, src.index, src.address, delay, link.loss, limit_packets(link.rate_bps, delay))
-
     return tuple(
-        Downlink(device(dst), dst.node, tuple(leaf(src, dst) for src in ports if src.node != dst.node)) for dst in ports
+        Downlink(
+            device(dst),
+            dst.node,
+            tuple(Leaf(src.node, src.index, src.address) for src in ports if src.node != dst.node),
+        )
+        for dst in ports
     )
 
 
@@ -158,9 +172,7 @@ def plan_uplinks(ports: Sequence[Port], links: Iterable[Link], standing: Contain
     by_pair = check_links(ports, links)
 
     def rate_class(link: Link, dst: Port) -> RateClass:
-        rate = link.rate_bps or UNLIMITED_BPS
-        buffer = max(MIN_RATE_BUFFER_BYTES, rate * RATE_BUFFER_MS // 8000)
-        return RateClass(dst.node, dst.index, dst.address, rate, buffer)
+        return RateClass(dst.node, dst.index, dst.address, link.rate_bps or UNLIMITED_BPS, rate_buffer_bytes(link))
 
     uplinks = []
     for src in ports:
@@ -170,28 +182,17 @@ def plan_uplinks(ports: Sequence[Port], links: Iterable[Link], standing: Contain
     return tuple(uplinks)
 
 
-def downlink_lines(downlinks: Iterable[Downlink], verb: Verb, leaf: LeafKind = "netem") -> list[str]:
-    """`tc -batch` lines. `add` builds the trees on bare devices; `change` resends every leaf's full state in place.
-
-    A change touches leaves only and keeps their handles: packets in flight keep the departure time they were given.
-    """
+def downlink_lines(downlinks: Iterable[Downlink], leaf: LeafKind = "netem") -> list[str]:
+    """`tc -batch` lines that build the trees on bare devices; their leaves delay nothing until they are changed."""
     lines: list[str] = []
     for downlink in downlinks:
-        if verb == "add":
-            lines += _root_lines(downlink.device)
+        lines += _root_lines(downlink.device)
         for item in downlink.leaves:
-            if leaf == "pfifo" and (item.delay_us or item.loss):
-                raise ValueError(f"a pfifo leaf carries no delay or loss: {item.src} -> {downlink.dst}")
             number = FIRST_CLASS + item.index
-            if verb == "add":
-                lines += _class_lines(downlink.device, number, UNLIMITED_BPS, "add")
             place = f"dev {downlink.device} parent {ROOT:x}:{number:x} handle {number:x}:"
-            impairment = (
-                f" delay {format_delay(item.delay_us)} loss {format_loss(item.loss)}" if leaf == "netem" else ""
-            )
-            lines.append(f"qdisc {verb} {place} {leaf} limit {item.limit_packets}{impairment}")
-            if verb == "add":
-                lines.append(_filter_line(downlink.device, item.index, "src", item.address))
+            lines += _class_lines(downlink.device, number, UNLIMITED_BPS, "add")
+            lines.append(f"qdisc add {place} {leaf} limit {MIN_LIMIT_PACKETS}")
+            lines.append(_filter_line(downlink.device, item.index, "src", item.address))
     return lines
 
 

@@ -34,8 +34,8 @@ TIMESPEC = struct.Struct("@qq")
 
 def main() -> None:
     question = json.load(sys.stdin)
-    _be_prompt()
-    sockets = [_socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
+    be_prompt()
+    sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
     gc.disable()
     json.dump(_measure(question, sockets), sys.stdout)
 
@@ -96,14 +96,14 @@ def _receive(
             replies += 1
 
 
-def _be_prompt() -> None:
+def be_prompt() -> None:
     """Real-time priority and no timer slack, where this machine allows it."""
     ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
 
 
-def _socket_in(pid: int, address: str, port: int) -> socket.socket:
+def socket_in(pid: int, address: str, port: int) -> socket.socket:
     libc = ctypes.CDLL(None, use_errno=True)
     with open(f"/proc/{pid}/ns/net") as namespace:  # noqa: PTH123  # a descriptor is what is wanted
         if libc.setns(namespace.fileno(), CLONE_NEWNET):

@@ -1,8 +1,8 @@
 """The relay fabric: links made by a user-space delay line over TUN devices, for kernels that have no netem.
 
 Starts fast, needs only /dev/net/tun and vanishes with its process (`relay_process`), which this module starts, steers
-and ends. Rules kept: it carries out the same plan as the other fabrics, every shape sends the whole state of all links,
-and read_back asks the process, not this module.
+and ends. Rules kept: it carries out the same plan as the other fabrics, every update sends the whole state of the links
+it names, and read_back asks the process, not this module.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from typing import Any
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
-from testbed.network.plan import plan_downlinks, plan_uplinks, undelayed
+from testbed.network.plan import check_links, limit_packets, rate_buffer_bytes, undelayed
+from testbed.network.relay_netns import device_drops
 
 STOP_PATIENCE_S = 2.0
 ANSWER_PATIENCE_S = 10.0
+MESSAGE_LINKS = 64  # of one message: packets wait while the process decodes it, 0.02 to 0.15 ms
 NS_PER_US = 1_000
 NS_PER_MS = 1_000_000
 
@@ -35,7 +37,7 @@ class RelayFabric:
     name: FabricName = "relay"
 
     def __init__(self, run_id: str, journal: Journal) -> None:
-        self._run_id = run_id  # seeds the losses: one run id, one pattern per link
+        self._run_id = run_id  # seeds what is left to chance: one run id, one pattern per link
         self._journal = journal
         self._ports: tuple[Port, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,30 +66,36 @@ class RelayFabric:
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._ask({"verb": "shape", "links": link_states(self._ports, links)})
+        self._update(link_rows(self._ports, links))
+
+    def change(self, links: Sequence[Link]) -> None:
+        self._update(link_rows(self._ports, links, complete=False))
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        nodes = [port.node for port in self._ports]
-        return {(nodes[src], nodes[dst]): delay / NS_PER_MS for src, dst, delay, _, _ in self._report()["links"]}
+        return {pair: delay_ns / NS_PER_MS for pair, (delay_ns, *_) in self._links().items()}
 
     def counters(self) -> Counters:
-        report = self._report()
-        nodes = [port.node for port in self._ports]
+        links, totals = self._links(), self._ask({"verb": "totals"})
+        # a burst beyond the device's queue, or the kernel's own, never reaches the process
+        outside = sum(device_drops(port.pid, "eth0") for port in self._ports)
         return Counters(
-            matched={(nodes[src], nodes[dst]): delivered for src, dst, _, delivered, _ in report["links"]},
-            unmatched=report["unmatched"],
-            dropped=report["undelivered"] + sum(dropped for *_, dropped in report["links"]),
+            matched={pair: delivered for pair, (_, delivered, _, _, _) in links.items()},
+            unmatched=totals["unmatched"],
+            dropped=outside + totals["undelivered"] + sum(dropped for _, _, dropped, _, _ in links.values()),
+            lost=sum(lost for _, _, _, lost, _ in links.values()),
+            cut=sum(cut for *_, cut in links.values()),
         )
 
     def facts(self) -> dict[str, object]:
-        """Also how late packets left so far (`lateness`, in microseconds)."""
-        running = self._process is not None
+        """Also how late packets left so far (`lateness`), and the longest they waited because something was asked."""
+        totals = self._ask({"verb": "totals"}) if self._process else {}
         return {
             "fabric": self.name,
             "kernel": platform.release(),
             "shaper": "user-space delay line over TUN",
             "priority": self._priority,
-            "lateness": self._report()["lateness"] if running else None,
+            "lateness": totals.get("lateness"),
+            "longest_pause_us": totals.get("longest_pause_us"),
         }
 
     def died(self) -> str | None:
@@ -109,36 +117,73 @@ class RelayFabric:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _report(self) -> dict[str, Any]:
-        return self._ask({"verb": "report"})
+    def _update(self, rows: Sequence[list[object]]) -> None:
+        firsts = range(0, len(rows), MESSAGE_LINKS)
+        self._ask_all([{"verb": "update", "links": rows[first : first + MESSAGE_LINKS]} for first in firsts])
+
+    def _links(self) -> dict[tuple[str, str], Sequence[int]]:
+        """What the process says of every pair; one node at a time, so that no packet waits for a long answer."""
+        nodes = [port.node for port in self._ports]
+        requests = [{"verb": "links", "source": source} for source in range(len(nodes))]
+        return {
+            (src, dst): fields
+            for src, reply in zip(nodes, self._ask_all(requests), strict=True)
+            for dst, fields in zip(nodes, reply["links"], strict=True)
+            if src != dst
+        }
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
+        return self._ask_all([request])[0]
+
+    def _ask_all(self, requests: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
+        """The replies; the requests are written together, so that the process never waits for the next."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError("the relay fabric is not attached")
         with contextlib.suppress(BrokenPipeError):  # then the reply is empty, and says why below
-            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.write(b"".join(json.dumps(request).encode() + b"\n" for request in requests))
             process.stdin.flush()
-        if not select.select([process.stdout], [], [], ANSWER_PATIENCE_S)[0]:
-            raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
-        line = process.stdout.readline()
-        if not line:
-            raise MachineCannot(f"relay: its process ended with status {process.wait()}; mend: see its output above")
-        reply: dict[str, Any] = json.loads(line)
-        if "error" in reply:
-            raise MachineCannot(f"relay: {reply['error']}")
-        return reply
+        replies = [json.loads(line) for line in self._lines(process, process.stdout.fileno(), len(requests))]
+        for reply in replies:
+            if "error" in reply:
+                raise MachineCannot(f"relay: {reply['error']}")
+        return replies
+
+    @staticmethod
+    def _lines(process: subprocess.Popen[bytes], descriptor: int, count: int) -> list[bytes]:
+        lines: list[bytes] = []
+        unfinished = b""
+        while len(lines) < count:
+            if not select.select([descriptor], [], [], ANSWER_PATIENCE_S)[0]:
+                raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
+            data = os.read(descriptor, 1 << 16)
+            if not data:
+                raise MachineCannot(
+                    f"relay: its process ended with status {process.wait()}; mend: see its output above"
+                )
+            *whole, unfinished = (unfinished + data).split(b"\n")
+            lines += whole
+        return lines
 
 
-def link_states(ports: Sequence[Port], links: Sequence[Link]) -> list[tuple[object, ...]]:
-    """The plan as the relay's process reads it: source and destination by position, then the fields of LinkState."""
+def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = True) -> list[list[object]]:
+    """The links as the relay's process reads them (`relay_switch.Row`), by the same plan as the other fabrics."""
     position = {port.node: index for index, port in enumerate(ports)}
-    rates = {(uplink.src, item.dst): item for uplink in plan_uplinks(ports, links) for item in uplink.classes}
-    states: list[tuple[object, ...]] = []
-    for downlink in plan_downlinks(ports, links, device=lambda port: port.node):
-        for leaf in downlink.leaves:
-            rate = rates.get((leaf.src, downlink.dst))
-            serialiser = (rate.rate_bps, rate.buffer_bytes) if rate else (None, 0)
-            pair = (position[leaf.src], position[downlink.dst])
-            states.append((*pair, leaf.delay_us * NS_PER_US, leaf.loss, *serialiser, leaf.limit_packets))
-    return states
+    rows: list[list[object]] = []
+    for (src, dst), link in check_links(ports, links, complete).items():
+        delay_ns, jitter_ns = round(link.one_way_ms * NS_PER_MS), round(link.jitter_ms * NS_PER_MS)
+        limit = limit_packets(link.rate_bps, (delay_ns + jitter_ns) // NS_PER_US)
+        row: list[object] = [position[src], position[dst], delay_ns, limit]
+        by_chance = bool(link.loss or link.burst_loss or link.reorder or jitter_ns)
+        if link.rate_bps is not None or by_chance or not link.up:
+            chances = chances_row(link, jitter_ns) if by_chance else None
+            row += [link.rate_bps, rate_buffer_bytes(link), chances, link.up]
+        rows.append(row)
+    return rows
+
+
+def chances_row(link: Link, jitter_ns: int) -> list[object]:
+    """The fields of `relay_impair.Chances`."""
+    burst = link.burst_loss
+    chain = None if burst is None else [burst.p, burst.r, burst.loss_bad, burst.loss_good]
+    return [link.loss, chain, link.reorder, jitter_ns]

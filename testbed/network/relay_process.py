@@ -4,8 +4,8 @@ Standard library only, so it starts at once. It is steered by JSON lines on stdi
 stdout; the first line configures it. It ends, and with it every TUN device vanishes, on SIGTERM, when stdin closes or
 when the parent process is gone, however that died.
 
-Rules it keeps: a packet that belongs to no link (unknown destination, foreign source, not IPv4) is dropped and counted
-as unmatched, never delivered; the lateness of every delivery is recorded.
+Rule it keeps: packets go first. A request is worked off in small steps, and between two of them every packet that has
+arrived or is due is looked after.
 """
 
 from __future__ import annotations
@@ -19,85 +19,24 @@ import json
 import os
 import select
 import signal
-import socket
 import struct
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from testbed.network.relay_lateness import Lateness
 from testbed.network.relay_netns import Interface, in_namespace, namespace_of, refuse_ipv6
-from testbed.network.relay_queue import NS_PER_S, DelayLine, LinkState
+from testbed.network.relay_queue import NS_PER_S
+from testbed.network.relay_switch import MTU, Switch
 
 TUN_PATH = "/dev/net/tun"
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000  # linux/if_tun.h
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
-MTU = 1500
-ETHERNET_HEADER_BYTES = 14  # TUN packets have none, but the rates of the other fabrics count it
 QUEUE_PACKETS = 10_000  # of each TUN device: a burst waits for the relay instead of being lost before it is counted
-READ_BATCH = 16  # packets taken from one device before departures are looked at again
 SPIN_NS = 150_000  # an idle virtual CPU wakes a sleeper up to this late: wake so much earlier, and poll
 PRIORITY = 10  # SCHED_FIFO: above ordinary processes, below the kernel's own threads (50)
-
-
-class Relay:
-    """Carries packets between the TUN devices of numbered nodes."""
-
-    def __init__(self, addresses: Sequence[str], devices: Sequence[int], seed: str) -> None:
-        self.line = DelayLine(len(devices), seed, ETHERNET_HEADER_BYTES)
-        self.sources = dict(zip(devices, range(len(devices)), strict=True))  # node of each device that still answers
-        self._devices = list(devices)
-        self._nodes = {socket.inet_aton(address): index for index, address in enumerate(addresses)}
-        self._unmatched = 0
-        self._undelivered = 0
-        self._lateness = Lateness()
-
-    def receive(self, device: int) -> None:
-        """Takes what waits at one device, at most READ_BATCH packets."""
-        source = self.sources[device]
-        for _ in range(READ_BATCH):
-            try:
-                packet = os.read(device, MTU)
-            except BlockingIOError:
-                return
-            except OSError:  # EBADFD: the node's namespace is gone, and the device with it
-                del self.sources[device]
-                return
-            destination = self._nodes.get(packet[16:20])  # IPv4 header, RFC 791: source at 12, destination at 16
-            from_its_own = self._nodes.get(packet[12:16]) == source
-            if packet[0] >> 4 != 4 or destination is None or destination == source or not from_its_own:
-                self._unmatched += 1
-                continue
-            self.line.push(time.monotonic_ns(), source, destination, packet)
-
-    def deliver(self) -> None:
-        """Writes out everything that is due."""
-        for due_ns, _, _, destination, packet in self.line.due(time.monotonic_ns()):
-            try:
-                os.write(self._devices[destination], packet)
-            except OSError:  # EIO: the device is down; EBADFD: it is gone
-                self._undelivered += 1
-            self._lateness.add(time.monotonic_ns() - due_ns)
-
-    def shape(self, links: Sequence[Sequence[Any]]) -> None:
-        for src, dst, *state in links:
-            self.line.set_link(src, dst, LinkState(*state))
-
-    def report(self) -> dict[str, Any]:
-        nodes = range(len(self._devices))
-        pairs = [(src, dst) for src in nodes for dst in nodes if src != dst]
-        line = self.line
-        return {
-            "links": [
-                (src, dst, line.link(src, dst).delay_ns, line.delivered(src, dst), line.dropped(src, dst))
-                for src, dst in pairs
-            ],
-            "unmatched": self._unmatched,
-            "undelivered": self._undelivered,
-            "lateness": self._lateness.summary(),
-        }
 
 
 class Control:
@@ -109,12 +48,12 @@ class Control:
         self._out = descriptor_out
         self._pending = b""
 
-    def receive(self) -> list[dict[str, Any]]:
-        """One read; the complete requests it ended."""
+    def receive(self) -> list[bytes]:
+        """One read; the complete requests it ended, not yet decoded."""
         data = os.read(self.descriptor, 1 << 16)
         self.closed = not data
         *lines, self._pending = (self._pending + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        return lines
 
     def send(self, reply: Mapping[str, Any]) -> None:
         data = json.dumps(reply).encode() + b"\n"
@@ -171,44 +110,60 @@ def take_precedence() -> str:
     return f"SCHED_FIFO {PRIORITY}"
 
 
-def answer(relay: Relay, request: Mapping[str, Any]) -> Mapping[str, Any]:
-    if request["verb"] == "shape":
-        relay.shape(request["links"])
-        return {"shaped": len(request["links"])}
-    if request["verb"] == "report":
-        return relay.report()
-    return {"error": f"unknown verb {request['verb']!r}"}
+def answers(switch: Switch, line: bytes) -> Iterator[Mapping[str, Any] | None]:
+    """The one reply to a request, last; None for each step on the way."""
+    request = json.loads(line)
+    verb = request["verb"]
+    if verb == "update":
+        yield from switch.update(request["links"])
+        yield {"updated": len(request["links"])}
+    elif verb == "links":
+        yield {"links": switch.links_from(request["source"])}
+    elif verb == "totals":
+        yield switch.totals()
+    else:
+        yield {"error": f"unknown verb {verb!r}"}
 
 
-def carry(relay: Relay, control: Control, parent: int) -> None:
-    """The loop: deliver what is due, answer what is asked, sleep until shortly before the next departure."""
+def wait_s(switch: Switch) -> float:
+    """Until shortly before the next departure."""
+    next_due_ns = switch.line.next_due_ns()
+    return 1.0 if next_due_ns is None else max(next_due_ns - SPIN_NS - time.monotonic_ns(), 0) / NS_PER_S
+
+
+def carry(switch: Switch, control: Control, parent: int) -> None:
+    """The loop: deliver what is due, take what has arrived, one step of what is asked; sleep when there is nothing."""
+    work: deque[Iterator[Mapping[str, Any] | None]] = deque()
     while True:
-        relay.deliver()
-        next_due_ns = relay.line.next_due_ns()
-        wait_ns = NS_PER_S if next_due_ns is None else next_due_ns - SPIN_NS - time.monotonic_ns()
+        switch.deliver()
         # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
-        ready = select.select([control.descriptor, parent, *relay.sources], (), (), max(wait_ns, 0) / NS_PER_S)[0]
-        for descriptor in ready:
+        awaited = [control.descriptor, parent, *switch.sources]
+        for descriptor in select.select(awaited, (), (), 0 if work else wait_s(switch))[0]:
             if descriptor == parent:
                 return
             if descriptor != control.descriptor:
-                relay.receive(descriptor)
+                switch.receive(descriptor)
                 continue
-            for request in control.receive():
-                control.send(answer(relay, request))
+            work.extend(answers(switch, line) for line in control.receive())
             if control.closed:
                 return
+        if work:
+            started_ns = time.monotonic_ns()
+            if (reply := next(work[0])) is not None:
+                work.popleft()
+                control.send(reply)
+            switch.longest_pause_ns = max(switch.longest_pause_ns, time.monotonic_ns() - started_ns)
 
 
 def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     control = Control(sys.stdin.fileno(), sys.stdout.fileno())
-    received: list[dict[str, Any]] = []
+    received: list[bytes] = []
     while not received and not control.closed:
         received = control.receive()
     if not received:
         return 0
-    config = received[0]
+    config = json.loads(received[0])
     parent = os.pidfd_open(config["parent"])
     if os.getppid() != config["parent"]:  # it died before the line above, and its number may be another process's
         return 0
@@ -219,9 +174,9 @@ def main() -> int:
         except OSError as error:
             control.send({"error": explain(error, port["node"])})
             return 4
-    relay = Relay([port["address"] for port in config["ports"]], devices, config["seed"])
+    switch = Switch([port["address"] for port in config["ports"]], devices, config["seed"])
     control.send({"priority": take_precedence()})
-    carry(relay, control, parent)
+    carry(switch, control, parent)
     return 0
 
 

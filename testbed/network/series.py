@@ -126,6 +126,14 @@ class SteppedDelay:
             now_ns %= self._period_ns
         return self.delays_ns[bisect_right(self._times_ns, now_ns) - 1]
 
+    def next_after(self, now_ns: int) -> int | None:
+        """When the next step begins, after this moment; None once the last one holds for good."""
+        turn_ns = 0 if self._period_ns is None else now_ns - now_ns % self._period_ns
+        index = bisect_right(self._times_ns, now_ns - turn_ns)
+        if index < len(self._times_ns):
+            return turn_ns + self._times_ns[index]
+        return None if self._period_ns is None else turn_ns + self._period_ns
+
 
 def _ns(series_s: float, speed: float) -> int:
     return round(series_s / speed * NS_PER_S)

@@ -10,20 +10,23 @@ of the figure measured in the other; their sum is the RTT that the emulated pair
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from testbed import repository
 from testbed.errors import BadInput
+from testbed.network.fabric import BurstLoss
 from testbed.yamlfile import explain, load_yaml, nearest, problem
 
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 BitsPerSecond = Annotated[int, Field(ge=8_000)]
+BufferMilliseconds = Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
@@ -46,6 +49,18 @@ class Region(_Strict):
     note: str = ""
 
 
+class BurstLossShares(_Strict):
+    """Loss that comes in bursts; see `fabric.BurstLoss` for the model."""
+
+    p: Share
+    r: Share
+    loss_bad: Share = 1.0
+    loss_good: Share = 0.0
+
+    def of_link(self) -> BurstLoss:
+        return BurstLoss(self.p, self.r, self.loss_bad, self.loss_good)
+
+
 class Topology(_Strict):
     """See the module's docstring for what the numbers mean; all times are milliseconds."""
 
@@ -60,7 +75,10 @@ class Topology(_Strict):
     asymmetry: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the RTT spent in the forward direction
     jitter_ms: dict[str, dict[str, Milliseconds]] = Field(default_factory=dict)
     loss: dict[str, dict[str, Share]] = Field(default_factory=dict)
+    burst_loss: dict[str, dict[str, BurstLossShares]] = Field(default_factory=dict)  # in place of loss
+    reorder: dict[str, dict[str, Share]] = Field(default_factory=dict)  # share of packets sent without the delay
     rate_bps: dict[str, dict[str, BitsPerSecond]] = Field(default_factory=dict)
+    buffer_ms: dict[str, dict[str, BufferMilliseconds]] = Field(default_factory=dict)  # of the rate; 50 ms without
 
     @property
     def region_names(self) -> list[str]:
@@ -103,17 +121,42 @@ class Topology(_Strict):
         said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
         return self.model_copy(update={"figures": figures, "description": said})
 
-    def with_links(self, jitter_ms: float | None, loss: float | None, rate_bps: int | None) -> Topology:
-        """This topology with one jitter, loss or rate between all different regions; None keeps its own."""
-        given = {"jitter_ms": jitter_ms, "loss": loss, "rate_bps": rate_bps}
-        update: dict[str, object] = {}
+    def buffer_bytes(self, a: str, b: str) -> int | None:
+        """What may wait for the rate of this direction; None: the fabric's own choice."""
+        buffer_ms = self.buffer_ms.get(a, {}).get(b)
+        return None if buffer_ms is None else round(self.rate_bps[a][b] * buffer_ms / 8000)
+
+    def with_links(
+        self,
+        jitter_ms: float | None = None,
+        loss: float | None = None,
+        rate_bps: int | None = None,
+        burst_loss: BurstLossShares | None = None,
+        reorder: float | None = None,
+        buffer_ms: float | None = None,
+    ) -> Topology:
+        """This topology with one jitter, loss, ... between all different regions; None keeps its own.
+
+        Either kind of loss takes the other's place. The buffer is that of the links that have a rate.
+        """
+        given: dict[str, float | BurstLossShares | None] = {"jitter_ms": jitter_ms, "loss": loss, "rate_bps": rate_bps}
+        given |= {"burst_loss": burst_loss, "reorder": reorder, "buffer_ms": buffer_ms}
+        update: dict[str, Any] = {}
         for key, value in given.items():
             if value is not None:
                 names = self.region_names if value else []  # nothing is said as an empty matrix
                 update[key] = {a: {b: value for b in names if b != a} for a in names}
         if not update:
             return self
-        said = ", ".join(f"{key} {value:g}" for key, value in given.items() if value is not None)
+        for key, other in (("loss", "burst_loss"), ("burst_loss", "loss")):
+            if given[key] is not None:
+                update.setdefault(other, {})
+        if buffer_ms is not None:
+            rates = update.get("rate_bps", self.rate_bps)
+            if not any(rates.values()):
+                raise BadInput(f"network.buffer_ms: no link of topology {self.name} has a rate; set network.rate_mbit")
+            update["buffer_ms"] = {a: dict.fromkeys(row, buffer_ms) for a, row in rates.items()}
+        said = ", ".join(f"{key} {_as_said(value)}" for key, value in given.items() if value is not None)
         return self.model_copy(update={**update, "description": f"{self.description}; set by the experiment: {said}"})
 
     @model_validator(mode="after")
@@ -136,19 +179,29 @@ class Topology(_Strict):
             if b not in self.figures.get(a, {}):
                 mend = "" if self.symmetric else "; give both directions, or say symmetric: true"
                 raise problem(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{mend}")
+            if self.loss.get(a, {}).get(b) and b in self.burst_loss.get(a, {}):
+                message = f"burst_loss: {a} -> {b} has loss too; they exclude each other, leave one out"
+                raise problem(("burst_loss", a, b), message)
+            if b in self.buffer_ms.get(a, {}) and b not in self.rate_bps.get(a, {}):
+                raise problem(
+                    ("buffer_ms", a, b), f"buffer_ms: {a} -> {b} has no rate_bps, so nothing would wait in it"
+                )
         return self
 
-    def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
+    def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         yield "rtt_ms", self.figures
-        yield "jitter_ms", self.jitter_ms
-        yield "loss", self.loss
-        yield "rate_bps", self.rate_bps  # type: ignore[misc]  # int where float is asked: nothing here adds to it
+        for key in ("jitter_ms", "loss", "burst_loss", "reorder", "rate_bps", "buffer_ms"):
+            yield key, getattr(self, key)
 
     @staticmethod
-    def _mirror(key: str, matrix: dict[str, dict[str, float]]) -> None:
+    def _mirror(key: str, matrix: dict[str, dict[str, Any]]) -> None:
         for a, b, value in [(a, b, value) for a, row in matrix.items() for b, value in row.items()]:
             if matrix.setdefault(b, {}).setdefault(a, value) != value:
                 raise problem((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
+
+
+def _as_said(value: float | BurstLossShares) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else f"({value})"
 
 
 def available() -> dict[str, Path]:
@@ -157,8 +210,20 @@ def available() -> dict[str, Path]:
 
 
 def load_topology(name_or_path: str | Path) -> Topology:
-    """A topology by name (`aws-north-america`) or by the path of its file; BadInput in one line."""
+    """A topology by name (`aws-north-america`), by the path of its file, or a Mininet Topo (`path/to/file.py:Class`).
+
+    Raises BadInput in one line.
+    """
     text = str(name_or_path)
+    if match := re.fullmatch(r"(.+\.py):(\w+)", text):
+        from testbed.network.mininet_topo import load_fields
+
+        try:
+            return Topology.model_validate(load_fields(Path(match[1]), match[2]))
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in detail["loc"])
+            raise BadInput(f"topology {text}: {place}: {detail['msg']} (it is {detail['input']!r})") from error
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         path = Path(name_or_path)
     elif text in (known := available()):

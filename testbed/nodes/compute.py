@@ -72,6 +72,49 @@ class RealPass:
     tokens: int
 
 
+class _Drafting:
+    """A draft job under way: what is fed next and where, and what was drafted so far."""
+
+    def __init__(self, job: Draft) -> None:
+        self.job = job
+        self.position = job.position
+        self.feed = list(job.tokens)
+        self._drafted: list[int] = []
+        self._entropies: list[float] = []
+        self._confidences: list[float] = []
+        self._rows: list[SparseRow] = []
+        self._margins: list[float] = []
+        self._variances: list[float] = []
+
+    def take(self, logits: Logits) -> None:
+        """The logits after the last token fed."""
+        job = self.job
+        self.position += len(self.feed)
+        choice = draft_choice(logits, job.sampled, job.top_q, job.sampling, STREAM, self.position)
+        self._drafted.append(choice.token)
+        self._entropies.append(choice.entropy)
+        self._confidences.append(choice.confidence)
+        if choice.row is not None:
+            self._rows.append(choice.row)
+        if job.features:
+            self._margins.append(margin(logits))
+            self._variances.append(logit_variance(logits))
+        self.feed = [choice.token]
+
+    def ready(self) -> DraftReady:
+        return DraftReady(
+            self.job.job,
+            self.job.request,
+            tuple(self._drafted),
+            tuple(self._entropies),
+            tuple(self._confidences),
+            duration_ms=0.0,
+            rows=tuple(self._rows),
+            margins=tuple(self._margins),
+            logit_variances=tuple(self._variances),
+        )
+
+
 class Compute:
     """Runs jobs on up to two models, "target" and "draft". `passes` cuts a long feed as the device would."""
 
@@ -88,38 +131,32 @@ class Compute:
     def draft(self, job: Draft) -> tuple[DraftReady, list[RealPass]]:
         """`steps` tokens; the first pass catches up on every token fed. `duration_ms` is 0 until the pacer fills it."""
         real: list[RealPass] = []
-        drafted: list[int] = []
-        entropies: list[float] = []
-        confidences: list[float] = []
-        rows: list[SparseRow] = []
-        margins: list[float] = []
-        variances: list[float] = []
-        position, feed = job.position, list(job.tokens)
+        one = _Drafting(job)
         for _ in range(job.steps):
-            logits = self._forward("draft", job.request, position, feed, 1, real, job.most)[0]
-            position += len(feed)
-            choice = draft_choice(logits, job.sampled, job.top_q, job.sampling, STREAM, position)
-            drafted.append(choice.token)
-            entropies.append(choice.entropy)
-            confidences.append(choice.confidence)
-            if choice.row is not None:
-                rows.append(choice.row)
-            if job.features:
-                margins.append(margin(logits))
-                variances.append(logit_variance(logits))
-            feed = [choice.token]
-        ready = DraftReady(
-            job.job,
-            job.request,
-            tuple(drafted),
-            tuple(entropies),
-            tuple(confidences),
-            duration_ms=0.0,
-            rows=tuple(rows),
-            margins=tuple(margins),
-            logit_variances=tuple(variances),
-        )
-        return ready, real
+            one.take(self._forward("draft", job.request, one.position, one.feed, 1, real, job.most)[0])
+        return one.ready(), real
+
+    def draft_together(self, jobs: Sequence[Draft]) -> list[tuple[DraftReady, list[RealPass]]]:
+        """As `draft` would do each, up to the arithmetic's rounding; jobs of as many steps share every real pass.
+
+        A job's passes are those of its own device. Where that cuts a feed, the last stands for the real one.
+        """
+        under_way = [_Drafting(job) for job in jobs]
+        real: list[list[RealPass]] = [[] for _ in jobs]
+        (steps,) = {job.steps for job in jobs}
+        for _ in range(steps):
+            begin = self._clock()
+            feeds = [BatchFeed(one.job.request, one.position, one.feed) for one in under_way]
+            rows_of = [on_host(rows) for rows in self._runtimes["draft"].forward_batch(feeds)]
+            end = self._clock()
+            for one, rows, passes in zip(under_way, rows_of, real, strict=True):
+                at = one.position
+                for size in self._sizes("draft", len(one.feed), one.job.most):
+                    passes.append(RealPass(begin, begin, at, size))
+                    at += size
+                passes[-1] = replace(passes[-1], end_ns=end)
+                one.take(rows[0])
+        return [(one.ready(), passes) for one, passes in zip(under_way, real, strict=True)]
 
     def verify(self, job: Verify) -> tuple[VerifyReady, list[RealPass]]:
         """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
@@ -135,8 +172,9 @@ class Compute:
             for one in job.members
         ]
         logits = self._runtimes["target"].forward_batch(feeds)
+        rows_of = [on_host(rows) for rows in logits]  # a GPU's pass has ended when its logits have arrived
         real = RealPass(begin, self._clock(), feeds[0].position, sum(len(one.tokens) for one in feeds))
-        judged = [_judged(one, np.asarray(rows)) for one, rows in zip(job.members, logits, strict=True)]
+        judged = [_judged(one, rows) for one, rows in zip(job.members, rows_of, strict=True)]
         return BatchReady(job.job, tuple(judged), duration_ms=0.0), real
 
     def draft_tree(self, job: DraftTree) -> tuple[TreeDraftReady, list[RealPass]]:
@@ -181,7 +219,7 @@ class Compute:
             remaining -= len(chunk)
             keep = max(1, min(len(chunk), wanted - remaining))
             begin = self._clock()
-            logits = np.asarray(self._runtimes[model].forward(request, start, chunk, keep))
+            logits = on_host(self._runtimes[model].forward(request, start, chunk, keep))
             real.append(RealPass(begin, self._clock(), start, len(chunk)))
             if wanted > remaining:
                 collected.append(logits)
@@ -197,7 +235,7 @@ class Compute:
         """
         begin = self._clock()
         runtime = self._runtimes[model]
-        logits = np.asarray(runtime.forward_tree(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
+        logits = on_host(runtime.forward_tree(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
         end = self._clock()
         real = []
         at = job.position + len(job.tokens) + len(job.nodes) - job.fresh
@@ -209,6 +247,11 @@ class Compute:
 
     def _sizes(self, model: str, tokens: int, most: int) -> list[int]:
         return [size for feed in cut(tokens, most) for size in self._passes[model](feed)]
+
+
+def on_host(logits: Any) -> Logits:
+    """Logits as an array in this machine's memory; waits for a GPU that computes them."""
+    return np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits)
 
 
 def _judged(job: Verify, logits: Logits) -> VerifyReady:

@@ -20,6 +20,9 @@ class NodeConfig(msgspec.Struct, frozen=True):
     devices: dict[str, str] = {}
     threads: int = 1
     cpus: tuple[int, ...] = ()  # CPU set of the model worker; empty: not pinned
+    device: str = "cpu"  # torch's name of what the models run on
+    gpu_memory_fraction: float | None = None
+    shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
 
 
 class PlannedRequest(msgspec.Struct, frozen=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from testbed.policies.api import (
@@ -68,6 +70,8 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     models: dict[str, str]
     devices: dict[str, str]
     threads: int = 1
+    device: str = "cpu"  # torch's name of what the models run on
+    gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one
 
 
 class WorkerReady(msgspec.Struct, frozen=True):
@@ -81,6 +85,23 @@ class WorkerReady(msgspec.Struct, frozen=True):
 def frame(message: msgspec.Struct) -> bytes:
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(HEADER_BYTES, "big") + body
+
+
+class Frames:
+    """Bytes as they come in, whole frames' bodies out."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._buffer += data
+        while len(self._buffer) >= HEADER_BYTES:
+            end = HEADER_BYTES + int.from_bytes(self._buffer[:HEADER_BYTES], "big")
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[HEADER_BYTES:end])
+            del self._buffer[:end]
+            yield body
 
 
 def cut(tokens: int, most: int) -> list[int]:

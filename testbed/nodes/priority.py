@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 
 FIFO_PRIORITY = 5  # below the shaper's 10
 WORKER_NICENESS = -10
+AUTOGROUP = Path("/proc/self/autogroup")  # proc(5)
 
 
 def precede_compute() -> str:
     """For node programs: real-time priority where allowed, not handed on to children. Says what was obtained."""
-    try:
+    with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(FIFO_PRIORITY))
-    except PermissionError:
-        return "SCHED_OTHER"
-    return f"SCHED_FIFO {FIFO_PRIORITY}"
+    return obtained()
+
+
+def obtained(pid: int = 0) -> str:
+    """How a process is scheduled; 0: this one."""
+    if os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
+        return f"SCHED_FIFO {os.sched_getparam(pid).sched_priority}"
+    return "SCHED_OTHER"
 
 
 def precede_ordinary_programs() -> None:
-    """For model workers: other load on the machine then shows up later as overruns. Ignored where not allowed."""
+    """For model workers: other load on the machine then shows up later as overruns. Ignored where not allowed.
+
+    Niceness alone ranks the processes of one session where the kernel groups them by session (sched(7), "The autogroup
+    feature"), so the session's is set too: of one that begins with this process or its node, and of no other.
+    """
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, WORKER_NICENESS)
+    if os.getsid(0) in (os.getpid(), os.getppid()):
+        with contextlib.suppress(OSError):
+            AUTOGROUP.write_text(str(WORKER_NICENESS))

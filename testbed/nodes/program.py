@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import msgspec
 
@@ -46,7 +46,7 @@ from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.nodes.userdriver import UserDriver
-from testbed.nodes.workerclient import WorkerClient
+from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.wire.messages import Ping, Pong
@@ -59,10 +59,16 @@ PONG_TIMEOUT_S = 10.0
 BEAT_INTERVAL_S = 1.0
 
 
+class Replies(Protocol):
+    """Where a node's replies go: its standard output, or a container's socket."""
+
+    def write(self, data: bytes, /) -> int | None: ...
+
+
 class NodeProgram:
     """One node for the whole run; roles come and go with StartPolicy and StopPolicy."""
 
-    def __init__(self, config: NodeConfig, replies: BinaryIO) -> None:
+    def __init__(self, config: NodeConfig, replies: Replies) -> None:
         self._config = config
         self._replies = replies
         self._endpoint = TcpEndpoint(config.node, self._arrived, self._failed)
@@ -80,13 +86,22 @@ class NodeProgram:
         reader = await _stdin()
         beats = asyncio.create_task(self._beat_forever())
         await self._endpoint.listen(self._config.address)
-        models, resident_mb = {}, 0.0
+        models: dict[str, str] = {}
+        resident_mb = 0.0
         if self._config.models:
             self._worker = WorkerClient(on_death=self._failed)
-            ready = await self._worker.start(
-                WorkerConfig(self._config.models, self._config.devices, self._config.threads), self._config.cpus
+            wanted = WorkerConfig(
+                self._config.models,
+                self._config.devices,
+                self._config.threads,
+                self._config.device,
+                self._config.gpu_memory_fraction,
             )
-            models, resident_mb = ready.models, ready.resident_mb
+            if self._config.shared_worker is not None:
+                models = (await self._worker.join(self._config.shared_worker, wanted)).models  # its memory is not ours
+            else:
+                ready = await self._worker.start(wanted, self._config.cpus)
+                models, resident_mb = ready.models, ready.resident_mb
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
@@ -219,14 +234,20 @@ async def _stdin() -> asyncio.StreamReader:
 
 
 def main(config_path: str) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
-    precise_timers()
     config = msgspec.json.decode(Path(config_path).read_bytes(), type=NodeConfig)
     # replies get a descriptor of their own: whatever a library prints belongs in the log
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return serve(config, replies)
+
+
+def serve(config: NodeConfig, replies: Replies) -> int:
+    """The node until stdin closes; its exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
+    precise_timers()
     try:
-        asyncio.run(NodeProgram(config, replies).run())
+        with asyncio.Runner(loop_factory=None if config.shared_worker is None else precise_loop) as runner:
+            runner.run(NodeProgram(config, replies).run())
     except TestbedError as error:
         with contextlib.suppress(BrokenPipeError):
             replies.write(line(Failed(str(error), error.exit_code)))

@@ -20,10 +20,10 @@ from testbed.errors import TestbedError
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.compute import Compute, RealPass
-from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
+from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, cut, frame
 from testbed.nodes.pacing import DeviceClock, hold_until, precise_timers
 from testbed.nodes.priority import precede_ordinary_programs
-from testbed.policies.api import BatchReady, VerifyBatch
+from testbed.policies.api import BatchReady, DraftReady, VerifyBatch
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:
@@ -45,10 +45,7 @@ class Worker:
 
     def answer(self, job: Job) -> Answer:
         if job.draft is not None:
-            draft, real = self._compute.draft(job.draft)
-            passes = self._pace("draft", job.submitted_ns, real)
-            duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
-            return Answer(draft=msgspec.structs.replace(draft, duration_ms=duration), passes=passes)
+            return self.drafted(job.submitted_ns, *self._compute.draft(job.draft))
         if job.draft_tree is not None:
             tree, real = self._compute.draft_tree(job.draft_tree)
             passes = self._pace("draft", job.submitted_ns, real)
@@ -65,8 +62,34 @@ class Worker:
         duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
         return Answer(verify=msgspec.structs.replace(verify, duration_ms=duration), passes=passes)
 
+    def drafted(self, submitted_ns: int, ready: DraftReady, real: Sequence[RealPass]) -> Answer:
+        """The answer to a draft job whose real passes have run, here or together with those of other devices."""
+        passes = self._pace("draft", submitted_ns, real)
+        duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
+        return Answer(draft=msgspec.structs.replace(ready, duration_ms=duration), passes=passes)
+
     def release(self, request: int) -> None:
         self._compute.release(request)
+
+    def expected_ms(self, job: Job) -> float:
+        """What the emulated device takes for a job that drafts; 0 for a release."""
+        profile = self._profiles["draft"]
+        if job.release is not None:
+            return 0.0
+        if job.draft is not None:
+            position, tokens = job.draft.position, len(job.draft.tokens)
+            feeds = [*cut(tokens, job.draft.most), *[1] * (job.draft.steps - 1)]
+        elif job.draft_tree is not None:
+            tree = job.draft_tree
+            position = tree.position + len(tree.tokens) + len(tree.nodes) - tree.fresh
+            feeds = cut(tree.fresh, tree.most)
+        else:
+            raise ValueError("devices that share a worker draft; a target has a worker of its own")
+        total = 0.0
+        for size in (size for feed in feeds for size in profile.passes(feed)):
+            total += profile.duration_ms(size, position)
+            position += size
+        return total
 
     def _answer_batch(self, submitted_ns: int, job: VerifyBatch) -> Answer:
         """One paced duration for the pass that all members share."""
@@ -90,32 +113,50 @@ class Worker:
         )
 
 
-def build(config: WorkerConfig) -> tuple[Worker, WorkerReady]:
-    """Loads the models and profiles; warms each model up so that the first request does not pay for lazy set-up."""
-    import torch
+class Models:
+    """The models and profiles of one configuration: loaded once, however many devices run them."""
 
-    from testbed.models.batch import BatchFeed, BatchRuntime
-    from testbed.models.load import load_model
+    def __init__(self, config: WorkerConfig) -> None:
+        import torch
 
-    torch.set_num_threads(config.threads)
-    profiles = {role: load_profile(name) for role, name in config.devices.items()}
-    runtimes: dict[str, BatchRuntime] = {}
-    hashes: dict[str, str] = {}
-    for role, name in config.models.items():
-        loaded = load_model(name, threads=config.threads)
-        runtimes[role] = BatchRuntime(loaded.model)
-        hashes[role] = loaded.sha256
-        for length in (64, 1, 4, 1):
-            runtimes[role].forward(-1, 0, [0] * length, 1)
-        runtimes[role].forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
-        if role == "target" and runtimes[role].can_batch:
-            for length in (16, 1, 4, 1):
-                runtimes[role].forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
-        for request in (-1, -2):
-            runtimes[role].release(request)
-    passes = {role: profiles[role].passes for role in runtimes}
-    resident_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Worker(Compute(runtimes, passes), profiles), WorkerReady(hashes, round(resident_mb, 1))
+        from testbed.models.batch import BatchRuntime
+        from testbed.models.load import load_model
+        from testbed.models.placement import prepare
+
+        torch.set_num_threads(config.threads)
+        prepare(config.device, config.gpu_memory_fraction)
+        self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
+        loaded = {
+            role: load_model(name, device=config.device, threads=config.threads) for role, name in config.models.items()
+        }
+        self._models = {role: one.model for role, one in loaded.items()}
+        self.hashes = {role: one.sha256 for role, one in loaded.items()}
+        self.can_batch = all(BatchRuntime(model).can_batch for model in self._models.values())
+
+    def device(self, compute: Compute) -> Worker:
+        """A device with a clock of its own."""
+        return Worker(compute, self._profiles)
+
+    def compute(self, together: bool = False) -> Compute:
+        """The models with caches of their own, warmed up so that no request pays for lazy set-up."""
+        from testbed.models.batch import BatchFeed, BatchRuntime
+
+        runtimes = {role: BatchRuntime(model) for role, model in self._models.items()}
+        for role, runtime in runtimes.items():
+            for length in (64, 1, 4, 1):
+                runtime.forward(-1, 0, [0] * length, 1)
+            runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
+            if (role == "target" or together) and runtime.can_batch:
+                for length in (16, 1, 4, 1):
+                    runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
+            for request in (-1, -2):
+                runtime.release(request)
+        passes = {role: self._profiles[role].passes for role in runtimes}
+        return Compute(runtimes, passes)
+
+    def ready(self) -> WorkerReady:
+        """What to tell a node; memory as it is when called."""
+        return WorkerReady(self.hashes, round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
 
 
 def main(fd: int) -> int:
@@ -128,11 +169,12 @@ def main(fd: int) -> int:
             return 0
         config = msgspec.msgpack.decode(body, type=WorkerConfig)
         try:
-            worker, ready = build(config)
+            models = Models(config)
+            worker = models.device(models.compute())
         except TestbedError as error:
             raw.write(frame(WorkerReady(error=str(error))))
             return error.exit_code
-        raw.write(frame(ready))
+        raw.write(frame(models.ready()))
         gc.collect()
         gc.freeze()
         gc.disable()  # jobs make no cycles that matter; a collection would stall a pass

@@ -1,9 +1,14 @@
-"""The node program's side of its model worker: starts the process, sends jobs, hands each answer to who asked."""
+"""The node program's side of its model worker: starts or joins it, sends jobs, hands each answer to who asked.
+
+A worker of its own sends an answer when it is due, less its usual way; a shared one sends it at once, and the wait
+is here. Rule kept: no answer is handed on before the emulated device would have had it, and none before an earlier one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import selectors
 import socket
 import sys
 import time
@@ -13,19 +18,20 @@ from collections.abc import Callable
 import msgspec
 
 from testbed.errors import BadInput, TestbedError
-from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, WorkerConfig, WorkerReady, frame
-from testbed.nodes.pacing import MAX_LEAD_NS, hold_until
+from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
 from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
 from testbed.policies.estimates import RecentMedian
 
 
 class WorkerClient(asyncio.Protocol):
-    """Implements `Device` over a socket pair. Jobs are answered in order; a release is not answered."""
+    """Implements `Device` over a connected socket. Jobs are answered in order; a release is not answered."""
 
     def __init__(self, on_death: Callable[[str], None]) -> None:
         self._on_death = on_death
-        self._buffer = bytearray()
+        self._frames = Frames()
+        self._early: deque[tuple[int, Answer, OnAnswer]] = deque()  # computed, not yet due
         self._waiting: deque[tuple[int, OnAnswer]] = deque()
         self._ready: asyncio.Future[WorkerReady] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
@@ -49,7 +55,14 @@ class WorkerClient(asyncio.Protocol):
             )
         if cpus:
             os.sched_setaffinity(self._process.pid, cpus)
-        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=ours)
+        return await self._load(ours, config)
+
+    async def join(self, descriptor: int, config: WorkerConfig) -> WorkerReady:
+        """As `start`, with a worker that serves other nodes too, by a connection to it. Wants `precise_loop`."""
+        return await self._load(socket.socket(fileno=descriptor), config)
+
+    async def _load(self, connection: socket.socket, config: WorkerConfig) -> WorkerReady:
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=connection)
         self._transport = transport
         self._transport.write(frame(config))
         ready = await self._ready
@@ -78,13 +91,7 @@ class WorkerClient(asyncio.Protocol):
     # --- asyncio.Protocol ---
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while len(self._buffer) >= HEADER_BYTES:
-            end = HEADER_BYTES + int.from_bytes(self._buffer[:HEADER_BYTES], "big")
-            if len(self._buffer) < end:
-                return
-            body = bytes(self._buffer[HEADER_BYTES:end])
-            del self._buffer[:end]
+        for body in self._frames.feed(data):
             if not self._ready.done():
                 ready = msgspec.msgpack.decode(body, type=WorkerReady)
                 self._closing = ready.error is not None  # it has said why it ends
@@ -93,8 +100,29 @@ class WorkerClient(asyncio.Protocol):
             submitted_ns, on_answer = self._waiting.popleft()
             answer = self._decode(body)
             self._way_ns.add(time.monotonic_ns() - answer.left_ns)
-            hold_until(answer.passes[-1].finished_ns)
-            on_answer(submitted_ns, answer)
+            if self._process is None:
+                self._keep(submitted_ns, answer, on_answer)
+            else:
+                hold_until(answer.passes[-1].finished_ns)
+                on_answer(submitted_ns, answer)
+
+    def _keep(self, submitted_ns: int, answer: Answer, on_answer: OnAnswer) -> None:
+        self._early.append((submitted_ns, answer, on_answer))
+        if len(self._early) == 1:
+            self._wait_for_first()
+
+    def _wait_for_first(self) -> None:
+        """The event loop's clock is CLOCK_MONOTONIC too."""
+        _, answer, _ = self._early[0]
+        wake_ns = answer.passes[-1].finished_ns - SPIN_NS
+        asyncio.get_running_loop().call_at(wake_ns / 1e9, self._hand_on)
+
+    def _hand_on(self) -> None:
+        submitted_ns, answer, on_answer = self._early.popleft()
+        if self._early:
+            self._wait_for_first()
+        hold_until(answer.passes[-1].finished_ns)
+        on_answer(submitted_ns, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._ready.done():
@@ -103,8 +131,15 @@ class WorkerClient(asyncio.Protocol):
             self._death = asyncio.ensure_future(self._report_death())
 
     async def _report_death(self) -> None:
-        assert self._process is not None
-        self._on_death(f"the model worker died (status {await self._process.wait()})")
+        if self._process is None:
+            self._on_death("the shared model worker died")
+        else:
+            self._on_death(f"the model worker died (status {await self._process.wait()})")
+
+
+def precise_loop() -> asyncio.AbstractEventLoop:
+    """Timers late by microseconds only: epoll's time-outs, as asyncio uses them, are rounded up to milliseconds."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def _wrap(job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, now_ns: int, lead_ns: int) -> Job:

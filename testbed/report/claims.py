@@ -40,15 +40,22 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class CapacityEntry(_Strict):
-    """Users inside their promises, by bisection: one row a rate and policy of an experiment file of the same folder."""
+    """Users inside their promises, by bisection: one row a rate and policy of an experiment file of the same folder.
+
+    A list in place of a rate is a fleet of those classes in equal parts; its rows are those of `2+4+8`.
+    """
 
     file: str
     overrides: list[str] = []
     policies: list[str] = []  # labels; none: all
-    rates_per_s: Annotated[list[Positive], Field(min_length=1)]
+    rates_per_s: Annotated[list[Positive | Annotated[list[Positive], Field(min_length=2)]], Field(min_length=1)]
     duration_s: Positive = 120.0
     most_users: Annotated[int, Field(ge=1, le=1900)] = 300
     bound: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @property
+    def fleets(self) -> list[float | tuple[float, ...]]:
+        return [tuple(rate) if isinstance(rate, list) else rate for rate in self.rates_per_s]
 
 
 class EstimatorEntry(_Strict):

@@ -35,7 +35,10 @@ def measured(claims: Claims, folder: Path, options: Options, progress: SweepProg
 
 
 def capacity_table(found: Sequence[Searched], most_users: int) -> pd.DataFrame:
-    """One row a search. `_low` and `_high` of a capacity are the fleets that are surely inside and surely outside."""
+    """One row a search. `_low` and `_high` of a capacity are the fleets that are surely inside and surely outside.
+
+    `attainment_8`: of a mixed fleet at capacity, the share of that class's requests that had their rate.
+    """
     rates = list(dict.fromkeys(one.rate_per_s for one in found))
     rows = []
     for one in found:
@@ -55,6 +58,7 @@ def capacity_table(found: Sequence[Searched], most_users: int) -> pd.DataFrame:
                 "capacity_bound": "at least" if users == most_users else "",
                 "token_goodput": result.get("token_goodput"),
                 "violations": result.get("violations"),
+                **{f"attainment_{rate:g}": 1 - missed / n for rate, n, missed in result.get("by_class", ())},
             }
         )
     numbers = ["capacity", "capacity_low", "capacity_high", "token_goodput", "violations"]
@@ -66,7 +70,7 @@ def _capacity(key: str, entry: CapacityEntry, folder: Path, options: Options, pr
     asked = capacity.Options(duration_s=entry.duration_s, bound=entry.bound, most_users=entry.most_users)
     path = folder / entry.file
     found = run_capacity(
-        path, entry.overrides, entry.rates_per_s, entry.policies, asked, options.out, options.workers, progress
+        path, entry.overrides, entry.fleets, entry.policies, asked, options.out, options.workers, progress
     )
     return capacity_table(found, entry.most_users)
 

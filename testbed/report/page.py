@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from testbed.report import header, trust
-from testbed.report.figures import acceptance, latency, links, offload, pacing, timeline
+from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
 from testbed.results.metrics.base import passes
@@ -138,6 +138,13 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "the whisker reaches to the 99th percentile and must end before the dashed line.",
             lambda: links.draw(run.links),
         )  # fmt: skip
+    if len(run.probes):
+        yield panel(
+            "Links during the run",
+            "A few probes a second over every link in use, against what it was specified to be at that moment. Dots "
+            "are probes, lines medians of some fifty; those must stay in the band (wider for links beyond 30 ms).",
+            lambda: during.draw(run.probes),
+        )
     if summary["engine"] == "emulation" and not run.steps.empty:
         yield panel(
             "Pacing",

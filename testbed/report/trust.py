@@ -16,7 +16,8 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     """One short paragraph a check, in the order in which a sceptic asks."""
     emulated = summary["engine"] == "emulation"
     links, messages = summary["links"], summary["network"]
-    checked = [_links(links), _packets(links), _stale(messages), _compute(summary["compute"])]
+    checked = [_links(links), _during(links), _replay(links), _packets(links), _stale(messages)]
+    checked.append(_compute(summary["compute"]))
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(
@@ -49,6 +50,29 @@ def _links(links: Mapping[str, Any]) -> str:
         f"{links['worst_median_error_ms']:.2f} ms from its specification (allowed: {LIMITS.link_median_error_ms} ms or "
         f"{LIMITS.link_median_error_share:.0%}, whichever is more), the 99th percentile {links['p99_error_ms']:.2f} ms "
         f"(allowed: {LIMITS.link_p99_error_ms:g} ms)."
+    )
+
+
+def _during(links: Mapping[str, Any]) -> str:
+    during = links.get("during")  # None: a run that was not watched, or of before this was done
+    if during is None:
+        return ""
+    if during["worst_median_error_ms"] is None:
+        return f"Links during the run: {during['probes']} probes, too few that can be judged to say anything."
+    return (
+        f"Links during the run: {during['probes']} probes over {during['pairs']} pairs in use; at worst the median of "
+        f"one of {during['windows']} windows was {during['worst_median_error_ms']:.2f} ms off, the 99th percentile of "
+        f"all was {during['p99_error_ms']:+.2f} ms off; {during['lost']} were lost that should not have been."
+    )
+
+
+def _replay(links: Mapping[str, Any]) -> str:
+    replay = links.get("replay")
+    if replay is None:
+        return ""
+    return (
+        f"Changes of links: {replay['steps']} while the run went on, in force {replay['late_p99_ms']:.1f} ms after "
+        f"their time (99th percentile, of few changes the latest; allowed: {LIMITS.replay_late_ms:g} ms)."
     )
 
 

@@ -72,9 +72,12 @@ def compare(emulated: RunData, simulated: RunData) -> dict[str, Any]:
 
 
 def paired(emulated: RunData, simulated: RunData) -> pd.DataFrame:
-    """One row a metric and request: policy, repeat, prompt, metric, emulated, simulated."""
+    """One row a metric and request: policy, repeat, prompt, turn, metric, emulated, simulated.
+
+    Turn n is the n-th request with its prompt: users in a closed loop ask the same again.
+    """
     both = _values(emulated).merge(
-        _values(simulated), on=["policy", "repeat", "prompt", "metric"], suffixes=("_emulated", "_simulated")
+        _values(simulated), on=["policy", "repeat", "prompt", "turn", "metric"], suffixes=("_emulated", "_simulated")
     )
     return both.rename(columns={"value_emulated": "emulated", "value_simulated": "simulated"})
 
@@ -125,8 +128,10 @@ def _values(run: RunData) -> pd.DataFrame:
         for name in METRICS:
             for key, value in _per_request(name, log).items():
                 if not math.isnan(value):
-                    rows.append((label, key[0], prompts[key], name, value))  # type: ignore[index]
-    return pd.DataFrame(rows, columns=["policy", "repeat", "prompt", "metric", "value"])
+                    rows.append((label, *key, prompts[key], name, value))  # type: ignore[misc]
+    values = pd.DataFrame(rows, columns=["policy", "repeat", "request", "prompt", "metric", "value"])
+    same = values.sort_values("request", kind="stable").groupby(["policy", "repeat", "prompt", "metric"])
+    return values.assign(turn=same.cumcount()).drop(columns="request")
 
 
 def _per_request(name: str, log: PolicyLog) -> pd.Series[Any]:

@@ -37,8 +37,9 @@ def _broken(run: RunData) -> Iterator[str]:
     short = (rounds.size() - verifies.reindex(rounds.size().index, fill_value=0)) > 0
     if short.any():
         yield f"{_share(short)} have more rounds than verify passes"
+    given_up = {one for of_policy in run.manifest.get("given_up", {}).values() for one in of_policy}
     for name, frame in (("rounds", run.rounds), ("steps", run.steps)):
-        known = pd.MultiIndex.from_frame(frame[_REQUEST]).isin(requests.index)
+        known = pd.MultiIndex.from_frame(frame[_REQUEST]).isin(requests.index) | frame["request"].isin(given_up)
         if not known.all():
             yield f"{int((~known).sum())} {name} belong to no logged request"
     batched = run.steps[run.steps["batch"] > 1]

@@ -102,3 +102,37 @@ class LinkRow(msgspec.Struct, frozen=True):
     one_way_median_ms: float
     sent: int
     received: int
+
+
+STOPPED = "stopped: node "  # how a ReplayRow names a node that stopped
+
+
+class ReplayRow(msgspec.Struct, frozen=True):
+    """One change of links, or stop of a node, while a phase ran: replay.parquet, of runs in which there are any.
+
+    From `started_ns` to `applied_ns` the links were changing; the experiment asked for `scheduled_ns`.
+    """
+
+    policy: str
+    repeat: int
+    step: int
+    what: str  # "series", or the events of that moment
+    scheduled_ns: int
+    started_ns: int
+    applied_ns: int
+    links: int  # that differ from the step before
+
+
+class ProbeRow(msgspec.Struct, frozen=True):
+    """One packet of the in-run probe and its echo, against its links at its own time: probes.parquet."""
+
+    policy: str
+    repeat: int
+    src: str
+    dst: str
+    sent_ns: int
+    specified_ms: float  # RTT
+    rtt_ms: float | None  # None: one of the two was lost
+    one_way_specified_ms: float
+    one_way_ms: float | None
+    comparable: bool  # False: links that were changing, cut, limited in rate or meant to spread or lose packets

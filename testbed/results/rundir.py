@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,20 @@ class Outcome:
     manifest: Mapping[str, Any]
 
 
-def partial_directory(out: Path, experiment: str, identity: str) -> Path:
+def partial_directory(
+    out: Path, experiment: str, identity: str, announce: Callable[[Path], None] | None = None
+) -> Path:
     """An empty hidden directory for the run in progress; a run that fails leaves it, with its logs, and no result.
 
+    `announce` hears of it before it is made.
     Raises BadInput where `out` cannot take the run: found now, before the run, and not when it is to be published.
     """
     latest, partial = out / "latest", out / f".{experiment}-{identity}.partial"
     try:
         if os.path.lexists(latest) and not latest.is_symlink():
             raise BadInput(f"--out {out}: {latest} is no link of the testbed's; move it away or choose another folder")
+        if announce is not None:
+            announce(partial)
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)

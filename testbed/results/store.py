@@ -10,7 +10,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 
 from testbed.errors import BadInput
 from testbed.results.columns import Columns, Joined
-from testbed.results.records import LinkRow, MessageRow, RequestRow, Round, Step
+from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
 
 RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType(
     {"requests": RequestRow, "rounds": Round, "steps": Step, "messages": MessageRow, "links": LinkRow}
 )
+# Of runs whose links were watched or changed while they ran; a run directory without them has none such.
+LIVE_RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType({"replay": ReplayRow, "probes": ProbeRow})
 _ARROW: Mapping[Any, Any] = types.MappingProxyType(
     {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 )
@@ -41,6 +43,8 @@ class RunData:
     steps: pd.DataFrame
     messages: pd.DataFrame
     links: pd.DataFrame
+    replay: pd.DataFrame = field(default_factory=lambda: frame_of("replay", []))
+    probes: pd.DataFrame = field(default_factory=lambda: frame_of("probes", []))
 
 
 def schema_of(record: type[msgspec.Struct]) -> pa.Schema:
@@ -62,7 +66,7 @@ class RunDirectory:
         self.path = path
 
     def write_rows(self, kind: str, rows: Sequence[msgspec.Struct]) -> None:
-        """Writes `<kind>.parquet`; `kind` is one of RECORDS and every row is of its struct."""
+        """Writes `<kind>.parquet`; `kind` is one of RECORDS or LIVE_RECORDS and every row is of its struct."""
         table = _table(kind, rows)
         self._replace(f"{kind}.parquet", lambda partial: pq.write_table(table, partial, compression="zstd"))
 
@@ -119,11 +123,12 @@ class RunDirectory:
 def load(path: Path) -> RunData:
     """Everything a run directory says; BadInput when a file is missing or not readable."""
     directory = RunDirectory(path)
-    return RunData(manifest=directory.read_manifest(), **{kind: directory.read_rows(kind) for kind in RECORDS})
+    kinds = [*RECORDS, *(kind for kind in LIVE_RECORDS if (path / f"{kind}.parquet").is_file())]
+    return RunData(manifest=directory.read_manifest(), **{kind: directory.read_rows(kind) for kind in kinds})
 
 
 def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
-    record = RECORDS[kind]
+    record = RECORDS.get(kind) or LIVE_RECORDS[kind]
     schema = schema_of(record)
     if isinstance(rows, Columns):
         return rows.table(schema)

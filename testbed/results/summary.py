@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from testbed.results import during
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import passes, rounded
 from testbed.results.sampling import unverified_by_choice
@@ -26,7 +27,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
         **_lossless(run),
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
-        "links": _links(run.links, counts),
+        "links": {**_links(run.links, counts), **during.summary(run.probes, run.replay)},
         "compute": _compute(run),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
@@ -64,15 +65,16 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
 
 
 def _compute(run: RunData) -> dict[str, Any]:
-    steps = passes(run.steps)
-    by_number, by_time = overrun_shares(steps)
+    running = during.of_running_nodes(run.steps, run.replay)
+    steps = passes(running)
+    by_number, by_time = overrun_shares(running)
     return {
         "steps": len(steps),
         "overruns": int((steps["overrun_ms"] > 0).sum()),
         "overrun_share": _optional(by_number),
         "overrun_time_share": _optional(by_time),
         "by_policy": {
-            entry["label"]: _optional(overrun_shares(run.steps[run.steps["policy"] == entry["label"]])[0])
+            entry["label"]: _optional(overrun_shares(running[running["policy"] == entry["label"]])[0])
             for entry in run.manifest["policies"]
         },
     }

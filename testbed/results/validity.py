@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from testbed import tolerances
+from testbed.results import during
 from testbed.results.conservation import broken
 from testbed.results.metrics.base import busy_ms, milliseconds, passes
 from testbed.results.sampling import unverified_by_choice
@@ -29,6 +30,7 @@ class Thresholds:
     link_median_error_ms: float = tolerances.LINK_MEDIAN_MS
     link_median_error_share: float = tolerances.LINK_MEDIAN_SHARE
     link_p99_error_ms: float = tolerances.LINK_P99_MS
+    replay_late_ms: float = tolerances.REPLAY_LATE_MS
     # Pacing is honest only while the real pass is faster than the emulated one; 1 % moves no median.
     overrun_step_share: float = 0.01
     overrun_time_share: float = 0.01
@@ -64,7 +66,7 @@ def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity
         *(f"the log contradicts itself: {law}" for law in broken(run)),
         *(_network(run, counts, limits) if run.manifest["engine"] == "emulation" else ()),
         *_unmatched(counts),
-        *_overruns(run.steps, limits),
+        *_overruns(during.of_running_nodes(run.steps, run.replay), limits),
         *_dispatch(run.requests, limits),
     )
     return Validity(not reasons, reasons)
@@ -88,7 +90,9 @@ def _requests(run: RunData, counts: Counts) -> Iterator[str]:
     for entry in run.manifest["policies"]:
         finished = int((run.requests["policy"] == entry["label"]).sum())
         if finished != counts.requests_per_policy:
-            yield f"{entry['label']}: {finished} of {counts.requests_per_policy} requests finished"
+            given_up = len(run.manifest.get("given_up", {}).get(entry["label"], ()))
+            asked = f"; {given_up} were given up, as asked: an event cut off what they needed" if given_up else ""
+            yield f"{entry['label']}: {finished} of {counts.requests_per_policy} requests finished{asked}"
 
 
 def _lossless(run: RunData) -> Iterator[str]:
@@ -100,22 +104,72 @@ def _lossless(run: RunData) -> Iterator[str]:
 
 def lossy_pairs(manifest: Mapping[str, Any]) -> frozenset[Pair]:
     """Ordered pairs of nodes whose probes may be lost: a probe comes back, so loss one way is loss for both."""
-    loss, placement = manifest["topology"]["loss"], manifest["node_placement"]
+    topology, placement = manifest["topology"], manifest["node_placement"]
+    kinds = [topology.get(kind, {}) for kind in ("loss", "burst_loss")]
 
     def loses(a: str, b: str) -> bool:
-        return bool(loss.get(placement[a], {}).get(placement[b], 0.0))
+        return any(bool(kind.get(placement[a], {}).get(placement[b])) for kind in kinds)
 
     return frozenset((a, b) for a, b in permutations(placement, 2) if loses(a, b) or loses(b, a))
 
 
+def spread_pairs(manifest: Mapping[str, Any]) -> dict[Pair, float]:
+    """Ordered pairs of nodes whose round trips are meant to spread: the sum of both directions' jitter in ms."""
+    jitter, placement = manifest["topology"].get("jitter_ms", {}), manifest["node_placement"]
+
+    def half_width(a: str, b: str) -> float:
+        return float(jitter.get(placement[a], {}).get(placement[b], 0.0))
+
+    spread = {(a, b): half_width(a, b) + half_width(b, a) for a, b in permutations(placement, 2)}
+    return {pair: jitter_ms for pair, jitter_ms in spread.items() if jitter_ms}
+
+
 def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
     lossy = lossy_pairs(run.manifest)
-    yield from _links(run.links, lossy, limits)
-    if counts.dropped_packets > 0 and not lossy:  # the fabric counts all links together
+    yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest))
+    yield from _during(run, limits)
+    lossy_later = any(event["loss"] for event in run.manifest["scenario"].get("events", ()))
+    if counts.dropped_packets > 0 and not lossy and not lossy_later:  # the fabric counts all links together
         yield f"packets dropped by links that are specified without loss: {counts.dropped_packets}"
 
 
-def _links(links: pd.DataFrame, lossy: Collection[Pair], limits: Thresholds) -> Iterator[str]:
+def _during(run: RunData, limits: Thresholds) -> Iterator[str]:
+    """The in-run probe, against the links at each moment, and whether they changed in time."""
+    windows = during.windows(run.probes)
+    allowed = windows["specified_ms"].map(lambda specified_ms: link_tolerance_ms(specified_ms, limits))
+    beyond = windows[windows["error_ms"].abs() > allowed + 1e-9]
+    if len(beyond):
+        worst = max(beyond.to_dict("records"), key=lambda window: abs(window["error_ms"]))
+        yield (
+            f"links during the run: {len(beyond)} of {len(windows)} windows of the in-run probe were beyond tolerance, "
+            f"worst {worst['src']} to {worst['dst']}, {worst['policy']}: median RTT {worst['error_ms']:+.2f} ms off"
+        )
+    if lost := during.lost(run.probes):
+        yield f"links during the run: {lost} of {len(run.probes)} in-run probes lost by links specified without loss"
+    late_ms = during.late_ms(run.replay)
+    if late_ms is not None and _beyond(late_ms, limits.replay_late_ms):
+        yield (
+            f"links changed up to {late_ms:.1f} ms late (99th percentile, of few changes the latest), "
+            f"allowed {limits.replay_late_ms:.1f} ms"
+        )
+
+
+def idle_pairs(run: RunData) -> frozenset[Pair]:
+    """Ordered pairs of a large network that carried no message: of those, a few probes say enough."""
+    nodes = run.manifest["node_placement"]
+    if len(nodes) * (len(nodes) - 1) <= tolerances.MANY_PAIRS:
+        return frozenset()
+    spoke = set(zip(run.messages["src"], run.messages["dst"], strict=True))
+    return frozenset((a, b) for a, b in permutations(nodes, 2) if (a, b) not in spoke and (b, a) not in spoke)
+
+
+def _links(
+    links: pd.DataFrame,
+    lossy: Collection[Pair],
+    limits: Thresholds,
+    idle: Collection[Pair],
+    spread_ms: Mapping[Pair, float],
+) -> Iterator[str]:
     if links.empty:
         yield "no link was checked against its specification"
     links = checks_that_count(links)
@@ -126,15 +180,18 @@ def _links(links: pd.DataFrame, lossy: Collection[Pair], limits: Thresholds) -> 
             continue
         if row["received"] < row["sent"] and (row["src"], row["dst"]) not in lossy:
             yield f"{pair}: {row['sent'] - row['received']} of {row['sent']} probe packets lost"
-        allowed = link_tolerance_ms(row["specified_ms"], limits)
+        jitter_ms = spread_ms.get((row["src"], row["dst"]), 0.0)
+        of_median_ms, of_tail_ms = tolerances.jitter_allowance_ms(jitter_ms, row["received"])
+        allowed = link_tolerance_ms(row["specified_ms"], limits) + of_median_ms
+        allowed_tail = limits.link_p99_error_ms + of_tail_ms
         error = row["median_ms"] - row["specified_ms"]
         if _beyond(abs(error), allowed):
             yield f"{pair}: median RTT {row['median_ms']:.2f} ms is {error:+.2f} ms off, allowed {allowed:.2f} ms"
         tail = row["p99_ms"] - row["specified_ms"]
-        if _beyond(tail, limits.link_p99_error_ms):
-            yield f"{pair}: RTT p99 is {tail:+.2f} ms off, allowed {limits.link_p99_error_ms:.2f} ms"
-    yield from _unknown_tails(links)
-    yield from _drift(links, limits)
+        if _beyond(tail, allowed_tail):
+            yield f"{pair}: RTT p99 is {tail:+.2f} ms off, allowed {allowed_tail:.2f} ms"
+    yield from _unknown_tails(links, idle)
+    yield from _drift(links, limits, spread_ms)
 
 
 def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
@@ -149,21 +206,26 @@ def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
     return links[links["phase"] != worse]
 
 
-def _unknown_tails(links: pd.DataFrame) -> Iterator[str]:
-    """Fewer than 100 packets have no 99th percentile (NaN in the log); one check of each pair must have had enough."""
+def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair]) -> Iterator[str]:
+    """Fewer than 100 packets have no 99th percentile (NaN in the log); one check of each pair must have had enough.
+
+    But of `idle` pairs.
+    """
     for (src, dst), rows in links[links["received"] > 0].groupby(["src", "dst"], sort=False):
-        if rows["p99_ms"].isna().all():
+        if rows["p99_ms"].isna().all() and (src, dst) not in idle:
             most = int(rows["received"].max())
             yield f"link {src} to {dst}: RTT p99 never measured, at most {most} probe packets came back in one check"
 
 
-def _drift(links: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, float]) -> Iterator[str]:
     """Between checks of a pair the error, not the delay, must stay: the specification may move with a trace."""
     measured = links[links["received"] > 0]
     errors = measured.assign(error=measured["median_ms"] - measured["specified_ms"])
     for (src, dst), rows in errors.groupby(["src", "dst"], sort=False):
         drift = float(rows["error"].max() - rows["error"].min())
-        allowed = link_tolerance_ms(float(rows["specified_ms"].max()), limits)
+        jitter_ms = spread_ms.get((str(src), str(dst)), 0.0)
+        by_chance_ms, _ = tolerances.jitter_allowance_ms(jitter_ms, int(rows["received"].min()))
+        allowed = link_tolerance_ms(float(rows["specified_ms"].max()), limits) + 2 * by_chance_ms
         if _beyond(drift, allowed):
             yield f"link {src} to {dst}: median RTT drifted by {drift:.2f} ms during the run, allowed {allowed:.2f} ms"
 

@@ -9,28 +9,28 @@ from pathlib import Path
 
 from testbed.errors import BadInput
 from testbed.scenario import PolicyEntry, Scenario, load_scenario
-from testbed.simulation.capacity import Capacity, Options, find_capacity
+from testbed.simulation.capacity import Capacity, Options, Rates, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 
-SEPARATOR = ","
+SEPARATOR, BESIDE = ",", "+"
 
 
-def parse_rates(text: str) -> list[float]:
-    """Rates from `2,4,6,8`. Raises BadInput."""
+def parse_rates(text: str) -> list[Rates]:
+    """Rates from `2,4,2+4+8`: users of one class, of another, and of three in equal parts. Raises BadInput."""
     try:
-        rates = [float(word) for word in text.split(SEPARATOR)]
+        mixes = [tuple(float(word) for word in part.split(BESIDE)) for part in text.split(SEPARATOR)]
     except ValueError:
-        rates = []
-    if not rates or min(rates) <= 0:
-        raise BadInput(f"--rates {text!r}: write tokens a second, all over 0, as in 2,4,6,8")
-    return rates
+        mixes = []
+    if not mixes or min(map(min, mixes)) <= 0:
+        raise BadInput(f"--rates {text!r}: write tokens a second, all over 0, as in 2,4,6,8 or 2+4+6+8 for a mix")
+    return [mix if len(mix) > 1 else mix[0] for mix in mixes]
 
 
 def capacities(
     experiment: Path,
     overrides: Sequence[str],
-    rates: Sequence[float],
+    rates: Sequence[Rates],
     labels: Sequence[str],
     options: Options,
     table: str | None,
@@ -52,7 +52,7 @@ def capacities(
         yield from pool.map(_one, work)
 
 
-def _one(work: tuple[Scenario, PolicyEntry, float, Options, str | None]) -> Capacity:
+def _one(work: tuple[Scenario, PolicyEntry, Rates, Options, str | None]) -> Capacity:
     scenario, entry, rate, options, table = work
     inputs = from_scenario(scenario, table, NO_OVERHEADS, lambda line: None)
     return find_capacity(inputs, entry, rate, options)

@@ -6,6 +6,9 @@ time if it keeps its rate. A request below its promised rate is a violation. By 
 to the last token: the rate after the first token alone (`window: after_first`, what the metric `slo_attainment`
 judges) is kept by a server that lets users wait for ever and is quick with the few it serves.
 
+A fleet may be of several classes in equal parts: a request is held against its own user's promise, and the fleet is
+judged by the class with the largest share of violations, since quick classes have more requests than slow ones.
+
 *Capacity* is the largest number of users whose share of violations is within the bound, as far as bisection can tell:
 that more users are never better is assumed, not known.
 """
@@ -44,22 +47,42 @@ class Options:
     window: Window = "whole"  # tokens / (end - sent); after_first: (tokens - 1) / (end - first token)
 
 
+Rates = float | tuple[float, ...]  # promised to all users, or to users in turn
+
+
+def classes_of(rates: Rates) -> tuple[float, ...]:
+    return rates if isinstance(rates, tuple) else (rates,)
+
+
+def named(rates: Rates) -> float | str:
+    """As tables have it: the one rate, or 2+4+8."""
+    return "+".join(f"{rate:g}" for rate in rates) if isinstance(rates, tuple) else rates
+
+
 @dataclass(frozen=True)
 class Probe:
-    """One fleet. The interval is Wilson's, at 95 %, of the share of violations."""
+    """One fleet. The interval is Wilson's, at 95 %, of the share of violations that it is judged by."""
 
     users: int
     requests: int
     violations: int
     token_goodput: float  # output tokens of requests that kept their promise, for each second that was counted
+    by_class: tuple[tuple[float, int, int], ...] = ()  # where there are several: rate, requests, violations
 
     @property
     def share(self) -> float:
-        return self.violations / self.requests
+        n, violations = self._judged
+        return violations / n
+
+    @property
+    def _judged(self) -> tuple[int, int]:
+        """Requests and violations of the class with the largest share of them."""
+        counts = [(n, violations) for _, n, violations in self.by_class] or [(self.requests, self.violations)]
+        return max(counts, key=lambda each: each[1] / each[0])
 
     @property
     def interval(self) -> tuple[float, float]:
-        n, p, z = self.requests, self.share, NORMAL_95
+        n, p, z = self._judged[0], self.share, NORMAL_95
         middle = (p + z * z / (2 * n)) / (1 + z * z / n)
         half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
         return max(0.0, middle - half), min(1.0, middle + half)
@@ -70,7 +93,7 @@ class Capacity:
     """`surely` users are inside the bound with the whole interval, `beyond` is outside with the whole interval."""
 
     policy: str
-    rate_per_s: float
+    rate_per_s: Rates
     users: int
     surely: int
     beyond: int | None  # None: no fleet that was probed is
@@ -81,7 +104,7 @@ class Capacity:
 def find_capacity(
     inputs: Inputs,
     entry: PolicyEntry,
-    rate_per_s: float,
+    rate_per_s: Rates,
     options: Options = Options(),
     progress: Callable[[Probe], None] = lambda probe: None,
 ) -> Capacity:
@@ -122,13 +145,13 @@ def search(inside: Callable[[int], bool], most: int, precision: float) -> int:
     return low
 
 
-def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: float, users: int, options: Options) -> Probe:
-    """One closed loop of users who were all promised the same rate."""
-    tokens = inputs.scenario.workload.output_tokens
-    length_s = tokens / rate_per_s  # of a request that just keeps its promise
+def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: Rates, users: int, options: Options) -> Probe:
+    """One closed loop of users who were all promised the same rate, or several in turn."""
+    tokens, rates = inputs.scenario.workload.output_tokens, classes_of(rate_per_s)
+    length_s = tokens / min(rates)  # of the longest request that just keeps its promise
     until_s = options.stagger_s + options.duration_s + length_s
     each = math.ceil(until_s * FASTEST_PER_S / tokens) + 1
-    mine = replace(inputs, scenario=_fleet(inputs.scenario, entry, rate_per_s, users, each, options.stagger_s))
+    mine = replace(inputs, scenario=_fleet(inputs.scenario, entry, rates, users, each, options.stagger_s))
     planned = plan_requests(mine.scenario, mine.prompts, mine.encode, mine.table.provenance.eos, 1, 0)
     world = mine.world()
     star = {pair: link for pair, link in world.links.items() if _talk(world.nodes, pair)}
@@ -137,10 +160,16 @@ def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: float, users: int, opt
     _check_supply(planned, log.requests, users)
     begin, end = round(options.stagger_s * NS_PER_S), round((options.stagger_s + options.duration_s) * NS_PER_S)
     counted = [row for row in log.requests if row.sent_ns < end and row.finished_ns >= begin]
-    good = sum(kept(row, rate_per_s, options.window) for row in counted)
-    share = good / len(counted)
-    tokens_there = _tokens_between(log.requests, begin, end)
-    return Probe(users, len(counted), len(counted) - good, share * tokens_there / options.duration_s)
+    promised = {one.request: one.slo_tokens_per_s or 0.0 for one in planned}
+    counts = {rate: [0, 0] for rate in rates}
+    for row in counted:
+        rate = promised[row.request]
+        counts[rate][0] += 1
+        counts[rate][1] += not kept(row, rate, options.window)
+    good = len(counted) - sum(violations for _, violations in counts.values())
+    goodput = good / len(counted) * _tokens_between(log.requests, begin, end) / options.duration_s
+    by_class = tuple((rate, n, violations) for rate, (n, violations) in sorted(counts.items()) if n)
+    return Probe(users, len(counted), len(counted) - good, goodput, by_class if len(counts) > 1 else ())
 
 
 def kept(row: RequestRow, rate_per_s: float, window: Window) -> bool:
@@ -153,7 +182,7 @@ def kept(row: RequestRow, rate_per_s: float, window: Window) -> bool:
 
 
 def _fleet(
-    scenario: Scenario, entry: PolicyEntry, rate_per_s: float, users: int, each: int, stagger_s: float
+    scenario: Scenario, entry: PolicyEntry, rates: tuple[float, ...], users: int, each: int, stagger_s: float
 ) -> Scenario:
     """The experiment with so many users; they are spread over its sites as its own are."""
     sites = [site for role, site in scenario.place.nodes().values() if role == "user"]
@@ -166,7 +195,7 @@ def _fleet(
         update={
             "requests": users * each,
             "arrivals": ClosedLoopArrivals(closed_loop=ClosedLoop(stagger_s=stagger_s)),
-            "slo_tokens_per_s": rate_per_s,
+            "slo_tokens_per_s": list(rates) if len(rates) > 1 else rates[0],
         }
     )
     return scenario.model_copy(update={"place": place, "workload": workload, "policies": [entry]})

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
+from testbed.events import node_stops
+from testbed.linkplan import pair_schedules, replay_of
 from testbed.models.devices import NATIVE, DeviceProfile, load_profile
 from testbed.models.load import model_hash
 from testbed.models.outcomes import RECORDED, MadeUp, outcome_table
 from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
+from testbed.network.schedule import PairSchedule
 from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology, load_topology
 from testbed.repository import available
@@ -82,6 +85,7 @@ class Inputs:
     overheads: Overheads
     sources: Sources = FILES
     replay: SeriesReplay | None = None  # round-trip times over the run; None: the topology's, all the time
+    schedules: Mapping[tuple[str, str], PairSchedule] = field(default_factory=dict)  # of pairs of sites that change
 
     @property
     def placement(self) -> dict[str, str]:
@@ -102,7 +106,7 @@ class Inputs:
         drain_ms = max(self._slowest_rtt_ms(a, b) for a in sites for b in sites) + DRAIN_MARGIN_MS
         return WorldSpec(
             nodes=scenario.place.nodes(),
-            links=link_specs(self.topology, placement, self.replay),
+            links=link_specs(self.topology, placement, self.schedules),
             profiles={
                 "target": self.sources.profile(scenario.devices.target),
                 "draft": self.sources.profile(scenario.devices.drafter),
@@ -115,7 +119,9 @@ class Inputs:
     def _slowest_rtt_ms(self, a: str, b: str) -> float:
         """The longest round trip between two sites at any time of the run, jitter and losses apart."""
         samples = self.replay.samples(a, b) if self.replay is not None and a != b else None
-        return max([self.topology.rtt_ms(a, b), *(one.rtt_ms for one in samples or ())])
+        changed = [2 * one_way_ms for pair in ((a, b), (b, a)) if pair in self.schedules
+                   for one_way_ms in self.schedules[pair].one_way_ms]  # fmt: skip
+        return max([self.topology.rtt_ms(a, b), *(one.rtt_ms for one in samples or ()), *changed])
 
 
 def from_scenario(
@@ -129,18 +135,19 @@ def from_scenario(
     refuse_sampled_drafts(scenario)
     refuse_unverified(scenario)
     topology = scenario.network.applied_to(sources.topology(scenario.topology))
-    replay = _replay(scenario, topology, sources)
+    replay = replay_of(scenario, topology, sources.series)
+    schedules = simulated_schedules(scenario, topology, replay)
     if scenario.outcomes != RECORDED and table_name is not None:
         raise BadInput(f"outcomes: made up by the experiment, so table {table_name!r} has no place; leave one out")
     named = None if table_name is None else sources.table(table_name)
     named = sources.made_up(scenario) if scenario.outcomes != RECORDED else named
     if named is not None and named.synthetic:
         prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
-        return _checked(Inputs(scenario, topology, named, prompts, overheads, sources, replay))
+        return _checked(Inputs(scenario, topology, named, prompts, overheads, sources, replay, schedules))
     held = sources.prompts(scenario.workload.prompts)
     table = choose_table(scenario, hashes_of(scenario, note, sources), named, sources)
     prompts = by_id(held.name, [prompt.id for prompt in held.prompts], held.sha256)
-    return _checked(Inputs(scenario, topology, table, prompts, overheads, sources, replay))
+    return _checked(Inputs(scenario, topology, table, prompts, overheads, sources, replay, schedules))
 
 
 def from_manifest(
@@ -155,8 +162,9 @@ def from_manifest(
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])
-    replay = _replay(scenario, topology, FILES)
-    return _checked(Inputs(scenario, topology, table, held, overheads, FILES, replay))
+    replay = replay_of(scenario, topology, FILES.series)
+    schedules = simulated_schedules(scenario, topology, replay)
+    return _checked(Inputs(scenario, topology, table, held, overheads, FILES, replay, schedules))
 
 
 def hashes_of(scenario: Scenario, note: Callable[[str], None], sources: Sources = FILES) -> Hashes:
@@ -187,18 +195,20 @@ def choose_table(
     )
 
 
-def _replay(scenario: Scenario, topology: Topology, sources: Sources) -> SeriesReplay | None:
-    """The experiment's RTT series on its links; it must hold every pair of sites that talk."""
-    network = scenario.network
-    if network.rtt_series is None:
-        return None
-    replay = network.replay_on(sources.series(network.rtt_series))
-    sites: dict[str, list[str]] = {"target": []}
-    for role, site in scenario.place.nodes().values():
-        sites.setdefault("target" if role == "target" else "peer", []).append(site)
-    talking = {(target, peer): None for target in sites["target"] for peer in sites["peer"] if peer != target}
-    replay.require(topology, talking)  # connections form a star around the target
-    return replay
+def simulated_schedules(
+    scenario: Scenario, topology: Topology, replay: SeriesReplay | None
+) -> Mapping[tuple[str, str], PairSchedule]:
+    """Of links that change. BadInput for what has no meaning in virtual time, where nothing is ever given up."""
+    if stops := node_stops(scenario.events):
+        raise BadInput(f"events: stop_node {stops[0].node}: a simulation has no nodes to stop; use --engine emulation")
+    schedules = pair_schedules(scenario, topology, replay)
+    for (src, dst), schedule in schedules.items():
+        if schedule.ends_cut is not None:
+            raise BadInput(
+                f"events: link {src} -> {dst} is cut and never comes back, so a simulation might not end; "
+                "heal it, or use --engine emulation"
+            )
+    return schedules
 
 
 def _checked(inputs: Inputs) -> Inputs:

@@ -9,21 +9,28 @@ One `Link` is one direction between two nodes, as a TCP connection over that pat
   RTO = RTT + 200 ms (Linux: RTO = SRTT + max(4 RTTVAR, 200 ms); TCP_RTO_MIN in include/net/tcp.h), doubled with each
   further loss. Messages here are one small packet and mostly the last in flight, where neither fast retransmit nor
   selective acknowledgement can act (tail loss); for a dense stream this is the pessimistic end. Linux' tail loss probe
-  may repair sooner and is not modelled;
+  may repair sooner and is not modelled; burst loss is the emulated links' own chain, one step a transmission;
+* a reordered message is sent without the delay, as the emulated links do it; how TCP slows down on seeing packets out
+  of order is not modelled;
+* a cut link loses every transmission; until the first that gets through after it, TCP sends nothing else, so what was
+  sent meanwhile arrives with it (the round trips in which TCP then finds its pace again are not modelled);
 * what is ready before an earlier message has arrived waits for it: TCP delivers in order.
 
-Jitter and loss are drawn from a generator of the link's own, so that traffic on one link moves nothing on another.
+What is left to chance is drawn from generators of the link's own, so that traffic on one link moves nothing on another.
 """
 
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from testbed.errors import BadInput
+from testbed.network.fabric import BurstLoss
 from testbed.network.plan import delay_us
-from testbed.network.series import SeriesReplay
+from testbed.network.relay_impair import NONE, Chances, Fates
+from testbed.network.schedule import PairEvent, PairSchedule
 from testbed.network.topology import Topology
 
 NS_PER_US = 1_000
@@ -44,15 +51,31 @@ class LinkSpec:
     loss: float = 0.0  # share of messages
     rate_bps: int | None = None  # None: not limited
     series: DelaySeries | None = None
+    burst_loss: BurstLoss | None = None
+    reorder: float = 0.0  # share of messages
+    up: bool = True
+    events: tuple[PairEvent, ...] = ()  # by time: what changes besides the series
 
     @property
     def varies(self) -> bool:
         """Two messages may see different delays on an idle link."""
-        return self.series is not None or self.jitter_ms > 0 or self.loss > 0
+        by_chance = self.jitter_ms > 0 or self.loss > 0 or self.burst_loss is not None or self.reorder > 0
+        return by_chance or self.series is not None or bool(self.events)
 
     def delay_ns(self, now_ns: int) -> int:
         """Whole microseconds where constant: the delay that the emulated plan asks its kernel for."""
         return self.series(now_ns) if self.series is not None else delay_us(self.one_way_ms) * NS_PER_US
+
+    def over_time(self) -> list[tuple[int, LinkSpec]]:
+        """From when on the link is what: this first, then as each event leaves it."""
+        states = [(0, self)]
+        for event in self.events:
+            changes = {key: getattr(event, key) for key in ("up", "one_way_ms", "loss", "rate_bps")}
+            known = {key: value for key, value in changes.items() if value is not None}
+            if "loss" in known:
+                known["burst_loss"] = None  # this loss instead of any other
+            states.append((event.at_ns, replace(states[-1][1], **known)))
+        return states
 
 
 class Link:
@@ -63,6 +86,9 @@ class Link:
         self._constant_ns = None if spec.varies or spec.rate_bps is not None else spec.delay_ns(0)
         self._rto_ns = rtt_ns + RTO_FLOOR_NS
         self._random = random.Random(seed)
+        self._over_time = spec.over_time()
+        self._fates = None if _chances(spec) == NONE else Fates(f"{seed}/fates")  # events add none of these
+        self._held_ns = 0  # until when TCP tries to get something through a cut link
         self._free_ns = 0  # when the last bit of what was sent so far has left
         self._last_ns = 0  # when the last message so far arrives
 
@@ -70,46 +96,79 @@ class Link:
         """Sends a message now; returns when it is delivered. Call in the order of sending."""
         if self._constant_ns is not None:
             return now_ns + self._constant_ns
-        spec = self.spec
+        spec = self._at(now_ns)
         leaves_ns = now_ns
         if spec.rate_bps is not None:
             # rounded up, so that the rate is never exceeded
             leaves_ns = max(now_ns, self._free_ns) + -(-size_bytes * 8 * NS_PER_S // spec.rate_bps)
             self._free_ns = leaves_ns
-        at_ns = leaves_ns + self._repair_ns()
-        delay_ns = spec.delay_ns(at_ns)
-        if spec.jitter_ms > 0:
+        at_ns, at_once = self._gets_through(max(leaves_ns, self._held_ns))
+        spec = self._at(at_ns)
+        delay_ns = 0 if at_once else spec.delay_ns(at_ns)
+        if spec.jitter_ms > 0 and not at_once:
             jitter_ns = spec.jitter_ms * NS_PER_MS
             delay_ns = max(0, delay_ns + round(self._random.uniform(-jitter_ns, jitter_ns)))
         self._last_ns = max(self._last_ns, at_ns + delay_ns)
         return self._last_ns
 
-    def _repair_ns(self) -> int:
-        """How much later the transmission that gets through starts."""
-        waited_ns, rto_ns = 0, self._rto_ns
-        while self.spec.loss > 0 and self._random.random() < self.spec.loss:
-            waited_ns += rto_ns
+    def _gets_through(self, at_ns: int) -> tuple[int, bool]:
+        """When the transmission that gets through starts, and whether it is sent without the delay."""
+        rto_ns = self._rto_ns
+        was_cut = False
+        while (at_once := self._transmit(self._at(at_ns))) is None:
+            was_cut = was_cut or not self._at(at_ns).up
+            at_ns += rto_ns
             rto_ns = min(2 * rto_ns, MAX_RTO_NS)
-        return waited_ns
+        if was_cut:
+            self._held_ns = at_ns
+        return at_ns, at_once
+
+    def _transmit(self, spec: LinkSpec) -> bool | None:
+        """One transmission: None when it is lost, else whether it is sent without the delay."""
+        if not spec.up or (spec.loss > 0 and self._random.random() < spec.loss):
+            return None
+        if self._fates is None:
+            return False
+        delay_ns = self._fates.next_delay_ns(_chances(spec), 1)
+        return None if delay_ns is None else delay_ns == 0
+
+    def _at(self, now_ns: int) -> LinkSpec:
+        """The link as the events up to now have left it."""
+        if not self.spec.events:
+            return self.spec
+        return self._over_time[bisect_right(self._over_time, now_ns, key=lambda one: one[0]) - 1][1]
+
+
+def _chances(spec: LinkSpec) -> Chances:
+    return Chances(burst_loss=spec.burst_loss, reorder=spec.reorder)
 
 
 def link_specs(
-    topology: Topology, placement: Mapping[str, str], replay: SeriesReplay | None = None
+    topology: Topology, placement: Mapping[str, str], schedules: Mapping[tuple[str, str], PairSchedule] | None = None
 ) -> dict[tuple[str, str], LinkSpec]:
-    """Every ordered pair of nodes (name to site), as the topology says; its delay over time where `replay` has it."""
+    """Every ordered pair of nodes (name to site), as the topology says, and over time as its sites' schedule does."""
     specs = {}
-    by_site: dict[tuple[str, str], DelaySeries | None] = {}
     for a, src in placement.items():
         for b, dst in placement.items():
             if a != b:
                 loss = topology.loss.get(src, {}).get(dst, 0.0)
-                if loss >= 1:
+                burst = topology.burst_loss.get(src, {}).get(dst)
+                burst_loss = None if burst is None else burst.of_link()
+                if loss >= 1 or (burst_loss is not None and burst_loss.ends_all):
                     raise BadInput(f"topology {topology.name}: loss {src} -> {dst} is 1, so nothing would ever arrive")
+                if dst in topology.buffer_ms.get(src, {}):
+                    raise BadInput(
+                        f"topology {topology.name}: buffer_ms {src} -> {dst}: a simulated link queues without a limit; "
+                        "leave it out, or use --engine emulation"
+                    )
+                reorder = topology.reorder.get(src, {}).get(dst, 0.0)
                 jitter_ms = topology.jitter_ms.get(src, {}).get(dst, 0.0)
                 rate_bps = topology.rate_bps.get(src, {}).get(dst)
-                if (src, dst) not in by_site:
-                    by_site[src, dst] = None if replay is None else replay.delay(topology, src, dst)
-                specs[a, b] = LinkSpec(topology.one_way_ms(src, dst), jitter_ms, loss, rate_bps, by_site[src, dst])
+                schedule = (schedules or {}).get((src, dst), PairSchedule())
+                specs[a, b] = LinkSpec(
+                    topology.one_way_ms(src, dst), jitter_ms, loss, rate_bps, schedule.delay, burst_loss, reorder,
+                    events=schedule.events,
+                )  # fmt: skip
     return specs
 
 

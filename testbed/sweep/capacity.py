@@ -14,7 +14,7 @@ from typing import Any
 
 from testbed.errors import BadInput, TestbedError
 from testbed.scenario import Scenario, load_scenario
-from testbed.simulation.capacity import Capacity, Options, find_capacity
+from testbed.simulation.capacity import Capacity, Options, Rates, classes_of, find_capacity, named
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.sweep import journal, pool, workers
@@ -32,7 +32,7 @@ class Searched:
     """One policy at one rate. `result` is None where the search failed, and `error` says why."""
 
     policy: str
-    rate_per_s: float
+    rate_per_s: float | str  # of a mix its name
     result: dict[str, Any] | None
     error: str | None
 
@@ -40,7 +40,7 @@ class Searched:
 def run_capacity(
     path: Path,
     overrides: Sequence[str],
-    rates_per_s: Sequence[float],
+    rates_per_s: Sequence[Rates],
     labels: Sequence[str],
     options: Options,
     out: Path,
@@ -73,7 +73,7 @@ def run_capacity(
     return [_searched(point, done[point.run_id]) for point in points]
 
 
-def search(scenario: Scenario, rate_per_s: float, run_id: str, options: Options) -> PointResult:
+def search(scenario: Scenario, rate_per_s: Rates, run_id: str, options: Options) -> PointResult:
     """The one policy of a scenario at one rate; a failure is its result."""
     (entry,) = scenario.policies
     try:
@@ -87,7 +87,7 @@ def search(scenario: Scenario, rate_per_s: float, run_id: str, options: Options)
 def _search(points: Sequence[Point], options: Options, processes: int) -> Iterator[PointResult]:
     # low rates have the largest fleets: first, so that no long search is left alone at the end
     jobs = [(one.scenario, one.settings[RATE], one.run_id, options) for one in points]
-    jobs.sort(key=lambda job: job[1])
+    jobs.sort(key=lambda job: min(classes_of(job[1])))
     yield from pool.results(jobs, _searcher, processes, "searched a capacity")
 
 
@@ -103,6 +103,7 @@ def _as_dict(found: Capacity) -> dict[str, Any]:
         "beyond": found.beyond,
         "violations": None if at is None else at.share,
         "token_goodput": None if at is None else at.token_goodput,
+        "by_class": [] if at is None else [list(one) for one in at.by_class],
         "probes": [dataclasses.astuple(one) for one in found.probes],
     }
 
@@ -110,4 +111,4 @@ def _as_dict(found: Capacity) -> dict[str, Any]:
 def _searched(point: Point, result: PointResult) -> Searched:
     (entry,) = point.scenario.policies
     found = result.policies.get(entry.label, {}).get("capacity")
-    return Searched(entry.label, point.settings[RATE], found, result.error)
+    return Searched(entry.label, named(point.settings[RATE]), found, result.error)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testbed.errors import MachineCannot, TestbedError
+from testbed.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.sweep.plan import Point
 from testbed.sweep.point import PointResult
@@ -33,14 +34,20 @@ class _Quiet:
 
 
 def results(
-    points: Sequence[Point], metrics: Sequence[str], fabric: FabricChoice, runs: Path, notes: Notes
+    points: Sequence[Point],
+    metrics: Sequence[str],
+    fabric: FabricChoice,
+    runs: Path,
+    notes: Notes,
+    nodes: NodeChoice = "auto",
 ) -> Iterator[list[PointResult]]:
     """A point that fails is its own result. What this machine cannot do at all ends the sweep: MachineCannot."""
     from testbed.emulation import engine
 
     for point in points:
         try:
-            outcome = engine.run(point.scenario, engine.Options(fabric=fabric, out=runs), _Quiet(point, notes))
+            options = engine.Options(fabric=fabric, out=runs, nodes=nodes)
+            outcome = engine.run(point.scenario, options, _Quiet(point, notes))
         except MachineCannot:
             raise
         except TestbedError as error:

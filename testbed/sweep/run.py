@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from testbed.errors import BadInput
+from testbed.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
 from testbed.results.metrics import REGISTRY
@@ -47,6 +48,7 @@ class Options:
     workers: int | None = None  # None: one for each core; an emulation runs one point at a time
     keep_logs: bool = False  # of simulated points; an emulated point's run directory is always kept
     fabric: FabricChoice = "auto"
+    nodes: NodeChoice = "auto"
     metrics: tuple[str, ...] = HEADLINE
     intervals: bool = True  # of simulated points; an emulated point's summary always has them
     per_prompt: bool = False  # of simulated points: also a table with one row a prompt, for distributions
@@ -101,7 +103,7 @@ def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepO
     more = {"code": code, "metrics": ",".join(options.metrics), "logs": str(options.keep_logs)}
     more |= {"intervals": str(options.intervals), "per_prompt": str(options.per_prompt)}
     if options.engine == "emulation":
-        more = {"code": code, "fabric": options.fabric}  # has every metric and every log
+        more = {"code": code, "fabric": options.fabric, "nodes": options.nodes}  # has every metric and every log
     sources = CachedSources()
     points = tuple(identified(point, options.engine, sources, more) for point in sweep.points)
     directory = options.out / f"{sweep.experiment}-sweep-{options.engine}"
@@ -137,7 +139,7 @@ def _run(
         return
     runs = directory / "runs"
     if options.engine == "emulation":
-        yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress)
+        yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress, options.nodes)
         return
     processes = options.workers or workers.default_workers()
     # every process loads the compiler for itself, so it must have enough to do

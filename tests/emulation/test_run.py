@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from leftovers import command, command_line, lock_is_free, remains, wait_until
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
@@ -38,58 +39,6 @@ def experiment(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(EXPERIMENT)
     return path
-
-
-def command(*arguments, **options):
-    return subprocess.Popen(
-        # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored
-        ["env", "--default-signal=INT", sys.executable, "-m", "testbed", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def remains() -> dict[str, set[str]]:
-    """What a run could leave behind: interfaces, named namespaces, processes, run state."""
-    state = Path("/run/wan-testbed")
-    return {
-        "interfaces": {path.name for path in Path("/sys/class/net").iterdir()},
-        "namespaces": {path.name for path in Path("/run/netns").glob("*")},
-        "runs": {path.name for path in state.iterdir() if path.is_dir()} if state.is_dir() else set(),
-        "processes": {
-            words
-            for path in Path("/proc").glob("[0-9]*/cmdline")
-            if (words := _command(path))
-            and ("testbed.nodes" in words or "relay_process" in words or "linux.uml" in words)
-        },
-    }
-
-
-def _command(path: Path) -> str:
-    try:
-        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
-
-
-def lock_is_free() -> bool:
-    import fcntl
-
-    with open("/run/wan-testbed/emulation.lock") as lock:  # noqa: PTH123
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-
-def wait_until(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the run did not get that far"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("fabric", ["relay", "lab"])
@@ -189,7 +138,7 @@ def test_a_killed_run_takes_its_nodes_along_and_clean_removes_the_rest(experimen
 
 def pid_of(*words: str) -> int:
     """The one process whose command line holds all of these words."""
-    lines = {int(path.parent.name): _command(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+    lines = {int(path.parent.name): command_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
     (found,) = [pid for pid, line in lines.items() if all(word in line for word in words)]
     return found
 

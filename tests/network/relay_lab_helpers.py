@@ -17,11 +17,29 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 from testbed.network.fabric import Fabric, Link, Port
 from testbed.network.journal import Journal
+from testbed.network.lab import LabFabric
+from testbed.network.lab_kernel import missing_parts
+from testbed.network.relay import RelayFabric
 from testbed.network.relay_netns import in_namespace, namespace_of
+from testbed.network.relay_process import TUN_PATH
 
 ECHO_PORT = 7007
+MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails
+
+FABRICS = [
+    pytest.param(
+        RelayFabric,
+        id="relay",
+        marks=pytest.mark.skipif(MAY_SKIP and not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing"),
+    ),
+    pytest.param(
+        LabFabric, id="lab", marks=pytest.mark.skipif(MAY_SKIP and bool(missing_parts()), reason=str(missing_parts()))
+    ),
+]
 
 
 @contextlib.contextmanager
@@ -72,6 +90,25 @@ def interfaces(port: Port) -> list[str]:
 
 def _device_table(port: Port) -> list[str]:
     return Path(f"/proc/{port.pid}/net/dev").read_text().splitlines()[2:]
+
+
+def send_numbered(sender: socket.socket, address: tuple[str, int], count: int, gap_s: float = 0.002) -> None:
+    """Each packet is its number and the time it was sent."""
+    for number in range(count):
+        sender.sendto(struct.pack("!Iq", number, time.monotonic_ns()), address)
+        time.sleep(gap_s)
+
+
+def receive_numbered(receiver: socket.socket, silence_s: float = 0.5) -> list[tuple[int, float]]:
+    """Number and one-way delay in ms of every packet, in order of arrival, until none comes any more."""
+    receiver.settimeout(silence_s)
+    received = []
+    while True:
+        try:
+            number, sent_ns = struct.unpack("!Iq", receiver.recv(64))
+        except TimeoutError:
+            return received
+        received.append((number, (time.monotonic_ns() - sent_ns) / 1e6))
 
 
 @contextlib.contextmanager

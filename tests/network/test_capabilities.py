@@ -8,16 +8,20 @@ import pytest
 
 from testbed.errors import MachineCannot
 from testbed.network import capabilities
-from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, lacks
-from testbed.network.hosts import as_root, load_mininet
+from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, lacks, of_ordinary_user
+from testbed.network.hosts import load_mininet
+from testbed.network.userns import as_root
 
 ABLE = Capabilities(
     kernel="6.8.0",
     cores=8,
-    root=True,
+    privilege="root",
+    user_namespace=True,
+    realtime=True,
     qdiscs={"netem": True, "htb": True, "u32": True, "tbf": True, "fq": True},
     kernel_modules=True,
     tun=True,
+    tun_mode="0600",
     uml=True,
     mininet=True,
     mnexec=True,
@@ -25,6 +29,7 @@ ABLE = Capabilities(
     docker_client=True,
     docker_engine="27.0",
 )
+NOTHING = replace(ABLE, privilege="none", user_namespace=False)
 NO_NETEM = replace(ABLE, qdiscs={**ABLE.qdiscs, "netem": False})
 
 
@@ -37,6 +42,10 @@ NO_NETEM = replace(ABLE, qdiscs={**ABLE.qdiscs, "netem": False})
         ("auto", replace(ABLE, tun=False), "netem"),
         ("relay", ABLE, "relay"),
         ("lab", NO_NETEM, "lab"),
+        ("auto", of_ordinary_user(ABLE), "netem"),
+        ("auto", of_ordinary_user(replace(NO_NETEM, tun_mode="0666")), "relay"),
+        ("auto", of_ordinary_user(NO_NETEM), "lab"),  # /dev/net/tun is root's, and an ordinary user cannot change that
+        ("auto", replace(ABLE, privilege="container"), "netem"),
         ("netem", replace(ABLE, docker_client=False, mnexec=False), "netem"),
     ],
 )
@@ -51,11 +60,12 @@ def test_choice(requested: str, caps: Capabilities, chosen: str) -> None:
     [
         ("netem", NO_NETEM, ["kernel netem", "modprobe sch_netem"]),
         ("netem", replace(NO_NETEM, kernel_modules=False), ["kernel netem", "--fabric relay"]),
-        ("relay", replace(ABLE, tun=False), ["/dev/net/tun", "modprobe tun"]),
+        ("relay", replace(ABLE, tun=False, tun_mode=None), ["/dev/net/tun", "modprobe tun"]),
+        ("relay", of_ordinary_user(ABLE), ["/dev/net/tun", "sudo chmod 0666 /dev/net/tun"]),
         ("lab", replace(ABLE, uml=False), ["User-Mode Linux", "apt-get install user-mode-linux"]),
         ("auto", replace(NO_NETEM, tun=False), ["/dev/net/tun", "kernel netem"]),  # lab is there, and not taken
         ("auto", replace(ABLE, mininet=False), ["Mininet", "pip install --force-reinstall mininet"]),
-        ("auto", replace(ABLE, root=False), ["lacks root; sudo "]),  # once, though it stops both
+        ("auto", NOTHING, ["lacks root or user namespaces; "]),
         ("netem", replace(ABLE, tools={**ABLE.tools, "ethtool": False}), ["ethtool", "apt-get install ethtool"]),
     ],
 )
@@ -80,7 +90,6 @@ def test_the_mend_for_root_runs_the_installation_that_says_it(monkeypatch: pytes
     assert as_root() == f"sudo {tmp_path}/.venv/bin/testbed ..."
     monkeypatch.chdir(tmp_path)
     assert as_root() == "sudo .venv/bin/testbed ..."
-    assert [lack.mend for lack in lacks(replace(ABLE, root=False))] == ["sudo .venv/bin/testbed ..."]
     monkeypatch.setattr(sys, "base_prefix", sys.prefix)
     assert as_root() == "sudo testbed ..."
 
@@ -92,6 +101,21 @@ def test_docker_is_no_lack_as_nodes_run_as_processes() -> None:
 
 def test_an_able_machine_lacks_nothing_and_every_lack_has_a_mend() -> None:
     assert lacks(ABLE) == []
-    nothing = Capabilities(kernel="6.8.0", cores=1, root=False, tools=dict.fromkeys(TOOL_PACKAGES, False))
+    nothing = Capabilities(kernel="6.8.0", cores=1, privilege="none", tools=dict.fromkeys(TOOL_PACKAGES, False))
     assert len(lacks(nothing)) >= 10
     assert all(lack.what and lack.effect and lack.mend for lack in lacks(nothing))
+
+
+def test_what_stops_netem_and_relay_alike_is_said_once() -> None:
+    with pytest.raises(MachineCannot) as caught:
+        choose_fabric("auto", NOTHING)
+    assert str(caught.value).count("root or user namespaces") == 1
+
+
+def test_lab_in_place_of_relay_comes_with_the_mend_for_relay() -> None:
+    assert "sudo chmod 0666 /dev/net/tun" in choose_fabric("auto", of_ordinary_user(NO_NETEM))[1]
+
+
+def test_an_ordinary_user_has_no_real_time_priority_and_is_told_how_to_get_it() -> None:
+    (lack,) = [lack for lack in lacks(of_ordinary_user(ABLE)) if lack.what == "real-time priority"]
+    assert "rtprio" in lack.mend

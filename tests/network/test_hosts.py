@@ -79,3 +79,10 @@ def test_the_stand_in_for_mnexec_enters_the_namespaces_of_a_pid(hosts: MininetHo
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == namespace(pid)
     assert subprocess.run(["bash", str(STAND_IN), "-g", "x", "true"], capture_output=True).returncode != 0
+
+
+def test_a_node_carries_the_journals_mark_from_its_first_moment(hosts: MininetHosts, journal: Journal) -> None:
+    """A run killed before it could write the node's pid down would leave it otherwise."""
+    pid = hosts.add("a")
+    ((name, value),) = journal.environment.items()
+    assert f"{name}={value}".encode() in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

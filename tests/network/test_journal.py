@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from testbed.errors import BadInput
+from testbed.network import journal as journal_module
 from testbed.network.journal import Entry, Journal, clean, read_entries, start_time, state_dir
 
 
@@ -35,7 +36,7 @@ def test_root_has_one_place_for_state_whatever_session_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Root by ssh has an $XDG_RUNTIME_DIR, root by cron has none: with two places there would be two locks."""
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(journal_module, "user_outside", lambda: 0)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     by_ssh = state_dir()
     monkeypatch.delenv("XDG_RUNTIME_DIR")
@@ -44,11 +45,11 @@ def test_root_has_one_place_for_state_whatever_session_it_comes_from(
 
 def test_other_users_have_a_place_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(journal_module, "user_outside", lambda: 1000)
     assert state_dir() == tmp_path / "wan-testbed"
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     first = state_dir()
-    monkeypatch.setattr(os, "geteuid", lambda: 1001)
+    monkeypatch.setattr(journal_module, "user_outside", lambda: 1001)
     assert state_dir() != first
 
 
@@ -68,7 +69,7 @@ def test_a_process_of_a_dead_run_is_ended(tmp_path: Path, sleeper: subprocess.Po
 def test_a_pid_that_belongs_to_somebody_else_by_now_is_left_alone(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
-    dead_run(tmp_path, "r", [{"kind": "process", "name": str(sleeper.pid), "start": start_time(sleeper.pid) - 1}])
+    dead_run(tmp_path, "r", [{"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid) - 1}])
     assert clean(tmp_path) == ["r: clean"]
     assert sleeper.poll() is None
 
@@ -104,27 +105,60 @@ def test_the_mark_of_another_run_protects(tmp_path: Path) -> None:
     process.wait()
 
 
-def test_files_and_directories_go_and_their_neighbours_stay(tmp_path: Path) -> None:
-    for name in ("ours", "theirs"):
+def test_directories_go_and_their_neighbours_stay(tmp_path: Path) -> None:
+    for name in ("ours", "theirs", ".demo-1.partial", ".demo-2.partial"):
         (tmp_path / name).mkdir()
-        (tmp_path / f"{name}.txt").touch()
-    ours = [("directory", "ours"), ("file", "ours.txt")]
+        (tmp_path / name / "file").touch()
+    ours = [("directory", "ours"), ("result", ".demo-1.partial")]
     dead_run(tmp_path / "state", "r", [{"kind": kind, "name": str(tmp_path / name)} for kind, name in ours])
     clean(tmp_path / "state")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["state", "theirs", "theirs.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".demo-2.partial", "state", "theirs"]
     assert list((tmp_path / "state").iterdir()) == []
 
 
+def test_an_orderly_end_keeps_the_results_and_their_logs(tmp_path: Path) -> None:
+    """Also that of a run that failed: its message names the log."""
+    journal = Journal(tmp_path / "state" / "r" / "journal.jsonl")
+    for announce, name in ((journal.result, "result"), (journal.directory, "scratch")):
+        announce(tmp_path / name)
+        (tmp_path / name).mkdir()
+    assert journal.undo() == [f"directory {tmp_path / 'scratch'}"]
+    assert (tmp_path / "result").is_dir()
+
+
+@pytest.mark.parametrize("spoil", [lambda state: state.chmod(0o777), lambda state: os.chown(state, 12345, 12345)])
+def test_a_folder_of_journals_that_others_can_write_to_is_refused(
+    tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    """The temporary directory is everybody's: a journal put there by somebody else would have our files removed."""
+    if os.geteuid() != 0 and "chown" in spoil.__code__.co_names:
+        pytest.skip("only root can give a folder away")
+    (tmp_path / "precious").mkdir()
+    state = tmp_path / "state"
+    dead_run(state, "r", [{"kind": "directory", "name": str(tmp_path / "precious")}])
+    spoil(state)
+    with pytest.raises(BadInput, match=f"{state}: not a folder that only this user can write to"):
+        clean(state)
+    assert (tmp_path / "precious").is_dir()
+
+
+def test_a_link_in_place_of_the_folder_of_journals_is_refused(tmp_path: Path) -> None:
+    dead_run(tmp_path / "real", "r", [])
+    (tmp_path / "state").symlink_to("real")
+    with pytest.raises(BadInput, match="not a folder"):
+        clean(tmp_path / "state")
+
+
 def test_a_line_cut_short_by_the_crash_does_not_stop_the_cleaning(tmp_path: Path) -> None:
-    path = dead_run(tmp_path, "r", [{"kind": "file", "name": str(tmp_path / "f")}])
-    (tmp_path / "f").touch()
+    path = dead_run(tmp_path, "r", [{"kind": "directory", "name": str(tmp_path / "f")}])
+    (tmp_path / "f").mkdir()
     path.write_text(path.read_text() + '{"kind": "proc')
     clean(tmp_path)
     assert not (tmp_path / "f").exists()
 
 
 def test_cleaning_twice_and_cleaning_nothing_are_no_errors(tmp_path: Path) -> None:
-    dead_run(tmp_path, "r", [{"kind": "file", "name": str(tmp_path / "never-made")}])
+    dead_run(tmp_path, "r", [{"kind": "directory", "name": str(tmp_path / "never-made")}])
     assert clean(tmp_path) == ["r: clean"]
     assert clean(tmp_path) == []
 

@@ -1,13 +1,12 @@
-"""The pure parts of the lab: order of modules, the bridge, rate stages out of effect, missing packages."""
+"""The pure parts of the lab: order of modules, the bridge, missing packages."""
 
 import pytest
 
 from testbed.errors import MachineCannot
 from testbed.network import lab_kernel
 from testbed.network.journal import Journal
-from testbed.network.lab import LabFabric, bridge_files, without_limits
+from testbed.network.lab import LabFabric, bridge_files
 from testbed.network.lab_modules import load_order
-from testbed.network.plan import UNLIMITED_BPS, RateClass, Uplink
 
 DEPENDENCIES = """\
 kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko
@@ -27,11 +26,6 @@ def test_bridge_knows_every_node_and_floods_no_unicast() -> None:
     assert "fdb add 00:00:00:00:00:02 dev vec1 master static" in files["neighbours"]
     assert files["neighbours"].count("learning off flood off") == 2
     assert files["links"].splitlines()[0].startswith("link add name br0 type bridge")
-
-
-def test_rate_stage_out_of_effect_keeps_its_classes() -> None:
-    limited = Uplink("a", (RateClass("b", 1, "10.0.0.2", 1_000_000, 15_140),))
-    assert [(item.dst, item.rate_bps) for item in without_limits(limited).classes] == [("b", UNLIMITED_BPS)]
 
 
 def test_missing_package_is_named(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

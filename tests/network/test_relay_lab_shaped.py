@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from relay_lab_helpers import (
     ECHO_PORT,
+    FABRICS,
     echo_servers,
     host_interfaces,
     interfaces,
@@ -26,7 +27,9 @@ from relay_lab_helpers import (
     namespaces,
     processes_of,
     random_links,
+    receive_numbered,
     round_trips_ms,
+    send_numbered,
     tcp_listener,
     udp_socket,
     wait_for,
@@ -37,24 +40,10 @@ from testbed.errors import MachineCannot
 from testbed.network.fabric import Fabric, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.lab import LabFabric
-from testbed.network.lab_kernel import missing_parts
 from testbed.network.plan import undelayed
 from testbed.network.relay import RelayFabric
-from testbed.network.relay_process import TUN_PATH
 
 pytestmark = pytest.mark.shaped
-MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails
-
-FABRICS = [
-    pytest.param(
-        RelayFabric,
-        id="relay",
-        marks=pytest.mark.skipif(MAY_SKIP and not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing"),
-    ),
-    pytest.param(
-        LabFabric, id="lab", marks=pytest.mark.skipif(MAY_SKIP and bool(missing_parts()), reason=str(missing_parts()))
-    ),
-]
 Maker = Callable[[str, Journal], Fabric]
 
 
@@ -133,29 +122,13 @@ def test_change_keeps_every_packet_in_flight(attached: tuple[Fabric, list[Port]]
         fabric.shape(levels[step % 2])
         time.sleep(0.02)
     sending.join()
-    received = receive_all(receiver)
+    received = [number for number, _ in receive_numbered(receiver)]
     sender.close()
     receiver.close()
     assert sorted(received) == list(range(400))
     assert fabric.counters().matched["n0", "n1"] - before.matched["n0", "n1"] == 400
     if fabric.name == "relay":  # netem without a rate lets packets overtake when the delay falls
         assert received == sorted(received)
-
-
-def send_numbered(sender: socket.socket, address: tuple[str, int], count: int) -> None:
-    for number in range(count):
-        sender.sendto(number.to_bytes(4, "big"), address)
-        time.sleep(0.002)
-
-
-def receive_all(receiver: socket.socket) -> list[int]:
-    receiver.settimeout(0.5)
-    received = []
-    while True:
-        try:
-            received.append(int.from_bytes(receiver.recv(64), "big"))
-        except TimeoutError:
-            return received
 
 
 def test_packets_without_a_link_are_dropped_and_counted(attached: tuple[Fabric, list[Port]]) -> None:
@@ -184,15 +157,16 @@ def test_traffic_between_nodes_leaves_nothing_unmatched(attached: tuple[Fabric, 
     )
 
 
-def test_loss_is_counted_as_dropped(attached: tuple[Fabric, list[Port]]) -> None:
+def test_what_a_link_is_told_to_lose_is_counted_as_lost(attached: tuple[Fabric, list[Port]]) -> None:
     fabric, ports = attached
     fabric.shape([replace(link, loss=1.0) if link.src == "n2" else link for link in undelayed(ports)])
     before = fabric.counters()
     with udp_socket(ports[2]) as sender:
         for _ in range(20):
             sender.sendto(b"lost", (ports[3].address, ECHO_PORT))
-        wait_for(lambda: fabric.counters().dropped - before.dropped == 20)
-    assert fabric.counters().matched["n2", "n3"] == before.matched["n2", "n3"]
+        wait_for(lambda: fabric.counters().lost - before.lost == 20)
+    after = fabric.counters()
+    assert (after.matched["n2", "n3"], after.dropped) == (before.matched["n2", "n3"], before.dropped)
 
 
 def test_rate_limits_one_link_and_can_be_lifted(attached: tuple[Fabric, list[Port]]) -> None:

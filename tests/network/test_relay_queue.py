@@ -2,6 +2,8 @@
 
 import pytest
 
+from testbed.network.fabric import BurstLoss
+from testbed.network.relay_impair import Chances
 from testbed.network.relay_queue import NS_PER_S, DelayLine, LinkState
 
 MS = 1_000_000
@@ -86,7 +88,7 @@ def test_what_exceeds_the_rate_buffer_is_dropped_and_counted() -> None:
     for _ in range(5):
         made.push(0, 0, 1, PACKET)
     assert len(departures(made)) == 2
-    assert (made.delivered(0, 1), made.dropped(0, 1)) == (2, 3)
+    assert (made.pair(0, 1).delivered, made.pair(0, 1).dropped) == (2, 3)
 
 
 def test_the_frame_header_counts_against_the_rate() -> None:
@@ -103,11 +105,11 @@ def test_a_link_holds_no_more_packets_than_its_limit() -> None:
     assert len(departures(made)) == 3
     made.push(2 * MS, 0, 1, PACKET)
     assert len(departures(made)) == 1
-    assert made.dropped(0, 1) == 2
+    assert made.pair(0, 1).dropped == 2
 
 
 def survivors(seed: str, src: int = 0, dst: int = 1) -> list[int]:
-    made = line(LinkState(loss=0.3), seed=seed)
+    made = line(LinkState(chances=Chances(0.3)), seed=seed)
     for number in range(200):
         made.push(number, src, dst, bytes([number]))
     return [packet[0] for _, packet in departures(made)]
@@ -123,27 +125,77 @@ def test_seeds_and_directions_lose_different_packets() -> None:
 
 @pytest.mark.parametrize("loss", [0.0, 1.0])
 def test_loss_of_none_and_of_all_are_exact(loss: float) -> None:
-    made = line(LinkState(loss=loss))
+    made = line(LinkState(chances=Chances(loss)))
     for _ in range(100):
         made.push(0, 0, 1, PACKET)
     made.due(0)
-    assert (made.delivered(0, 1), made.dropped(0, 1)) == (round(100 * (1 - loss)), round(100 * loss))
+    assert (made.pair(0, 1).delivered, made.pair(0, 1).lost) == (round(100 * (1 - loss)), round(100 * loss))
 
 
-def test_loss_share_is_met() -> None:
-    made = line(LinkState(loss=0.1, limit_packets=100_000))
-    for _ in range(20_000):
-        made.push(0, 0, 1, PACKET)
-    assert made.dropped(0, 1) == pytest.approx(2_000, abs=5 * (20_000 * 0.1 * 0.9) ** 0.5)  # five sigma, one fixed seed
+@pytest.mark.parametrize("chances", [Chances(jitter_ns=30 * MS), Chances(reorder=0.3)])
+def test_with_jitter_or_reordering_packets_overtake(chances: Chances) -> None:
+    made = line(LinkState(delay_ns=40 * MS, chances=chances))
+    for number in range(100):
+        made.push(number * MS, 0, 1, bytes([number]))
+    left = [packet[0] for _, packet in departures(made)]
+    assert sorted(left) == list(range(100))
+    assert left != sorted(left)
 
 
-def test_every_packet_is_delivered_dropped_or_inside() -> None:
-    made = line(LinkState(delay_ns=50 * MS, loss=0.2, rate_bps=1_000_000, buffer_bytes=2_000, limit_packets=60))
+def test_a_link_that_stops_jittering_is_in_order_again() -> None:
+    made = line(LinkState(delay_ns=40 * MS, chances=Chances(jitter_ns=30 * MS)))
+    for number in range(50):
+        made.push(number, 0, 1, b"before")
+    made.set_link(0, 1, LinkState(delay_ns=MS))
+    made.push(MS, 0, 1, b"after")
+    assert departures(made)[-1][1] == b"after"
+
+
+def test_a_cut_link_drops_what_comes_and_keeps_what_is_inside() -> None:
+    made = line(LinkState(delay_ns=20 * MS))
+    made.push(0, 0, 1, b"before")
+    made.set_link(0, 1, made.pair(0, 1).state._replace(up=False))
+    made.push(MS, 0, 1, b"cut")
+    made.set_link(0, 1, made.pair(0, 1).state._replace(up=True))
+    made.push(2 * MS, 0, 1, b"after")
+    assert departures(made) == [(20 * MS, b"before"), (22 * MS, b"after")]
+    pair = made.pair(0, 1)
+    assert (pair.delivered, pair.cut, pair.dropped, pair.lost) == (2, 1, 0, 0)
+
+
+def test_a_full_buffer_moves_no_other_packet_s_fate() -> None:
+    """Which packets chance takes depends on their number alone, not on how fast they came."""
+
+    def taken(gap_ns: int) -> set[int]:
+        made = line(LinkState(rate_bps=8_000_000, buffer_bytes=450, chances=Chances(0.3)))
+        for number in range(200):
+            made.push(number * gap_ns, 0, 1, bytes([number]) * 100)
+        return {packet[0] for _, packet in departures(made)}
+
+    paced, hurried = taken(100_000), taken(50_000)
+    assert hurried < paced  # the buffer took some more, chance nobody else
+
+
+def test_a_lost_packet_has_occupied_the_rate() -> None:
+    made = line(LinkState(rate_bps=8_000_000, buffer_bytes=10_000, chances=Chances(1.0)))
+    made.push(0, 0, 1, PACKET)
+    made.set_link(0, 1, LinkState(rate_bps=8_000_000, buffer_bytes=10_000))
+    made.push(0, 0, 1, PACKET)
+    assert [due_ns for due_ns, _ in departures(made)] == [200_000]
+
+
+def test_every_packet_is_delivered_inside_or_counted_with_its_reason() -> None:
+    chances = Chances(burst_loss=BurstLoss(0.1, 0.4), reorder=0.1, jitter_ns=20 * MS)
+    state = LinkState(50 * MS, limit_packets=60, rate_bps=1_000_000, buffer_bytes=2_000, chances=chances)
+    made = line(state)
     out = 0
     for number in range(500):
+        made.set_link(0, 1, state._replace(up=number % 100 < 90))
         made.push(number * MS // 4, 0, 1, PACKET)
         out += len(made.due(number * MS // 4))
     inside = len(made.due(10 * NS_PER_S))
-    assert out and inside and made.dropped(0, 1)
-    assert made.delivered(0, 1) == out + inside
-    assert made.delivered(0, 1) + made.dropped(0, 1) == 500
+    pair = made.pair(0, 1)
+    assert out and inside and pair.dropped and pair.lost
+    assert pair.cut == 50
+    assert pair.delivered == out + inside
+    assert pair.delivered + pair.dropped + pair.lost + pair.cut == 500

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.topology import Topology, available, load_topology
+from testbed.network.fabric import BurstLoss
+from testbed.network.topology import BurstLossShares, Topology, available, load_topology
 
 GOOD = """\
 name: pair
@@ -100,3 +101,67 @@ def test_the_north_american_figures_are_the_published_ones() -> None:
     figures = load_topology("aws-north-america").figures
     assert (figures["us-east-1"]["us-east-2"], figures["us-east-2"]["us-east-1"]) == (11.492, 11.43)
     assert (figures["us-west-2"]["sa-east-1"], figures["sa-east-1"]["us-east-1"]) == (186.747, 115.123)
+
+
+EFFECTS = """\
+burst_loss:
+  east: {west: {p: 0.01, r: 0.25, loss_bad: 0.9}}
+reorder:
+  west: {east: 0.1}
+rate_bps:
+  east: {west: 8000000}
+buffer_ms:
+  east: {west: 20}
+"""
+
+
+def test_effects_of_a_direction_are_its_own(tmp_path: Path) -> None:
+    topology = load(tmp_path, GOOD + EFFECTS)
+    assert topology.burst_loss["east"]["west"].of_link() == BurstLoss(0.01, 0.25, loss_bad=0.9, loss_good=0.0)
+    assert topology.reorder == {"west": {"east": 0.1}}
+    assert (topology.buffer_bytes("east", "west"), topology.buffer_bytes("west", "east")) == (20_000, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "line", "says"),
+    [
+        ("p: 0.01", "p: 1.5", 14, "burst_loss.east.west.p: should be less than or equal to 1 (it is 1.5)"),
+        (", r: 0.25", "", 14, "key 'r' is missing"),
+        ("r: 0.25", "q: 0.25", 14, "key 'q' is unknown"),
+        ("reorder:", "loss:\n  east: {west: 0.1}\nreorder:", 14, "east -> west has loss too"),
+        ("rate_bps:\n  east", "rate_bps:\n  west", 18, "west -> west is one region"),
+        ("rate_bps:\n  east: {west: 8000000}\n", "", 18, "buffer_ms: east -> west has no rate_bps"),
+    ],
+)
+def test_a_defect_of_an_effect_is_refused_with_its_line(
+    tmp_path: Path, change: str, to: str, line: int, says: str
+) -> None:
+    assert change in EFFECTS
+    with pytest.raises(BadInput) as caught:
+        load(tmp_path, GOOD + EFFECTS.replace(change, to))
+    message = str(caught.value)
+    assert says in message
+    assert message.startswith(f"{tmp_path}/pair.yaml:{line}: "), message
+
+
+def test_the_experiment_s_effects_hold_between_all_different_regions(tmp_path: Path) -> None:
+    burst = BurstLossShares(p=0.1, r=0.2)
+    changed = load(tmp_path, GOOD).with_links(burst_loss=burst, reorder=0.2, rate_bps=8_000_000, buffer_ms=10.0)
+    for a, b in (("east", "west"), ("west", "east")):
+        assert (changed.burst_loss[a][b], changed.reorder[a][b], changed.buffer_bytes(a, b)) == (burst, 0.2, 10_000)
+    assert "burst_loss (p=0.1 r=0.2" in changed.description
+
+
+def test_one_kind_of_loss_takes_the_other_s_place(tmp_path: Path) -> None:
+    burst = load(tmp_path, GOOD + EFFECTS)
+    lossy = burst.with_links(loss=0.1)
+    assert (lossy.burst_loss, lossy.loss["east"]) == ({}, {"west": 0.1})
+    assert lossy.with_links(burst_loss=BurstLossShares(p=0.1, r=0.2)).loss == {}
+    assert burst.with_links(loss=0.0).burst_loss == {}
+
+
+def test_a_buffer_is_that_of_the_links_with_a_rate(tmp_path: Path) -> None:
+    changed = load(tmp_path, GOOD + EFFECTS).with_links(buffer_ms=5.0)
+    assert changed.buffer_ms == {"east": {"west": 5.0}}
+    with pytest.raises(BadInput, match=r"network\.buffer_ms: no link .* has a rate"):
+        load(tmp_path, GOOD).with_links(buffer_ms=5.0)

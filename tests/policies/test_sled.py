@@ -105,8 +105,7 @@ def text_of(params: dict[str, Any], max_tokens: int = 40) -> Text:
 
 def drafts(text: Text, *drafted: tuple[int, float]) -> None:
     for token, confidence in drafted:
-        text.started()
-        text.model.draft(0, text.request, text.validated, text.drafts)
+        text.draft(0)
         text.drafted(api.DraftReady(0, 1, (token,), (0.1,), (confidence,), 1.0))
 
 
@@ -115,7 +114,7 @@ def test_a_draft_ends_with_its_first_doubtful_token_or_at_its_greatest_length() 
     drafts(text, (1, 0.9), (2, 0.7))
     assert not text.drafted_enough
     drafts(text, (3, 0.5))
-    assert text.drafted_enough and text.ask() == (1, 2, 3)  # the doubtful token goes along
+    assert text.drafted_enough and text.ask(0.0) == (1, 2, 3)  # the doubtful token goes along
     other = text_of({"confidence": 0.0, "max_draft": 4})
     drafts(other, (1, 0.1), (2, 0.1), (3, 0.1))
     assert not other.drafted_enough
@@ -130,23 +129,22 @@ def test_what_was_drafted_while_waiting_stands_only_where_the_bonus_token_agrees
     agreed, contradicted, refused = (text_of({"confidence": 0.0}) for _ in range(3))
     for text in (agreed, contradicted, refused):
         drafts(text, (1, 0.9), (2, 0.9))
-        text.ask()
+        text.ask(0.0)
         drafts(text, (3, 0.9), (4, 0.9))
-    agreed.answered((1, 2, 3))
+    agreed.answered((1, 2, 3), 0.0)
     assert (agreed.validated, agreed.drafts, agreed.waiting) == ([7, 8, 1, 2, 3], [4], False)
-    contradicted.answered((1, 2, 9))
+    contradicted.answered((1, 2, 9), 0.0)
     assert (contradicted.validated, contradicted.drafts) == ([7, 8, 1, 2, 9], [])
-    refused.answered((1, 9))
+    refused.answered((1, 9), 0.0)
     assert (refused.validated, refused.drafts) == ([7, 8, 1, 9], [])
 
 
 def test_a_token_drafted_for_a_text_that_was_made_void_meanwhile_is_dropped() -> None:
     text = text_of({"confidence": 0.0})
     drafts(text, (1, 0.9))
-    text.ask()
-    text.started()
-    text.model.draft(0, text.request, text.validated, text.drafts)
-    text.answered((5,))
+    text.ask(0.0)
+    text.draft(0)
+    text.answered((5,), 0.0)
     text.drafted(api.DraftReady(0, 1, (2,), (0.1,), (0.9,), 1.0))
     assert text.drafts == []
     drafts(text, (6, 0.9))

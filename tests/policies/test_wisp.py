@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import limits_of
 from testbed.policies import api, registry
+from testbed.policies.wisp.features import Features
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.text import Text
 from testbed.wire.messages import Drafts, Request
@@ -31,6 +33,10 @@ VARIANTS: list[dict[str, Any]] = [
     {"estimator": "online", "max_batch": 2},
     {"urgent": False, "density": False, "deadline_check": False},
     {"deadline_check": False, "patience_ms": 1.0, "prefill_tokens": 2},
+    {"stop": "gain"},
+    {"stop": "gain", "draft_while_waiting": True, "send_suspect": False, "lengths": "need"},
+    {"lengths": "slack", "bucket": 2.0},
+    {"order": "deadline", "pass_tokens": 9, "patience_ms": 500.0},
 ]
 
 
@@ -146,6 +152,14 @@ def test_prompts_are_fed_in_parts_ahead_of_their_drafts() -> None:
     ]  # fmt: skip
 
 
+def test_a_pass_takes_no_more_tokens_than_it_is_told() -> None:
+    watched = run({"stop": "fixed", "max_draft": 6, "pass_tokens": 14}, jobs(1, 9))
+    sizes = [sum(len(one.tokens) for one in batch.members) for _, batch in watched.batches]
+    assert max(sizes) == 14  # two drafts of six with the token before each
+    parts = run({"pass_tokens": 14}, [Job(0, tuple(range(40)), 10)], t_draft_ms=100.0).batches[:3]
+    assert [len(batch.members[0].tokens) for _, batch in parts] == [14, 14, 11]
+
+
 def test_the_tighter_promise_goes_first_when_only_one_fits() -> None:
     """Three drafts arrive while the target is busy: their order is that of their deadlines, not of their arrival."""
     work = [Job(number, (number, 1), 12, at_ms=0.2 * number) for number in range(4)]
@@ -191,9 +205,60 @@ def test_the_token_that_ends_a_draft_goes_along_or_stays_as_a_guess() -> None:
         draft(text, 4, 0.9)
         assert not text.drafted_enough
         draft(text, 5, 0.3)
-        assert text.drafted_enough and text.ask() == expected
-        text.answered((4, 5) if not send else (4, 6))
+        assert text.drafted_enough and text.ask(0.0) == expected
+        text.answered((4, 5) if not send else (4, 6), 0.0)
         assert text.validated[-2:] == [4, 5 if not send else 6] and text.drafts == [] and not text.waiting
+
+
+class Told:
+    """A stop rule that never stops, and notes what it is told."""
+
+    def __init__(self) -> None:
+        self.drafts: list[tuple[list[float], float]] = []
+        self.verdicts: list[tuple[int, int, float]] = []
+
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        self.drafts.append(([token.confidence for token in draft], step_ms))
+        return False
+
+    def settled(self, drafted: int, accepted: int, waited_ms: float) -> None:
+        self.verdicts.append((drafted, accepted, waited_ms))
+
+
+def test_a_rule_sees_the_draft_under_way_alone_and_how_long_its_verdict_took() -> None:
+    rule = Told()
+    params = WispParams(max_draft=2, draft_while_waiting=True)
+    text = Text(Request(1, (7, 8), 40, api.Sampling()), params, rule)
+    for token, confidence in ((4, 0.9), (5, 0.8)):
+        draft(text, token, confidence)
+    text.ask(100.0)
+    for token, confidence in ((6, 0.7), (7, 0.6)):
+        draft(text, token, confidence)
+    text.answered((4, 5, 6), 130.0)  # the bonus token is the first of those drafted since
+    draft(text, 8, 0.5)
+    text.ask(140.0)
+    text.answered((9,), 150.0)
+    draft(text, 1, 0.4)
+    seen = [confidences for confidences, _ in rule.drafts]
+    assert seen == [[0.9], [0.9, 0.8], [0.7], [0.7, 0.6], [0.6, 0.5], [0.4]]
+    assert {step_ms for _, step_ms in rule.drafts} == {1.0}
+    assert rule.verdicts == [(2, 2, 30.0), (2, 0, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"), [("even", [6, 6, 6, 6]), ("slack", [1, 1, 6, 1]), ("need", [1, 3, 1, 4])]
+)
+def test_a_draft_may_be_as_long_as_the_request_is_ahead_or_will_be_behind(lengths: str, expected: list[int]) -> None:
+    """At 10 tokens/s. After 100 ms 1 token of 1: 0 ahead, behind by 0 and, as verdicts take 250 ms, 2.5; at 300 ms 9 of
+    3: 6 ahead, -3.5 behind; at 1.3 s 11 of 13: 2 behind now, and half of 400 and 200 ms, 2 tokens in it, later."""
+    params = WispParams.model_validate({"stop": "fixed", "max_draft": 6, "lengths": lengths})
+    text = Text(Request(1, (7, 8), 40, api.Sampling()), params, params.stop_rule(), 10.0, now=1000.0)
+    found = [text.longest]
+    for asked, answered, tokens in ((850.0, 1100.0, 1), (1100.0, 1300.0, 8), (2100.0, 2300.0, 2)):
+        text.ask(asked)
+        text.answered(tuple(range(tokens)), answered)
+        found.append(text.longest)
+    assert found == expected
 
 
 def test_what_was_drafted_while_waiting_stands_only_if_the_verdict_agrees() -> None:
@@ -202,11 +267,11 @@ def test_what_was_drafted_while_waiting_stands_only_if_the_verdict_agrees() -> N
         text = text_with(params)
         for token in (4, 5):
             draft(text, token, 0.9)
-        assert text.ask() == (4, 5)
+        assert text.ask(0.0) == (4, 5)
         for token in (6, 7):
             draft(text, token, 0.9)
         assert text.drafted_enough
-        text.answered(answer)
+        text.answered(answer, 0.0)
         assert text.drafts == left and text.validated[2:] == list(answer)
 
 
@@ -228,6 +293,8 @@ def test_parameters_pin_the_weights_they_name() -> None:
         ({"stop": "svip", "controller": "tiny-prose"}, "has no controller"),
         ({"stop": "fixed", "threshold": 0.5}, "neither threshold nor suspect"),
         ({"stop": "fixed", "send_suspect": False}, "neither threshold nor suspect"),
+        ({"stop": "gain", "threshold": 0.5}, "gain weighs tokens against time"),
+        ({"order": "deadline", "density": False}, "none of the parts"),
         ({"gamma": 3}, "gamma"),
     ],
 )

@@ -13,6 +13,7 @@ from testbed.policies.wisp.scheduler import NEVER, Parts, Room, Waiting, is_late
 TIME = PassTime(new_ms=1.0, attended_ms=0.0, cached_ms=0.0, pass_ms=10.0)
 ANY = Room()
 FCFS = Parts(urgent=False, density=False, deadline_check=False)
+BY_DEADLINE = Parts(False, False, False, by_deadline=True)
 
 
 def one(
@@ -108,7 +109,9 @@ times = st.builds(
     PassTime, st.floats(0, 2), st.floats(0, 1e-4), st.floats(0, 1e-3), st.floats(0.1, 60), st.floats(0, 10)
 )
 rooms = st.builds(Room, memory=st.sampled_from([None, 0, 100]), tokens=st.sampled_from([None, 64]))
-parts = st.sampled_from([Parts(), FCFS, Parts(urgent=False), Parts(density=False), Parts(deadline_check=False)])
+parts = st.sampled_from(
+    [Parts(), FCFS, BY_DEADLINE, Parts(urgent=False), Parts(density=False), Parts(deadline_check=False)]
+)
 NOW = 100.0
 
 
@@ -183,3 +186,37 @@ def test_who_is_well_ahead_waits_while_others_are_served() -> None:
     assert chosen([queue[0], queue[4]], ahead_ms=100.0) == [1]  # all are ahead: one goes, the target is never idle
     late = one(6, 5, 900.0, since=0.0)
     assert chosen([late, one(7, 5, 130.0)], now=100.0, ahead_ms=100.0, patience_ms=50.0) == [6, 7]
+
+
+def test_by_deadline_the_late_come_first_and_the_pass_is_filled() -> None:
+    """Request 1 is late, 2 would be by the pass that 3 and 4 make longer, 5 has no promise: none of that counts."""
+    queue = [one(1, 5, 14.0), one(2, 5, 20.0), one(3, 5, 500.0, 9.0), one(4, 9, 400.0, 1.0), one(5)]
+    assert chosen(queue, parts=BY_DEADLINE) == [1, 2, 4, 3, 5]
+    assert chosen(queue, parts=BY_DEADLINE, room=Room(tokens=15)) == [1, 2, 3]  # 4 does not fit, 3 does
+    assert chosen(queue, now=100.0, parts=BY_DEADLINE, patience_ms=50.0, room=Room(requests=2)) == [1, 2]
+    old = [*queue[:4], one(5, since=-90.0)]
+    assert chosen(old, now=0.0, parts=BY_DEADLINE, patience_ms=50.0, room=Room(requests=2)) == [5, 1]
+
+
+def test_a_pass_takes_those_who_feed_about_as_much_as_its_first() -> None:
+    """Powers of 2: 3 and 4 tokens are alike, 5 to 8 are, 9 are not."""
+    queue = [one(1, 5), one(2, 8), one(3, 4), one(4, 3), one(5, 9), one(6, 7)]
+    assert chosen(queue, parts=FCFS, bucket=2.0) == [1, 2, 6]
+    assert chosen(queue[2:], parts=FCFS, bucket=2.0) == [3, 4]
+    assert chosen(queue, parts=FCFS, bucket=10.0) == [1, 2, 3, 4, 5, 6]
+    assert chosen(queue, parts=FCFS) == [1, 2, 3, 4, 5, 6]
+
+
+@settings(max_examples=100, deadline=None)
+@given(queues, times, rooms, parts, st.sampled_from([1.5, 2.0, 4.0]))
+def test_buckets_starve_nobody(queue: list[Waiting], time: PassTime, room: Room, on: Parts, bucket: float) -> None:
+    left, now = [each._replace(memory=0) for each in queue], NOW
+    for number in range(400):
+        if not left:
+            break
+        fresh = Waiting(20_000 + number, now, 1, 0, 9.0, now + 2 * time.pass_ms)
+        batch = next_batch([*left, fresh], now, time, room, 50.0, on, bucket=bucket)
+        assert batch
+        left = [each for each in left if each not in batch]
+        now += max(1.0, time.predict_ms(batch[0].load))
+    assert not left

@@ -5,10 +5,11 @@ import pytest
 from pydantic import ValidationError
 
 from testbed.errors import BadInput
-from testbed.report.claims import Claims, EstimatorEntry, Value
+from testbed.report.claims import CapacityEntry, Claims, EstimatorEntry, Value
 from testbed.report.claims_measured import ESTIMATE, capacity_table, measured
 from testbed.report.claims_table import within
 from testbed.report.claims_value import compute, emulated
+from testbed.simulation.capacity import named
 from testbed.sweep.capacity import Searched
 from testbed.sweep.run import Options
 
@@ -38,6 +39,16 @@ def test_a_capacity_has_its_sure_fleets_as_interval_and_says_where_the_search_en
     assert (ours.number, ours.interval, ours.bound) == (20, (18, 23), "")
     ended = compute(value(2, policy="wisp"), TABLE)
     assert (ended.number, ended.interval, ended.bound) == (300, None, "at least")
+
+
+def test_a_mixed_fleet_has_a_row_of_its_name_and_what_each_class_attained():
+    entry = CapacityEntry(file="fleet.yaml", rates_per_s=[4, [2, 8]])
+    assert entry.fleets == [4.0, (2.0, 8.0)]
+    mixed = {"users": 50, "surely": 48, "by_class": [[2.0, 40, 0], [8.0, 160, 8]]}
+    table = capacity_table([Searched("wisp", named(entry.fleets[1]), mixed, None)], most_users=300)
+    asked = {"name": "users", "policy": "wisp", "where": {"tokens_per_s": "2+8"}}
+    numbers = [compute(Value(metric=metric, **asked), table).number for metric in ("attainment_8", "attainment_2")]
+    assert numbers == [0.95, 1.0]
 
 
 def test_a_failed_search_is_no_value():

@@ -8,6 +8,7 @@ from testbed.report.claims import load_claims
 from testbed.report.claims_measured import ESTIMATE
 from testbed.results.metrics import REGISTRY
 from testbed.scenario import load_scenario, read_document
+from testbed.simulation.capacity import named
 from testbed.sweep.plan import load_sweep
 from testbed.sweep.run import HEADLINE
 
@@ -44,8 +45,10 @@ def test_a_value_asks_for_a_policy_setting_and_metric_of_its_source(claim, value
         assert all(wanted in axes[name] for name, wanted in value.where.items())
         assert value.reduce == "median" or set(value.where) == set(axes)
     elif claim.sweep in CLAIMS.capacities:
-        rates = CLAIMS.capacities[claim.sweep].rates_per_s
-        assert value.metric in CAPACITY
+        fleets = CLAIMS.capacities[claim.sweep].fleets
+        rates = [named(one) for one in fleets]
+        classes = {f"attainment_{rate:g}" for one in fleets if isinstance(one, tuple) for rate in one}
+        assert value.metric in CAPACITY | classes
         assert value.where.get("tokens_per_s", rates[0]) in rates and (value.where or len(rates) == 1)
 
 
@@ -64,7 +67,7 @@ def test_every_experiment_of_both_papers_is_used_or_stands_alone():
     entries = [*CLAIMS.sweeps.values(), *CLAIMS.capacities.values()]
     used = {(FOLDER / entry.file).resolve() for entry in entries} | {FOLDER.resolve() / "claims.yaml"}
     sled = (FOLDER.parent / "sled").resolve()
-    alone = {sled / "fall-back.yaml"}
+    alone = {sled / "fall-back.yaml", *FOLDER.resolve().glob("emulated*.yaml")}
     assert {path.resolve() for folder in (FOLDER, sled) for path in folder.glob("*.yaml")} == used | alone
 
 

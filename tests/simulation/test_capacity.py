@@ -50,6 +50,22 @@ def test_a_server_that_decodes_one_token_at_a_time_carries_what_division_says(ra
     assert found.beyond == found.users + 1 and found.surely <= found.users
 
 
+def test_a_mixed_fleet_is_judged_by_its_class_with_the_most_violations() -> None:
+    """All users get the same rate here: what 8 tokens/s allow, whatever share of the users was promised 2."""
+    made = scenario("autoregressive")
+    inputs = inputs_of(made, decode_table(0.5), rtt_ms=0.0)
+    found = find_capacity(inputs, made.policies[0], (2.0, 8.0, 2.0), QUICK)
+    most = math.floor(1e3 / T_TARGET / 8.0)
+    assert found.users == most and found.rate_per_s == (2.0, 8.0, 2.0)
+    assert found.at_capacity is not None and [missed for _, _, missed in found.at_capacity.by_class] == [0, 0]
+    over = next(one for one in found.probes if one.users == most + 1)
+    (slow, slow_requests, slow_missed), (quick, quick_requests, quick_missed) = over.by_class
+    assert (slow, quick) == (2.0, 8.0) and slow_missed == 0 and quick_missed == over.violations > 0
+    assert slow_requests + quick_requests == over.requests
+    assert over.share == quick_missed / quick_requests > 0.5 > over.violations / over.requests
+    assert over.interval == Probe(1, quick_requests, quick_missed, 0.0).interval
+
+
 def test_a_server_that_keeps_users_waiting_has_kept_no_promise() -> None:
     """A static batch of one serves a user quickly and the others not at all: only the whole request shows that."""
     made = scenario(
@@ -106,8 +122,8 @@ def test_a_fleet_that_runs_out_of_requests_is_not_believed(monkeypatch: pytest.M
 
 
 def test_rates_and_labels_are_checked_before_anything_runs() -> None:
-    assert parse_rates("2,4.5") == [2.0, 4.5]
-    for text in ("", "2,x", "0,1"):
+    assert parse_rates("2,4.5,2+4+2") == [2.0, 4.5, (2.0, 4.0, 2.0)]
+    for text in ("", "2,x", "0,1", "2+", "2+0"):
         with pytest.raises(BadInput, match="--rates"):
             parse_rates(text)
     with pytest.raises(BadInput, match=r"--policy wips: not in the experiment; its policies are .*wisp"):

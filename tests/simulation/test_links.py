@@ -5,7 +5,8 @@ import statistics
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.topology import load_topology
+from testbed.network.fabric import BurstLoss
+from testbed.network.topology import BurstLossShares, load_topology
 from testbed.simulation.links import Link, LinkSpec, link_specs, make_links
 
 MS = 1_000_000
@@ -27,9 +28,11 @@ def test_a_constant_link_delays_every_message_by_the_same_whole_microseconds():
         LinkSpec(10.0, jitter_ms=9.0),
         LinkSpec(10.0, loss=0.3),
         LinkSpec(10.0, series=lambda now_ns: (30 * MS - now_ns) if now_ns < 25 * MS else MS),
-        LinkSpec(10.0, jitter_ms=3.0, loss=0.1, rate_bps=1_000_000),
+        LinkSpec(10.0, burst_loss=BurstLoss(0.1, 0.5)),
+        LinkSpec(10.0, reorder=0.3),
+        LinkSpec(10.0, jitter_ms=3.0, loss=0.1, rate_bps=1_000_000, reorder=0.2),
     ],
-    ids=["jitter", "loss", "falling delay", "all"],
+    ids=["jitter", "loss", "falling delay", "burst loss", "reordering", "all"],
 )
 def test_messages_never_overtake_one_another(spec):
     one = link(spec)
@@ -68,6 +71,49 @@ def test_jitter_is_centred_on_the_delay_and_bounded():
     delays = [one.arrival_ns(at, 1) - at for at in (n * 100 * MS for n in range(1000))]
     assert all(8 * MS <= delay <= 12 * MS for delay in delays)
     assert statistics.mean(delays) == pytest.approx(10 * MS, abs=4 * 2 * MS / 3**0.5 / 1000**0.5)
+
+
+def test_burst_loss_is_the_chain_of_the_emulated_links_one_step_a_transmission():
+    """With p = 1 and r = 1 the chain alternates: every second transmission is lost, and none twice in a row."""
+    one = link(LinkSpec(10.0, burst_loss=BurstLoss(1.0, 1.0)))
+    rto = RTT_NS + 200 * MS
+    delays = [one.arrival_ns(at, 100) - at for at in (n * 10**13 for n in range(6))]
+    assert delays == [10 * MS] + [10 * MS + rto] * 5  # the first finds the good state, its successors the bad one
+
+
+def test_burst_loss_delays_as_many_messages_as_its_shares_say():
+    p, r, count = 0.05, 0.5, 4000
+    one = link(LinkSpec(10.0, burst_loss=BurstLoss(p, r)))
+    delayed = sum(one.arrival_ns(at, 1) - at > 10 * MS for at in (n * 10**13 for n in range(count)))
+    # every message ends on a good state, so the next one finds the bad state with probability p
+    assert delayed == pytest.approx(p * count, abs=4 * (count * p * (1 - p)) ** 0.5)
+
+
+def test_a_reordered_message_is_sent_without_the_delay_but_never_before_an_earlier_one():
+    apart = link(LinkSpec(10.0, reorder=0.3))
+    delays = [apart.arrival_ns(at, 1) - at for at in (n * 100 * MS for n in range(1000))]
+    assert set(delays) == {0, 10 * MS}
+    assert delays.count(0) == pytest.approx(300, abs=4 * (1000 * 0.3 * 0.7) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("update", "words"),
+    [
+        ({"burst_loss": {"near": {"far": BurstLossShares(p=0.1, r=0.0)}}}, "nothing would ever arrive"),
+        ({"rate_bps": {"near": {"far": 10**6}}, "buffer_ms": {"near": {"far": 5.0}}}, "queues without a limit"),
+    ],
+)
+def test_what_a_simulated_link_cannot_do_is_refused(update, words):
+    with pytest.raises(BadInput, match=f"near -> far.*{words}"):
+        link_specs(load_topology("two-sites").model_copy(update=update), {"a": "near", "b": "far"})
+
+
+def test_the_topology_s_burst_loss_and_reordering_reach_the_links():
+    topology = load_topology("two-sites").with_links(burst_loss=BurstLossShares(p=0.1, r=0.2), reorder=0.3)
+    specs = link_specs(topology, {"a": "near", "b": "far", "c": "far"})
+    assert (specs["a", "b"].burst_loss, specs["a", "b"].reorder) == (BurstLoss(0.1, 0.2), 0.3)
+    assert (specs["b", "c"].burst_loss, specs["b", "c"].reorder) == (None, 0.0)
+    assert specs["a", "b"].varies and not specs["b", "c"].varies
 
 
 def test_a_series_gives_the_delay_of_the_moment():

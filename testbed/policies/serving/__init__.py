@@ -1,1 +1,1 @@
-"""Serving many users from one target: who is admitted, and what each pass of the device takes in."""
+"""Serving many users from one target: who is admitted, what a pass takes in, and devices that draft for their users."""

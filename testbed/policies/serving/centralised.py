@@ -69,12 +69,8 @@ class Target:
         commands: list[Command] = []
         for ready in event.members:
             sequence = self._admission.running[ready.request]
-            if not ready.tokens:
-                sequence.prefilled(ready)
-                continue
-            settled = sequence.verified(ready)
-            commands += sequence.answer(settled)
-            if settled.final:
+            commands += sequence.settle(ready)
+            if sequence.done:
                 self._admission.leave(ready.request)
         return commands
 

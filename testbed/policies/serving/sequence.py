@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.policies.api import Verify, VerifyReady
+from testbed.policies.api import Finish, Send, Verify, VerifyReady
 from testbed.policies.session import Session
 from testbed.wire.messages import Request
 
@@ -12,6 +12,7 @@ class Sequence(Session):
         super().__init__(request, user)
         # the most it can ever cache; a server knows the limit a request came with, not the length it will have
         self.reserved = len(request.prompt) + request.max_tokens
+        self.done = False  # whether all its output is on the way
 
     @property
     def uncached(self) -> int:
@@ -27,7 +28,13 @@ class Sequence(Session):
         self._running = Verify(job, request.request, position, tokens[:most], 0, request.sampling, prefill=True)
         return self._running
 
-    def prefilled(self, event: VerifyReady) -> None:
+    def settle(self, event: VerifyReady) -> list[Send | Finish]:
+        """Take its part of a pass in, which may have been a prefill; returns what its user is sent."""
+        if event.tokens:
+            settled = self.verified(event)
+            self.done = settled.final
+            return self.answer(settled)
         assert self._running is not None and self._running.job == event.job
         self._cache.fed(self._running.position, self._running.tokens)
         self._running = None
+        return []

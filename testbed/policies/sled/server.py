@@ -107,12 +107,8 @@ class Server:
             if now_known is not sequence:  # replaced or closed since
                 commands += [Finish(ready.request)] if now_known is None else []
                 continue
-            if not ready.tokens:
-                sequence.prefilled(ready)
-                continue
-            settled = sequence.verified(ready)
-            commands += sequence.answer(settled)
-            if settled.final:
+            commands += sequence.settle(ready)
+            if sequence.done:
                 self._admission.leave(ready.request)
         return commands
 

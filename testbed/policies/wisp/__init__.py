@@ -3,7 +3,7 @@
 From readers' notes of the paper (its full text was not at hand): the controller's features and three-layer network,
 the four-term estimate of a pass, urgent requests first and then value density, checks of memory and earliest deadline.
 Ours: network widths and threshold, longest draft, form of the deadline, late requests, patience, prompts in parts; each
-is a parameter or named where it is decided.
+is a parameter or named where it is decided. What goes past the paper is off unless a parameter asks for it.
 
 A device is its user's own machine: the role `user` runs the draft model.
 """

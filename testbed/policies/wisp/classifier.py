@@ -21,6 +21,7 @@ from testbed.policies.wisp.features import NAMES, Features
 SHIPPED = "testbed.models.controllers"
 SUFFIX = ".json"
 FORMAT = 1
+MOST_ANSWERS = 100_000  # kept, 20 MB; a table of 100 prompts and 100 tokens each has some 50,000
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -62,10 +63,14 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 class Classifier:
-    """Probability that the target accepts a token, given that it accepted those before it."""
+    """Probability that the target accepts a token, given that it accepted those before it.
+
+    Answers are kept, since a fleet in simulation meets the same tokens again and again.
+    """
 
     def __init__(self, weights: Weights) -> None:
         self.threshold = weights.threshold
+        self._answers: dict[Features, float] = {}
         self._layers: list[tuple[Array, Array]] = [
             (np.asarray(layer.weights, dtype=np.float64), np.asarray(layer.biases, dtype=np.float64))
             for layer in weights.layers
@@ -76,6 +81,14 @@ class Classifier:
         self._layers[0] = first / scale, bias - first @ (np.asarray(weights.mean, dtype=np.float64) / scale)
 
     def probability(self, features: Features) -> float:
+        known = self._answers.get(features)
+        if known is None:
+            if len(self._answers) >= MOST_ANSWERS:
+                self._answers.clear()
+            known = self._answers[features] = self._computed(features)
+        return known
+
+    def _computed(self, features: Features) -> float:
         value = np.asarray(features, dtype=np.float64)
         for weights, biases in self._layers[:-1]:
             value = np.maximum(weights @ value + biases, 0.0)

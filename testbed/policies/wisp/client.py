@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from testbed.policies.api import Verify, VerifyReady
+from testbed.policies.api import Finish, Send, Verify, VerifyReady
 from testbed.policies.estimates import MovingAverage
 from testbed.policies.serving.sequence import Sequence
 from testbed.policies.wisp.scheduler import NEVER, Waiting
@@ -26,6 +26,8 @@ class Client:
         self.drafts: tuple[int, ...] = ()
         self._rate_per_ms = None if rate_per_s is None else rate_per_s / 1e3
         self._share = MovingAverage()
+        self._entry: Waiting | None = None  # in the queue; it changes only with what happens to this request
+        self._changed = True
         self._last_ms = now  # when its last tokens left, or it came
         self._first_ms: float | None = None  # when its first tokens left
         self._emitted = 0
@@ -38,9 +40,15 @@ class Client:
     def ask(self, drafts: tuple[int, ...], now: float) -> None:
         self.drafts = drafts[: self.sequence.depth(len(drafts))]
         self.since_ms = now
+        self._changed = True
 
     def waiting(self, basis: Basis, most_prefill: int) -> Waiting | None:
         """Its entry in the queue: drafts to verify, or a part of its prompt to feed; None: it waits for nothing."""
+        if self._changed:
+            self._entry, self._changed = self._waiting(basis, most_prefill), False
+        return self._entry
+
+    def _waiting(self, basis: Basis, most_prefill: int) -> Waiting | None:
         uncached = self.sequence.uncached
         cached = len(self.sequence.validated) - uncached
         memory = 0 if self.admitted else self.sequence.reserved
@@ -56,13 +64,21 @@ class Client:
 
     def feed(self, job: int, most_prefill: int) -> Verify:
         """The job of that entry."""
+        self._changed = True
         uncached = self.sequence.uncached
         if uncached - 1 > most_prefill or self.since_ms is None:
             return self.sequence.prefill(job, min(uncached - 1, most_prefill))
         drafts, self.drafts, self.since_ms = self.drafts, (), None
         return self.sequence.verify(job, drafts, remote_drafts=len(drafts))
 
-    def answered(self, ready: VerifyReady, drafts: int, now: float) -> None:
+    def settle(self, ready: VerifyReady, drafts: int, now: float) -> list[Send | Finish]:
+        """Take its part of a pass in; returns what its device is sent."""
+        self._changed = True
+        if ready.tokens:
+            self._answered(ready, drafts, now)
+        return self.sequence.settle(ready)
+
+    def _answered(self, ready: VerifyReady, drafts: int, now: float) -> None:
         """A verdict leaves for the device."""
         if drafts:
             self._share.add(ready.accepted / drafts)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from testbed.policies.wisp.classifier import Classifier, read_weights
 from testbed.policies.wisp.scheduler import Parts
-from testbed.policies.wisp.stops import AdaEdl, Confidence, Entropy, FixedLength, Predicted, StopRule
+from testbed.policies.wisp.stops import AdaEdl, Confidence, Entropy, FixedLength, Gain, Predicted, StopRule
 
 CONTROLLER = "tiny-prose"
+LEARNT = ("classifier", "gain")  # rules that ask a trained classifier
 
 
 class WispParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    stop: Literal["classifier", "adaedl", "svip", "confidence", "fixed"] = Field(
-        default="classifier", description="what ends a draft before max_draft; classifier is the paper's"
+    stop: Literal["classifier", "gain", "adaedl", "svip", "confidence", "fixed"] = Field(
+        default="classifier",
+        description="what ends a draft before max_draft; classifier is the paper's; gain, not the paper's: one token "
+        "more would lower the expected tokens a second of the round, the wait for the verdict included",
     )
     controller: str | None = Field(
         default=None, description="weights of the classifier, by name or path to a .json; tiny-prose"
@@ -30,6 +34,11 @@ class WispParams(BaseModel):
         "confidence: 0.5. All but the first are ours",
     )
     max_draft: int = Field(default=16, ge=1, le=32, description="drafts in one verification; the paper names none")
+    lengths: Literal["even", "slack", "need"] = Field(
+        default="even",
+        description="a draft's limit, not the paper's but for even: max_draft for all; slack: as many tokens as the "
+        "request is ahead of its promise; need: as many as it will be behind when the verdict comes; 1 to max_draft",
+    )
     send_suspect: bool = Field(
         default=True, description="the token that ended the draft goes along; the paper does not say"
     )
@@ -41,11 +50,29 @@ class WispParams(BaseModel):
     estimator: Literal["profiled", "online"] = Field(
         default="profiled", description="fitted once to profiled passes, or also learning from every pass"
     )
+    order: Literal["value", "deadline"] = Field(
+        default="value",
+        description="value: the paper's scheduler, in the three parts below; deadline, not the paper's: earliest "
+        "deadline first, late requests too, until the pass is full",
+    )
     urgent: bool = Field(default=True, description="requests that cannot wait go first; off: ablation")
     density: bool = Field(default=True, description="others go by expected tokens a millisecond; off: by arrival")
     deadline_check: bool = Field(default=True, description="no batch outlasts its earliest deadline; off: ablation")
     ahead_ms: float | None = Field(
         default=None, gt=0, description="who has this much to spare waits while others are served; not the paper's"
+    )
+    bucket: float | None = Field(
+        default=None,
+        ge=1.1,
+        description="a pass takes only requests whose tokens to feed, rounded up to a power of this, are the same; not "
+        "given: any; not the paper's",
+    )
+    pass_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="tokens fed in one pass at most, since a device's time rises in steps; not given: what it takes; "
+        "not the paper's",
     )
     patience_ms: float = Field(default=5000.0, gt=0, description="who waited so long goes first; ours")
     prefill_tokens: int = Field(default=128, ge=1, le=65536, description="of a prompt, fed in one pass; ours")
@@ -55,7 +82,7 @@ class WispParams(BaseModel):
     @classmethod
     def _find_controller(cls, data: Any) -> Any:
         """Names the weights and pins their hash, so that a run's parameters say which they were."""
-        if not isinstance(data, dict) or data.get("stop", "classifier") != "classifier":
+        if not isinstance(data, dict) or data.get("stop", "classifier") not in LEARNT:
             return data
         name = data.get("controller") or CONTROLLER
         if not isinstance(name, str):
@@ -67,28 +94,41 @@ class WispParams(BaseModel):
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
-        if self.stop != "classifier" and (self.controller is not None or self.controller_sha256 is not None):
+        if self.stop not in LEARNT and (self.controller is not None or self.controller_sha256 is not None):
             raise ValueError(f"stop: {self.stop} has no controller; leave it out")
+        if self.order == "deadline" and not (self.urgent and self.density and self.deadline_check):
+            raise ValueError("order: deadline has none of the parts urgent, density and deadline_check; leave them out")
+        if self.stop == "gain" and self.threshold is not None:
+            raise ValueError("stop: gain weighs tokens against time and has no threshold; leave it out")
         if self.stop == "fixed" and (self.threshold is not None or not self.send_suspect):
             raise ValueError("stop: fixed has neither threshold nor suspect token; leave them out")
         return self
 
     @property
     def parts(self) -> Parts:
+        if self.order == "deadline":
+            return Parts(False, False, False, by_deadline=True)
         return Parts(self.urgent, self.density, self.deadline_check)
 
     @property
     def features(self) -> bool:
         """Whether the rule looks at margins and logit variances."""
-        return self.stop == "classifier"
+        return self.stop in LEARNT
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        """One for all devices of a run."""
+        assert self.controller is not None
+        return Classifier(read_weights(self.controller)[0])
 
     def stop_rule(self) -> StopRule:
         """A new one: rules may keep state, a device has its own."""
         given = self.threshold
         match self.stop:
             case "classifier":
-                assert self.controller is not None
-                return Predicted(Classifier(read_weights(self.controller)[0]), given)
+                return Predicted(self._classifier, given)
+            case "gain":
+                return Gain(self._classifier)
             case "adaedl":
                 return AdaEdl(0.6 if given is None else given)
             case "svip":

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from testbed.policies.wisp.estimator import Load, PassTime, load_of
 
 NEVER = math.inf
+AT_ONCE = -math.inf
 SHORTEST_MS = 1e-3  # no pass is shorter, whatever a regression says of it
 
 
@@ -52,11 +53,15 @@ class Room:
 
 @dataclass(frozen=True)
 class Parts:
-    """Which parts of the scheduler are on. With all off it is first come, first served: WISP's ablation."""
+    """Which parts of the scheduler are on. With all off it is first come, first served: WISP's ablation.
+
+    `by_deadline` takes the place of them all.
+    """
 
     urgent: bool = True
     density: bool = True
     deadline_check: bool = True
+    by_deadline: bool = False  # past the paper: that and nothing else, whether it can still be met or not
 
     @property
     def fcfs(self) -> bool:
@@ -75,10 +80,12 @@ def next_batch(
     patience_ms: float = NEVER,
     parts: Parts = Parts(),
     ahead_ms: float = NEVER,
+    bucket: float | None = None,
 ) -> list[Waiting]:
     """Members of the next pass, in the order they were taken. Empty only if nothing fits into memory.
 
-    Who has more than `ahead_ms` to spare is left out while others are in the pass, which is the shorter for them.
+    Who has more than `ahead_ms` to spare is left out while others are in the pass, which is the shorter for them. With
+    `bucket`, so is who feeds another number of tokens, rounded up to a power of it, than the first who was taken.
     """
     batch = _Batch(now, time, room, parts.deadline_check)
     claims = _ordered(queue, now, time, patience_ms, parts)
@@ -89,6 +96,8 @@ def next_batch(
         one, bound, aged = claim
         if batch.members and _is_ahead(claim, now, ahead_ms):
             break
+        if bucket is not None and batch.members and not _alike(one, batch.members[0], bucket):
+            continue
         fitted = batch.try_add(one, bound)
         if aged and not fitted and not batch.fits_memory(one):
             batch.close_memory()
@@ -100,6 +109,18 @@ def is_late(one: Waiting, now: float, time: PassTime) -> bool:
     return now + time.predict_ms(one.load) + time.margin_ms > one.deadline_ms
 
 
+def _alike(one: Waiting, first: Waiting, bucket: float) -> bool:
+    return _power(one.new, bucket) == _power(first.new, bucket)
+
+
+def _power(tokens: int, base: float) -> int:
+    """The least whole power of `base` that so many tokens are not more than."""
+    power, most = 0, 1.0
+    while most < tokens:
+        power, most = power + 1, most * base
+    return power
+
+
 def _is_ahead(claim: Claim, now: float, ahead_ms: float) -> bool:
     one, _, aged = claim
     return not aged and ahead_ms < one.deadline_ms - now < NEVER
@@ -108,6 +129,9 @@ def _is_ahead(claim: Claim, now: float, ahead_ms: float) -> bool:
 def _ordered(queue: Sequence[Waiting], now: float, time: PassTime, patience_ms: float, parts: Parts) -> list[Claim]:
     """The queue in the order of its claims."""
     by_arrival = sorted(queue, key=lambda one: (one.since_ms, one.request))
+    if parts.by_deadline:
+        waited = [(one, False, now - one.since_ms >= patience_ms) for one in by_arrival]
+        return sorted(waited, key=lambda claim: AT_ONCE if claim[2] else claim[0].deadline_ms)
     if parts.fcfs:
         return [(one, False, False) for one in by_arrival]
     everyone = Load()

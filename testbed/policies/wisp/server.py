@@ -35,8 +35,9 @@ class Server:
         self._params = params
         self._estimate = Refit(fit(timed(profiled)) if profiled else None)
         self._memory = context.limits.kv_capacity_tokens
-        self._tokens = context.limits.max_pass_tokens
-        self._prefill = min(params.prefill_tokens, (self._tokens or params.prefill_tokens))
+        most = [limit for limit in (context.limits.max_pass_tokens, params.pass_tokens) if limit is not None]
+        self._tokens = min(most, default=None)
+        self._prefill = min([params.prefill_tokens, *most])
         self._rates: dict[int, float] = {}
         self._clients: dict[int, Client] = {}
         self._active: dict[int, Client] = {}  # those that wait for something, or may
@@ -81,13 +82,8 @@ class Server:
         commands: list[Command] = []
         for member, ready in zip(members, event.members, strict=True):
             client = self._clients[ready.request]
-            if not ready.tokens:
-                client.sequence.prefilled(ready)
-                continue
-            settled = client.sequence.verified(ready)
-            client.answered(ready, member.drafts, now)
-            commands += client.sequence.answer(settled)
-            if settled.final:
+            commands += client.settle(ready, member.drafts, now)
+            if client.sequence.done:
                 self._held -= client.sequence.reserved
                 del self._clients[ready.request]
                 self._active.pop(ready.request, None)
@@ -112,6 +108,7 @@ class Server:
             self._params.patience_ms,
             FCFS if time is None else self._params.parts,
             NEVER if self._params.ahead_ms is None else self._params.ahead_ms,
+            self._params.bucket,
         )
         if not chosen:
             return []

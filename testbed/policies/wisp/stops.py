@@ -1,35 +1,37 @@
 """When a device stops drafting and asks for verification: rules behind one interface.
 
 A rule is asked after each drafted token whether the draft ends with it, and told afterwards what became of the draft.
-Only AdaEDL listens to the latter. The length limit is not a rule's business but the device's.
+The length limit is not a rule's business but the device's.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
+from testbed.policies.estimates import MovingAverage, RecentMedian
 from testbed.policies.wisp.classifier import Classifier
 from testbed.policies.wisp.features import Features
 
 
 class StopRule(Protocol):
-    def ends(self, token: Features) -> bool:
-        """Whether the draft ends with this token."""
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        """Whether the draft ends with its last token, which took so long."""
         ...
 
-    def settled(self, drafted: int, accepted: int) -> None:
-        """The target accepted so many of a draft's tokens."""
+    def settled(self, drafted: int, accepted: int, waited_ms: float) -> None:
+        """The target accepted so many of a draft's tokens, and its verdict was so long in coming."""
         ...
 
 
 class FixedLength:
     """No rule at all: drafts are as long as the device allows."""
 
-    def ends(self, token: Features) -> bool:
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
         return False
 
-    def settled(self, drafted: int, accepted: int) -> None:
+    def settled(self, drafted: int, accepted: int, waited_ms: float) -> None:
         pass
 
 
@@ -39,8 +41,8 @@ class Confidence(FixedLength):
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
 
-    def ends(self, token: Features) -> bool:
-        return token.confidence < self._threshold
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        return draft[-1].confidence < self._threshold
 
 
 class Entropy(FixedLength):
@@ -49,8 +51,8 @@ class Entropy(FixedLength):
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
 
-    def ends(self, token: Features) -> bool:
-        return token.entropy > self._threshold
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        return draft[-1].entropy > self._threshold
 
 
 class AdaEdl:
@@ -70,10 +72,10 @@ class AdaEdl:
         self.limit = first_lambda
         self._acceptance: float | None = None
 
-    def ends(self, token: Features) -> bool:
-        return 1.0 - math.sqrt(self.G * token.entropy) < self.limit
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        return 1.0 - math.sqrt(self.G * draft[-1].entropy) < self.limit
 
-    def settled(self, drafted: int, accepted: int) -> None:
+    def settled(self, drafted: int, accepted: int, waited_ms: float) -> None:
         if drafted == 0:
             return
         share = accepted / drafted
@@ -90,5 +92,38 @@ class Predicted(FixedLength):
         self._classifier = classifier
         self._threshold = classifier.threshold if threshold is None else threshold
 
-    def ends(self, token: Features) -> bool:
-        return self._classifier.probability(token) < self._threshold
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        return self._classifier.probability(draft[-1]) < self._threshold
+
+
+class Gain:
+    """Past the paper: ends where one more token would lower the tokens a second that the round is expected to bring.
+
+    A round of d drafts brings E = 1 + Σ S_i tokens, S_i = p_1 ⋯ p_i with the classifier's probabilities, and takes
+    T = wait + d · step. The wait for a verdict is the round trip, the queue and the pass, as this device saw them of
+    late. (E + S_d·q) / (T + step) < E / T, that is S_d·q·T < E·step, ends it; q stands for the next token, which nobody
+    knows yet: the share accepted of late. So who waits long drafts long, since each round costs the wait once.
+    """
+
+    FIRST_SHARE = 0.8  # before any verdict: the recall that controllers are trained for
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._share = MovingAverage()
+        self._wait = RecentMedian()
+
+    def ends(self, draft: Sequence[Features], step_ms: float) -> bool:
+        alive, tokens = 1.0, 1.0
+        for token in draft:
+            alive *= self._classifier.probability(token)
+            tokens += alive
+        if self._wait.value is None:  # nothing to weigh a token against yet
+            return alive < self._classifier.threshold
+        takes_ms = self._wait.value + len(draft) * step_ms
+        share = self.FIRST_SHARE if self._share.value is None else self._share.value
+        return alive * share * takes_ms < tokens * step_ms
+
+    def settled(self, drafted: int, accepted: int, waited_ms: float) -> None:
+        self._wait.add(waited_ms)
+        if drafted:
+            self._share.add(accepted / drafted)

@@ -1,0 +1,27 @@
+"""One figure of `make bench`: a measured number with its spread, and what it is compared with."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number: the median of several repeats with their spread."""
+
+    name: str
+    value: float
+    unit: str
+    low: float
+    high: float
+    compared_with: str
+
+
+def of_values(name: str, unit: str, values: Sequence[float], compared_with: str) -> Figure:
+    return Figure(name, statistics.median(values), unit, min(values), max(values), compared_with)
+
+
+def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Figure:
+    return of_values(name, unit, [once() for _ in range(times)], compared_with)

@@ -1,0 +1,1 @@
+"""Nodes in containers: the engine, the images, and one container a node. The Docker SDK is imported only when used."""

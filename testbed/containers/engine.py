@@ -1,0 +1,101 @@
+"""Finds the container engine that answers, and says in one line what to do when none does.
+
+The Docker SDK is imported here and nowhere else, and only when containers are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from testbed.errors import MachineCannot
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+SYSTEM_SOCKET = "unix:///var/run/docker.sock"
+OWN_SOCKET = "unix:///run/wan-testbed-engine/docker.sock"  # of `testbed images engine start`
+CONNECTIONS = 32  # containers are made and started from several threads
+TIMEOUT_S = 120.0  # of one call: an engine busy with a build answers late
+SDK_MEND = "pip install 'docker>=7.1'"
+
+
+def addresses() -> list[str]:
+    """Where an engine may listen, first choice first: what DOCKER_HOST names, or the system's and then our own."""
+    named = os.environ.get("DOCKER_HOST")
+    return [named] if named else [SYSTEM_SOCKET, OWN_SOCKET]
+
+
+def connect(address: str | None = None) -> DockerClient:
+    """A client of the engine at `address`, or of the first one that answers. Raises MachineCannot."""
+    docker = load_sdk()
+    tried = []
+    for one in [address] if address else addresses():
+        try:
+            client = docker.DockerClient(base_url=one, timeout=TIMEOUT_S, max_pool_size=CONNECTIONS)
+            client.ping()
+            return client
+        except (docker.errors.DockerException, OSError) as error:
+            tried.append(f"{one} ({_reason(error)})")
+    raise MachineCannot(
+        f"containers: no engine answers at {' or '.join(tried)}; start Docker, or as root: testbed images engine start"
+    )
+
+
+def answering() -> str | None:
+    """Address of the engine that answers; None when there is none, or no SDK."""
+    try:
+        client = connect()
+    except MachineCannot:
+        return None
+    address = address_of(client)
+    client.close()
+    return address
+
+
+def address_of(client: DockerClient) -> str:
+    """As `connect` takes it: the SDK turns a Unix socket's address into one of its own."""
+    address: str = client.api.base_url
+    return f"unix://{client.api.get_adapter(address).socket_path}" if address.startswith("http+docker") else address
+
+
+def facts(client: DockerClient) -> dict[str, Any]:
+    """Provenance for the manifest."""
+    version, info = client.version(), client.info()
+    return {
+        "engine": version["Version"],
+        "api": version["ApiVersion"],
+        "storage_driver": info["Driver"],
+        "cgroup": f"v{info.get('CgroupVersion', '1')}, {info.get('CgroupDriver', 'unknown')}",
+        "runtime": info.get("DefaultRuntime"),
+    }
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns an error of the engine into MachineCannot in one line."""
+    docker = load_sdk()
+    try:
+        yield
+    except (docker.errors.DockerException, OSError) as error:
+        raise MachineCannot(f"{what}: {_reason(error)}") from error
+
+
+def load_sdk() -> Any:
+    """The Docker SDK, or MachineCannot with its mend."""
+    try:
+        import docker
+    except ImportError as error:
+        raise MachineCannot(f"containers: the Docker SDK for Python is not installed; {SDK_MEND}") from error
+    return docker
+
+
+def _reason(error: BaseException) -> str:
+    """The engine's own words, on one line; of a failed connection only what the system said."""
+    said = getattr(error, "explanation", None) or str(error)
+    for words in ("No such file or directory", "Connection refused", "Permission denied"):
+        if words in said:
+            return words.lower()
+    return " ".join(str(said).split())

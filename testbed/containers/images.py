@@ -1,0 +1,103 @@
+"""The images of the nodes: their names, what they were made from, and whether they fit the code that runs.
+
+Rule kept: a run uses only images whose code is, byte for byte, the nodes' code of the testbed that starts them. What an
+image was made from stands in its labels, so the question costs one call. Needs no image to exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import testbed
+from testbed.containers.engine import explained, load_sdk
+from testbed.errors import MachineCannot
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+REPOSITORY = "wan-testbed"
+TAG = testbed.__version__
+INPUTS = "org.wan-testbed.inputs"  # sha256 over everything an image was made from
+CODE = "org.wan-testbed.code"  # sha256 over the package's own files
+ROLES = {"target": "verifier", "drafter": "drafter", "user": "drafter"}  # a user's own device may draft
+NODE_IMAGES = ("drafter", "verifier")
+KINDS = ("root", "base", *NODE_IMAGES)
+SOURCE = Path(testbed.__file__).parent
+# what a node's program imports (tests/containers/test_images.py); engine, network, reports and sweeps stay outside
+NODE_CODE = ("__init__.py", "errors.py", "decoding", "models", "nodes", "policies", "results/__init__.py",
+             "results/records.py", "wire")  # fmt: skip
+LEFT_OUT = ("models/pairs/", "models/training/")  # models are mounted
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image as the engine has it. `digest` names its content; `user` is "uid:gid"."""
+
+    name: str
+    digest: str
+    user: str
+    bytes: int
+    labels: dict[str, str]
+
+    def as_manifest(self) -> dict[str, Any]:
+        return {"name": self.name, "digest": self.digest, "code_sha256": self.labels.get(CODE)}
+
+
+def tag(kind: str) -> str:
+    """Full name of an image: `wan-testbed/drafter:VERSION`."""
+    return f"{REPOSITORY}/{kind}:{TAG}"
+
+
+def find(client: DockerClient, kind: str) -> Image | None:
+    """The image as the engine has it, if it does."""
+    docker = load_sdk()
+    name = tag(kind)
+    try:
+        with explained(f"image {name}"):
+            found = _inspect(client, name)
+    except MachineCannot as error:
+        if isinstance(error.__cause__, docker.errors.ImageNotFound):
+            return None
+        raise
+    return found
+
+
+def for_roles(client: DockerClient, roles: set[str]) -> dict[str, Image]:
+    """The image of each role. Raises MachineCannot when one is missing or holds other code."""
+    code, images = code_key(), {}
+    for kind in sorted({ROLES[role] for role in roles}):
+        image = find(client, kind)
+        if image is None:
+            raise MachineCannot(f"nodes docker: the engine has no image {tag(kind)}; testbed images build --offline")
+        if image.labels.get(CODE) != code:
+            raise MachineCannot(f"nodes docker: the image {image.name} holds other code than runs here; "
+                                "testbed images build --offline")  # fmt: skip
+        images[kind] = image
+    return {role: images[ROLES[role]] for role in roles}
+
+
+def code_files() -> list[tuple[str, Path]]:
+    """What a node runs of this package, by place in the package."""
+    found = {}
+    for name in NODE_CODE:
+        for path in [SOURCE / name, *(SOURCE / name).rglob("*")]:
+            place = path.relative_to(SOURCE).as_posix()
+            if path.is_file() and path.suffix != ".pyc" and not place.startswith(LEFT_OUT):
+                found[place] = path
+    return sorted(found.items())
+
+
+def code_key() -> str:
+    digest = hashlib.sha256()
+    for place, path in code_files():
+        digest.update(f"{place} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def _inspect(client: DockerClient, name: str) -> Image:
+    shown = client.api.inspect_image(name)
+    config = shown["Config"]
+    return Image(name, shown["Id"], config.get("User") or "0:0", int(shown["Size"]), config.get("Labels") or {})

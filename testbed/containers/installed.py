@@ -1,0 +1,112 @@
+"""The Python packages a node needs, taken from the environment that is running: no registry, and the same bytes.
+
+What belongs to a package is what its RECORD lists; a file that is not as recorded is refused, so an image holds
+what was installed and nothing that happened to lie there. Needs no engine.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata as metadata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from testbed.errors import MachineCannot
+from testbed.policies.registry import GROUP as POLICIES
+
+# what `testbed.nodes` imports; the rest of the project's dependencies is for the engine, reports and sweeps
+ROOTS = ("msgspec", "numpy", "pydantic", "pyyaml", "safetensors", "tokenizers", "torch", "transformers")
+OURS = "wan-testbed"
+HEAVY = "torch"  # a layer of its own, which changes seldom
+
+# compiled against, never run: headers, build files, test programs
+UNUSED = ("torch/include/", "torch/share/", "torch/test/")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One installed distribution: where each of its files goes, and where it lies."""
+
+    name: str
+    version: str
+    files: tuple[tuple[PurePosixPath, Path], ...]
+    record_sha256: str
+
+
+def packages(roots: Iterable[str] = ROOTS) -> list[Package]:
+    """The roots, those that add policies, and everything they require, by name.
+
+    Raises MachineCannot for one that is missing.
+    """
+    found = {name: _package(one) for name, one in _closure([*roots, *_adding_policies()]).items()}
+    found.pop(OURS, None)  # its code goes in by itself, for it changes most often
+    return [found[name] for name in sorted(found)]
+
+
+def verify(package: Package) -> None:
+    """Raises MachineCannot when a file is missing or is not what was installed."""
+    files = dict(package.files)
+    for recorded in metadata.distribution(package.name).files or ():
+        path = files.get(PurePosixPath(recorded))
+        if path is None or recorded.hash is None or recorded.hash.mode != "sha256":
+            continue
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.hash.value:
+            raise MachineCannot(
+                f"images: {path} is not as {package.name} {package.version} was installed; "
+                f"pip install --force-reinstall --no-deps {package.name}=={package.version}"
+            )
+
+
+def requirements(chosen: Iterable[Package]) -> str:
+    """The same packages as pip and uv read them."""
+    return "".join(f"{one.name}=={one.version.partition('+')[0]}\n" for one in chosen)
+
+
+def _adding_policies() -> set[str]:
+    """Other distributions whose policies an experiment may name."""
+    return {point.dist.name for point in metadata.entry_points(group=POLICIES) if point.dist is not None} - {OURS}
+
+
+def _closure(roots: Iterable[str]) -> dict[str, metadata.Distribution]:
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: dict[str, metadata.Distribution] = {}
+    waiting: list[str] = [canonicalize_name(root) for root in roots]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError as error:
+            raise MachineCannot(f"images: the package {name} is not installed; run ./setup.sh") from error
+        for text in found[name].requires or ():
+            one = Requirement(text)
+            if one.marker is None or one.marker.evaluate({"extra": ""}):
+                waiting.append(canonicalize_name(one.name))
+    return found
+
+
+def _package(one: metadata.Distribution) -> Package:
+    name = one.metadata["Name"]
+    record = one.read_text("RECORD")
+    if record is None:
+        raise MachineCannot(f"images: {name} was not installed by pip, so its files are not known; reinstall it")
+    return Package(name, one.version, tuple(_files(one)), hashlib.sha256(record.encode()).hexdigest())
+
+
+def _files(one: metadata.Distribution) -> Iterator[tuple[PurePosixPath, Path]]:
+    for recorded in one.files or ():
+        place = PurePosixPath(recorded)
+        if ".." in place.parts or place.is_absolute() or str(place).startswith(UNUSED) or place.suffix == ".a":
+            continue  # scripts beside the environment's Python, and what is only compiled against
+        path = Path(str(one.locate_file(recorded)))
+        if path.is_file():  # compiled files may have been swept away
+            yield place, path
+        elif place.suffix != ".pyc":
+            raise MachineCannot(f"images: {path} of the package {one.metadata['Name']} is missing; reinstall it")

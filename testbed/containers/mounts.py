@@ -1,0 +1,53 @@
+"""What a node's container needs of this machine's files: models and files that the experiment names, at their own
+paths and read-only, so that a name means the same inside and outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from testbed.models.load import local_folder
+
+
+def model_folder(name: str) -> Path:
+    """Where a model's files lie, whatever it is called; the path without links. Raises BadInput."""
+    return local_folder(name).resolve()
+
+
+def at_their_places(models: Mapping[str, str]) -> dict[str, str]:
+    """The same models, each by its folder."""
+    return {role: str(model_folder(name)) for role, name in models.items()}
+
+
+def of_models(folders: Iterable[Path]) -> set[Path]:
+    """The folders, and those that links in them point into: Hugging Face's cache keeps its files apart."""
+    return {place for folder in folders for place in (folder, *_linked(folder))}
+
+
+def of_names(settings: Mapping[str, Any]) -> set[Path]:
+    """Files and folders that text anywhere in `settings` names: a profile of one's own, a policy's trained weights."""
+    return {Path(text).absolute() for text in _texts(settings) if _names_file(text)}
+
+
+def _linked(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.is_symlink() and not path.resolve().is_relative_to(folder):
+            yield path.resolve().parent
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+
+
+def _names_file(text: str) -> bool:
+    """A file by its suffix: the plain names of what ships must not catch a folder of that name by accident."""
+    return Path(text).suffix in (".yaml", ".json") and Path(text).is_file()

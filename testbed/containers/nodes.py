@@ -1,0 +1,151 @@
+"""The containers of one run: made and started side by side, waiting for their configuration until the network is up.
+
+Every container is journalled by name before it is made. Leaving the context removes them all; what a crash leaves,
+`testbed clean` removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from testbed.containers.engine import address_of, explained, facts
+from testbed.containers.images import Image
+from testbed.containers.priority import precede
+from testbed.containers.program import ContainerProgram, ControlSocket
+from testbed.containers.removal import remove
+from testbed.containers.specification import EXCHANGE, SOCKET, Wanted, container_config
+from testbed.errors import MachineCannot
+from testbed.interrupt import shielded
+from testbed.network.journal import Journal
+from testbed.nodes.control import NodeConfig
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+AT_ONCE = 8  # more only queue up in the engine
+NO_GPU = "could not select device driver"  # the engine's words when it has no runtime for GPUs
+GPU_MEND = "apt-get install nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker, then restart it"
+
+T = TypeVar("T")
+
+
+class ContainerNodes:
+    """Node name to container. `pids` are the processes that hold their network namespaces."""
+
+    def __init__(self, client: DockerClient, journal: Journal, wanted: Sequence[Wanted]) -> None:
+        self.pids: dict[str, int] = {}
+        self.programs: dict[str, ContainerProgram] = {}
+        self._client = client
+        self._journal = journal
+        self._wanted = {one.node: one for one in wanted}
+        self._facts = facts(client)
+        self._ended: dict[str, int | None] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._make()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def configure(self, config: NodeConfig) -> ContainerProgram:
+        """Sends a node what it waits for: its program begins."""
+        program = self.programs[config.node]
+        program.configure(config)
+        return program
+
+    def precede_compute(self) -> dict[str, str]:
+        """Gives the node programs and their workers their priorities; says what each node program got."""
+        return precede(self.pids)
+
+    def rows_path(self, node: str, file_name: str) -> tuple[Path, str]:
+        """A file in the node's exchange folder: where it lies here, and as the node sees it."""
+        return self._wanted[node].exchange / file_name, f"{EXCHANGE}/{file_name}"
+
+    def facts(self) -> dict[str, Any]:
+        """Provenance for the manifest; exit statuses are those of the programs that have ended."""
+        images: dict[str, Image] = {one.node: one.image for one in self._wanted.values()}
+        return {
+            **self._facts,
+            "images": {image.name: image.as_manifest() for image in images.values()},
+            "node_images": {node: image.name for node, image in images.items()},
+            "exit_status": dict(self._ended),
+        }
+
+    def close(self) -> None:
+        """Ends and removes every container. Safe at any moment, more than once."""
+        with shielded():
+            for name, program in self.programs.items():
+                program.close()
+                self._ended.setdefault(name, None)
+            if self._wanted:
+                self._each(self._remove, self._wanted.values())
+            self.programs.clear()
+            self.pids.clear()
+
+    def note_exits(self) -> None:
+        """Remembers how the programs ended, before their containers go."""
+        self._ended = {name: program.status() for name, program in self.programs.items()}
+
+    def _make(self) -> None:
+        address = address_of(self._client)
+        for one in self._wanted.values():
+            self._journal.container(address, one.name)
+        for folder in sorted({one.exchange.parent for one in self._wanted.values()}):
+            self._journal.directory(folder)
+        for one in self._wanted.values():
+            one.exchange.mkdir(parents=True)
+            one.exchange.chmod(0o777)  # for the container's user; the journal's own folder keeps others out
+        for node, program, pid in self._each(self._start, self._wanted.values()):
+            self.programs[node], self.pids[node] = program, pid
+        for program in self.programs.values():
+            program.connect()
+
+    def _start(self, one: Wanted) -> tuple[str, ContainerProgram, int]:
+        control = ControlSocket(one.exchange, Path(SOCKET).name)
+        remove(self._client, one.name, one.run_id)  # of the same run, crashed before
+        with _engine_words(one.node):
+            made = self._client.api.create_container_from_config(container_config(one), one.name)
+            self._client.api.start(made["Id"])
+            pid = int(self._client.api.inspect_container(made["Id"])["State"]["Pid"])
+        program = ContainerProgram(self._client, made["Id"], one.node, control)
+        if pid and made["Id"] not in Path(f"/proc/{pid}/cgroup").read_text():
+            raise MachineCannot(
+                "nodes docker: the engine numbers processes differently than this program sees them; run the testbed "
+                "where the engine runs, or in a container with --pid host"
+            )
+        return one.node, program, pid
+
+    def _remove(self, one: Wanted) -> None:
+        remove(self._client, one.name, one.run_id)
+
+    def _each(self, act: Callable[[Wanted], T], wanted: Iterable[Wanted]) -> list[T]:
+        """Side by side; all are tried, then the first failure is raised."""
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="containers") as pool:
+            futures = [pool.submit(act, one) for one in wanted]
+        return [future.result() for future in futures]
+
+
+@contextmanager
+def _engine_words(node: str) -> Iterator[None]:
+    """What the engine says when a container cannot be started, with the mend where it is a GPU that is missing."""
+    try:
+        with explained(f"nodes docker: the container of {node} cannot be started"):
+            yield
+    except MachineCannot as error:
+        if NO_GPU in str(error):
+            raise MachineCannot(f"compute: gpus: the engine has no runtime for GPUs; {GPU_MEND}") from error
+        raise
+
+
+def exchange_folder(journal: Journal, node: str) -> Path:
+    """Where a node and the engine leave files for each other."""
+    return journal.path.parent / "nodes" / node

@@ -1,0 +1,97 @@
+"""What the engine is told about one node's container: a pure function, so that it can be read and tested without one.
+
+A node has no network of the engine's (`none`), so nothing but the experiment's link reaches it; a read-only root, no
+capability, no way to gain one. Its models are mounted read-only where they lie, its exchange folder at /node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.containers.images import Image
+from testbed.hardware import Hardware
+
+RUN_LABEL = "org.wan-testbed.run"
+NODE_LABEL = "org.wan-testbed.node"
+EXCHANGE = "/node"
+SOCKET = f"{EXCHANGE}/control.sock"
+PIDS = 256  # a node program, its model worker and their threads; a program gone wild must not take the machine
+LOG_BYTES = 8 * 1024 * 1024  # what the engine keeps of a node's output
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One container to be made."""
+
+    run_id: str
+    node: str
+    image: Image
+    exchange: Path
+    mounts: tuple[Path, ...] = ()
+    working_dir: Path = Path("/")
+    hardware: Hardware = field(default_factory=Hardware)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return container_name(self.run_id, self.node)
+
+
+def container_name(run_id: str, node: str) -> str:
+    return f"wan-testbed-{run_id}-{node}"
+
+
+def host_config(wanted: Wanted) -> dict[str, Any]:
+    """HostConfig of the engine's API."""
+    hardware = wanted.hardware
+    config: dict[str, Any] = {
+        "NetworkMode": "none",
+        "Init": True,
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": PIDS,
+        "Mounts": [_bind(wanted.exchange, EXCHANGE, writable=True), *_read_only(wanted.mounts)],
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": "1"}},
+    }
+    if hardware.cpus is not None:
+        config["CpusetCpus"] = hardware.cpus
+    if hardware.memory_bytes is not None:  # swap would hide that a node does not fit
+        config["Memory"] = config["MemorySwap"] = hardware.memory_bytes
+    if hardware.gpus:
+        config["DeviceRequests"] = [_devices(hardware.gpus)]
+    return config
+
+
+def container_config(wanted: Wanted) -> dict[str, Any]:
+    """The rest of the body of the engine's API: POST /containers/create."""
+    return {
+        "Image": wanted.image.digest,
+        "Cmd": [SOCKET],
+        "Hostname": wanted.node,
+        "WorkingDir": str(wanted.working_dir),
+        "Labels": {RUN_LABEL: wanted.run_id, NODE_LABEL: wanted.node},
+        "Env": [f"{name}={value}" for name, value in wanted.environment.items()],
+        "Healthcheck": {"Test": ["NONE"]},  # a program started again and again would disturb what is measured
+        "HostConfig": host_config(wanted),
+    }
+
+
+def _devices(gpus: int | list[str]) -> dict[str, Any]:
+    chosen = {"Count": gpus} if isinstance(gpus, int) else {"DeviceIDs": list(gpus)}
+    return {"Driver": "", "Capabilities": [["gpu"]], "Options": {}, **chosen}
+
+
+def _read_only(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Each once; what lies inside another mounted folder is there already."""
+    chosen = sorted(set(paths))
+    outer = [one for one in chosen if not any(one != other and one.is_relative_to(other) for other in chosen)]
+    return [_bind(path, str(path), writable=False) for path in outer]
+
+
+def _bind(source: Path, target: str, writable: bool) -> dict[str, Any]:
+    return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": not writable}

@@ -1,0 +1,79 @@
+"""What the nodes of a run are: processes in namespaces, or containers; decided once, before anything is made.
+
+`auto` never looks at what happens to be installed: the same file and command give the same kind of node on every
+machine. It is `process`, unless the experiment asks for what only a container has (`compute:` with gpus, cpus, memory).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from testbed.containers import mounts
+from testbed.containers.engine import connect
+from testbed.containers.images import Image, for_roles
+from testbed.containers.nodes import ContainerNodes, exchange_folder
+from testbed.containers.specification import Wanted
+from testbed.errors import BadInput, MachineCannot
+from testbed.hardware import NodeChoice
+from testbed.network.journal import Journal
+from testbed.network.userns import as_root, privilege
+from testbed.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class NodeKind:
+    """The kind, why, and for containers the engine and the image of each role."""
+
+    name: Literal["docker", "process"]
+    reason: str
+    engine: Any = None  # docker.DockerClient
+    images: Mapping[str, Image] = field(default_factory=dict)
+
+    def ingredients(self) -> dict[str, str]:
+        """For the run's id."""
+        return {f"image of {role}": image.digest for role, image in self.images.items()}
+
+
+def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
+    """Raises BadInput or MachineCannot before anything is made."""
+    nodes = scenario.place.nodes()
+    needing = [name for name in nodes if scenario.hardware(name).needs_container]
+    if requested == "process" and needing:
+        raise BadInput(f"compute: {needing[0]} asks for gpus, cpus or memory, which only containers have; "
+                       "leave them out, or use --nodes docker")  # fmt: skip
+    if requested == "process" or (requested == "auto" and not needing):
+        return NodeKind("process", "asked for" if requested == "process" else "nothing asks for containers")
+    if privilege() == "user namespace":
+        raise MachineCannot(f"nodes docker: an engine's containers are root's, so their links need root; {as_root()}")
+    client = connect()
+    images = for_roles(client, {role for role, _ in nodes.values()})
+    return NodeKind("docker", "asked for" if requested == "docker" else f"compute: {needing[0]}", client, images)
+
+
+@contextmanager
+def containers(kind: NodeKind, scenario: Scenario, run_id: str, journal: Journal) -> Iterator[ContainerNodes | None]:
+    """The containers of a run, waiting; None where nodes are processes."""
+    if kind.name == "process":
+        yield None
+        return
+    models = mounts.of_models(mounts.model_folder(name) for name in scenario.models.model_dump().values())
+    files = mounts.of_names(scenario.resolved())
+    wanted = [
+        Wanted(
+            run_id=run_id,
+            node=name,
+            image=kind.images[role],
+            exchange=exchange_folder(journal, name),
+            mounts=tuple(sorted(models | files)),
+            working_dir=Path.cwd(),
+            hardware=scenario.hardware(name),
+            environment=journal.environment,
+        )
+        for name, (role, _) in scenario.place.nodes().items()
+    ]
+    with ContainerNodes(kind.engine, journal, wanted) as made:
+        yield made

@@ -1,0 +1,46 @@
+"""How long an emulated phase may be silent before it is stalled, or before what an event cut off is given up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from testbed.emulation.conditions import MAX_RECOVERY_S
+from testbed.events import node_stops
+from testbed.models.devices import load_profile
+from testbed.network.schedule import LinkSchedule
+from testbed.nodes.control import PlannedRequest
+from testbed.scenario import Scenario
+
+NATIVE_STEP_MS = 200.0  # of a model that is not paced: only to tell a slow run from a stalled one
+STALLED_S = 60.0  # beyond three times what a request should take
+GIVE_UP_S = 10.0  # the same, where the experiment itself cut off what a policy may need
+NS_PER_S = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Patience:
+    """`limit_s`: no request ends for so long. `gives_up`: then they are given up, else the run ends."""
+
+    limit_s: float
+    gives_up: bool
+
+
+def patience(scenario: Scenario, schedule: LinkSchedule, requests: Sequence[PlannedRequest]) -> Patience:
+    """Three times what a request should take, and a minute; after events, until TCP can have come back."""
+    step_ms = sum(
+        load_profile(name).duration_ms(1) or NATIVE_STEP_MS for name in scenario.devices.model_dump().values()
+    )
+    token_ms = step_ms + schedule.slowest_rtt_ms()
+    due = [0.0, *(one.due_ms for one in requests if one.due_ms is not None)]
+    gap_ms = max((later - earlier for earlier, later in pairwise(due)), default=0.0)
+    work_s = (gap_ms + 3 * scenario.workload.output_tokens * token_ms) / 1e3
+    ends_cut_ns = [at_ns for pair in schedule.pairs.values() if (at_ns := pair.ends_cut) is not None]
+    if for_good_ns := [*(stop.at_ns for stop in node_stops(scenario.events)), *ends_cut_ns]:
+        return Patience(max(for_good_ns) / NS_PER_S + GIVE_UP_S + work_s, gives_up=True)
+    if cuts_s := [event.at_s for event in scenario.events if event.partition is not None or event.up is False]:
+        healed_s = max(event.at_s for event in scenario.events)
+        # a connection doubles its time-out while its link is cut, so it comes back within as long again
+        work_s += healed_s + min(MAX_RECOVERY_S, healed_s - min(cuts_s))
+    return Patience(STALLED_S + work_s, gives_up=False)

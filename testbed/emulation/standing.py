@@ -1,0 +1,29 @@
+"""A network brought up by itself, without an experiment in it: for `probe`, `shell` and `pingall`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from testbed.emulation.lock import machine_lock
+from testbed.interrupt import shielded
+from testbed.network.capabilities import FabricChoice
+from testbed.network.journal import Journal
+from testbed.network.network import Network
+from testbed.network.topology import Topology
+
+
+@contextmanager
+def standing(purpose: str, topology: Topology, placement: Mapping[str, str], fabric: FabricChoice) -> Iterator[Network]:
+    """Up and measured inside the block, gone after it, whatever happens there. One at a time on a machine."""
+    run_id = f"{purpose}{secrets.token_hex(3)}"
+    with machine_lock():
+        journal = Journal.for_run(run_id)
+        try:
+            with Network(topology, placement, fabric, run_id, journal) as network:
+                yield network
+        finally:
+            with shielded():
+                journal.undo()
+                journal.close()

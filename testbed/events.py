@@ -1,0 +1,148 @@
+"""Timed events of an experiment: links that are cut, come back or change, partitions, nodes that stop.
+
+Each phase meets all of them anew, `at_s` seconds after its requests start. What an event would change nothing of is
+refused, as everywhere in an experiment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from testbed.errors import BadInput
+from testbed.network.schedule import Pair, PairEvent
+from testbed.network.topology import Milliseconds, Topology
+from testbed.yamlfile import nearest, problem
+
+NS_PER_S = 1_000_000_000
+MAX_AT_S = 86_400.0
+
+Sites = Annotated[list[str], Field(min_length=1)]
+
+
+class Event(BaseModel):
+    """One event: exactly one of `link`, `partition`, `heal` and `stop_node`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at_s: Annotated[float, Field(ge=0, le=MAX_AT_S, allow_inf_nan=False)]
+    # both directions between two sites, or one of them; from then on it is as the keys below say
+    link: Annotated[list[str], Field(min_length=2, max_length=2)] | dict[Literal["from", "to"], str] | None = None
+    up: bool | None = None
+    rtt_ms: Milliseconds | None = None
+    loss: Annotated[float, Field(ge=0, lt=1)] | None = None
+    rate_mbit: Annotated[float, Field(ge=0.008, le=10_000)] | None = None
+    partition: Annotated[list[Sites], Field(min_length=2)] | None = None  # no packet goes from one group to another
+    heal: Literal[True] | None = None  # every link is up
+    stop_node: str | None = None  # falls silent until the phase is over
+
+    @property
+    def at_ns(self) -> int:
+        return round(self.at_s * NS_PER_S)
+
+    @property
+    def about(self) -> str:
+        """In a few words, for progress and reasons."""
+        if self.stop_node is not None:
+            return f"node {self.stop_node} stopped"
+        if self.heal:
+            return "all links up"
+        if self.partition is not None:
+            return f"partition {' | '.join(','.join(group) for group in self.partition)}"
+        state = {"up": self.up, "rtt_ms": self.rtt_ms, "loss": self.loss, "rate_mbit": self.rate_mbit}
+        named = [("cut" if value is False else "up") if key == "up" else f"{key} {value:g}"
+                 for key, value in state.items() if value is not None]  # fmt: skip
+        return f"link {' -> '.join(self.ends)} {', '.join(named)}"
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The sites of `link`; none without it."""
+        if isinstance(self.link, Mapping):
+            return tuple(site for end, site in sorted(self.link.items()))  # "from" before "to"
+        return tuple(self.link or ())
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        kinds = [key for key in ("link", "partition", "heal", "stop_node") if getattr(self, key) is not None]
+        if len(kinds) != 1:
+            raise problem((), f"an event has one of link, partition, heal, stop_node; this has {_list(kinds)}")
+        changes = [key for key in ("up", "rtt_ms", "loss", "rate_mbit") if getattr(self, key) is not None]
+        if self.link is None and changes:
+            raise problem((changes[0],), f"{changes[0]} is of a link; this event is of {kinds[0]}")
+        if self.link is not None:
+            if not changes:
+                raise problem(("link",), "an event of a link has one or more of up, rtt_ms, loss, rate_mbit")
+            if len(self.ends) == 2 and self.ends[0] == self.ends[1]:
+                raise problem(("link",), f"link: {self.ends[0]} twice; links inside a site do not change")
+            if isinstance(self.link, Mapping) and set(self.link) != {"from", "to"}:
+                raise problem(("link",), "link: write [site, site] for both directions, or {from: site, to: site}")
+        for site in (site for group in self.partition or () for site in group):
+            if sum(site in group for group in self.partition or ()) > 1:
+                raise problem(("partition",), f"partition: {site} is in two groups")
+        return self
+
+
+@dataclass(frozen=True)
+class NodeStop:
+    """A node falls silent: it neither runs nor answers, as one without power; its connections stay open."""
+
+    at_ns: int
+    node: str
+
+
+def check_nodes(events: Sequence[Event], nodes: Collection[str]) -> None:
+    """For the experiment's own validation: nodes that an event names."""
+    for index, event in enumerate(events):
+        if event.stop_node is not None and event.stop_node not in nodes:
+            raise problem(
+                ("events", index, "stop_node"), f"no node {event.stop_node!r}{nearest(event.stop_node, nodes)}"
+            )
+
+
+def node_stops(events: Iterable[Event]) -> tuple[NodeStop, ...]:
+    """In the order of their times."""
+    stops = (NodeStop(event.at_ns, event.stop_node) for event in events if event.stop_node is not None)
+    return tuple(sorted(stops, key=lambda stop: stop.at_ns))
+
+
+def pair_events(events: Sequence[Event], topology: Topology, sites: Collection[str]) -> dict[Pair, list[PairEvent]]:
+    """What each ordered pair of the experiment's sites meets, by time; of two at one time the later entry wins."""
+    by_pair: dict[Pair, list[PairEvent]] = {}
+    for index, event in sorted(enumerate(events), key=lambda one: one[1].at_ns):
+        for site in (*event.ends, *(site for group in event.partition or () for site in group)):
+            where = f"events.{index}: topology {topology.name}"
+            if site not in topology.region_names:
+                raise BadInput(f"{where}: no region {site!r}{nearest(site, topology.region_names)}")
+            if site not in sites:
+                raise BadInput(f"events.{index}: no node stands in {site}, so the event would do nothing there")
+        for src, dst in _pairs(event, sites):
+            by_pair.setdefault((src, dst), []).append(_of(event, topology, src, dst))
+    return by_pair
+
+
+def _pairs(event: Event, sites: Collection[str]) -> Iterator[Pair]:
+    if event.link is not None:
+        src, dst = event.ends
+        yield src, dst
+        if not isinstance(event.link, Mapping):
+            yield dst, src
+    elif event.partition is not None:
+        for group, other in permutations(event.partition, 2):
+            yield from ((a, b) for a in group for b in other)
+    elif event.heal:
+        yield from permutations(sorted(sites), 2)
+
+
+def _of(event: Event, topology: Topology, src: str, dst: str) -> PairEvent:
+    up = True if event.heal else False if event.partition is not None else event.up
+    one_way_ms = None if event.rtt_ms is None else topology.share(src, dst) * event.rtt_ms
+    rate_bps = None if event.rate_mbit is None else round(event.rate_mbit * 1e6)
+    return PairEvent(event.at_ns, up, one_way_ms, event.loss, rate_bps)
+
+
+def _list(kinds: Sequence[str]) -> str:
+    return " and ".join(kinds) or "none"

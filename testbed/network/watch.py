@@ -1,0 +1,114 @@
+"""The in-run probe: measures the used links while a run goes on, sparsely enough that the run does not notice.
+
+Rule kept: the rate is bounded over all pairs together, so a large network is probed less often and never slowed down.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from testbed.errors import MachineCannot, RunInvalid
+from testbed.network.fabric import Port
+from testbed.network.journal import Journal
+from testbed.network.probe import PORT_NUMBER, Pair
+
+PER_PAIR_PER_S = 5.0
+TOGETHER_PER_S = 100.0  # four packets' handling each: half a per cent of what the slowest fabric carries
+START_PATIENCE_S = 20.0
+ANSWER_PATIENCE_S = 20.0
+
+
+class Probe(NamedTuple):
+    """One packet and its echo; `sent_ns` on CLOCK_MONOTONIC, delays None where one was lost."""
+
+    src: str
+    dst: str
+    sent_ns: int
+    forward_ns: int | None
+    backward_ns: int | None
+
+
+def interval_s(pairs: int) -> float:
+    """Between two probes of one pair."""
+    return max(1 / PER_PAIR_PER_S, pairs / TOGETHER_PER_S)
+
+
+class Watch:
+    """Probes `pairs`, one direction each as a probe comes back, from the start until `stop_sending`. Use once."""
+
+    def __init__(self, ports: Sequence[Port], pairs: Sequence[Pair], journal: Journal) -> None:
+        index = {port.node: number for number, port in enumerate(ports)}
+        question = {
+            "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
+            "pairs": [[index[src], index[dst]] for src, dst in pairs],
+            "port": PORT_NUMBER,
+            "interval_ns": int(interval_s(len(pairs)) * 1e9),
+        }
+        self._pairs = list(pairs)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "testbed.network.watch_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **journal.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            start_new_session=True,  # an interrupt at the terminal is the parent's to answer
+        )
+        journal.group(self._process.pid)
+        try:
+            self._begin(question)
+        except BaseException:
+            self.close()
+            raise
+
+    def stop_sending(self) -> None:
+        """What is under way may still arrive, until `results`."""
+        self._say("\n")
+
+    def results(self) -> list[Probe]:
+        """Every probe so far, in the order of sending; ends the process."""
+        try:
+            answer, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            raise RunInvalid(f"in-run probe: no answer for {ANSWER_PATIENCE_S:.0f} s") from None
+        if self._process.returncode:
+            raise RunInvalid(f"in-run probe: {_last_line(complaint)}")
+        probes = []
+        for pair, sent_ns, forward_ns, backward_ns in json.loads(answer):
+            src, dst = self._pairs[pair]
+            probes.append(Probe(src, dst, sent_ns, forward_ns, backward_ns))
+        return probes
+
+    def close(self) -> None:
+        """Safe at any moment, more than once."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def _begin(self, question: dict[str, object]) -> None:
+        self._say(json.dumps(question) + "\n")
+        assert self._process.stdout is not None
+        ready = select.select([self._process.stdout], (), (), START_PATIENCE_S)[0]
+        if not ready or self._process.stdout.readline() != "ready\n":
+            self._process.kill()
+            _, complaint = self._process.communicate()
+            raise MachineCannot(f"in-run probe: {_last_line(complaint)}; see testbed doctor, or use --no-probe")
+
+    def _say(self, text: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            _, complaint = self._process.communicate()
+            raise RunInvalid(f"in-run probe: {_last_line(complaint)}") from None
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["its process ended without a word"])[-1]

@@ -1,0 +1,104 @@
+"""The measuring process of `watch`: few probes, from a loop of its own, for as long as a phase of a run takes.
+
+Sockets, packets and clocks are those of `probe_process`. Standard input: the question in one JSON line, then a line
+when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, every probe as
+[pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
+"""
+
+from __future__ import annotations
+
+import gc
+import heapq
+import json
+import select
+import socket
+import sys
+import time
+from typing import Any
+
+from testbed.network.probe_process import PACKET, REPLY, REQUEST, TIMESPEC, be_prompt, socket_in
+
+GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more evenly than any other number's
+
+
+class Watch:
+    """Sends on schedule, echoes and books what comes. Pairs are (source, destination) by position of their nodes."""
+
+    def __init__(self, question: dict[str, Any], sockets: list[socket.socket]) -> None:
+        self.probes: list[list[int | None]] = []
+        self._pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
+        self._addresses = [(node["address"], question["port"]) for node in question["nodes"]]
+        self._sockets = sockets
+        self._interval_ns: int = question["interval_ns"]
+        self._start_ns = time.monotonic_ns()
+        self._due = [(self._at(pair, 0), pair, 0) for pair in range(len(self._pairs))]
+        heapq.heapify(self._due)
+
+    def due_ns(self) -> int:
+        return self._due[0][0]
+
+    def send(self, now_ns: int) -> None:
+        """The probe that is due; those that were slept through are left out, not made up for."""
+        _, pair, turn = self._due[0]
+        turn = max(turn, (now_ns - self._start_ns) // self._interval_ns)
+        heapq.heapreplace(self._due, (self._at(pair, turn + 1), pair, turn + 1))
+        src, dst = self._pairs[pair]
+        packet = PACKET.pack(REQUEST, pair, len(self.probes), time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+        self.probes.append([pair, time.monotonic_ns(), None, None])
+        self._sockets[src].sendto(packet, self._addresses[dst])
+
+    def _at(self, pair: int, turn: int) -> int:
+        """Once an interval, at another moment of each: a fixed one could fall in step with a series of that rate."""
+        share = (turn * GOLDEN + pair / len(self._pairs)) % 1.0
+        return self._start_ns + int((turn + share) * self._interval_ns)
+
+    def receive(self, sock: socket.socket) -> None:
+        """Everything that waits on one socket."""
+        while True:
+            try:
+                data, ancillary, _, _ = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(TIMESPEC.size))
+            except BlockingIOError:
+                return
+            seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
+            kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
+            delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
+            if kind == REQUEST:
+                now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+                sock.sendto(PACKET.pack(REPLY, pair, number, now_ns, delay_ns), self._addresses[self._pairs[pair][0]])
+            else:
+                self.probes[number][2:] = [forward_ns, delay_ns]
+
+
+def run(watch: Watch, sockets: list[socket.socket]) -> None:
+    """Until standard input ends; sends until its first line."""
+    by_descriptor = {sock.fileno(): sock for sock in sockets}
+    steering = sys.stdin.fileno()
+    sending = True
+    while True:
+        wait_s = max(0, watch.due_ns() - time.monotonic_ns()) / 1e9 if sending else None
+        # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
+        ready = select.select([steering, *by_descriptor], (), (), wait_s)[0]
+        for descriptor in ready:
+            if descriptor != steering:
+                watch.receive(by_descriptor[descriptor])
+            elif sys.stdin.readline():
+                sending = False
+            else:
+                return
+        if sending and (now_ns := time.monotonic_ns()) >= watch.due_ns():
+            watch.send(now_ns)
+
+
+def main() -> None:
+    question = json.loads(sys.stdin.readline())
+    sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
+    be_prompt()
+    gc.disable()
+    print("ready", flush=True)
+    watch = Watch(question, sockets)
+    run(watch, sockets)
+    json.dump(watch.probes, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""A model worker for the devices of many nodes: weights in memory once, every device a queue and a clock of its own.
+
+Started as `python -m testbed.nodes.sharedworker FD...` with one connected socket a node; ends when the last is closed,
+so it cannot outlive the nodes. A node speaks to it as to a worker of its own, but an answer leaves as soon as it is
+computed and is held by the node until it is due (`testbed.nodes.workerclient`): holding one here would delay others.
+
+Jobs are computed earliest due first, and single-token drafts that wait together in one real pass, which is what lets
+one core serve dozens of devices. Rule kept: what is computed does not depend on who else is served, up to the
+arithmetic's rounding, and how long it takes on the emulated device not at all.
+"""
+
+from __future__ import annotations
+
+import gc
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+import msgspec
+from msgspec.structs import replace
+
+from testbed.errors import TestbedError
+from testbed.nodes.compute import Compute
+from testbed.nodes.duequeue import Due, DueQueue
+from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.pacing import precise_timers
+from testbed.nodes.priority import precede_ordinary_programs
+from testbed.nodes.worker import Models, Worker
+
+READ_BYTES = 1 << 16
+MOST_TOGETHER = 16  # a pass of the shipped draft model over 16 takes three times that over one, over 32 five times
+
+
+class Served:
+    """One node: its connection, its device, and what its requests are called among those of all nodes.
+
+    Several nodes may draft for one request, each with caches of its own.
+    """
+
+    def __init__(self, name: str, connection: socket.socket) -> None:
+        self.name = name
+        self.connection = connection
+        self.frames = Frames()
+        self.models: Models | None = None  # None until it has said what to load
+        self.device: Worker
+        self.compute: Compute
+        self._keys: dict[int, int] = {}  # by the node's number for a request
+        self._requests: dict[int, int] = {}  # the other way round
+
+    def inward(self, job: Job, new_keys: Iterator[int]) -> Job:
+        """The job with a key of this worker's in place of the node's number, which a release makes free again."""
+        of = job.draft or job.draft_tree
+        request = job.release if of is None else of.request
+        assert request is not None
+        if request not in self._keys:
+            self._keys[request] = key = next(new_keys)
+            self._requests[key] = request
+        key = self._keys[request]
+        if job.draft is not None:
+            return replace(job, draft=replace(job.draft, request=key))
+        if job.draft_tree is not None:
+            return replace(job, draft_tree=replace(job.draft_tree, request=key))
+        del self._keys[request]
+        return replace(job, release=key)
+
+    def outward(self, answer: Answer) -> Answer:
+        """The answer under the node's own number."""
+        if answer.draft is not None:
+            request = self._requests[answer.draft.request]
+            return replace(answer, draft=replace(answer.draft, request=request))
+        assert answer.draft_tree is not None
+        request = self._requests[answer.draft_tree.request]
+        return replace(answer, draft_tree=replace(answer.draft_tree, request=request))
+
+    def release(self, key: int) -> None:
+        self.device.release(key)
+        del self._requests[key]
+
+    def release_all(self) -> None:
+        for key in list(self._requests):
+            self.release(key)
+
+
+class SharedWorker:
+    """Hears all nodes between any two passes, and computes the job that is due first, with those that can join it."""
+
+    def __init__(self, connections: Sequence[socket.socket]) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._served: dict[str, Served] = {}
+        self._queue: DueQueue[Job] = DueQueue()
+        self._loaded: dict[bytes, tuple[Models, Compute] | TestbedError] = {}  # by configuration
+        self._decode = msgspec.msgpack.Decoder(Job).decode
+        self._keys = count()
+        for number, connection in enumerate(connections):
+            one = self._served[str(number)] = Served(str(number), connection)
+            self._selector.register(connection, selectors.EVENT_READ, one)
+
+    def serve(self) -> None:
+        """Returns when no node is left."""
+        while self._served:
+            waiting = self._queue.first() is not None
+            for key, _ in self._selector.select(0 if waiting else None):
+                self._hear(key.data)
+            if self._queue.first() is not None:
+                self._do(self._next())
+
+    def _hear(self, one: Served) -> None:
+        try:
+            data = one.connection.recv(READ_BYTES)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._leave(one)
+            return
+        for body in one.frames.feed(data):
+            if one.models is None:
+                self._load(one, body)
+            else:
+                job = one.inward(self._decode(body), self._keys)
+                self._queue.put(one.name, job.submitted_ns, round(one.device.expected_ms(job) * 1e6), job)
+
+    def _load(self, one: Served, body: bytes) -> None:
+        """Nodes say one after the other what they need; the first with a configuration pays for loading it."""
+        if body not in self._loaded:
+            try:
+                models = Models(msgspec.msgpack.decode(body, type=WorkerConfig))
+                self._loaded[body] = models, models.compute(together=True)
+            except TestbedError as error:
+                self._loaded[body] = error
+            gc.collect()
+            gc.freeze()
+            gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
+        loaded = self._loaded[body]
+        if isinstance(loaded, TestbedError):
+            self._tell(one, WorkerReady(error=str(loaded)))
+            return
+        one.models, one.compute = loaded
+        one.device = one.models.device(one.compute)
+        self._tell(one, one.models.ready())
+
+    def _next(self) -> list[Due[Job]]:
+        """The job due first, and as long as the next one can share its passes, that too."""
+        together = [self._queue.take()]
+        while len(together) < MOST_TOGETHER and (other := self._queue.first()) is not None:
+            if other.device in (one.device for one in together) or not self._shares(together[0], other):
+                break
+            together.append(self._queue.take())
+        return together
+
+    def _shares(self, one: Due[Job], other: Due[Job]) -> bool:
+        served = self._served[one.device]
+        assert served.models is not None
+        return (
+            one.job.draft is not None
+            and other.job.draft is not None
+            and one.job.draft.steps == other.job.draft.steps
+            and served.models.can_batch
+            and served.models is self._served[other.device].models
+        )
+
+    def _do(self, jobs: Sequence[Due[Job]]) -> None:
+        nodes = [self._served[one.device] for one in jobs]
+        if len(jobs) == 1:
+            self._do_one(nodes[0], jobs[0].job)
+            return
+        drafts = [one.job.draft for one in jobs if one.job.draft is not None]
+        done = nodes[0].compute.draft_together(drafts)
+        for node, one, (ready, real) in zip(nodes, jobs, done, strict=True):
+            self._answer(node, node.device.drafted(one.job.submitted_ns, ready, real))
+
+    def _do_one(self, node: Served, job: Job) -> None:
+        if job.release is not None:
+            node.release(job.release)
+            gc.collect(0)
+        else:
+            self._answer(node, node.device.answer(job))
+
+    def _answer(self, node: Served, answer: Answer) -> None:
+        self._tell(node, replace(node.outward(answer), left_ns=time.monotonic_ns()))
+
+    def _tell(self, one: Served, message: msgspec.Struct) -> None:
+        try:
+            one.connection.sendall(frame(message))
+        except ConnectionError:
+            self._leave(one)
+
+    def _leave(self, one: Served) -> None:
+        if self._served.pop(one.name, None) is None:
+            return
+        self._selector.unregister(one.connection)
+        one.connection.close()
+        self._queue.drop(one.name)
+        one.release_all()
+
+
+def main(descriptors: Sequence[int]) -> int:
+    precise_timers()
+    precede_ordinary_programs()
+    SharedWorker([socket.socket(fileno=descriptor) for descriptor in descriptors]).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(text) for text in sys.argv[1:]]))

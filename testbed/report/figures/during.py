@@ -1,0 +1,50 @@
+"""What the in-run probe saw of each link while the run went on: how far off it was, and what it was specified to be."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from testbed.report.style import BLACK, GREY, OTHERS, new_figure
+from testbed.results.during import comparable, windows
+from testbed.results.validity import LIMITS, link_tolerance_ms
+
+NS_PER_S = 1e9
+MANY_PAIRS = len(OTHERS)  # beyond, single pairs cannot be told apart and share one colour
+
+
+def draw(probes: pd.DataFrame) -> Figure:
+    """Dots are probes, lines the medians of windows, the band their tolerance; time is from the first probe on."""
+    begin_ns = int(probes["sent_ns"].min())
+    measured, of_windows = comparable(probes), windows(probes)
+    figure, (axes,) = new_figure(2.2)
+    names = probes[["src", "dst"]].drop_duplicates().itertuples(index=False)
+    for index, (src, dst) in enumerate(names):
+        colour = OTHERS[index] if len(probes[["src", "dst"]].drop_duplicates()) <= MANY_PAIRS else GREY
+        own = measured[(measured["src"] == src) & (measured["dst"] == dst)]
+        at_s = (own["sent_ns"] - begin_ns) / NS_PER_S
+        axes.plot(at_s, own["rtt_ms"] - own["specified_ms"], ".", color=colour, markersize=1.6, alpha=0.35)
+        steady = of_windows[(of_windows["src"] == src) & (of_windows["dst"] == dst)]
+        label = f"{src} ↔ {dst}" if colour != GREY else ("each pair" if index == 0 else None)
+        for part, (_, of_phase) in enumerate(steady.groupby(["policy", "repeat"], sort=False)):
+            axes.plot((of_phase["sent_ns"] - begin_ns) / NS_PER_S, of_phase["error_ms"], "o-", color=colour,
+                      markersize=3.5, linewidth=1.1, label=label if part == 0 else None)  # fmt: skip
+    tolerance = link_tolerance_ms(float(probes["specified_ms"].min()))
+    axes.axhspan(-tolerance, tolerance, color="#DDEFE6", linewidth=0, zorder=0)
+    axes.set_ylim(-2 * LIMITS.link_p99_error_ms, 2 * LIMITS.link_p99_error_ms)
+    axes.axhline(0, color=GREY, linewidth=0.9)
+    _name_phases(axes, probes, begin_ns)
+    axes.set_xlabel("time (s)")
+    axes.set_ylabel("RTT error (ms)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=4)
+    return figure
+
+
+def _name_phases(axes: Axes, probes: pd.DataFrame, begin_ns: int) -> None:
+    for (policy, repeat), own in probes.groupby(["policy", "repeat"], sort=False):
+        at_s = (int(own["sent_ns"].min()) - begin_ns) / NS_PER_S
+        axes.axvline(at_s, color=GREY, linewidth=0.6, linestyle=(0, (1, 2)))
+        name = str(policy) if repeat == 0 else f"{policy}, repeat {repeat}"
+        axes.annotate(name, (at_s, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
+                      textcoords="offset points", ha="left", va="top", fontsize=7.5, color=BLACK)  # fmt: skip

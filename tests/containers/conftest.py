@@ -1,0 +1,37 @@
+"""An engine and up-to-date images for the tests that need them: the engine that answers, else one of our own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.containers import build, engine, images, ownengine
+
+
+@pytest.fixture(scope="session")
+def container_engine() -> Iterator[Any]:
+    """Starts one where none runs, and stops only that. Installs the package only where it starts no service."""
+    if os.geteuid() != 0:
+        pytest.skip("container tests start an engine and make network namespaces, which needs root")
+    started = False
+    if engine.answering() is None:
+        alone = not Path("/run/systemd/system").exists() or "CI" in os.environ
+        if shutil.which("dockerd") is None and not alone:
+            pytest.skip("no engine answers, and docker.io would start a service here: apt-get install docker.io")
+        started = ownengine.start(install=True)
+    client = engine.connect()
+    yield client
+    client.close()
+    if started:
+        ownengine.stop()
+
+
+@pytest.fixture(scope="session")
+def node_images(container_engine: Any) -> dict[str, images.Image]:
+    """Built from nothing but this machine, once; a later session finds them up to date."""
+    return build.build(container_engine, offline=True, note=print)

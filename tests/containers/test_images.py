@@ -1,0 +1,102 @@
+"""What goes into an image: exactly the packages and the code a node needs, as installed. No engine is needed here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from testbed.containers import images, installed, rootfs
+from testbed.errors import MachineCannot
+
+NODE_IMPORTS = """\
+import sys
+import testbed.nodes.program, testbed.nodes.worker, testbed.nodes.contained, testbed.nodes.health
+import testbed.models.placement
+from testbed.models.batch import BatchRuntime
+from testbed.models.load import load_model
+from testbed.policies import registry
+for name in registry.names(): registry.get(name)
+BatchRuntime(load_model("tiny-draft").model).forward(0, 0, [1, 2], 1)
+"""
+
+
+def loaded(code: str) -> list[str]:
+    shown = subprocess.run([sys.executable, "-c", NODE_IMPORTS + code], capture_output=True, text=True, check=True)
+    return shown.stdout.split()
+
+
+def test_every_module_of_ours_that_a_node_imports_is_in_the_image():
+    inside = {place for place, _ in images.code_files()}
+    wanted = loaded(
+        "for name, module in sys.modules.items():\n"
+        "    if name.split('.')[0] == 'testbed' and getattr(module, '__file__', None): print(module.__file__)"
+    )
+    assert {Path(one).relative_to(images.SOURCE).as_posix() for one in wanted} <= inside
+
+
+def test_every_package_that_a_node_needs_is_in_the_image(tmp_path):
+    """With nothing else to be found, the models load and run."""
+    (tmp_path / "testbed").symlink_to(images.SOURCE)
+    for package in installed.packages():
+        for place, path in package.files:
+            top = place.parts[0]
+            if not (tmp_path / top).is_symlink():
+                (tmp_path / top).symlink_to(Path(str(path).removesuffix(str(place))) / top)
+    subprocess.run(
+        [sys.executable, "-S", "-c", NODE_IMPORTS], env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=True
+    )
+
+
+def test_models_are_not_in_the_image():
+    assert not [place for place, _ in images.code_files() if place.endswith(".safetensors")]
+
+
+def test_the_code_key_changes_with_any_file_of_the_nodes(monkeypatch):
+    before = images.code_key()
+    files = images.code_files()
+    assert images.code_key() == before
+    monkeypatch.setattr(images, "code_files", lambda: files[1:])
+    assert images.code_key() != before
+
+
+def test_a_file_that_is_not_as_installed_is_refused(tmp_path):
+    (package,) = [one for one in installed.packages(["tqdm"]) if one.name == "tqdm"]
+    installed.verify(package)
+    place, path = next((place, path) for place, path in package.files if place.name == "std.py")
+    changed = tmp_path / "std.py"
+    changed.write_bytes(path.read_bytes() + b"# changed\n")
+    files = tuple((one, changed if one == place else there) for one, there in package.files)
+    with pytest.raises(MachineCannot, match="not as tqdm"):
+        installed.verify(replace(package, files=files))
+
+
+def test_nothing_is_packed_that_a_node_never_runs():
+    (torch,) = [one for one in installed.packages(["torch"]) if one.name == "torch"]
+    assert not [place for place, _ in torch.files if place.is_relative_to(PurePosixPath("torch/include"))]
+
+
+def test_a_missing_package_is_named():
+    with pytest.raises(MachineCannot, match="no-such-package"):
+        installed.packages(["no-such-package"])
+
+
+def test_what_packages_depend_on_is_read_from_apts_words():
+    shown = (
+        "python3.11-minimal\n  PreDepends: libc6\n |Depends: a\n  Depends: <virtual>\n    b\n  Suggests: c\n"
+        "libc6\n  Depends: libgcc-s1\n<virtual>\nlibgcc-s1\n"
+    )
+    found = rootfs._depends(shown)
+    assert found["python3.11-minimal"] == ["libc6", "a"]
+    assert found["libc6"] == ["libgcc-s1"]
+    assert found["libgcc-s1"] == []
+
+
+def test_the_key_of_a_root_follows_its_packages_and_not_where_they_came_from():
+    one = rootfs.Fetched("http://a/x_1.deb", "x_1.deb", "sha256:1")
+    assert rootfs.key([one]) == rootfs.key([replace(one, uri="http://b/x_1.deb")])
+    assert rootfs.key([one]) != rootfs.key([replace(one, checksum="sha256:2")])

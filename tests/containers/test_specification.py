@@ -1,0 +1,70 @@
+"""What a node's container is given, and above all what it is not: read from the request to the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.containers.images import Image
+from testbed.containers.specification import Wanted, container_config, host_config
+from testbed.hardware import Hardware
+
+IMAGE = Image("wan-testbed/drafter:1", "sha256:abc", "10001:10001", 1, {})
+
+
+def wanted(**changes):
+    return Wanted(**{"run_id": "r1", "node": "drafter0", "image": IMAGE, "exchange": Path("/x"), **changes})
+
+
+def test_nothing_but_the_experiments_link_reaches_a_node():
+    assert host_config(wanted())["NetworkMode"] == "none"
+
+
+def test_a_node_has_no_capability_and_cannot_gain_one():
+    config = host_config(wanted())
+    assert config["CapDrop"] == ["ALL"] and config["SecurityOpt"] == ["no-new-privileges"]
+    assert "CapAdd" not in config and "Privileged" not in config
+
+
+def test_a_node_can_write_to_its_exchange_folder_and_nowhere_else():
+    config = host_config(wanted(mounts=(Path("/models/a"),)))
+    assert config["ReadonlyRootfs"]
+    assert {one["Target"] for one in config["Mounts"] if not one["ReadOnly"]} == {"/node"}
+
+
+def test_the_image_is_named_by_digest_so_a_tag_moved_meanwhile_changes_nothing():
+    assert container_config(wanted())["Image"] == IMAGE.digest
+
+
+def test_the_run_and_node_stand_in_labels_and_name():
+    config = container_config(wanted())
+    assert config["Labels"] == {"org.wan-testbed.run": "r1", "org.wan-testbed.node": "drafter0"}
+    assert wanted().name == "wan-testbed-r1-drafter0"
+
+
+def test_a_folder_inside_a_mounted_folder_is_mounted_once():
+    config = host_config(wanted(mounts=(Path("/m"), Path("/m/target"), Path("/models"))))
+    assert [one["Source"] for one in config["Mounts"]] == ["/x", "/m", "/models"]
+
+
+def test_limits_are_those_of_the_experiment_and_swap_does_not_stretch_them():
+    config = host_config(wanted(hardware=Hardware(cpus="0-1", memory="2GiB")))
+    assert config["CpusetCpus"] == "0-1"
+    assert config["Memory"] == config["MemorySwap"] == 2 * 2**30
+
+
+def test_without_limits_none_are_set():
+    assert not {"CpusetCpus", "Memory", "MemorySwap", "DeviceRequests"} & set(host_config(wanted()))
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [(2, {"Count": 2}), (["0", "GPU-1f"], {"DeviceIDs": ["0", "GPU-1f"]})])
+def test_gpus_are_device_requests_by_number_or_by_name(gpus, asked):
+    (request,) = host_config(wanted(hardware=Hardware(gpus=gpus)))["DeviceRequests"]
+    assert request["Capabilities"] == [["gpu"]]
+    assert asked.items() <= request.items()
+
+
+def test_no_health_check_of_the_engine_disturbs_a_run():
+    """Beats on the control channel say the same."""
+    assert container_config(wanted())["Healthcheck"] == {"Test": ["NONE"]}

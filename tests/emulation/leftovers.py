@@ -1,0 +1,56 @@
+"""What a run could leave behind, and waiting for what a run does; for tests of its bad days (invariant 5)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from testbed.emulation.lock import lock_holder
+
+
+def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored
+        ["env", "--default-signal=INT", sys.executable, "-m", "testbed", *map(str, arguments)],
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
+    )
+
+
+def remains() -> dict[str, set[str]]:
+    """Interfaces, named namespaces, processes, run state, scratch folders."""
+    state = Path("/run/wan-testbed")
+    return {
+        "interfaces": {path.name for path in Path("/sys/class/net").iterdir()},
+        "namespaces": {path.name for path in Path("/run/netns").glob("*")},
+        "runs": {path.name for path in state.iterdir() if path.is_dir()} if state.is_dir() else set(),
+        "scratch": {path.name for path in Path(tempfile.gettempdir()).glob("wan-testbed-lab-*")},
+        "processes": {
+            words
+            for path in Path("/proc").glob("[0-9]*/cmdline")
+            if (words := command_line(path))
+            and ("testbed.nodes" in words or "testbed.network" in words or "linux.uml" in words)
+        },
+    }
+
+
+def command_line(path: Path) -> str:
+    try:
+        return path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def lock_is_free() -> bool:
+    return lock_holder() is None
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the run did not get that far"
+        time.sleep(0.05)

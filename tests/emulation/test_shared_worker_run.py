@@ -1,0 +1,95 @@
+"""More drafting users than have a worker each: one model worker drafts for all of them, over shaped links.
+
+Invariants 1, 4 and 5 end to end; times are left to the run's own validity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+pytestmark = [pytest.mark.shaped, pytest.mark.slow]
+
+USERS = [f"user{number}" for number in range(7)]
+EXPERIMENT = """\
+name: shared-worker
+topology: two-sites
+workload: {prompts: prose, requests: 7, output_tokens: 12, slo_tokens_per_s: [2, 4]}
+models: {target: tiny-target, draft: tiny-draft}
+devices: {target: a100-80gb/qwen3-32b, drafter: raspberry-pi-5/qwen3-0.6b-q4}
+place: {user: {far: 7}, target: near}
+policies:
+  - wisp
+  - sled: {mode: as_wisp_describes}
+seed: 1
+"""
+
+
+def command(directory: Path, *options: str) -> list[str]:
+    path = directory / "shared.yaml"
+    path.write_text(EXPERIMENT)
+    return [
+        sys.executable, "-m", "testbed", "run", str(path), *options,
+        "--fabric", "relay", "--nodes", "process", "--out", str(directory), "--json",
+    ]  # fmt: skip
+
+
+def shared_workers() -> set[int]:
+    """Processes; a machine has one emulation at a time. What else a run could leave behind: `test_run`."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if b"testbed.nodes.sharedworker" in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
+
+
+def test_seven_users_draft_on_one_worker_and_every_output_is_target_only_decoding(tmp_path):
+    """Exit 3 is let pass: a busy machine may make a run invalid, never wrong."""
+    process = subprocess.run(command(tmp_path), capture_output=True, text=True, timeout=250)
+    assert process.returncode in (0, 3), process.stderr
+    summary = json.loads(process.stdout)
+    assert summary["lossless"] == {"checked": 14, "equal": 14}
+    assert not [reason for reason in summary["validity"]["reasons"] if "contradicts itself" in reason]
+    manifest = json.loads((tmp_path / "latest" / "manifest.json").read_text())
+    (shared,) = manifest["workers"]["shared"]
+    assert shared["nodes"] == USERS
+    assert shared["resident_mb"] > 100
+    assert [node for node, mb in manifest["node_memory_mb"].items() if mb > 0] == ["target0"]
+    steps = pd.read_parquet(tmp_path / "latest" / "steps.parquet")
+    drafts = steps[steps["kind"] == "draft"]
+    assert set(drafts["node"]) == set(USERS)
+    took_ms = (drafts["finished_ns"] - drafts["started_ns"]) / 1e6
+    assert (took_ms - drafts["paced_ms"] - drafts["overrun_ms"]).abs().max() < 1e-3
+    for _, one in drafts.sort_values("started_ns").groupby(["policy", "node"]):
+        assert (one["started_ns"].iloc[1:].to_numpy() >= one["finished_ns"].iloc[:-1].to_numpy()).all()
+    assert not shared_workers()
+
+
+def test_a_shared_worker_that_dies_ends_the_run_by_name(tmp_path):
+    said = tmp_path / "stderr"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(command(tmp_path, "workload.requests=48"), stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        deadline = time.monotonic() + 120
+        while "wisp: 48 requests" not in said.read_text():
+            assert time.monotonic() < deadline and process.poll() is None, said.read_text()
+            time.sleep(0.05)
+        (worker,) = shared_workers()
+        os.kill(worker, signal.SIGKILL)
+        status = process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert status == 3, said.read_text()
+    assert "shared model worker" in said.read_text()
+    assert not shared_workers()

@@ -1,0 +1,71 @@
+"""Native timings become a device profile that experiments can name; on a GPU too, where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from testbed.errors import BadInput, MachineCannot
+from testbed.models.devices import load_profile
+from testbed.models.load import load_model
+from testbed.models.nativeprofile import counts, measure, write
+from testbed.models.placement import prepare
+from testbed.models.runtime import CausalRuntime
+from testbed.nodes.compute import on_host
+
+
+def gpu_is_missing() -> str:
+    try:
+        prepare("cuda")
+    except MachineCannot as error:
+        return str(error)
+    return ""
+
+
+def test_a_profile_reads_back_as_it_was_measured(tmp_path):
+    profile = measure("tiny-draft", max_pass_tokens=5, note=lambda text: None)
+    path = tmp_path / "here.yaml"
+    write(profile, path)
+    again = load_profile(str(path))
+    assert again.pass_ms == profile.pass_ms
+    assert [tokens for tokens, _ in again.pass_ms] == [1, 2, 4, 5]
+    assert again.kind == "measured" and not again.native
+    assert again.duration_ms(3) > 0
+
+
+@pytest.mark.parametrize(("most", "expected"), [(1, [1]), (8, [1, 2, 4, 8]), (6, [1, 2, 4, 6])])
+def test_counts_reach_from_one_token_to_the_longest_pass(most, expected):
+    assert counts(most) == expected
+
+
+def test_a_pass_longer_than_the_models_positions_is_refused():
+    with pytest.raises(BadInput, match="positions"):
+        measure("tiny-draft", max_pass_tokens=10**6, note=lambda text: None)
+
+
+@pytest.mark.skipif(not gpu_is_missing(), reason="there is a GPU")
+def test_a_missing_gpu_is_said_in_one_line():
+    with pytest.raises(MachineCannot, match=r"^device cuda: ") as raised:
+        prepare("cuda")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(gpu_is_missing()), reason=gpu_is_missing() or "-")
+def test_a_gpu_gives_the_logits_of_the_processor():
+    """fp32 without TF32: the same up to rounding, so greedy tokens are those of the reference."""
+    prompt = list(range(2, 40))
+    both = []
+    for device in ("cpu", "cuda"):
+        prepare(device, None if device == "cpu" else 0.5)
+        runtime = CausalRuntime(load_model("tiny-target", device=device).model)
+        both.append(on_host(runtime.forward(0, 0, prompt, last=len(prompt))))
+    np.testing.assert_allclose(both[0], both[1], atol=1e-3)
+    assert (both[0].argmax(axis=-1) == both[1].argmax(axis=-1)).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(bool(gpu_is_missing()), reason=gpu_is_missing() or "-")
+def test_a_gpu_can_be_profiled():
+    profile = measure("tiny-draft", "cuda", max_pass_tokens=4, note=lambda text: None)
+    assert "cuda" not in profile.device and profile.duration_ms(1) > 0

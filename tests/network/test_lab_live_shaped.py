@@ -1,0 +1,102 @@
+"""The lab while its links change all the time: nothing is lost or left behind, and what it shows is true."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from relay_lab_helpers import namespaces, receive_numbered, send_numbered, udp_socket
+
+from testbed.errors import BadInput, MachineCannot
+from testbed.network.fabric import BurstLoss, Link, Port
+from testbed.network.journal import Journal
+from testbed.network.lab import LabFabric
+from testbed.network.lab_kernel import missing_parts
+from testbed.network.plan import undelayed
+
+pytestmark = [
+    pytest.mark.shaped,
+    pytest.mark.skipif(not os.environ.get("CI") and bool(missing_parts()), reason=str(missing_parts())),
+]
+UDP_PORT = 9021
+UPDATES, PACKETS = 1000, 2500
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabFabric, list[Port]]]:
+    journal = Journal(tmp_path_factory.mktemp("live") / "journal.jsonl")
+    fabric = LabFabric("live", journal)
+    with namespaces(4) as ports:
+        fabric.attach(ports)
+        try:
+            yield fabric, ports
+        finally:
+            fabric.detach()
+            journal.undo()
+            journal.close()
+
+
+def test_a_thousand_updates_lose_no_packet_and_keep_their_order(lab: tuple[LabFabric, list[Port]]) -> None:
+    """Delays that fall and rise by 40 ms, with tens of packets in flight at every change."""
+    fabric, ports = lab
+    levels = [[Link(a.node, b.node, ms) for a in ports for b in ports if a != b] for ms in (20.0, 60.0)]
+    fabric.shape(levels[0])
+    before = fabric.counters()
+    with udp_socket(ports[0]) as sender, udp_socket(ports[1], UDP_PORT) as receiver:
+        arguments = (sender, (ports[1].address, UDP_PORT), PACKETS, 0.001)
+        sending = threading.Thread(target=send_numbered, args=arguments)
+        received: list[tuple[int, float]] = []
+        receiving = threading.Thread(target=lambda: received.extend(receive_numbered(receiver)))
+        sending.start()
+        receiving.start()
+        updates = 0
+        while updates < UPDATES or sending.is_alive():
+            updates += 1
+            fabric.change(levels[updates % 2])
+            time.sleep(0.001)
+        receiving.join()
+    assert [number for number, _ in received] == list(range(PACKETS))
+    after = fabric.counters()
+    assert (after.dropped, after.lost, after.cut) == (before.dropped, before.lost, before.cut)
+
+
+def test_a_change_touches_no_other_pair_and_leaves_nothing_behind(lab: tuple[LabFabric, list[Port]]) -> None:
+    fabric, ports = lab
+    plain = [replace(link, one_way_ms=7.0) for link in undelayed(ports)]
+    fabric.shape(plain)
+    before = fabric.states()
+    everything = Link("n0", "n1", 5.0, jitter_ms=1.0, burst_loss=BurstLoss(0.1, 0.5), reorder=0.1)
+    fabric.change([everything])
+    during = fabric.states()
+    assert during["n0", "n1"].burst is not None
+    assert {pair: state for pair, state in during.items() if pair != ("n0", "n1")} == {
+        pair: state for pair, state in before.items() if pair != ("n0", "n1")
+    }
+    fabric.change([plain[0]])
+    assert fabric.states() == before
+
+
+def test_delays_are_kept_to_the_nanosecond(lab: tuple[LabFabric, list[Port]]) -> None:
+    fabric, _ = lab
+    fabric.change([Link("n0", "n1", 12.345679)])
+    assert fabric.read_back()["n0", "n1"] == 12.345679
+
+
+def test_a_link_that_makes_no_sense_changes_nothing(lab: tuple[LabFabric, list[Port]]) -> None:
+    fabric, ports = lab
+    fabric.shape(undelayed(ports))
+    with pytest.raises(BadInput, match="n0 -> n9"):
+        fabric.change([Link("n0", "n1", 5.0), Link("n0", "n9", 5.0)])
+    with pytest.raises(BadInput, match="jitter_ms is 3000"):
+        fabric.change([Link("n0", "n1", 5.0), Link("n1", "n0", 4000.0, jitter_ms=3000.0)])
+    assert set(fabric.read_back().values()) == {0.0}
+
+
+def test_a_leaf_that_somebody_took_away_is_an_error_that_names_the_link(lab: tuple[LabFabric, list[Port]]) -> None:
+    fabric, _ = lab
+    assert fabric._kernel is not None
+    fabric._kernel.ask("tc qdisc del dev vec1 parent 1:100")  # the leaf of n0 -> n1
+    with pytest.raises(MachineCannot, match="link n0 -> n1: the kernel refused the change"):
+        fabric.change([Link("n0", "n1", 9.0)])
