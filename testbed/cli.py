@@ -15,8 +15,7 @@ from typing import Annotated
 import typer
 
 from testbed import cli_capacity, cli_catalogue, cli_images, cli_shell, cli_sweep
-from testbed.cli_images import Nodes, NodesOption
-from testbed.cli_options import Engine, Fabric, FabricOption, Json, gain_privilege
+from testbed.cli_options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, gain_privilege
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
 from testbed.errors import BadInput, RunInvalid, TestbedError

@@ -14,7 +14,7 @@ from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
 from testbed.errors import BadInput, RunInvalid
 
-models_app = typer.Typer(help="Model pairs: list, check, train.", no_args_is_help=True)
+models_app = typer.Typer(help="Models and their pairs: list, check, train, time.", no_args_is_help=True)
 topology_app = typer.Typer(help="Topologies: list, show.", no_args_is_help=True)
 trace_app = typer.Typer(help="Round-trip time series: list, show.", no_args_is_help=True)
 

@@ -18,17 +18,6 @@ class EngineVerb(StrEnum):
     remove = "remove"
 
 
-class Nodes(StrEnum):
-    """`auto` is process, unless the experiment asks under `compute:` for what only containers have."""
-
-    auto = "auto"
-    docker = "docker"
-    process = "process"
-
-
-NodesOption = Annotated[Nodes, typer.Option("--nodes", help="What a node is.")]
-
-
 def add_to(app: typer.Typer) -> None:
     images = typer.Typer(help="Container images of the nodes: build, list; an engine where none runs.")
     images.command("build")(build)
@@ -55,7 +44,7 @@ def build(
 
 
 def show(as_json: Json = False) -> None:
-    """The images the engine has, with digest, size, and whether their code is the code that runs here."""
+    """List the engine's images of the nodes: digest, size, and whether their code is the code that runs here."""
     from testbed.containers.engine import connect
     from testbed.containers.images import CODE, KINDS, code_key, find
 
@@ -82,7 +71,7 @@ def engine(
         bool, typer.Option("--install", help="Install the distribution's docker.io where it is missing.")
     ] = False,
 ) -> None:
-    """A container engine of the testbed's own, for machines where none runs; it leaves every other one alone."""
+    """Start, stop or remove a container engine of the testbed's own, where none runs; no other one is touched."""
     from testbed.containers import ownengine
 
     if verb is EngineVerb.start:

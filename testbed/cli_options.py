@@ -27,6 +27,17 @@ class Engine(StrEnum):
     simulation = "simulation"
 
 
+class Nodes(StrEnum):
+    """`auto` is process, unless the experiment asks under `compute:` for what only containers have."""
+
+    auto = "auto"
+    docker = "docker"
+    process = "process"
+
+
+NodesOption = Annotated[
+    Nodes, typer.Option("--nodes", help="Containers or processes; auto: processes, unless compute: needs containers.")
+]
 FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the links.")]
 
 

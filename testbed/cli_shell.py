@@ -27,7 +27,7 @@ def shell(
         list[str] | None, typer.Option("--command", "-c", help="Run this and exit with its status; may be repeated.")
     ] = None,
 ) -> None:
-    """Mininet's command line in the network of an experiment, or of a topology with one node a region."""
+    """Open Mininet's command line in the network of an experiment, or of a topology with one node a region."""
     _in_network(what, fabric, command)
 
 

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from testbed.cli_images import Nodes, NodesOption
-from testbed.cli_options import Engine, Fabric, FabricOption, Json, console, gain_privilege, note
+from testbed.cli_options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, console, gain_privilege, note
 from testbed.errors import BadInput, RunInvalid
 
 Workers = Annotated[

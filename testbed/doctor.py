@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 from dataclasses import asdict
 from typing import Any
@@ -116,16 +117,14 @@ def _availability(name: FabricChoice, caps: Capabilities) -> str:
 
 
 def _engine_version() -> str | None:
-    """Of the engine that `--nodes docker` would use; None when none answers."""
+    """Of the engine that `--nodes docker` would use; None when none answers, or not properly."""
     from testbed.containers.engine import connect, facts
 
     try:
-        client = connect()
+        with contextlib.closing(connect()) as client:
+            return str(facts(client)["engine"])
     except MachineCannot:
         return None
-    version = str(facts(client)["engine"])
-    client.close()
-    return version
 
 
 def _version(package: str) -> str | None:

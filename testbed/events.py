@@ -59,6 +59,12 @@ class Event(BaseModel):
         return f"link {' -> '.join(self.ends)} {', '.join(named)}"
 
     @property
+    def only_mends(self) -> bool:
+        """It brings links up and changes nothing else of them."""
+        changes = (self.rtt_ms, self.loss, self.rate_mbit)
+        return bool(self.heal or self.up) and all(change is None for change in changes)
+
+    @property
     def ends(self) -> tuple[str, ...]:
         """The sites of `link`; none without it."""
         if isinstance(self.link, Mapping):
@@ -80,6 +86,10 @@ class Event(BaseModel):
                 raise problem(("link",), f"link: {self.ends[0]} twice; links inside a site do not change")
             if isinstance(self.link, Mapping) and set(self.link) != {"from", "to"}:
                 raise problem(("link",), "link: write [site, site] for both directions, or {from: site, to: site}")
+        if self.at_ns == 0 and (self.up is False or self.partition is not None):
+            raise problem(
+                ("at_s",), "at_s: nodes connect before a phase starts, so nothing can be cut at 0; cut it later"
+            )
         for site in (site for group in self.partition or () for site in group):
             if sum(site in group for group in self.partition or ()) > 1:
                 raise problem(("partition",), f"partition: {site} is in two groups")
@@ -112,6 +122,7 @@ def node_stops(events: Iterable[Event]) -> tuple[NodeStop, ...]:
 def pair_events(events: Sequence[Event], topology: Topology, sites: Collection[str]) -> dict[Pair, list[PairEvent]]:
     """What each ordered pair of the experiment's sites meets, by time; of two at one time the later entry wins."""
     by_pair: dict[Pair, list[PairEvent]] = {}
+    cut: set[Pair] = set()
     for index, event in sorted(enumerate(events), key=lambda one: one[1].at_ns):
         for site in (*event.ends, *(site for group in event.partition or () for site in group)):
             where = f"events.{index}: topology {topology.name}"
@@ -119,8 +130,16 @@ def pair_events(events: Sequence[Event], topology: Topology, sites: Collection[s
                 raise BadInput(f"{where}: no region {site!r}{nearest(site, topology.region_names)}")
             if site not in sites:
                 raise BadInput(f"events.{index}: no node stands in {site}, so the event would do nothing there")
-        for src, dst in _pairs(event, sites):
-            by_pair.setdefault((src, dst), []).append(_of(event, topology, src, dst))
+        pairs = list(_pairs(event, sites))
+        if event.only_mends and cut.isdisjoint(pairs):
+            raise BadInput(f"events.{index}: {event.about}, but none is cut at that time; leave the event out")
+        for src, dst in pairs:
+            met = _of(event, topology, src, dst)
+            by_pair.setdefault((src, dst), []).append(met)
+            if met.up:
+                cut.discard((src, dst))
+            elif met.up is not None:
+                cut.add((src, dst))
     return by_pair
 
 

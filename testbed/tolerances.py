@@ -12,7 +12,6 @@ LINK_P99_MS = 2.0
 # a median and not for a 99th percentile: all 1056 pairs of 33 nodes, 200 probes each, would take three minutes a check.
 MANY_PAIRS = 200
 
-
 REPLAY_LATE_MS = 8.0  # a change of a link as late as one draft pass would be seen by the pass after the one it was for
 
 

@@ -86,6 +86,7 @@ def test_resolved_events_are_events_again(tmp_path: Path) -> None:
         ("{at_s: 1, partition: [[us-east-1], [us-west-2, us-east-1]]}", "us-east-1 is in two groups"),
         ("{at_s: 1, stop_node: drafter1}", "no node 'drafter1'; did you mean 'drafter0'"),
         ("{at_s: 1, lnk: [a, b], up: false}", "did you mean 'link'"),
+        ("{at_s: 0, link: [us-east-1, us-west-2], up: false}", "nodes connect before a phase starts"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_line(tmp_path: Path, line: str, words: str) -> None:
@@ -103,6 +104,15 @@ def test_what_makes_no_sense_is_refused_with_its_line(tmp_path: Path, line: str,
 def test_sites_that_are_not_there_are_refused(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(BadInput, match=rf"events\.0: .*{words}"):
         pairs(tmp_path, line)
+
+
+@pytest.mark.parametrize("mend", ["heal: true", "link: [us-east-1, us-west-2], up: true"])
+def test_mending_what_is_not_cut_is_refused(tmp_path: Path, mend: str) -> None:
+    with pytest.raises(BadInput, match=r"events\.0: .*none is cut at that time"):
+        pairs(tmp_path, f"{{at_s: 1, {mend}}}", "{at_s: 2, link: [us-east-1, us-west-2], up: false}")
+    with pytest.raises(BadInput, match=r"events\.2: .*none is cut"):
+        cut = "{at_s: 1, partition: [[us-east-1], [us-west-2]]}"
+        pairs(tmp_path, cut, "{at_s: 2, heal: true}", f"{{at_s: 3, {mend}}}")
 
 
 def test_a_series_and_an_event_may_not_both_set_a_round_trip(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import hashlib
 import io
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -43,19 +44,15 @@ def build(client: DockerClient, offline: bool, note: Note, root: str | None = No
     return made
 
 
+@dataclass(frozen=True)
 class _Build:
-    """What one image is built from; `network`: whether its commands may reach the registry."""
+    """What one image is built from; `network`: of the engine's, "none" where no command may reach a registry."""
 
-    def __init__(
-        self,
-        dockerfile: bytes,
-        contents: Contents,
-        arguments: Mapping[str, str],
-        labels: Mapping[str, str],
-        network: str = "none",
-    ) -> None:
-        self.dockerfile, self.contents, self.network = dockerfile, contents, network
-        self.arguments, self.labels = dict(arguments), dict(labels)
+    dockerfile: bytes
+    contents: Contents
+    arguments: dict[str, str]
+    labels: dict[str, str]
+    network: str = "none"
 
 
 def _unless_known(
@@ -136,9 +133,9 @@ def _offline_contents(packages: list[Package]) -> Iterator[tuple[str, Path]]:
 def _run(client: DockerClient, name: str, what: _Build, note: Note) -> None:
     """One build by the engine; its own last words when it fails."""
     with tempfile.TemporaryFile(prefix="wan-testbed-context.") as context:
-        _write_context(context, what)
-        context.seek(0)
-        with explained(f"images build: {name}"):
+        with explained(f"images build: {name}"):  # a full disk, too
+            _write_context(context, what)
+            context.seek(0)
             said = client.api.build(
                 fileobj=context,
                 custom_context=True,
@@ -151,21 +148,22 @@ def _run(client: DockerClient, name: str, what: _Build, note: Note) -> None:
                 decode=True,
             )
             for line in said:
-                _listen(line, name, what.arguments, note)
+                _listen(line, name, what, note)
 
 
-def _listen(line: dict[str, Any], name: str, arguments: Mapping[str, str], note: Note) -> None:
+def _listen(line: dict[str, Any], name: str, what: _Build, note: Note) -> None:
     if "error" in line:
         words = " ".join(str(line["error"]).split())
-        mend = "testbed images build --offline needs no registry"
-        raise MachineCannot(f"images build: {name} from {next(iter(arguments.values()))}: {words}; {mend}")
+        mend = "" if what.network == "none" else "; testbed images build --offline needs no registry"
+        raise MachineCannot(f"images build: {name} from {next(iter(what.arguments.values()))}: {words}{mend}")
     text = str(line.get("stream", "")).strip()
     if text.startswith("Step "):
         note(f"  {text}")
 
 
 def _write_context(stream: IO[bytes], what: _Build) -> None:
-    with tarfile.open(fileobj=stream, mode="w") as tar:
+    # an installer may have linked files to its cache: the context gets what they are
+    with tarfile.open(fileobj=stream, mode="w", dereference=True) as tar:
         for place, source in [("Dockerfile", what.dockerfile), *what.contents]:
             if isinstance(source, bytes):
                 member = tarfile.TarInfo(place)

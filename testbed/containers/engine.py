@@ -63,7 +63,8 @@ def address_of(client: DockerClient) -> str:
 
 def facts(client: DockerClient) -> dict[str, Any]:
     """Provenance for the manifest."""
-    version, info = client.version(), client.info()
+    with explained("containers: the engine does not say what it is"):
+        version, info = client.version(), client.info()
     return {
         "engine": version["Version"],
         "api": version["ApiVersion"],

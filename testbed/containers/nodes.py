@@ -7,7 +7,7 @@ Every container is journalled by name before it is made. Leaving the context rem
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -93,7 +93,7 @@ class ContainerNodes:
 
     def note_exits(self) -> None:
         """Remembers how the programs ended, before their containers go."""
-        self._ended = {name: program.status() for name, program in self.programs.items()}
+        self._ended = {name: self.programs[name].status() for name in self._wanted}
 
     def _make(self) -> None:
         address = address_of(self._client)
@@ -104,33 +104,43 @@ class ContainerNodes:
         for one in self._wanted.values():
             one.exchange.mkdir(parents=True)
             one.exchange.chmod(0o777)  # for the container's user; the journal's own folder keeps others out
-        for node, program, pid in self._each(self._start, self._wanted.values()):
-            self.programs[node], self.pids[node] = program, pid
+        self._each(self._start, self._wanted.values())
         for program in self.programs.values():
             program.connect()
 
-    def _start(self, one: Wanted) -> tuple[str, ContainerProgram, int]:
-        control = ControlSocket(one.exchange, Path(SOCKET).name)
+    def _start(self, one: Wanted) -> None:
+        """What it makes is entered at once, so that `close` finds it however this ends."""
         remove(self._client, one.name, one.run_id)  # of the same run, crashed before
+        control = ControlSocket(one.exchange, Path(SOCKET).name)
+        try:
+            with _engine_words(one.node):
+                made = self._client.api.create_container_from_config(container_config(one), one.name)
+        except BaseException:
+            control.close()
+            raise
+        program = self.programs[one.node] = ContainerProgram(self._client, made["Id"], one.node, control)
         with _engine_words(one.node):
-            made = self._client.api.create_container_from_config(container_config(one), one.name)
             self._client.api.start(made["Id"])
             pid = int(self._client.api.inspect_container(made["Id"])["State"]["Pid"])
-        program = ContainerProgram(self._client, made["Id"], one.node, control)
-        if pid and made["Id"] not in Path(f"/proc/{pid}/cgroup").read_text():
+        if not belongs(pid, made["Id"]) and program.status() is None:  # one that has ended says why: `connect`
             raise MachineCannot(
                 "nodes docker: the engine numbers processes differently than this program sees them; run the testbed "
                 "where the engine runs, or in a container with --pid host"
             )
-        return one.node, program, pid
+        self.pids[one.node] = pid
 
     def _remove(self, one: Wanted) -> None:
         remove(self._client, one.name, one.run_id)
 
     def _each(self, act: Callable[[Wanted], T], wanted: Iterable[Wanted]) -> list[T]:
-        """Side by side; all are tried, then the first failure is raised."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="containers") as pool:
+        """Side by side; all are tried, then the first failure is raised. After an interrupt nothing goes on either."""
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="containers")
+        try:
             futures = [pool.submit(act, one) for one in wanted]
+            wait(futures)
+        finally:
+            with shielded():  # else a container might be made after `close` has looked for it
+                pool.shutdown(cancel_futures=True)
         return [future.result() for future in futures]
 
 
@@ -144,6 +154,14 @@ def _engine_words(node: str) -> Iterator[None]:
         if NO_GPU in str(error):
             raise MachineCannot(f"compute: gpus: the engine has no runtime for GPUs; {GPU_MEND}") from error
         raise
+
+
+def belongs(pid: int, container: str) -> bool:
+    """Whether the process of this number, as seen from here, is the container's."""
+    try:
+        return container in Path(f"/proc/{pid}/cgroup").read_text()
+    except OSError:
+        return False
 
 
 def exchange_folder(journal: Journal, node: str) -> Path:

@@ -44,8 +44,7 @@ def start(install: bool = False) -> bool:
     """Starts it and waits until it answers; False when it runs already. `install`: the package, where it is missing."""
     if running() is not None:
         return False
-    if os.geteuid() != 0:
-        raise MachineCannot(f"containers: starting an engine needs root; {as_root()}")
+    _require_root()
     if shutil.which("dockerd") is None:
         if not install:
             raise MachineCannot("containers: dockerd is not installed; apt-get install docker.io")
@@ -75,6 +74,7 @@ def stop() -> bool:
     pid = running()
     if pid is None:
         return False
+    _require_root()
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
     while running() is not None:
@@ -88,6 +88,7 @@ def stop() -> bool:
 
 def remove() -> None:
     """Stops it and deletes its images and everything else of it."""
+    _require_root()
     stop()
     for folder in (RUN, DATA):
         shutil.rmtree(folder, ignore_errors=True)
@@ -103,6 +104,11 @@ def running() -> int | None:
         return None
     pid, started = int(known["pid"]), known["start"]
     return pid if started is not None and start_time(pid) == started else None
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise MachineCannot(f"containers: an engine of the testbed's own is root's; {as_root()}")
 
 
 def _install() -> None:

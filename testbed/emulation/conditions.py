@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 from testbed.emulation.deployment import Deployment
+from testbed.errors import RunInvalid, TestbedError
 from testbed.events import Event, NodeStop, node_stops
 from testbed.network.drift import histories, judge
 from testbed.network.journal import Journal
 from testbed.network.network import Network
 from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, Pair
+from testbed.network.schedule import LinkSchedule, Pair, PairSchedule
 from testbed.network.watch import Watch
 from testbed.progress import Progress
 from testbed.results.records import STOPPED, ProbeRow, ReplayRow
@@ -58,7 +59,7 @@ class Conditions:
         self._pairs = pairs
         self._journal = journal
         self._progress = progress
-        self._cut_s = 0.0  # for how long links were cut when the last phase ended
+        self._recovery_s = 0.0  # after the last phase, until connections use all links again
         self.rewind()
 
     def rewind(self) -> None:
@@ -74,14 +75,12 @@ class Conditions:
     @contextmanager
     def phase(self, policy: str, repeat: int, deployment: Deployment) -> Iterator[Phase]:
         """Leaving it stops whatever still changes or watches; rows are there after an orderly end only."""
-        if self._cut_s:
-            wait_s = min(MAX_RECOVERY_S, 2 * self._cut_s)
-            self._progress.note(f"links were cut when the last phase ended: {wait_s:.0f} s for TCP to find them again")
-            time.sleep(wait_s)
-            self._cut_s = 0.0
-        running = _Running(self._network, self._schedule, self._stops, deployment)
+        if self._recovery_s:
+            self._progress.note(f"{self._recovery_s:.1f} s for TCP to find links again that were cut in the last phase")
+            time.sleep(self._recovery_s)
+            self._recovery_s = 0.0
         watch = Watch(self._network.ports, self._pairs, self._journal) if self._pairs else None
-        running.watch = watch
+        running = _Running(self._network, self._schedule, self._stops, deployment, watch)
         try:
             yield running
             self._close(policy, repeat, running, watch)
@@ -93,12 +92,12 @@ class Conditions:
     def _close(self, policy: str, repeat: int, running: _Running, watch: Watch | None) -> None:
         ended_ns = time.monotonic_ns()
         running.cancel()
+        if running.failed is not None:
+            raise running.failed
         applied: list[Applied] = []
         if self._schedule.pairs:
             applied = self._network.stop_replay()
-            took_ns = ended_ns - running.start_ns
-            cut_ns = [took_ns - at_ns for pair in self._schedule.pairs.values() if (at_ns := pair.ends_cut) is not None]
-            self._cut_s = max(0, *cut_ns, 0) / NS_PER_S
+            self._recovery_s = recovery_s(self._schedule.pairs.values(), ended_ns - running.start_ns)
             self.rewind()
         self.replayed += [
             ReplayRow(policy, repeat, index, self._about.get(one.scheduled_ns - running.start_ns, "series"), *one)
@@ -133,15 +132,21 @@ class _Running:
     """One phase on its way."""
 
     def __init__(
-        self, network: Network, schedule: LinkSchedule, stops: Sequence[NodeStop], deployment: Deployment
+        self,
+        network: Network,
+        schedule: LinkSchedule,
+        stops: Sequence[NodeStop],
+        deployment: Deployment,
+        watch: Watch | None,
     ) -> None:
         self.start_ns = 0
         self.stopped: list[tuple[NodeStop, int, int]] = []  # scheduled and done, CLOCK_MONOTONIC
-        self.watch: Watch | None = None
+        self.failed: RunInvalid | None = None  # an event that could not be carried out
         self._network = network
         self._schedule = schedule
-        self._deployment = deployment
         self._stops = stops
+        self._deployment = deployment
+        self._watch = watch
         self._timers: list[threading.Timer] = []
 
     def begin(self) -> None:
@@ -155,8 +160,8 @@ class _Running:
             timer.start()
 
     def requests_over(self) -> None:
-        if self.watch is not None:
-            self.watch.stop_sending()
+        if self._watch is not None:
+            self._watch.stop_sending()
 
     def cancel(self) -> None:
         """No node stops any more; those that did run again."""
@@ -167,8 +172,26 @@ class _Running:
         self._deployment.thaw()
 
     def _stop(self, stop: NodeStop) -> None:
-        self._deployment.freeze(stop.node)
+        """In a timer's thread, whose exceptions nobody would see."""
+        try:
+            self._deployment.freeze(stop.node)
+        except TestbedError as error:
+            self.failed = RunInvalid(f"events: node {stop.node} could not be stopped: {error}")
+            return
         self.stopped.append((stop, self.start_ns + stop.at_ns, time.monotonic_ns()))
+
+
+def recovery_s(pairs: Iterable[PairSchedule], took_ns: int) -> float:
+    """For how long after a phase of `took_ns`, with all links up, a connection may still wait to use one again.
+
+    It doubles its time-out while its link is cut, so it tries again within as long as the cut; allowed is twice that.
+    """
+    waits_ns = [0]
+    for since_ns, until_ns in (cut for pair in pairs for cut in pair.cuts):
+        up_ns = took_ns if until_ns is None else min(until_ns, took_ns)
+        if since_ns < up_ns:
+            waits_ns.append(up_ns + min(2 * (up_ns - since_ns), int(MAX_RECOVERY_S * NS_PER_S)) - took_ns)
+    return max(waits_ns) / NS_PER_S
 
 
 def _about(events: Sequence[Event]) -> dict[int, str]:

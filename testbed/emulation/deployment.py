@@ -1,4 +1,4 @@
-"""The node programs of one run: started in their namespaces, connected, stopped again."""
+"""The node programs of one run: started in their namespaces or begun in their containers, connected, stopped again."""
 
 from __future__ import annotations
 

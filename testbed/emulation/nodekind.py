@@ -7,7 +7,7 @@ machine. It is `process`, unless the experiment asks for what only a container h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -75,5 +75,5 @@ def containers(kind: NodeKind, scenario: Scenario, run_id: str, journal: Journal
         )
         for name, (role, _) in scenario.place.nodes().items()
     ]
-    with ContainerNodes(kind.engine, journal, wanted) as made:
+    with closing(kind.engine), ContainerNodes(kind.engine, journal, wanted) as made:
         yield made

@@ -130,8 +130,12 @@ class NodeProcess:
 
     def freeze(self) -> None:
         """Silent from now on, on purpose."""
-        self.frozen = True
-        self.program.freeze()
+        self.frozen = True  # first, for its silence may be noticed at any moment
+        try:
+            self.program.freeze()
+        except BaseException:
+            self.frozen = False
+            raise
 
     def thaw(self) -> None:
         """Goes on, if it was frozen."""

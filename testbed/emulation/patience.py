@@ -28,7 +28,10 @@ class Patience:
 
 
 def patience(scenario: Scenario, schedule: LinkSchedule, requests: Sequence[PlannedRequest]) -> Patience:
-    """Three times what a request should take, and a minute; after events, until TCP can have come back."""
+    """Three times what a request should take, and a minute; after cuts that heal, until TCP can have come back.
+
+    Where something is gone for good, seconds instead of the minute.
+    """
     step_ms = sum(
         load_profile(name).duration_ms(1) or NATIVE_STEP_MS for name in scenario.devices.model_dump().values()
     )
@@ -36,11 +39,12 @@ def patience(scenario: Scenario, schedule: LinkSchedule, requests: Sequence[Plan
     due = [0.0, *(one.due_ms for one in requests if one.due_ms is not None)]
     gap_ms = max((later - earlier for earlier, later in pairwise(due)), default=0.0)
     work_s = (gap_ms + 3 * scenario.workload.output_tokens * token_ms) / 1e3
-    ends_cut_ns = [at_ns for pair in schedule.pairs.values() if (at_ns := pair.ends_cut) is not None]
+    cuts_ns = [cut for pair in schedule.pairs.values() for cut in pair.cuts]
+    if healed_ns := [(since_ns, until_ns) for since_ns, until_ns in cuts_ns if until_ns is not None]:
+        first_ns, last_ns = min(since_ns for since_ns, _ in healed_ns), max(until_ns for _, until_ns in healed_ns)
+        # a connection doubles its time-out while its link is cut, so it comes back within as long again
+        work_s += last_ns / NS_PER_S + min(MAX_RECOVERY_S, (last_ns - first_ns) / NS_PER_S)
+    ends_cut_ns = [since_ns for since_ns, until_ns in cuts_ns if until_ns is None]
     if for_good_ns := [*(stop.at_ns for stop in node_stops(scenario.events)), *ends_cut_ns]:
         return Patience(max(for_good_ns) / NS_PER_S + GIVE_UP_S + work_s, gives_up=True)
-    if cuts_s := [event.at_s for event in scenario.events if event.partition is not None or event.up is False]:
-        healed_s = max(event.at_s for event in scenario.events)
-        # a connection doubles its time-out while its link is cut, so it comes back within as long again
-        work_s += healed_s + min(MAX_RECOVERY_S, healed_s - min(cuts_s))
     return Patience(STALLED_S + work_s, gives_up=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
@@ -43,7 +42,6 @@ def run_phase(
     entry: PolicyEntry,
     repeat: int,
     planned: Sequence[PlannedRequest],
-    log_dir: Path,
     drain_s: float,
     patient: Patience,
     progress: Progress,
@@ -67,7 +65,7 @@ def run_phase(
             )
         phase.requests_over()
         time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
-    result = _stop(deployment, entry, repeat, active, log_dir)
+    result = _stop(deployment, entry, repeat, active)
     result.given_up = tuple(sorted(open_requests - {row.request for row in result.log.requests}))
     return result
 
@@ -111,7 +109,7 @@ def _wait_for_users(
             waiting.discard(node.name)
 
 
-def _stop(deployment: Deployment, entry: PolicyEntry, repeat: int, active: list[str], log_dir: Path) -> PhaseResult:
+def _stop(deployment: Deployment, entry: PolicyEntry, repeat: int, active: list[str]) -> PhaseResult:
     """Every role ends and hands over its log."""
     paths = {name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows") for name in active}
     stopped = deployment.gather(

@@ -5,7 +5,8 @@ whatever else is in the batch. Feeds are ragged; they are padded on the left, wh
 Positions and the mask are explicit in every pass, so absolute-position models (GPT-2) are as right as rotary ones.
 
 A request fed alone keeps a cache of its own until it is first fed in a batch; from then on its keys and values are a
-row of the slab. Requests that are never batched therefore run exactly as without this module.
+row of the slab, until it feeds a tree, which takes a cache of its own again. Requests that are never batched therefore
+run exactly as without this module.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from testbed.errors import BadInput
 from testbed.models.batch_cache import Slab, Write, for_pass
+from testbed.models.cache import RequestCache
 from testbed.models.runtime import CausalRuntime
 
 if TYPE_CHECKING:
@@ -134,6 +136,14 @@ class BatchRuntime(CausalRuntime):
             self._lengths[one.request] = one.position + len(one.tokens)
             answers[index] = logits[row, logits.shape[1] - one.last :]
         return answers
+
+    def _own(self, request: int) -> RequestCache:
+        """For a pass of one request alone, such as a tree's: one that is in the slab leaves it with what is cached."""
+        row = self._rows.pop(request, None)
+        if row is not None:
+            self._caches[request] = self._slab.copy(row, self._lengths.pop(request))
+            self._free.append(row)
+        return super()._own(request)
 
     def _row(self, request: int) -> int:
         """The request's row; one that comes with a cache of its own moves in."""

@@ -62,6 +62,18 @@ class Slab:
                 pair[0][row, :, : cache.length] = layer.keys[0]
                 pair[1][row, :, : cache.length] = layer.values[0]
 
+    def copy(self, row: int, length: int) -> RequestCache:
+        """The first `length` tokens of a row as a cache of one request's own."""
+        import torch
+
+        cache = RequestCache()
+        with torch.inference_mode():
+            for index, pair in enumerate(self._layers if length else []):
+                keys, values = (held[row : row + 1, :, :length].clone() for held in pair)
+                cache.kept.update(keys, values, index)
+        cache.expect(length)
+        return cache
+
     def write(
         self, index: int, keys: torch.Tensor, values: torch.Tensor, write: Write
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -42,7 +42,7 @@ class CausalRuntime:
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
-        cache = self._caches.setdefault(request, RequestCache())
+        cache = self._own(request)
         device = self.model.device
         with torch.inference_mode():
             cache.rewind(position)
@@ -79,7 +79,7 @@ class CausalRuntime:
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
-        cache = self._caches.setdefault(request, RequestCache())
+        cache = self._own(request)
         device, dtype = self.model.device, self.model.dtype
         text, total = position + len(tokens), len(tokens) + len(nodes)
         places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
@@ -111,6 +111,10 @@ class CausalRuntime:
     def release(self, request: int) -> None:
         """Forget a request."""
         self._caches.pop(request, None)
+
+    def _own(self, request: int) -> RequestCache:
+        """The request's cache, an empty one for one never seen."""
+        return self._caches.setdefault(request, RequestCache())
 
     @property
     def end_of_text(self) -> int | None:

@@ -2,7 +2,7 @@
 
 The capturing runs in a process of its own (`capture_process`), which reads packet sockets at both nodes' `eth0`; the
 kernel stamps the times, all from one clock, so the file shows each packet leave and arrive. It is started before the
-programs of the nodes and ended after them. Rule kept: a capture that lost packets says how many.
+programs of the nodes and ended after them. Rule kept: a capture that lost packets says how many, or that nobody knows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def parse_pair(text: str, nodes: Collection[str]) -> Ends:
 
 
 class Capture:
-    """The captures of one run, one process for all of them. `facts` says what each file holds, once it has ended."""
+    """The captures of one run, one process for all of them.
+
+    `facts` says what each file holds, once it has ended: null where the process died, whose file then lacks its end.
+    """
 
     def __init__(self, ports: Sequence[Port], pairs: Sequence[Ends], folder: Path, journal: Journal) -> None:
         self._ports = {port.node: port for port in ports}
@@ -61,13 +64,14 @@ class Capture:
         process, self._process = self._process, None
         if process is None:
             return
+        self.facts = {path.name: {"packets": None, "dropped": None} for path in self._files.values()}
         try:
             out, _ = process.communicate(b"", timeout=ENDING_PATIENCE_S)  # end of input is the order to stop
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
             return
-        with contextlib.suppress(ValueError):  # it died: what it had written stays, and has no facts
+        with contextlib.suppress(ValueError):  # of what a process that died did not say
             self.facts = json.loads(out)
 
     def _start(self) -> None:
@@ -75,7 +79,7 @@ class Capture:
             "captures": [
                 {
                     "file": str(path.absolute()),
-                    "ends": [{"node": n, "address": self._port(n).address, "pid": self._port(n).pid} for n in pair],
+                    "ends": [{"node": n, "address": self._ports[n].address, "pid": self._ports[n].pid} for n in pair],
                 }
                 for pair, path in self._files.items()
             ]
@@ -89,12 +93,10 @@ class Capture:
         )
         self._journal.group(self._process.pid)
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question).encode() + b"\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and says so below
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
         said = self._process.stdout.readline().decode().strip()
         if said != "capturing":
             self.stop()
             raise MachineCannot(f"--pcap: packets cannot be captured ({said or 'its process has ended'})")
-
-    def _port(self, node: str) -> Port:
-        return self._ports[node]

@@ -1,8 +1,9 @@
 """Holds every in-run probe against what its links were specified to be at its own time. Pure.
 
 Rule kept: a probe is judged only where there is one right answer. Not judged are probes that met a change in the
-making, a link whose delay fell a moment ago (first in, first out: older packets leave first), or one that is cut,
-limited in rate (the run's own packets queue there), or spread by jitter or reordering.
+making, or were sent so shortly before it that they may have, a link whose delay fell a moment ago (first in, first
+out: older packets leave first), or one that is cut, limited in rate (the run's own packets queue there), or spread by
+jitter or reordering.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ from testbed.network.watch import Probe
 
 NodePair = tuple[str, str]
 
+# From a probe's clock to its link: its program, the node's stack, the fabric taking note. A probe that met a cut and
+# was judged by the link before would make a run invalid, so this is some ten times what it takes on an idle machine.
+ENTERING_NS = 2 * NS_PER_MS
+
 
 class Judged(NamedTuple):
     """A probe and its specification; times in ms, None where undefined."""
@@ -33,7 +38,7 @@ class Judged(NamedTuple):
 
 @dataclass
 class History:
-    """One link over a phase: what it was from when on; a change in the making is a state that nobody can compare."""
+    """One link over a phase, by when a packet was sent: what it was from when on, and whether that can be compared."""
 
     since_ns: list[int]
     links: list[Link]
@@ -45,7 +50,7 @@ class History:
 
     def change(self, link: Link, started_ns: int, applied_ns: int) -> None:
         falls_ns = max(0, round((self.links[-1].one_way_ms - link.one_way_ms) * NS_PER_MS))
-        settled_ns = applied_ns + falls_ns
+        started_ns, settled_ns = started_ns - ENTERING_NS, applied_ns + falls_ns
         if started_ns < self.since_ns[-1]:  # the change before has not settled yet, and will not sooner for this one
             settled_ns = max(settled_ns, self.since_ns.pop())
             del self.links[-1], self.settled[-1]
@@ -55,7 +60,7 @@ class History:
             self.settled.append(settled)
 
     def at(self, now_ns: int) -> tuple[Link, bool]:
-        """The link, and whether a packet that enters it now can be held against it."""
+        """The link, and whether a packet that is sent now can be held against it."""
         index = max(0, bisect_right(self.since_ns, now_ns) - 1)
         link = self.links[index]
         plain = link.up and link.rate_bps is None and not link.jitter_ms and not link.reorder

@@ -112,9 +112,10 @@ def _shell_class(batch: bool) -> Any:
         def do_link(self, line: str) -> None:
             """Cut or mend both directions between two nodes. Usage: link node1 node2 [up/down]"""
             words = line.split()
-            if len(words) != 3 or words[2] not in ("up", "down") or not {*words[:2]} <= {*self.mn}:
+            ends = {*words[:2]}
+            if len(words) != 3 or words[2] not in ("up", "down") or len(ends) != 2 or not ends <= {*self.mn}:
                 raise BadInput("shell: write link NODE NODE up, or link NODE NODE down")
-            ends, up = {*words[:2]}, words[2] == "up"
+            up = words[2] == "up"
             links = [link for link in self.network.links if {link.src, link.dst} == ends]
             self.network.change([replace(link, up=up) for link in links])
 

@@ -62,7 +62,6 @@ class Qdisc(NamedTuple):
     options: bytes
     packets: int
     drops: int
-    backlog_packets: int
 
 
 RESET = attribute(TCA_NETEM_ECN, bytes(4)) + attribute(TCA_NETEM_SLOT, bytes(SLOT.size))
@@ -151,9 +150,9 @@ def decode_qdisc(message: bytes) -> Qdisc:
     packets = struct.unpack_from("=QI", stats[TCA_STATS_BASIC])[1] if TCA_STATS_BASIC in stats else 0
     if TCA_STATS_PKT64 in stats:
         (packets,) = U64.unpack(stats[TCA_STATS_PKT64])
-    backlog, _, drops = struct.unpack_from("=III", stats.get(TCA_STATS_QUEUE, bytes(12)))
+    _, _, drops = struct.unpack_from("=III", stats.get(TCA_STATS_QUEUE, bytes(12)))  # after qlen and backlog
     kind = found[TCA_KIND].rstrip(b"\0").decode()
-    return Qdisc(ifindex, handle, parent, kind, found.get(TCA_OPTIONS, b""), packets, drops, backlog)
+    return Qdisc(ifindex, handle, parent, kind, found.get(TCA_OPTIONS, b""), packets, drops)
 
 
 def htb_direct_packets(qdisc: Qdisc) -> int:

@@ -7,10 +7,11 @@ apart by what was asked of its link: `lost` with a loss model, `cut` while the l
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Literal, Protocol
 
 from testbed.errors import BadInput, MachineCannot
@@ -150,7 +151,8 @@ class NetemLeaves:
             requests.append(self._request(leaf, RTM_NEWQDISC, self._settings(leaf, state)))
             owners.append((pair, state))
             leaf.state = None
-        answers = self._kernel.carry_out(requests, RESET_BYTES if self._kind == "netem" else 0, wanted)
+        with self._asking():
+            answers = self._kernel.carry_out(requests, RESET_BYTES if self._kind == "netem" else 0, wanted)
         for position, answer in answers.items():
             pair, sets = owners[position]
             self._examine(pair, answer, asked=requests[position] if sets else None)
@@ -222,7 +224,17 @@ class NetemLeaves:
         ]
 
     def _table(self) -> list[Qdisc]:
-        return [decode_qdisc(message) for message in self._kernel.dump_qdiscs()]
+        with self._asking():
+            return [decode_qdisc(message) for message in self._kernel.dump_qdiscs()]
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        """An exchange that fails as a whole, for want of a buffer or of any answer, is said in one line."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise MachineCannot(f"fabric {self._owner}: netlink failed ({reason}); see testbed doctor") from error
 
 
 def _unmatched(qdisc: Qdisc) -> int:

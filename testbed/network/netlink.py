@@ -46,6 +46,7 @@ DUMP_BYTES = 1 << 16  # the kernel fills at most 32 KiB a datagram of a dump
 ANSWER_BYTES = 1 << 13
 RECEIVE_BUFFER_BYTES = 4 << 20
 PATIENCE_S = 10
+DUMP = 0  # the sequence number of dumps; other requests count from 1
 
 
 class Refusal(NamedTuple):
@@ -156,13 +157,15 @@ class RouteSocket:
 
     def dump_qdiscs(self) -> list[bytes]:
         """The RTM_NEWQDISC messages of every qdisc in the namespace, with their counters."""
-        self._socket.send(qdisc_request(RTM_GETQDISC, NLM_F_DUMP, 0, 0, 0, 0, b""))
+        self._socket.send(qdisc_request(RTM_GETQDISC, NLM_F_DUMP, DUMP, 0, 0, 0, b""))
         return self._dumped()
 
     def _dumped(self) -> list[bytes]:
         found: list[bytes] = []
         while True:
-            for kind, flags, _, message in messages(self._socket.recv(DUMP_BYTES)):
+            for kind, flags, sequence, message in messages(self._socket.recv(DUMP_BYTES)):
+                if sequence != DUMP:  # an answer to what an earlier exchange gave up on
+                    continue
                 if kind == NLMSG_DONE:
                     return found
                 if kind == NLMSG_ERROR:
@@ -172,7 +175,7 @@ class RouteSocket:
 
     def interfaces(self) -> dict[str, int]:
         """Index of every interface in the namespace, by its name."""
-        self._socket.send(LINK_DUMP.pack(LINK_DUMP.size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 0, 0))
+        self._socket.send(LINK_DUMP.pack(LINK_DUMP.size, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, DUMP, 0))
         found = {}
         for message in self._dumped():
             index = IFINFO.unpack_from(message, HEADER.size)[0]
@@ -196,7 +199,6 @@ class _Inbox:
     """recvmmsg(2): all waiting answers in one system call, which inside a User-Mode Linux kernel costs 15 us each."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._space = ctypes.create_string_buffer(BATCH_REQUESTS * ANSWER_BYTES)
         space = ctypes.addressof(self._space)
@@ -205,12 +207,14 @@ class _Inbox:
         vectors = ctypes.addressof(self._vectors)
         headers = (MMSGHDR.pack(0, 0, vectors + i * IOVEC.size, 1, 0, 0, 0, 0) for i in range(BATCH_REQUESTS))
         self._headers = ctypes.create_string_buffer(b"".join(headers), BATCH_REQUESTS * MMSGHDR.size)
+        self._arguments = (descriptor, self._headers, BATCH_REQUESTS, MSG_WAITFORONE, None)
 
     def take(self) -> list[bytes]:
         """At least one datagram."""
-        count = self._libc.recvmmsg(self._descriptor, self._headers, BATCH_REQUESTS, MSG_WAITFORONE, None)
-        if count < 0:
+        while (count := self._libc.recvmmsg(*self._arguments)) < 0:
             number = ctypes.get_errno()
+            if number == errno.EINTR:  # a signal, whose handler has had its say: as in PEP 475
+                continue
             raise OSError(number, "the kernel does not answer" if number == errno.EAGAIN else os.strerror(number))
         space = memoryview(self._space)
         found = []

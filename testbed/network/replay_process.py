@@ -1,7 +1,7 @@
 """The process that holds a fabric whose links change: `python -m testbed.network.replay_process FD FABRIC RUN JOURNAL`.
 
-One loop: it sleeps until the next step of a replay or the next call, whichever is first. While a replay runs it has
-real-time priority where allowed, below the shaper's own. Its connection's end is the order to detach and to end,
+One loop: it sleeps until the next step of a replay or the next call, whichever is first. From its first replay on it
+has real-time priority where allowed, below the shaper's own. Its connection's end is the order to detach and to end,
 whatever became of the engine.
 """
 
@@ -64,8 +64,7 @@ class Server:
         self._priority = take_precedence()
         self._failure = None
         self.replay = Replay(schedule, base_one_way_ms, start_ns, self.fabric.change, time.monotonic_ns)
-        gc.collect()
-        gc.disable()  # a collection would only be a late step
+        gc.disable()  # a collection, some 25 ms, would only be a late step; so would one here, of the first
 
     def _stop(self) -> list[Applied]:
         replay, self.replay = self.replay, None
@@ -97,7 +96,7 @@ def serve(connection: Connection[Any, Any], server: Server) -> None:
             continue
         try:
             verb, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # the latter where the last answer was not read any more
             return
         try:
             reply = True, server.answer(verb, arguments)
@@ -105,7 +104,7 @@ def serve(connection: Connection[Any, Any], server: Server) -> None:
             reply = False, error
         try:
             connection.send(reply)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):
             return
 
 

@@ -11,7 +11,7 @@ import heapq
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from testbed.network.fabric import Link
 from testbed.network.series import SteppedDelay
@@ -31,6 +31,14 @@ class PairEvent:
     loss: float | None = None
     rate_bps: int | None = None
 
+    def changes(self) -> dict[str, Any]:
+        """Fields of a link, in either engine, and their values from then on."""
+        named = {"up": self.up, "one_way_ms": self.one_way_ms, "loss": self.loss, "rate_bps": self.rate_bps}
+        found: dict[str, Any] = {key: value for key, value in named.items() if value is not None}
+        if self.loss is not None:
+            found["burst_loss"] = None  # this loss instead of any other
+        return found
+
 
 @dataclass(frozen=True)
 class PairSchedule:
@@ -44,14 +52,7 @@ class PairSchedule:
         if self.delay is not None:
             link = replace(link, one_way_ms=self.delay(now_ns) / NS_PER_MS)
         for event in self.events[: bisect_right(self.events, now_ns, key=lambda one: one.at_ns)]:
-            if event.up is not None:
-                link = replace(link, up=event.up)
-            if event.one_way_ms is not None:
-                link = replace(link, one_way_ms=event.one_way_ms)
-            if event.loss is not None:
-                link = replace(link, loss=event.loss, burst_loss=None)  # this loss instead of any other
-            if event.rate_bps is not None:
-                link = replace(link, rate_bps=event.rate_bps)
+            link = replace(link, **event.changes())
         return link
 
     def next_after(self, now_ns: int) -> int | None:
@@ -69,13 +70,23 @@ class PairSchedule:
         return (*series, *(event.one_way_ms for event in self.events if event.one_way_ms is not None))
 
     @property
-    def ends_cut(self) -> int | None:
-        """Since when the pair is cut for good; None if it is up in the end."""
+    def cuts(self) -> list[tuple[int, int | None]]:
+        """From when to when the pair is cut, in order; None as the end: for good."""
+        found: list[tuple[int, int | None]] = []
         since: int | None = None
         for event in self.events:
-            if event.up is not None:
-                since = None if event.up else (event.at_ns if since is None else since)
-        return since
+            if event.up is False and since is None:
+                since = event.at_ns
+            elif event.up and since is not None:
+                if since < event.at_ns:
+                    found.append((since, event.at_ns))
+                since = None
+        return found if since is None else [*found, (since, None)]
+
+    @property
+    def ends_cut(self) -> int | None:
+        """Since when the pair is cut for good; None if it is up in the end."""
+        return next((since for since, until in self.cuts if until is None), None)
 
 
 class Step(NamedTuple):
@@ -140,10 +151,7 @@ class LinkSchedule:
 
     def slowest_rtt_ms(self) -> float:
         """The longest round trip between two nodes at any time of a phase."""
-        slowest = {
-            (link.src, link.dst): max(link.one_way_ms, *self._of(link).one_way_ms, link.one_way_ms)
-            for link in self._links
-        }
+        slowest = {(link.src, link.dst): max((link.one_way_ms, *self._of(link).one_way_ms)) for link in self._links}
         return max(there + slowest[dst, src] for (src, dst), there in slowest.items())
 
     def _pair(self, link: Link) -> Pair:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import heapq
 import json
+import random
 import select
 import socket
 import sys
@@ -21,7 +22,7 @@ from testbed.network.probe_process import PACKET, REPLY, REQUEST, TIMESPEC, be_p
 GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more evenly than any other number's
 
 
-class Watch:
+class Prober:
     """Sends on schedule, echoes and books what comes. Pairs are (source, destination) by position of their nodes."""
 
     def __init__(self, question: dict[str, Any], sockets: list[socket.socket]) -> None:
@@ -30,6 +31,8 @@ class Watch:
         self._addresses = [(node["address"], question["port"]) for node in question["nodes"]]
         self._sockets = sockets
         self._interval_ns: int = question["interval_ns"]
+        # an echo that a full buffer kept since the phase before carries a number that is none of ours
+        self._first = random.getrandbits(31)
         self._start_ns = time.monotonic_ns()
         self._due = [(self._at(pair, 0), pair, 0) for pair in range(len(self._pairs))]
         heapq.heapify(self._due)
@@ -43,7 +46,8 @@ class Watch:
         turn = max(turn, (now_ns - self._start_ns) // self._interval_ns)
         heapq.heapreplace(self._due, (self._at(pair, turn + 1), pair, turn + 1))
         src, dst = self._pairs[pair]
-        packet = PACKET.pack(REQUEST, pair, len(self.probes), time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+        number = self._first + len(self.probes)
+        packet = PACKET.pack(REQUEST, pair, number, time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
         self.probes.append([pair, time.monotonic_ns(), None, None])
         self._sockets[src].sendto(packet, self._addresses[dst])
 
@@ -65,28 +69,28 @@ class Watch:
             if kind == REQUEST:
                 now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
                 sock.sendto(PACKET.pack(REPLY, pair, number, now_ns, delay_ns), self._addresses[self._pairs[pair][0]])
-            else:
-                self.probes[number][2:] = [forward_ns, delay_ns]
+            elif 0 <= number - self._first < len(self.probes):
+                self.probes[number - self._first][2:] = [forward_ns, delay_ns]
 
 
-def run(watch: Watch, sockets: list[socket.socket]) -> None:
+def run(prober: Prober, sockets: list[socket.socket]) -> None:
     """Until standard input ends; sends until its first line."""
     by_descriptor = {sock.fileno(): sock for sock in sockets}
     steering = sys.stdin.fileno()
     sending = True
     while True:
-        wait_s = max(0, watch.due_ns() - time.monotonic_ns()) / 1e9 if sending else None
+        wait_s = max(0, prober.due_ns() - time.monotonic_ns()) / 1e9 if sending else None
         # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
         ready = select.select([steering, *by_descriptor], (), (), wait_s)[0]
         for descriptor in ready:
             if descriptor != steering:
-                watch.receive(by_descriptor[descriptor])
+                prober.receive(by_descriptor[descriptor])
             elif sys.stdin.readline():
                 sending = False
             else:
                 return
-        if sending and (now_ns := time.monotonic_ns()) >= watch.due_ns():
-            watch.send(now_ns)
+        if sending and (now_ns := time.monotonic_ns()) >= prober.due_ns():
+            prober.send(now_ns)
 
 
 def main() -> None:
@@ -95,9 +99,9 @@ def main() -> None:
     be_prompt()
     gc.disable()
     print("ready", flush=True)
-    watch = Watch(question, sockets)
-    run(watch, sockets)
-    json.dump(watch.probes, sys.stdout)
+    prober = Prober(question, sockets)
+    run(prober, sockets)
+    json.dump(prober.probes, sys.stdout)
 
 
 if __name__ == "__main__":

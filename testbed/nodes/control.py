@@ -1,4 +1,4 @@
-"""What the emulation engine and a node program say to each other: JSON lines on the node's stdin and stdout.
+"""What the emulation engine and a node program say to each other: JSON lines on its stdin and stdout, or on sockets.
 
 The control channel never touches the experiment's network, and a node ends when it closes.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import msgspec
 
 from testbed.decoding.sampling import Sampling
+from testbed.policies.api import RequestArrived
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
-    """Everything a node program needs to start; written to a file, named on its command line."""
+    """Everything a node program needs to start: a file named on its command line, or a container's first line."""
 
     node: str
     site: str
@@ -36,6 +37,12 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     eos: int | None
     due_ms: float | None
     slo_tokens_per_s: float | None = None  # the rate its user was promised
+
+    def arrived(self) -> RequestArrived:
+        """What the user's role is told when it is due: not its prompt's name, nor when it was to come."""
+        return RequestArrived(
+            self.request, self.prompt, self.max_tokens, self.sampling, self.eos, self.slo_tokens_per_s
+        )
 
 
 # --- engine to node ---

@@ -25,7 +25,6 @@ from testbed.policies.api import (
     Finish,
     LinkSample,
     MessageReceived,
-    RequestArrived,
     Role,
     Send,
     SetTimer,
@@ -94,18 +93,11 @@ class RoleHost:
         self._dispatch(LinkSample(peer, rtt_ms))
 
     def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
-        """A user's request is due."""
+        """A user's request is due; one whose phase has been given up meanwhile is nobody's any more."""
+        if not self._running:
+            return
         self._recorder.sent(planned, scheduled_ns, time.monotonic_ns())
-        self._dispatch(
-            RequestArrived(
-                planned.request,
-                planned.prompt,
-                planned.max_tokens,
-                planned.sampling,
-                planned.eos,
-                planned.slo_tokens_per_s,
-            )
-        )
+        self._dispatch(planned.arrived())
 
     def stop(self) -> None:
         """Ends the phase: nothing is dispatched after this."""

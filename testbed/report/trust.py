@@ -80,8 +80,11 @@ def _packets(links: Mapping[str, Any]) -> str:
     unmatched = links["unmatched_packets"]
     if unmatched:
         return f"Packets: {unmatched} travelled without their link's delay. Latencies here mean little."
-    dropped = links.get("dropped_packets")  # None: a run of before this was counted
-    lost = f" {dropped} were dropped on the way." if dropped else "" if dropped is None else " None was dropped."
+    ends = {"lost_packets": "lost as the links specify", "cut_packets": "sent into cut links",
+            "dropped_packets": "dropped by full queues"}  # fmt: skip
+    counted = [f"{links[key]} were {what}" for key, what in ends.items() if links.get(key)]
+    # a run of before drops were counted says nothing of them
+    lost = f" {', '.join(counted)}." if counted else " None was dropped." if "dropped_packets" in links else ""
     return f"Packets: every one went through its own link's delay; none took another way.{lost}"
 
 

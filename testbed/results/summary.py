@@ -60,6 +60,8 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
         "p99_error_ms": _largest(measured["p99_ms"] - measured["specified_ms"]),
         "unmatched_packets": counts.unmatched_packets,
         "dropped_packets": counts.dropped_packets,
+        "lost_packets": counts.lost_packets,
+        "cut_packets": counts.cut_packets,
         "one_way": {"worst_median_error_ms": _largest(one_way)},
     }
 

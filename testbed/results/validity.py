@@ -44,7 +44,9 @@ class Counts:
 
     unmatched_packets: int
     requests_per_policy: int  # over all repeats
-    dropped_packets: int = 0  # by a link's loss, its rate stage or its limit; the counters do not tell them apart
+    dropped_packets: int = 0  # by a queue's limit; a kernel's queue with a loss model counts all it drops as lost
+    lost_packets: int = 0  # by a loss model, as asked
+    cut_packets: int = 0  # on links that were cut, as asked
     stale_messages: int = 0  # of an earlier phase, ignored on arrival
 
 
@@ -128,9 +130,15 @@ def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
     lossy = lossy_pairs(run.manifest)
     yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest))
     yield from _during(run, limits)
-    lossy_later = any(event["loss"] for event in run.manifest["scenario"].get("events", ()))
-    if counts.dropped_packets > 0 and not lossy and not lossy_later:  # the fabric counts all links together
-        yield f"packets dropped by links that are specified without loss: {counts.dropped_packets}"
+    if counts.dropped_packets > 0 and not _has_rate(run.manifest):  # a link with a rate has a buffer that may be full
+        yield f"packets dropped by queues of links that are specified without a rate: {counts.dropped_packets}"
+
+
+def _has_rate(manifest: Mapping[str, Any]) -> bool:
+    """Whether any link's rate is limited, at any time: the fabric counts all links together."""
+    events = manifest["scenario"].get("events", ())
+    rates = manifest["topology"].get("rate_bps", {}).values()
+    return any(any(row.values()) for row in rates) or any(event["rate_mbit"] for event in events)
 
 
 def _during(run: RunData, limits: Thresholds) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -22,7 +23,7 @@ def parse_rates(text: str) -> list[Rates]:
         mixes = [tuple(float(word) for word in part.split(BESIDE)) for part in text.split(SEPARATOR)]
     except ValueError:
         mixes = []
-    if not mixes or min(map(min, mixes)) <= 0:
+    if not mixes or not all(0 < rate < math.inf for mix in mixes for rate in mix):
         raise BadInput(f"--rates {text!r}: write tokens a second, all over 0, as in 2,4,6,8 or 2+4+6+8 for a mix")
     return [mix if len(mix) > 1 else mix[0] for mix in mixes]
 

@@ -25,7 +25,6 @@ from testbed.policies.api import (
     Finish,
     LinkSample,
     MessageReceived,
-    RequestArrived,
     Role,
     Send,
     SetTimer,
@@ -82,16 +81,7 @@ class VirtualHost:
     def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
         """A user's request is due."""
         self.recorder.sent(planned, scheduled_ns, self._kernel.now_ns)
-        self._dispatch(
-            RequestArrived(
-                planned.request,
-                planned.prompt,
-                planned.max_tokens,
-                planned.sampling,
-                planned.eos,
-                planned.slo_tokens_per_s,
-            )
-        )
+        self._dispatch(planned.arrived())
 
     def _dispatch(self, event: Event) -> list[Command]:
         now_ns = self._kernel.now_ns

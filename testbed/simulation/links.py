@@ -70,11 +70,7 @@ class LinkSpec:
         """From when on the link is what: this first, then as each event leaves it."""
         states = [(0, self)]
         for event in self.events:
-            changes = {key: getattr(event, key) for key in ("up", "one_way_ms", "loss", "rate_bps")}
-            known = {key: value for key, value in changes.items() if value is not None}
-            if "loss" in known:
-                known["burst_loss"] = None  # this loss instead of any other
-            states.append((event.at_ns, replace(states[-1][1], **known)))
+            states.append((event.at_ns, replace(states[-1][1], **event.changes())))
         return states
 
 

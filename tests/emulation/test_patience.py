@@ -43,6 +43,15 @@ def test_after_a_cut_that_heals_tcp_has_as_long_again_to_come_back() -> None:
     assert patient.limit_s - patience(scenario(), schedule(), []).limit_s == 40 + 30
 
 
+def test_a_link_that_comes_back_is_waited_for_even_where_something_else_is_gone_for_good() -> None:
+    stop = {"at_s": 5, "stop_node": "drafter0"}
+    there = schedule(PairEvent(10 * S, up=False), PairEvent(40 * S, up=True))
+    only_stopped = patience(scenario(stop), schedule(), [])
+    cut = {"at_s": 10, "link": ["near", "far"], "up": False}
+    both = patience(scenario(stop, cut, {"at_s": 40, "heal": True}), there, [])
+    assert both.gives_up and both.limit_s - only_stopped.limit_s == 40 + 30
+
+
 def test_what_is_gone_for_good_is_given_up_soon_after() -> None:
     work_s = patience(scenario(), schedule(), []).limit_s - STALLED_S
     stopped = patience(scenario({"at_s": 5, "stop_node": "drafter0"}), schedule(), [])

@@ -58,6 +58,25 @@ def namespaces(count: int) -> Iterator[list[Port]]:
             holder.wait()
 
 
+@contextlib.contextmanager
+def attached_fabric(
+    make: Callable[[str, Journal], Fabric], run_id: str, nodes: int, folder: Path
+) -> Iterator[tuple[Fabric, list[Port]]]:
+    """A fabric with so many nodes, for all tests of a module: each shapes it anew."""
+    journal = Journal(folder / "journal.jsonl")
+    try:
+        with namespaces(nodes) as ports:
+            fabric = make(run_id, journal)
+            fabric.attach(ports)
+            try:
+                yield fabric, ports
+            finally:
+                fabric.detach()
+    finally:
+        journal.undo()
+        journal.close()
+
+
 def within(port: Port, act: Callable[[], socket.socket]) -> socket.socket:
     namespace = namespace_of(port.pid)
     try:

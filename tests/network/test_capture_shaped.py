@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,6 +81,18 @@ def test_a_node_without_an_interface_is_said_in_one_line(tmp_path: Path, journal
     with namespaces(2) as ports, pytest.raises(MachineCannot, match="--pcap: packets cannot be captured"):
         with Capture(ports, [("n0", "n1")], tmp_path, journal):
             pass
+
+
+def test_a_capture_whose_process_died_does_not_pass_for_one_that_lost_nothing(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dies = [sys.executable, "-c", "print('capturing', flush=True); input(); 1 / 0"]
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen(dies, stderr=subprocess.DEVNULL, **options))
+    ports = [Port("n0", 0, "10.77.0.1", 1), Port("n1", 1, "10.77.0.2", 1)]
+    with Capture(ports, [("n0", "n1")], tmp_path, journal) as capture:
+        pass
+    assert capture.facts == {"n0-n1.pcapng": {"packets": None, "dropped": None}}
 
 
 @pytest.mark.parametrize(

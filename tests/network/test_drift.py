@@ -34,7 +34,8 @@ def changed(sent_s: float, forward_ms: float = 30.0, backward_ms: float = 10.0):
 @pytest.mark.parametrize(
     ("sent_s", "specified_ms", "comparable"),
     [
-        (0.999, 20, True),  # it entered before
+        (0.997, 20, True),  # it entered before
+        (0.999, 40, False),  # it may have entered before or after
         (1.001, 40, False),  # due, not yet in force
         (1.006, 40, True),
         (1.9, 40, True),
@@ -54,7 +55,7 @@ def test_the_way_back_is_judged_at_the_moment_of_turning() -> None:
     schedule = LinkSchedule(LINKS, PLACEMENT, {("far", "near"): PairSchedule(stepped(10, 30))})
     applied = [Applied(S, S, S, 2)]
     before, after = judge(
-        [Probe("a", "c", S - 11 * MS, 10 * MS, 10 * MS), Probe("a", "c", S - 9 * MS, 10 * MS, 30 * MS)],
+        [Probe("a", "c", S - 13 * MS, 10 * MS, 10 * MS), Probe("a", "c", S - 9 * MS, 10 * MS, 30 * MS)],
         histories(schedule, applied),
     )
     assert (before.specified_ms, after.specified_ms) == (20, 40)
@@ -66,6 +67,15 @@ def test_a_change_while_an_earlier_fall_settles_does_not_shorten_it() -> None:
     history.change(Link("a", "c", 12.0), S + 20 * MS, S + 20 * MS)
     assert not history.at(S + 80 * MS)[1]
     assert history.at(S + 91 * MS) == (Link("a", "c", 12.0), True)
+
+
+def test_a_probe_lost_to_a_cut_that_it_met_on_entering_is_held_against_nobody() -> None:
+    """A clock is read before a packet leaves; one such probe, judged by the link before, would make a run invalid."""
+    history = History.of(Link("a", "c", 10.0))
+    history.change(Link("a", "c", 10.0, up=False), S, S + MS)
+    still = histories(STILL, []) | {("a", "c"): history}
+    (lost,) = judge([Probe("a", "c", S - MS // 10, None, None)], still)
+    assert not lost.comparable
 
 
 @pytest.mark.parametrize("link", [Link("a", "c", 10, up=False), Link("a", "c", 10, rate_bps=8_000_000),

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from relay_lab_helpers import namespaces, receive_numbered, send_numbered, udp_socket
+from relay_lab_helpers import attached_fabric, receive_numbered, send_numbered, udp_socket
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.fabric import BurstLoss, Link, Port
-from testbed.network.journal import Journal
 from testbed.network.lab import LabFabric
 from testbed.network.lab_kernel import missing_parts
 from testbed.network.plan import undelayed
@@ -26,16 +25,9 @@ UPDATES, PACKETS = 1000, 2500
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LabFabric, list[Port]]]:
-    journal = Journal(tmp_path_factory.mktemp("live") / "journal.jsonl")
-    fabric = LabFabric("live", journal)
-    with namespaces(4) as ports:
-        fabric.attach(ports)
-        try:
-            yield fabric, ports
-        finally:
-            fabric.detach()
-            journal.undo()
-            journal.close()
+    with attached_fabric(LabFabric, "live", 4, tmp_path_factory.mktemp("live")) as (fabric, ports):
+        assert isinstance(fabric, LabFabric)
+        yield fabric, ports
 
 
 def test_a_thousand_updates_lose_no_packet_and_keep_their_order(lab: tuple[LabFabric, list[Port]]) -> None:

@@ -148,7 +148,7 @@ def test_a_qdisc_comes_with_its_counters() -> None:
     rest = attribute(1, b"netem\0") + attribute(2, b"opts") + attribute(7, attribute(1, basic) + attribute(3, queue))
     qdisc = decode_qdisc(qdisc_request(RTM_NEWQDISC, 0, 0, 4, 0x1010000, 0x10101, rest))
     assert (qdisc.ifindex, qdisc.handle, qdisc.parent, qdisc.kind) == (4, 0x1010000, 0x10101, "netem")
-    assert (qdisc.options, qdisc.packets, qdisc.drops, qdisc.backlog_packets) == (b"opts", 1000, 34, 12)
+    assert (qdisc.options, qdisc.packets, qdisc.drops) == (b"opts", 1000, 34)
 
 
 def test_packets_beyond_32_bits_are_counted_on() -> None:

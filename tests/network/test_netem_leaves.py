@@ -131,6 +131,23 @@ def test_a_refusal_names_the_link_and_the_next_change_sends_it_again() -> None:
     assert len(kernel.sets) == 2
 
 
+def test_an_exchange_that_fails_as_a_whole_is_said_and_the_next_change_sends_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kernel = PaperKernel()
+    under_test = leaves(kernel)
+
+    def fail(*_: object) -> dict[int, Answer]:
+        raise OSError(105, "No buffer space available")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "carry_out", fail)
+        with pytest.raises(MachineCannot, match=r"fabric paper: netlink failed \(No buffer space available\)"):
+            under_test.change(links())
+    under_test.change(links())
+    assert len(kernel.sets) == 2
+
+
 def test_a_kernel_that_shows_something_else_is_an_error() -> None:
     kernel = PaperKernel()
     under_test = leaves(kernel)

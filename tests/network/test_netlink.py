@@ -1,6 +1,8 @@
 """rtnetlink as bytes: lengths, padding and answers, so that no answer is taken for another or for a success."""
 
 import errno
+import signal
+import socket
 import struct
 
 import pytest
@@ -11,10 +13,13 @@ from testbed.network.netlink import (
     NLM_F_CAPPED,
     NLM_F_ECHO,
     NLMSG_ERROR,
+    RTM_GETQDISC,
     RTM_NEWQDISC,
     TCA_KIND,
     TCA_OPTIONS,
     Refusal,
+    RouteSocket,
+    _Inbox,
     attribute,
     attributes,
     kept_as_asked,
@@ -90,3 +95,26 @@ def setting(options: bytes, kind: bytes = b"netem\0", more: bytes = b"") -> byte
 def test_only_the_same_kind_and_options_count_as_kept(answer: bytes, kept: bool) -> None:
     assert kept_as_asked(setting(b"abcdefghRST."), answer, reset_bytes=4) is kept
     assert BODY == 36
+
+
+def test_an_answer_that_came_too_late_is_no_part_of_the_next_dump() -> None:
+    """Asks the kernel, and only reads: about an interface that is not there, then for those that are."""
+    route = RouteSocket()
+    try:
+        route._socket.send(qdisc_request(RTM_GETQDISC, NLM_F_ECHO, 7, 1 << 30, 0, 0, b""))
+        assert "lo" in route.interfaces()
+    finally:
+        route.close()
+
+
+def test_a_signal_does_not_end_the_wait_for_an_answer() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    before = signal.signal(signal.SIGALRM, lambda *_: theirs.send(b"answer"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert _Inbox(ours.fileno()).take() == [b"answer"]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        ours.close()
+        theirs.close()

@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 from relay_lab_helpers import (
     FABRICS,
+    attached_fabric,
     namespaces,
     processes_of,
     receive_numbered,
@@ -38,17 +39,8 @@ Numbered = list[tuple[int, float]]
 def attached(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Fabric, list[Port]]]:
-    """One fabric with three nodes; each test shapes it anew."""
-    journal = Journal(tmp_path_factory.mktemp("run") / "journal.jsonl")
-    fabric: Fabric = request.param("effects", journal)
-    with namespaces(3) as ports:
-        fabric.attach(ports)
-        try:
-            yield fabric, ports
-        finally:
-            fabric.detach()
-            journal.undo()
-            journal.close()
+    with attached_fabric(request.param, "effects", 3, tmp_path_factory.mktemp("run")) as made:
+        yield made
 
 
 def first_link(ports: list[Port], **effects: object) -> Link:

@@ -20,6 +20,7 @@ import pytest
 from relay_lab_helpers import (
     ECHO_PORT,
     FABRICS,
+    attached_fabric,
     echo_servers,
     host_interfaces,
     interfaces,
@@ -59,17 +60,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 def attached(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Fabric, list[Port]]]:
-    """One fabric with four nodes, shared by the tests that leave it attached; each shapes it anew."""
-    journal = Journal(tmp_path_factory.mktemp("run") / "journal.jsonl")
-    fabric: Fabric = request.param("shared", journal)
-    with namespaces(4) as ports:
-        fabric.attach(ports)
-        try:
-            yield fabric, ports
-        finally:
-            fabric.detach()
-            journal.undo()
-            journal.close()
+    """Shared by the tests that leave it attached."""
+    with attached_fabric(request.param, "shared", 4, tmp_path_factory.mktemp("run")) as made:
+        yield made
 
 
 def test_every_pair_has_the_round_trip_its_links_add_up_to(attached: tuple[Fabric, list[Port]]) -> None:

@@ -84,15 +84,20 @@ def test_of_two_events_at_one_time_the_later_wins_in_one_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("events", "since_ns"),
+    ("events", "cuts"),
     [
-        ([], None),
-        ([PairEvent(S, up=False), PairEvent(2 * S, up=True)], None),
-        ([PairEvent(S, up=False), PairEvent(2 * S, loss=0.1), PairEvent(3 * S, up=False)], S),
+        ([], []),
+        ([PairEvent(S, up=True)], []),
+        ([PairEvent(S, up=False), PairEvent(S, up=True)], []),
+        ([PairEvent(S, up=False), PairEvent(2 * S, up=True)], [(S, 2 * S)]),
+        ([PairEvent(S, up=False), PairEvent(2 * S, loss=0.1), PairEvent(3 * S, up=False)], [(S, None)]),
+        ([PairEvent(S, up=False), PairEvent(2 * S, up=True), PairEvent(3 * S, up=False)], [(S, 2 * S), (3 * S, None)]),
     ],
 )
-def test_whether_a_pair_is_cut_for_good(events: list[PairEvent], since_ns: int | None) -> None:
-    assert PairSchedule(None, tuple(events)).ends_cut == since_ns
+def test_when_a_pair_is_cut_and_whether_for_good(events: list[PairEvent], cuts: list[tuple[int, int | None]]) -> None:
+    schedule = PairSchedule(None, tuple(events))
+    assert schedule.cuts == cuts
+    assert schedule.ends_cut == next((since for since, until in cuts if until is None), None)
 
 
 def test_what_a_fabric_must_be_able_to_do_is_known_before_anything_runs() -> None:

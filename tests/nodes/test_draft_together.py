@@ -9,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from testbed.decoding.sampling import Sampling
 from testbed.models.batch import BatchRuntime
 from testbed.nodes.compute import Compute
-from testbed.policies.api import Draft
+from testbed.policies.api import Draft, DraftTree
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +66,21 @@ def test_a_feed_that_its_device_would_cut_is_reported_in_its_passes_of_which_the
     assert [(one.position, one.tokens) for one in long] == [(0, 4), (4, 4), (8, 2)]
     assert [one.end_ns - one.start_ns for one in long[:2]] == [0, 0]
     assert (long[2].start_ns, long[2].end_ns) == (short[0].start_ns, short[0].end_ns)
+
+
+def test_a_request_that_shared_passes_may_draft_a_tree_and_share_passes_again(model):
+    """Its cache leaves the shared one and comes back; nobody's drafts differ from those of a device alone."""
+    together, apart = compute_of(model), compute_of(model)
+
+    def share(number, first, second):
+        jobs = [Draft(number, 1, *first, steps=2), Draft(number, 2, *second, steps=2)]
+        drafted = together.draft_together(jobs)
+        assert [ready.tokens for ready, _ in drafted] == [apart.draft(job)[0].tokens for job in jobs]
+
+    share(1, (0, (5, 6, 7)), (0, (9, 8, 7, 6, 5)))
+    tree = DraftTree(2, 1, position=2, tokens=(7,), nodes=(3, 4), parents=(-1, 0), leaves=(0, 1), width=3, fresh=3)
+    ours, alone = together.draft_tree(tree)[0], apart.draft_tree(tree)[0]
+    assert ours.tokens == alone.tokens
+    for a, b in zip(ours.probabilities, alone.probabilities, strict=True):
+        assert a == pytest.approx(b, abs=1e-6)
+    share(3, (3, (11,)), (5, (12, 13)))

@@ -116,10 +116,18 @@ def test_the_probe_and_the_summary_agree_on_a_link(received: int, error_ms: floa
     assert bool(reasons({"links": [row]}, **(loss("east", "west") if lossy else {}))) == bool(during_the_run)
 
 
-def test_dropped_packets_are_a_reason_unless_a_link_is_meant_to_drop() -> None:
-    (reason,) = reasons(counts=Counts(0, 2, dropped_packets=3))
-    assert reason.endswith("without loss: 3")
-    assert reasons(counts=Counts(0, 2, dropped_packets=3), **loss("east", "west")) == ()
+def test_dropped_packets_are_a_reason_unless_a_link_has_a_rate_and_so_a_buffer_that_may_be_full() -> None:
+    dropped = Counts(0, 2, dropped_packets=3)
+    (reason,) = reasons(counts=dropped)
+    assert reason.endswith("without a rate: 3")
+    assert reasons(counts=dropped, **loss("east", "west")) == (reason,), "a loss model drops apart from this"
+    assert reasons(counts=dropped, topology={"rate_bps": {"east": {"west": 1_000_000}}}) == ()
+    narrowed = {"seed": 1, "events": [{"loss": None, "rate_mbit": 5.0}]}
+    assert reasons(counts=dropped, scenario=narrowed) == ()
+
+
+def test_packets_lost_or_cut_as_asked_are_no_reason() -> None:
+    assert reasons(counts=Counts(0, 2, lost_packets=3, cut_packets=4)) == ()
 
 
 def test_stale_messages_are_no_reason() -> None:

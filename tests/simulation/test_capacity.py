@@ -123,7 +123,7 @@ def test_a_fleet_that_runs_out_of_requests_is_not_believed(monkeypatch: pytest.M
 
 def test_rates_and_labels_are_checked_before_anything_runs() -> None:
     assert parse_rates("2,4.5,2+4+2") == [2.0, 4.5, (2.0, 4.0, 2.0)]
-    for text in ("", "2,x", "0,1", "2+", "2+0"):
+    for text in ("", "2,x", "0,1", "2+", "2+0", "nan", "2+inf"):
         with pytest.raises(BadInput, match="--rates"):
             parse_rates(text)
     with pytest.raises(BadInput, match=r"--policy wips: not in the experiment; its policies are .*wisp"):

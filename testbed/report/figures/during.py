@@ -19,9 +19,9 @@ def draw(probes: pd.DataFrame) -> Figure:
     begin_ns = int(probes["sent_ns"].min())
     measured, of_windows = comparable(probes), windows(probes)
     figure, (axes,) = new_figure(2.2)
-    names = probes[["src", "dst"]].drop_duplicates().itertuples(index=False)
-    for index, (src, dst) in enumerate(names):
-        colour = OTHERS[index] if len(probes[["src", "dst"]].drop_duplicates()) <= MANY_PAIRS else GREY
+    pairs = probes[["src", "dst"]].drop_duplicates()
+    for index, (src, dst) in enumerate(pairs.itertuples(index=False)):
+        colour = OTHERS[index] if len(pairs) <= MANY_PAIRS else GREY
         own = measured[(measured["src"] == src) & (measured["dst"] == dst)]
         at_s = (own["sent_ns"] - begin_ns) / NS_PER_S
         axes.plot(at_s, own["rtt_ms"] - own["specified_ms"], ".", color=colour, markersize=1.6, alpha=0.35)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from testbed import bench_star
-from testbed.bench_star_inside import NODES, Ours, cables, round_trips
+from testbed.bench import star
+from testbed.bench.star_inside import NODES, Ours, cables, round_trips
 from testbed.network.fabric import Link, Port
 
 
@@ -23,6 +23,6 @@ def test_both_stars_are_held_against_the_same_round_trips(monkeypatch: pytest.Mo
 def test_without_the_lab_the_comparison_is_left_out_and_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_star, "missing_parts", lambda: ["apt-get install user-mode-linux"])
-    assert bench_star.star_figures() == []
+    monkeypatch.setattr(star, "missing_parts", lambda: ["apt-get install user-mode-linux"])
+    assert star.star_figures() == []
     assert "left out: no lab; apt-get install user-mode-linux" in capsys.readouterr().err

@@ -1,31 +1,16 @@
-"""`make bench`: what the testbed's own machinery costs here, each figure beside what it is compared with, in one run.
-
-`python -m testbed.bench network` is the network alone, `star` Mininet's links beside ours, `machinery` the rest;
-`network:relay` is one fabric.
-
-Speed is measured here and nowhere else: no test asserts a time.
-"""
+"""`make bench`, everything but the network: wire, model worker, decoding loops, virtual time."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
 
-from testbed.bench_figure import Figure, repeat
-from testbed.bench_network import FABRICS, network_figures
-from testbed.bench_star import star_figures
-from testbed.errors import BadInput, TestbedError
+from testbed.bench.figure import Figure, repeat
 from testbed.models.check import check_pair
 from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
-from testbed.results.manifest import gather
 from testbed.simulation.bench import (
     compiled_tokens_per_second,
     compiled_world_ready_s,
@@ -155,37 +140,3 @@ def machinery_figures() -> list[Figure]:
         *worker_overhead(),
         *decoding_loops(),
     ]
-
-
-def main(arguments: list[str]) -> None:
-    sections: dict[str, Callable[[], list[Figure]]] = {
-        "network": network_figures,
-        "star": star_figures,
-        "machinery": machinery_figures,
-    }
-    sections |= {f"network:{fabric}": partial(network_figures, [fabric]) for fabric in FABRICS}
-    asked = [argument for argument in arguments if argument != "--json"] or ["network", "star", "machinery"]
-    if unknown := [name for name in asked if name not in sections]:
-        raise BadInput(f"bench: no section {unknown[0]!r}; sections: {', '.join(sections)}")
-    figures = [one for name in asked for one in sections[name]()]
-    if "--json" in arguments:
-        print(json.dumps({"machine": gather(), "figures": [asdict(one) for one in figures]}, indent=2))
-        return
-    machine = gather()
-    print(f"{machine['cpu_model']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}")
-    for one in figures:
-        spread = f"[{readable(one.low)}, {readable(one.high)}]"
-        print(f"{one.name:42} {readable(one.value):>10} {one.unit:9} {spread}  {one.compared_with}")
-
-
-def readable(value: float) -> str:
-    """Three digits at least; whole numbers from a hundred on."""
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except TestbedError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -10,13 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-from testbed.bench_figure import Figure
-from testbed.bench_network import journalled
+from testbed.bench.figure import Figure
+from testbed.bench.network import journalled
 from testbed.emulation.lock import machine_lock
 from testbed.network.lab_inside import empty_lab, run_inside
 from testbed.network.lab_kernel import missing_parts
 
-PROGRAM = Path(__file__).with_name("bench_star_inside.py")
+PROGRAM = Path(__file__).with_name("star_inside.py")
 
 
 def star_figures() -> list[Figure]:

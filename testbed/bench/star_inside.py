@@ -1,4 +1,4 @@
-"""The program of `bench_star`: both stars, one after the other, on whatever kernel it is started; figures as JSON.
+"""The program of `testbed.bench.star`: both stars, one after the other, on the kernel it started on; figures as JSON.
 
 A star can only have delays that are sums of one figure a node, so that is what both are given. Mininet's is of plain
 TCLinks, as its documentation shows them.
@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from testbed.bench_figure import Figure, of_values
+from testbed.bench.figure import Figure, of_values
 from testbed.errors import MachineCannot
 from testbed.network.fabric import Link, Port
 from testbed.network.hosts import MininetHosts, enter
@@ -155,7 +155,7 @@ def lost_meanwhile(star: Ours | MininetStar, update: Callable[[int], None]) -> f
     """Packets of one pair that do not arrive while all delays change, evenly over the stream's time."""
 
     def program(at: Port, *arguments: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "testbed.bench_traffic", *arguments]
+        argv = [sys.executable, "-m", "testbed.bench.traffic", *arguments]
         return star.hosts.popen_at(at.pid, argv, stdout=subprocess.PIPE, text=True)
 
     one, other = star.ports[:2]

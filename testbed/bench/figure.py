@@ -25,3 +25,8 @@ def of_values(name: str, unit: str, values: Sequence[float], compared_with: str)
 
 def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Figure:
     return of_values(name, unit, [once() for _ in range(times)], compared_with)
+
+
+def readable(value: float) -> str:
+    """Three digits at least; whole numbers from a hundred on."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from testbed import bench, bench_network
-from testbed.bench_figure import Figure
+from testbed.bench import network as bench_network
+from testbed.bench.__main__ import main
+from testbed.bench.figure import Figure, readable
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.journal import state_dir
 from testbed.network.plan import undelayed
@@ -61,19 +62,19 @@ def test_a_fabric_that_cannot_be_had_is_left_out_with_the_reason(
 
 def test_an_unknown_section_is_refused() -> None:
     with pytest.raises(BadInput, match="no section 'netwerk'; sections: network, "):
-        bench.main(["netwerk"])
+        main(["netwerk"])
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.012345, "0.0123"), (7.0, "7"), (122_500.4, "122500"), (99.96, "100")])
 def test_figures_keep_three_digits(value: float, text: str) -> None:
-    assert bench.readable(value) == text
+    assert readable(value) == text
 
 
 def test_traffic_counts_numbers_once_and_says_which_were_overtaken() -> None:
-    from testbed.bench_traffic import UDP_PORT
+    from testbed.bench.traffic import UDP_PORT
 
     collecting = subprocess.Popen(
-        [sys.executable, "-m", "testbed.bench_traffic", "collect"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "testbed.bench.traffic", "collect"], stdout=subprocess.PIPE, text=True
     )
     assert collecting.stdout is not None and collecting.stdout.readline() == "ready\n"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:

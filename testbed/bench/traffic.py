@@ -1,4 +1,4 @@
-"""The ends of the flows that `bench_network` measures, each a process in a node: `python -m testbed.bench_traffic`.
+"""The ends of the flows that the bench measures, each a process in a node: `python -m testbed.bench.traffic`.
 
 Standard library only, to start at once. A receiver says `ready` on stdout when packets may come, and its result at the
 end; a sender says what it has sent. Both go before other ordinary programs where they may: what is to be measured is

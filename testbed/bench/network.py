@@ -15,13 +15,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from testbed.bench_figure import Figure, of_values
+from testbed.bench.figure import Figure, of_values
 from testbed.emulation.lock import machine_lock
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import choose_fabric, probe_capabilities
@@ -43,6 +43,10 @@ UPDATE_TRAFFIC_PER_S = 1000
 
 
 def network_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Figure]:
+    return of_each(fabrics, fabric_figures)
+
+
+def of_each(fabrics: Sequence[FabricName], measure: Callable[[FabricName], list[Figure]]) -> list[Figure]:
     """Of every fabric that this machine can have, while no emulation runs on it."""
     figures: list[Figure] = []
     capabilities = probe_capabilities()
@@ -53,7 +57,7 @@ def network_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Figure]:
             except MachineCannot as lack:
                 print(f"bench: {fabric} is left out: {lack}", file=sys.stderr)
                 continue
-            figures += fabric_figures(fabric)
+            figures += measure(fabric)
     return figures
 
 
@@ -75,7 +79,7 @@ class Wired:
 
     @contextlib.contextmanager
     def receiving(self, node: int, verb: str) -> Iterator[IO[str]]:
-        """A receiver of `bench_traffic` at a node, ready; its output."""
+        """A receiver of `testbed.bench.traffic` at a node, ready; its output."""
         process = self._start(node, verb)
         assert process.stdout is not None
         with process.stdout as output:
@@ -87,7 +91,7 @@ class Wired:
         return self._start(node, verb, self.ports[to].address, *map(str, arguments))
 
     def _start(self, node: int, *arguments: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "testbed.bench_traffic", *arguments]
+        argv = [sys.executable, "-m", "testbed.bench.traffic", *arguments]
         return self._hosts.popen_at(self.ports[node].pid, argv, stdout=subprocess.PIPE, text=True)
 
 
@@ -105,16 +109,32 @@ def journalled() -> Iterator[tuple[str, Journal]]:
 
 @contextlib.contextmanager
 def wired(name: FabricName, nodes: int) -> Iterator[Wired]:
-    with journalled() as (run_id, journal):
-        hosts, fabric = MininetHosts(run_id, journal), make_fabric(name, run_id, journal)
-        try:
-            ports = [Port(f"n{index}", index, node_address(index), hosts.add(f"n{index}")) for index in range(nodes)]
-            fabric.attach(ports)
-            yield Wired(fabric, ports, hosts)
-        finally:
-            hosts.stop_programs()
-            fabric.detach()
-            hosts.stop()
+    with (
+        journalled() as (run_id, journal),
+        joined(make_fabric(name, run_id, journal), run_id, journal, dict.fromkeys(node_names(nodes))) as made,
+    ):
+        yield made
+
+
+def node_names(count: int) -> list[str]:
+    return [f"n{index}" for index in range(count)]
+
+
+@contextlib.contextmanager
+def joined(fabric: Fabric, run_id: str, journal: Journal, nodes: Mapping[str, int | None]) -> Iterator[Wired]:
+    """Nodes by name; one that has a network namespace already comes with the pid of a process in it."""
+    hosts = MininetHosts(run_id, journal)
+    try:
+        ports = [
+            Port(name, index, node_address(index), hosts.add(name, pid))
+            for index, (name, pid) in enumerate(nodes.items())
+        ]
+        fabric.attach(ports)
+        yield Wired(fabric, ports, hosts)
+    finally:
+        hosts.stop_programs()
+        fabric.detach()
+        hosts.stop()
 
 
 def matrix(ports: Sequence[Port], seed: int) -> list[Link]:

@@ -1,0 +1,54 @@
+"""`python -m testbed.bench [SECTION...] [--json]`: each figure beside what it is compared with, in one run.
+
+Sections: `network` is the fabrics' links, `network:relay` those of one; `replay` links that change on time;
+`containers` nodes in containers; `star` Mininet's links beside ours; `machinery` the rest. None named: all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+
+from testbed.bench.containers import container_figures
+from testbed.bench.figure import Figure, readable
+from testbed.bench.machinery import machinery_figures
+from testbed.bench.network import FABRICS, network_figures
+from testbed.bench.replay import replay_figures
+from testbed.bench.star import star_figures
+from testbed.errors import BadInput, TestbedError
+from testbed.results.manifest import gather
+
+SECTIONS: dict[str, Callable[[], list[Figure]]] = {
+    "network": network_figures,
+    "replay": replay_figures,
+    "containers": container_figures,
+    "star": star_figures,
+    "machinery": machinery_figures,
+}
+
+
+def main(arguments: list[str]) -> None:
+    sections = SECTIONS | {f"network:{fabric}": partial(network_figures, [fabric]) for fabric in FABRICS}
+    asked = [argument for argument in arguments if argument != "--json"] or list(SECTIONS)
+    if unknown := [name for name in asked if name not in sections]:
+        raise BadInput(f"bench: no section {unknown[0]!r}; sections: {', '.join(sections)}")
+    figures = [one for name in asked for one in sections[name]()]
+    machine = gather()
+    if "--json" in arguments:
+        print(json.dumps({"machine": machine, "figures": [asdict(one) for one in figures]}, indent=2))
+        return
+    print(f"{machine['cpu_model']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}")
+    for one in figures:
+        spread = f"[{readable(one.low)}, {readable(one.high)}]"
+        print(f"{one.name:42} {readable(one.value):>10} {one.unit:9} {spread}  {one.compared_with}")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except TestbedError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

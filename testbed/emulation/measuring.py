@@ -1,0 +1,149 @@
+"""One emulated run between inputs and results: everything comes up, every phase runs, everything goes down.
+
+The order is the guarantee: links are measured before any result is recorded, and again after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from testbed.emulation.conditions import Conditions
+from testbed.emulation.deployment import Deployment
+from testbed.emulation.inputs import Inputs, Options
+from testbed.emulation.nodekind import containers
+from testbed.emulation.patience import patience
+from testbed.emulation.phases import run_phase
+from testbed.interrupt import shielded
+from testbed.network.capture import Capture, parse_pair
+from testbed.network.fabric import Counters
+from testbed.network.journal import Journal
+from testbed.network.network import Network
+from testbed.nodes.control import PlannedRequest
+from testbed.nodes.recorder import PhaseLog
+from testbed.progress import Progress
+from testbed.requests import plan_requests
+from testbed.results.records import LinkRow, ProbeRow, ReplayRow
+from testbed.results.validity import AFTER, REPEATED
+
+PROBES_AFTER = 200  # a 99th percentile of its own that one stray packet cannot move; the check before is the network's
+DRAIN_MARGIN_S = 0.1
+
+
+@dataclass
+class Measured:
+    """What the run itself brought."""
+
+    log: PhaseLog = field(default_factory=PhaseLog)
+    planned: dict[int, PlannedRequest] = field(default_factory=dict)
+    links: list[LinkRow] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+    stale_messages: int = 0
+    given_up: dict[str, list[int]] = field(default_factory=dict)  # requests without an answer, as an event cut them off
+    replay: list[ReplayRow] = field(default_factory=list)
+    probes: list[ProbeRow] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(
+    inputs: Inputs, options: Options, partial: Path, journal: Journal, progress: Progress, measured: Measured
+) -> None:
+    """Brings everything up, runs every phase, takes everything down; `measured` is filled as it comes."""
+    log_dir = partial / "logs"
+    log_dir.mkdir()
+    progress.note("bringing up and measuring the network")
+    try:
+        with (
+            containers(inputs.nodes, inputs.scenario, inputs.run_id, journal) as contained,
+            Network(
+                inputs.topology,
+                inputs.placement,
+                options.fabric,
+                inputs.run_id,
+                journal,
+                pids={} if contained is None else contained.pids,
+                used=inputs.used_pairs,
+                live=bool(inputs.schedule.pairs),
+            ) as network,
+        ):
+            network.require(inputs.schedule.lowest())
+            progress.note(f"fabric {network.fabric_name}: {network.fabric_reason}")
+            for reason in network.invalid_reasons():
+                progress.note(f"not valid: {reason}")
+            measured.links += _link_rows("before", network)
+            watched = sorted(pair for pair in inputs.used_pairs if pair[0] < pair[1]) if options.probe else []
+            conditions = Conditions(network, inputs.schedule, inputs.scenario.events, watched, journal, progress)
+            progress.note(f"starting {len(inputs.placement)} nodes, loading models")
+            captured = [parse_pair(text, inputs.placement) for text in options.pcap]
+            with (
+                Capture(network.ports, captured, partial, journal) as capture,
+                Deployment(inputs.scenario, network, log_dir, contained) as deployment,
+            ):
+                _run_phases(inputs, deployment, conditions, measured, progress)
+                measured.facts |= deployment.facts()
+            if contained is not None:
+                contained.note_exits()
+                measured.facts["containers"] = contained.facts()
+            if captured:
+                measured.facts["captures"] = capture.facts
+            measured.replay, measured.probes = conditions.replayed, conditions.probes
+            conditions.restore()
+            progress.note("measuring the links again")
+            network.probe(PROBES_AFTER)
+            measured.links += _link_rows(AFTER, network)
+            if network.invalid_reasons():
+                progress.note("once more, to tell the links from the machine")
+                network.probe(PROBES_AFTER)
+                measured.links += _link_rows(REPEATED, network)
+            measured.counters = network.counters()
+            measured.facts |= {
+                "fabric": network.fabric_name,
+                "fabric_reason": network.fabric_reason,
+                "network": network.facts(),
+            }
+    finally:
+        with shielded():
+            journal.undo()
+
+
+def _run_phases(
+    inputs: Inputs,
+    deployment: Deployment,
+    conditions: Conditions,
+    measured: Measured,
+    progress: Progress,
+) -> None:
+    scenario = inputs.scenario
+    drain_s = inputs.schedule.slowest_rtt_ms() / 1e3 + DRAIN_MARGIN_S
+    for repeat in range(scenario.repeats):
+        for entry in scenario.policies:
+            first = len(measured.planned) + 1
+            requests = plan_requests(scenario, inputs.prompts, inputs.encode, inputs.eos, first, repeat)
+            measured.planned |= {one.request: one for one in requests}
+            patient = patience(scenario, inputs.schedule, requests)
+            phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
+            measured.log.extend(phase.log)
+            measured.stale_messages += phase.stale_messages
+            if phase.given_up:
+                measured.given_up.setdefault(entry.label, []).extend(phase.given_up)
+
+
+def _link_rows(phase: str, network: Network) -> list[LinkRow]:
+    one_way = {(link.src, link.dst): link.one_way_ms for link in network.links}
+    undefined = float("nan")  # nothing came back; `received` says so
+    return [
+        LinkRow(
+            phase=phase,
+            src=sample.src,
+            dst=sample.dst,
+            specified_ms=sample.specified_ms,
+            median_ms=undefined if sample.median_ms is None else sample.median_ms,
+            p99_ms=undefined if sample.p99_ms is None else sample.p99_ms,
+            one_way_specified_ms=one_way[sample.src, sample.dst],
+            one_way_median_ms=undefined if sample.one_way_median_ms is None else sample.one_way_median_ms,
+            sent=sample.sent,
+            received=sample.received,
+        )
+        for sample in network.samples
+    ]

@@ -1,0 +1,76 @@
+"""What an emulated run leaves in its directory: the rows of its tables, and the manifest."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from testbed.emulation.inputs import Inputs
+from testbed.emulation.measuring import Measured
+from testbed.results import manifest as provenance
+from testbed.results.sampling import sampling_of
+from testbed.results.store import RunDirectory
+
+if TYPE_CHECKING:
+    from testbed.emulation.lossless import Mismatch
+
+
+def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> list[Mismatch]:
+    """Compares every output with target-only decoding on the way; returns which differ, for the manifest."""
+    from testbed.emulation.lossless import compare  # torch: only now, so that it does not share the cores with the run
+
+    scenario = inputs.scenario
+    sampled = scenario.workload.sampling.temperature > 0
+    law_only = frozenset(
+        entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
+    )
+    requests, mismatches = compare(scenario.models.target, measured.log.requests, measured.planned, law_only)
+    directory.write_rows("requests", requests)
+    directory.write_rows("rounds", measured.log.rounds)
+    directory.write_rows("steps", measured.log.steps)
+    directory.write_rows("messages", measured.log.messages)
+    directory.write_rows("links", measured.links)
+    if measured.replay:
+        directory.write_rows("replay", measured.replay)
+    if measured.probes:
+        directory.write_rows("probes", measured.probes)
+    return mismatches
+
+
+def manifest_of(inputs: Inputs, started: datetime) -> dict[str, Any]:
+    """What does not depend on how the run went; `started` in UTC."""
+    scenario = inputs.scenario
+    where = {"place": scenario.place.model_dump(mode="json"), "target_drafter_rtt_ms": _target_drafter_rtt_ms(inputs)}
+    return {
+        "run_id": inputs.run_id,
+        "experiment": scenario.name,
+        "engine": "emulation",
+        "nodes": inputs.nodes.name,
+        "nodes_reason": inputs.nodes.reason,
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
+        "scenario": scenario.resolved(),
+        "policies": [{**entry.model_dump(mode="json"), **where} for entry in scenario.policies],
+        "models": {
+            role: {"name": name, "sha256": inputs.model_hashes[role]}
+            for role, name in scenario.models.model_dump().items()
+        },
+        "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
+        "topology": inputs.topology.model_dump(mode="json", by_alias=True),
+        "rtt_series": None if inputs.replay is None else inputs.replay.series.as_manifest(),
+        "sampling": sampling_of(scenario.resolved()),
+        "node_placement": dict(inputs.placement),
+        "real": "tokens, acceptance, framing, TCP, processes",
+        "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],
+        "machine": provenance.gather(),
+    }
+
+
+def _target_drafter_rtt_ms(inputs: Inputs) -> float | None:
+    """RTT between the target's site and the drafters'; None without drafters or with drafters at several sites."""
+    sites: dict[str, set[str]] = {}
+    for role, site in inputs.scenario.place.nodes().values():
+        sites.setdefault(role, set()).add(site)
+    if len(sites.get("drafter", ())) != 1:
+        return None
+    return inputs.topology.rtt_ms(*sites["target"], *sites["drafter"])

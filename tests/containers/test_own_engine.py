@@ -1,0 +1,23 @@
+"""The testbed's own engine is root's: everybody else is told so in one line, and nothing is touched."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.containers import ownengine
+from testbed.errors import MachineCannot
+
+
+@pytest.mark.parametrize(("verb", "pid"), [(ownengine.start, None), (ownengine.stop, 4321), (ownengine.remove, 4321)])
+def test_an_ordinary_user_can_neither_start_nor_end_it(verb, pid, monkeypatch):
+    monkeypatch.setattr(ownengine.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(ownengine.os, "kill", lambda *_: pytest.fail("a signal was sent"))
+    monkeypatch.setattr(ownengine.subprocess, "Popen", lambda *_, **__: pytest.fail("something was started"))
+    monkeypatch.setattr(ownengine, "running", lambda: pid)
+    with pytest.raises(MachineCannot, match="own is root's"):
+        verb()
+
+
+def test_where_none_runs_there_is_nothing_to_stop(monkeypatch):
+    monkeypatch.setattr(ownengine, "running", lambda: None)
+    assert not ownengine.stop()

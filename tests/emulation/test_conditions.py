@@ -1,0 +1,63 @@
+"""A phase's own events: one that cannot be carried out is no event that happened. No network and no node is made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from testbed.emulation.conditions import Conditions
+from testbed.errors import MachineCannot, RunInvalid
+from testbed.events import Event
+from testbed.network.schedule import LinkSchedule
+
+STOP = Event(at_s=0.01, stop_node="drafter0")
+
+
+def conditions() -> Conditions:
+    unused: Any = None
+    return Conditions(unused, LinkSchedule([], {}, {}), [STOP], [], unused, unused)
+
+
+def deployment(freeze: Callable[[str], None], thawed: list[int]) -> Any:
+    return SimpleNamespace(freeze=freeze, thaw=lambda: thawed.append(1))
+
+
+def test_a_node_that_cannot_be_stopped_ends_the_run() -> None:
+    tried: list[str] = []
+
+    def refuse(name: str) -> None:
+        tried.append(name)
+        raise MachineCannot("the engine cannot pause")
+
+    met, thawed = conditions(), list[int]()
+    with (
+        pytest.raises(RunInvalid, match="drafter0 could not be stopped: the engine cannot pause"),
+        met.phase("p", 0, deployment(refuse, thawed)) as phase,
+    ):
+        phase.begin()
+        _until(lambda: bool(tried))
+    assert thawed and not met.replayed
+
+
+def test_a_node_that_stopped_is_noted_with_its_time_and_goes_on_after_the_phase() -> None:
+    stopped: list[str] = []
+    met, thawed = conditions(), list[int]()
+    with met.phase("p", 0, deployment(stopped.append, thawed)) as phase:
+        phase.begin()
+        _until(lambda: bool(stopped))
+        assert not thawed
+    (row,) = met.replayed
+    assert stopped == ["drafter0"] and thawed
+    assert row.what.endswith("drafter0") and row.scheduled_ns <= row.applied_ns
+
+
+def _until(done: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if done():
+            return
+        time.sleep(0.01)
+    raise AssertionError("the event did not come")
