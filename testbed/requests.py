@@ -39,14 +39,17 @@ def plan_requests(
     classes = workload.slo_classes
     planned = []
     for index in range(workload.requests):
-        prompt = used[index % len(used)]
+        # every time round the set begins one prompt later: else users whose number shares a factor with the set's, and
+        # with them whole classes of promises, would meet a few of its prompts for ever
+        which = (index + index // len(used)) % len(used)
+        prompt = used[which]
         # the request's own seed keys its draws, so every policy meets the same luck at the same position
-        seed = request_seed(scenario.seed, index % len(used), repeat)
+        seed = request_seed(scenario.seed, which, repeat)
         planned.append(
             PlannedRequest(
                 request=first + index,
                 prompt_id=prompt.id,
-                prompt=tokens[index % len(used)],
+                prompt=tokens[which],
                 max_tokens=workload.output_tokens,
                 sampling=workload.sampling.with_seed(seed),
                 eos=None if workload.ignore_eos else eos,
