@@ -210,7 +210,7 @@ def _kernel_mend(name: str, caps: Capabilities) -> str:
 
 def _tun_mend(caps: Capabilities) -> str:
     if caps.tun_mode is None:
-        return "sudo modprobe tun"
+        return f"sudo modprobe tun, or start the container with --device {TUN}"
     return f"sudo chmod 0666 {TUN}"
 
 

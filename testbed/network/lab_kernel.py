@@ -53,7 +53,10 @@ def memory_directory() -> str:
     for path in candidates:
         if os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC:
             return path
-    raise MachineCannot(f"lab: none of {', '.join(candidates)} may hold programs; mend: mount -o remount,exec /dev/shm")
+    raise MachineCannot(
+        f"lab: none of {', '.join(dict.fromkeys(candidates))} may hold programs; mend: mount -o remount,exec /dev/shm, "
+        "or start the container with --tmpfs /tmp:exec"
+    )
 
 
 class Line:

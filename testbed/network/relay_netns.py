@@ -7,6 +7,7 @@ thread of their own that ends afterwards, so no caller ever finds itself in the 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -15,6 +16,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
+
+from testbed.errors import MachineCannot
 
 T = TypeVar("T")
 
@@ -106,8 +109,17 @@ def refuse_ipv6() -> None:
     """Turns IPv6 off in the current namespace: router and neighbour discovery would be traffic that no link shapes."""
     for scope in ("all", "default"):
         path = Path(f"/proc/sys/net/ipv6/conf/{scope}/disable_ipv6")
-        if path.exists():  # a kernel without IPv6 has nothing to turn off
+        if not path.exists():  # a kernel without IPv6 has nothing to turn off
+            continue
+        try:
             path.write_text("1")
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            raise MachineCannot(
+                "IPv6 cannot be turned off in the nodes, as /proc/sys is read-only; "
+                "mend: start the container with --security-opt systempaths=unconfined"
+            ) from None
 
 
 class Interface:

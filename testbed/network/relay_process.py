@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from testbed.errors import MachineCannot
 from testbed.network.relay_netns import Interface, in_namespace, namespace_of, refuse_ipv6
 from testbed.network.relay_queue import NS_PER_S
 from testbed.network.relay_switch import MTU, Switch
@@ -173,6 +174,9 @@ def main() -> int:
             devices.append(open_tun(port))
         except OSError as error:
             control.send({"error": explain(error, port["node"])})
+            return 4
+        except MachineCannot as error:
+            control.send({"error": str(error)})
             return 4
     switch = Switch([port["address"] for port in config["ports"]], devices, config["seed"])
     control.send({"priority": take_precedence()})

@@ -121,7 +121,10 @@ def mend_of(settings: Mapping[str, str], filtered: bool) -> str:
         if settings.get(name) == forbids:
             return f"sudo sysctl {name}={allows}"
     if filtered:
-        return "start the container with --security-opt seccomp=unconfined --device /dev/net/tun"
+        return (
+            "start the container with --security-opt seccomp=unconfined --security-opt systempaths=unconfined "
+            "--device /dev/net/tun"
+        )
     return as_root()
 
 

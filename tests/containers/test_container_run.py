@@ -81,6 +81,19 @@ def test_containers_give_the_streams_of_processes(container_engine, node_images,
     assert (run / "logs" / "target0.log").exists()
 
 
+def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, experiment, tmp_path):
+    """Invariants 1, 5 and 6, with a kernel of its own as the switch between the engine's namespaces."""
+    small = ("workload.output_tokens=12", "policies=[wanspec]")
+    summary = finished("run", experiment, *small, "--fabric", "lab", "--nodes", "docker", "--out", tmp_path, "--json")
+    assert summary["nodes"] == "docker"
+    assert summary["lossless"] == {"checked": 2, "equal": 2}
+    assert summary["links"]["unmatched_packets"] == 0
+    manifest = json.loads(((tmp_path / "latest").resolve() / "manifest.json").read_text())
+    assert manifest["network"]["fabric"] == "lab"
+    assert manifest["containers"]["exit_status"] == {"user0": 0, "target0": 0, "drafter0": 0}
+    assert of_run(container_engine) == []
+
+
 def test_a_run_killed_at_once_leaves_containers_that_clean_removes(container_engine, node_images, experiment, tmp_path):
     process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
     deadline = time.monotonic() + 60
