@@ -7,7 +7,7 @@ devices. This module knows none of them: it holds the types they share.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -105,6 +105,12 @@ class Fabric(Protocol):
         """Gives these pairs, and no others, the whole state of their link; packets in flight are kept.
 
         For live updates: all 240 pairs of 16 nodes in some milliseconds.
+        """
+
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        """Does ahead whatever of a change can be done ahead; what it returns does the rest, once.
+
+        For changes with a deadline. Only one is held ready at a time, and other changes may come before it.
         """
 
     def read_back(self) -> dict[tuple[str, str], float]:

@@ -12,7 +12,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testbed.errors import MachineCannot
@@ -24,6 +24,7 @@ from testbed.network.netem_encoder import NetemState
 from testbed.network.netem_leaves import NetemLeaves
 from testbed.network.plan import check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.rate_stages import RateStages
+from testbed.network.shaping import Shaping
 
 QUEUE_PACKETS = 10_000  # of each vector device: a burst out of netem waits for the socket
 
@@ -41,9 +42,7 @@ class LabFabric:
         self._kernel: LabKernel | None = None
         self._job: Path | None = None
         self._boot_s = 0.0
-        self._leaves: NetemLeaves | None = None
-        self._stages: RateStages | None = None
-        self._links: dict[tuple[str, str], Link] = {}  # in force
+        self._shaping: Shaping | None = None
 
     def attach(self, ports: Sequence[Port]) -> None:
         if mends := missing_parts():
@@ -52,29 +51,31 @@ class LabFabric:
         try:
             self._switch = SwitchPorts(ports)
             self._kernel = self._boot(self._switch)
-            self._leaves = self._plant(self._kernel)
-            self._stages = RateStages(ports, lambda port, lines: run_in_node(port, ["tc", "-batch", "-"], lines))
+            stages = RateStages(ports, lambda port, lines: run_in_node(port, ["tc", "-batch", "-"], lines))
+            self._shaping = Shaping(self._plant(self._kernel), stages)
             self.shape(undelayed(ports))
         except BaseException:
             self.detach()
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._carry_out(check_links(self._ports, links))
+        self._attached().prepare(check_links(self._ports, links))()
 
     def change(self, links: Sequence[Link]) -> None:
-        self._carry_out(check_links(self._ports, links, complete=False))
+        self.prepare(links)()
+
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        return self._attached().prepare(check_links(self._ports, links, complete=False))
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        return self._attached()[0].read_back()
+        return self._attached().leaves.read_back()
 
     def states(self) -> dict[tuple[str, str], NetemState]:
         """Every link's whole netem, as the kernel shows it."""
-        return self._attached()[0].states()
+        return self._attached().leaves.states()
 
     def counters(self) -> Counters:
-        leaves, stages = self._attached()
-        return leaves.counters(stages.qdiscs())
+        return self._attached().counters()
 
     def facts(self) -> dict[str, object]:
         kernel = self._kernel
@@ -85,7 +86,7 @@ class LabFabric:
             "guest_kernel": kernel.ask("uname -r") if kernel else None,
             "tc": kernel.ask("tc -V") if kernel else None,
             "priority": kernel.priority if kernel else None,
-            "seed": self._run_id if self._leaves and self._leaves.takes_seeds else None,
+            "seed": self._run_id if self._shaping and self._shaping.leaves.takes_seeds else None,
             "boot_s": round(self._boot_s, 3),
         }
 
@@ -100,9 +101,7 @@ class LabFabric:
         switch, self._switch = self._switch, None
         if switch:
             switch.close()  # the nodes' eth0 go with it, and the rate stages with them
-        self._leaves = None
-        self._stages = None
-        self._links = {}
+        self._shaping = None
         job, self._job = self._job, None
         if job:
             shutil.rmtree(job, ignore_errors=True)
@@ -128,18 +127,10 @@ class LabFabric:
         indexes = {node: int(number) for node, number in zip(device, numbers, strict=True)}
         return NetemLeaves(self.name, kernel, self._ports, indexes, self._run_id)
 
-    def _carry_out(self, links: dict[tuple[str, str], Link]) -> None:
-        leaves, stages = self._attached()
-        in_force = {**self._links, **links}
-        if stages.concern(links.values()):
-            stages.apply(in_force.values())
-        leaves.change(links)
-        self._links = in_force
-
-    def _attached(self) -> tuple[NetemLeaves, RateStages]:
-        if self._leaves is None or self._stages is None:
+    def _attached(self) -> Shaping:
+        if self._shaping is None:
             raise RuntimeError("the lab fabric is not attached")
-        return self._leaves, self._stages
+        return self._shaping
 
 
 def bridge_files(hardware: Sequence[bytes]) -> dict[str, str]:

@@ -29,6 +29,9 @@ def main(arguments: list[str]) -> int:
         return 1
     with contextlib.suppress(PermissionError):  # without the right it runs at the ordinary priority
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    # The kernel and its processes take turns, never two at once: left to wake each other up across processors, a system
+    # call of the guest costs 70 us instead of 15.
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWPID):  # the next child is the first process of the new namespace
         print(f"lab: no process namespace ({os.strerror(ctypes.get_errno())}); mend: run as root", flush=True)

@@ -9,6 +9,7 @@ host is in one job directory.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shlex
 import shutil
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed.errors import MachineCannot
@@ -92,6 +93,7 @@ class LabKernel:
         """`job` is an existing directory of this run; `files` are written there for the guest to read."""
         self._job = job
         self._files = 0
+        self._loaded: Path | None = None  # the file of what was prepared last
         for source in (GUEST, GUEST_MODULES):  # copies: the kernel's command line cannot name a path with spaces in it
             shutil.copyfile(source, job / source.name)
             (job / source.name).chmod(0o755)
@@ -164,10 +166,18 @@ class LabKernel:
         with self._file("".join(f"{line}\n" for line in lines).encode()) as path:
             self.ask(f"tc -batch {shlex.quote(str(path))}")
 
-    def carry_out(self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]) -> dict[int, Answer]:
-        """As RouteSocket.carry_out, inside."""
-        with self._file(write_requests(requests, reset_bytes, wanted)) as path:
-            return dict(self._netlink(f"set {path}"))
+    def prepare(
+        self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]
+    ) -> Callable[[], dict[int, Answer]]:
+        """As RouteSocket.prepare, inside: the requests are there already when they are to be carried out.
+
+        Only the last ones prepared are.
+        """
+        if self._loaded is not None:
+            self._loaded.unlink(missing_ok=True)
+        self._loaded = path = self._written(write_requests(requests, reset_bytes, wanted))
+        self._send(f"load {path}")
+        return functools.partial(self._carry_out, path)
 
     def dump_qdiscs(self) -> list[bytes]:
         """As RouteSocket.dump_qdiscs, inside."""
@@ -183,8 +193,16 @@ class LabKernel:
         self._keeper.kill()
         self._keeper.wait()
 
+    def _carry_out(self, path: Path) -> dict[int, Answer]:
+        if path != self._loaded:
+            raise RuntimeError("other requests have been prepared since")
+        try:
+            return dict(self._netlink("go"))
+        finally:
+            path.unlink(missing_ok=True)
+
     def _netlink(self, command: str) -> Iterator[tuple[int, Answer]]:
-        self._answers.send(command + "\n")
+        self._send(command)
         failed: Refusal | None = None
         while (line := self._receive(self._answers)) != END:
             position, answer = read_answer(line)
@@ -197,14 +215,24 @@ class LabKernel:
 
     @contextlib.contextmanager
     def _file(self, contents: bytes) -> Iterator[Path]:
-        """A file for the guest to read once; of a new name each time, as it may have cached an old one."""
-        self._files += 1
-        path = self._job / f"input-{self._files}"
-        path.write_bytes(contents)
+        path = self._written(contents)
         try:
             yield path
         finally:
             path.unlink()
+
+    def _written(self, contents: bytes) -> Path:
+        """A file for the guest to read once; of a new name each time, as it may have cached an old one."""
+        self._files += 1
+        path = self._job / f"input-{self._files}"
+        path.write_bytes(contents)
+        return path
+
+    def _send(self, command: str) -> None:
+        try:
+            self._answers.send(command + "\n")
+        except OSError as error:
+            raise MachineCannot(f"lab: the lab's kernel does not answer: {self._last_words()}") from error
 
     def _receive(self, line: Line, silence_s: float = BOOT_LIMIT_S) -> str:
         try:

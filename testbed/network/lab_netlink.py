@@ -3,7 +3,8 @@
 Started with nothing but the standard library, as starting is slow in there. Requests come as files, because a serial
 line of a User-Mode Linux kernel stalls for good when more than 4 KB wait in it; only the answers worth a look go back.
 
-    set FILE     FILE: `RESET_BYTES POSITION,...`, a line end, and netlink messages; see RouteSocket.carry_out
+    load FILE    FILE: `RESET_BYTES POSITION,...`, a line end, and netlink messages; see RouteSocket.prepare. No answer
+    go           carries out what was loaded last
     dump         all queues
 
 Each answer is a line of its own, `POSITION MESSAGE` in base64 or `POSITION !ERRNO TEXT`; POSITION is -1 when
@@ -13,9 +14,10 @@ it was not one of the requests that failed. `===` ends the answers, and comes on
 from __future__ import annotations
 
 import binascii
+import gc
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from testbed.network.netlink import Answer, Refusal, RouteSocket, messages
 
@@ -50,17 +52,36 @@ def read_answer(line: str) -> tuple[int, Answer]:
     return int(position), binascii.a2b_base64(rest)
 
 
-def obey(route: RouteSocket, command: str) -> Iterator[str]:
-    """The answer lines to one command."""
-    verb, _, path = command.partition(" ")
-    answers: dict[int, Answer]
-    if verb == "set":
-        requests, reset_bytes, wanted = read_requests(_contents(path))
-        answers = route.carry_out(requests, reset_bytes, wanted)
-    else:
-        answers = dict(enumerate(route.dump_qdiscs()))
-    for position, answer in answers.items():
-        yield write_answer(position, answer)
+class Commands:
+    """What the lines ask for, of one socket."""
+
+    def __init__(self, route: RouteSocket) -> None:
+        self._route = route
+        self._go: Callable[[], Mapping[int, Answer]] | None = None
+        self._failure: Exception = ValueError("nothing was loaded")
+
+    def obey(self, command: str) -> list[str]:
+        """The answer lines to one command; whatever goes wrong is one of them, so that the guest lives on."""
+        verb, _, path = command.partition(" ")
+        if verb == "load":
+            self._load(path)
+            return []
+        try:
+            answers = self._gone() if verb == "go" else dict(enumerate(self._route.dump_qdiscs()))
+        except (OSError, ValueError) as error:  # such as a datagram that the kernel would not take
+            answers = {WHOLE: Refusal(getattr(error, "errno", None) or 0, str(error))}
+        return [*(write_answer(position, answer) for position, answer in answers.items()), END + "\n"]
+
+    def _load(self, path: str) -> None:
+        try:
+            self._go = self._route.prepare(*read_requests(_contents(path)))
+        except (OSError, ValueError) as error:  # for whoever says go
+            self._go, self._failure = None, error
+
+    def _gone(self) -> Mapping[int, Answer]:
+        if self._go is None:
+            raise self._failure
+        return self._go()
 
 
 def _contents(path: str) -> bytes:
@@ -74,16 +95,13 @@ def _contents(path: str) -> bytes:
 
 
 def main(line: int) -> None:
-    route = RouteSocket()
-    with os.fdopen(os.dup(line), "rb") as commands, os.fdopen(line, "w", buffering=1 << 16) as answers:
+    gc.disable()  # nothing here makes cycles; a collection would only be a pause
+    commands = Commands(RouteSocket())
+    with os.fdopen(os.dup(line), "rb") as asked, os.fdopen(line, "w", buffering=1 << 16) as answers:
         answers.write(END + "\n")
         answers.flush()
-        for command in commands:
-            try:
-                answers.writelines(obey(route, command.decode().rstrip("\n")))
-            except (OSError, ValueError) as error:  # such as a datagram that the kernel would not take
-                answers.write(write_answer(WHOLE, Refusal(getattr(error, "errno", None) or 0, str(error))))
-            answers.write(END + "\n")
+        for command in asked:
+            answers.writelines(commands.obey(command.decode().rstrip("\n")))
             answers.flush()
 
 

@@ -9,7 +9,7 @@ ever stands in the machine's own namespace, and all of it ends with the namespac
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import Capabilities, choose_fabric, load_modules, probe_capabilities
@@ -20,6 +20,7 @@ from testbed.network.netem_leaves import NetemLeaves
 from testbed.network.netlink import RouteSocket
 from testbed.network.plan import LeafKind, check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.rate_stages import RateStages, route_socket
+from testbed.network.shaping import Shaping
 
 GATEWAY = "169.254.1.1"  # link-local, RFC 3927: answered by nobody, only looked up in the permanent neighbour entry
 
@@ -43,9 +44,7 @@ class NetemFabric:
         self._ports: list[Port] = []
         self._router: int | None = None
         self._route: RouteSocket | None = None  # to the router's kernel tables
-        self._leaves: NetemLeaves | None = None
-        self._stages: RateStages | None = None
-        self._links: dict[tuple[str, str], Link] = {}  # in force
+        self._shaping: Shaping | None = None
         self._capabilities: Capabilities | None = None
 
     def attach(self, ports: Sequence[Port]) -> None:
@@ -60,21 +59,23 @@ class NetemFabric:
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._carry_out(check_links(self._ports, links))
+        self._prepare(check_links(self._ports, links))()
 
     def change(self, links: Sequence[Link]) -> None:
-        self._carry_out(check_links(self._ports, links, complete=False))
+        self.prepare(links)()
+
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        return self._prepare(check_links(self._ports, links, complete=False))
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        return self._attached()[0].read_back()
+        return self._attached().leaves.read_back()
 
     def counters(self) -> Counters:
-        leaves, stages = self._attached()
-        return leaves.counters(stages.qdiscs())
+        return self._attached().counters()
 
     def facts(self) -> dict[str, object]:
         version = subprocess.run(["tc", "-V"], capture_output=True, text=True).stdout.strip()
-        leaves, _ = self._attached()
+        leaves = self._attached().leaves
         unseeded = "none: this kernel's netem takes no seed, so which packets are lost differs between runs"
         return {
             "kernel": self._capabilities.kernel if self._capabilities else "",
@@ -95,9 +96,8 @@ class NetemFabric:
         if self._route is not None:
             self._route.close()
         self._hosts.stop()
-        self._router = self._route = self._leaves = self._stages = None
+        self._router = self._route = self._shaping = None
         self._ports = []
-        self._links = {}
 
     def _build(self, ports: list[Port]) -> None:
         router = self._router = self._hosts.add("router")
@@ -116,23 +116,18 @@ class NetemFabric:
         self._route = route_socket(router)
         devices = self._route.interfaces()
         indexes = {port.node: devices[_device(port)] for port in ports}
-        self._leaves = NetemLeaves(self.name, self._route, ports, indexes, self._run_id, self._leaf)
-        self._stages = RateStages(ports, lambda port, lines: self._tc(port.pid, lines))
+        leaves = NetemLeaves(self.name, self._route, ports, indexes, self._run_id, self._leaf)
+        self._shaping = Shaping(leaves, RateStages(ports, lambda port, lines: self._tc(port.pid, lines)))
         self.shape(undelayed(ports))
         _batch_ip(router, [line for port in ports for line in _router_lines(port)])
         for port in ports:
             _batch_ip(port.pid, _node_lines(port))
 
-    def _carry_out(self, links: dict[tuple[str, str], Link]) -> None:
+    def _prepare(self, links: dict[tuple[str, str], Link]) -> Callable[[], None]:
         if self._leaf == "pfifo" and any(_needs_netem(link) for link in links.values()):
             choose_fabric("netem", self._capabilities or probe_capabilities())  # says what is missing, when it is
             raise MachineCannot("fabric netem: attached with leaf pfifo, which carries no delay; attach with netem")
-        leaves, stages = self._attached()
-        in_force = {**self._links, **links}
-        if stages.concern(links.values()):
-            stages.apply(in_force.values())
-        leaves.change(links)
-        self._links = in_force
+        return self._attached().prepare(links)
 
     def _tc(self, pid: int, lines: Sequence[str]) -> None:
         text = "".join(f"{line}\n" for line in lines)
@@ -142,10 +137,10 @@ class NetemFabric:
                 f"fabric netem: tc refused the plan: {' '.join(done.stderr.split())}; see testbed doctor"
             )
 
-    def _attached(self) -> tuple[NetemLeaves, RateStages]:
-        if self._leaves is None or self._stages is None:
+    def _attached(self) -> Shaping:
+        if self._shaping is None:
             raise RuntimeError("the fabric is not attached")
-        return self._leaves, self._stages
+        return self._shaping
 
 
 def _needs_netem(link: Link) -> bool:

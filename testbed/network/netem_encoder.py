@@ -11,6 +11,7 @@ comes back is in the common case equal byte for byte.
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import NamedTuple
 
@@ -80,29 +81,30 @@ def encode_options(state: NetemState) -> bytes:
     """The payload of TCA_OPTIONS."""
     if state.latency_ns < 0 or not 0 <= state.jitter_ns <= JITTER_LIMIT_NS:
         raise ValueError(f"netem cannot hold {state}")
-    parts = [
-        _FRONT.pack(
-            min(state.latency_ns >> PSCHED_SHIFT, U32_MAX),
-            state.limit_packets,
-            _share(state.loss),
-            FIFO_GAP if state.reorder else 0,
-            0,
-            state.jitter_ns >> PSCHED_SHIFT,
-            *(_LATENCY, state.latency_ns, _JITTER, state.jitter_ns),
-            *(_CORR, _REORDER, _share(state.reorder), 0, _CORRUPT),
-        )
-    ]
-    rate = state.rate_bytes_per_s
+    front = _FRONT.pack(
+        min(state.latency_ns >> PSCHED_SHIFT, U32_MAX),
+        state.limit_packets,
+        _share(state.loss),
+        FIFO_GAP if state.reorder else 0,
+        0,
+        state.jitter_ns >> PSCHED_SHIFT,
+        *(_LATENCY, state.latency_ns, _JITTER, state.jitter_ns),
+        *(_CORR, _REORDER, _share(state.reorder), 0, _CORRUPT),
+    )
+    seed = b"" if state.seed is None else attribute(TCA_NETEM_PRNG_SEED, U64.pack(state.seed))
+    return front + _rate_and_burst(state.rate_bytes_per_s, state.burst) + seed + RESET
+
+
+@functools.lru_cache
+def _rate_and_burst(rate: int, burst: tuple[float, float, float, float] | None) -> bytes:
+    """What all links of an experiment mostly share, so that a step of a replay does not encode it for each."""
+    parts = [attribute(TCA_NETEM_RATE, RATE.pack(min(rate, U32_MAX), 0, 0, 0))]
     if rate > U32_MAX:
-        parts.append(attribute(TCA_NETEM_RATE64, U64.pack(rate)))
-    parts.append(attribute(TCA_NETEM_RATE, RATE.pack(min(rate, U32_MAX), 0, 0, 0)))
-    if state.burst is not None:
-        p, r, loss_bad, loss_good = state.burst
+        parts.insert(0, attribute(TCA_NETEM_RATE64, U64.pack(rate)))
+    if burst is not None:
+        p, r, loss_bad, loss_good = burst
         model = GEMODEL.pack(_share(p), _share(r), U32_MAX - _share(loss_bad), _share(loss_good))
         parts.append(attribute(TCA_NETEM_LOSS, attribute(NETEM_LOSS_GE, model)))
-    if state.seed is not None:
-        parts.append(attribute(TCA_NETEM_PRNG_SEED, U64.pack(state.seed)))
-    parts.append(RESET)
     return b"".join(parts)
 
 

@@ -8,11 +8,12 @@ apart by what was asked of its link: `lost` with a loss model, `cut` while the l
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.fabric import Counters, Link, Port
@@ -38,12 +39,14 @@ from testbed.network.netlink import (
     attribute,
     qdisc_request,
 )
-from testbed.network.plan import CATCH_ALL, FIRST_CLASS, ROOT, UNLIMITED_BPS, LeafKind, limit_packets
+from testbed.network.plan import CATCH_ALL, FIRST_CLASS, ROOT, LeafKind, limit_packets
 
 Pair = tuple[str, str]
 Fate = Literal["dropped", "lost", "cut"]
 
-IN_ORDER_BYTES_PER_S = UNLIMITED_BPS // 8  # any rate keeps netem's queue in order; this one costs 1.2 us a full packet
+# Any rate keeps netem's queue in order (sch_netem.c, netem_enqueue). This one adds 0 ns to a full packet: one that adds
+# anything lets each packet of a burst wait for a timer of its own, which halves what the lab's kernel carries.
+IN_ORDER_BYTES_PER_S = 1 << 45
 SEED_STEP = 0x9E3779B97F4A7C15  # splitmix64's increment: successive seeds share no pattern
 U64 = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -51,7 +54,9 @@ U64 = 0xFFFF_FFFF_FFFF_FFFF
 class QdiscKernel(Protocol):
     """Whoever carries netlink requests to the kernel that holds the queues; see netlink.RouteSocket."""
 
-    def carry_out(self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]) -> dict[int, Answer]: ...
+    def prepare(
+        self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]
+    ) -> Callable[[], dict[int, Answer]]: ...
 
     def dump_qdiscs(self) -> list[bytes]: ...
 
@@ -105,6 +110,16 @@ class _Leaf:
         self.drops_before = drops
 
 
+class _Prepared(NamedTuple):
+    """A change of leaves that were in one state."""
+
+    before: int  # changes that had been made when it was prepared
+    requests: list[bytes]
+    owners: list[tuple[Pair, NetemState | None]]  # of each request; None: it only asks for the counters
+    wanted: set[int]
+    exchange: Callable[[], dict[int, Answer]]
+
+
 class NetemLeaves:
     """All leaves of one fabric. `devices` gives the interface index of the downlink towards each node."""
 
@@ -121,6 +136,7 @@ class NetemLeaves:
         self._kernel = kernel
         self._kind = kind
         self._sequence = 0
+        self._changes = 0  # so far, of any leaf
         self._leaves = {
             (src.node, dst.node): _Leaf(
                 devices[dst.node], FIRST_CLASS + src.index, pair_seed(seed, (src.node, dst.node))
@@ -135,8 +151,15 @@ class NetemLeaves:
 
     def change(self, links: Mapping[Pair, Link]) -> None:
         """Brings these pairs' leaves into force; those that are as asked already are left alone."""
+        self.prepare(links)()
+
+    def prepare(self, links: Mapping[Pair, Link]) -> Callable[[], None]:
+        """A change but for its last step: all is encoded, and has been brought as near to the kernel as it can be."""
+        return functools.partial(self._bring_into_force, links, self._prepare(links))
+
+    def _prepare(self, links: Mapping[Pair, Link]) -> _Prepared:
         requests: list[bytes] = []
-        owners: list[tuple[Pair, NetemState | None]] = []  # of each request; None: it only asks for the counters
+        owners: list[tuple[Pair, NetemState | None]] = []
         wanted: set[int] = set()
         for pair, link in links.items():
             leaf, state, then = self._leaves[pair], netem_state(link), fate(link)
@@ -147,12 +170,25 @@ class NetemLeaves:
                 if leaf.fate == "dropped":
                     requests.append(self._request(leaf, RTM_GETQDISC, b""))
                     owners.append((pair, None))
-            leaf.changes += 1
             requests.append(self._request(leaf, RTM_NEWQDISC, self._settings(leaf, state)))
             owners.append((pair, state))
-            leaf.state = None
         with self._asking():
-            answers = self._kernel.carry_out(requests, RESET_BYTES if self._kind == "netem" else 0, wanted)
+            exchange = self._kernel.prepare(requests, RESET_BYTES if self._kind == "netem" else 0, wanted)
+        return _Prepared(self._changes, requests, owners, wanted, exchange)
+
+    def _bring_into_force(self, links: Mapping[Pair, Link], prepared: _Prepared) -> None:
+        if prepared.before != self._changes:  # what it left alone, and its seeds, may not be right any more
+            prepared = self._prepare(links)
+        _, requests, owners, wanted, exchange = prepared
+        if not requests:
+            return
+        self._changes += 1
+        for pair, sets in owners:
+            if sets is not None:
+                self._leaves[pair].state = None
+                self._leaves[pair].changes += 1
+        with self._asking():
+            answers = exchange()
         for position, answer in answers.items():
             pair, sets = owners[position]
             self._examine(pair, answer, asked=requests[position] if sets else None)
@@ -196,7 +232,7 @@ class NetemLeaves:
             return self._front + attribute(TCA_OPTIONS, struct.pack("=I", state.limit_packets))  # struct tc_fifo_qopt
         if self.takes_seeds:
             # a seed starts the draws anew: the same one at every change would repeat the same few fates
-            state = state._replace(seed=(leaf.seed + leaf.changes * SEED_STEP) & U64)
+            state = state._replace(seed=(leaf.seed + (leaf.changes + 1) * SEED_STEP) & U64)
         return self._front + attribute(TCA_OPTIONS, encode_options(state))
 
     def _request(self, leaf: _Leaf, kind: int, rest: bytes) -> bytes:

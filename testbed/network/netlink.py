@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import socket
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 # linux/netlink.h
@@ -193,6 +194,12 @@ class RouteSocket:
             for position, (request, answer) in enumerate(zip(requests, self.exchange(requests), strict=True))
             if position in wanted or isinstance(answer, Refusal) or not kept_as_asked(request, answer, reset_bytes)
         }
+
+    def prepare(
+        self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]
+    ) -> Callable[[], dict[int, Answer]]:
+        """`carry_out`, still to be called: this socket has nothing to bring nearer to its kernel beforehand."""
+        return functools.partial(self.carry_out, requests, reset_bytes, wanted)
 
 
 class _Inbox:

@@ -15,7 +15,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import MachineCannot, RunInvalid
@@ -66,10 +66,18 @@ class RelayFabric:
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._update(link_rows(self._ports, links))
+        self._ask_all(update_lines(link_rows(self._ports, links)))
 
     def change(self, links: Sequence[Link]) -> None:
-        self._update(link_rows(self._ports, links, complete=False))
+        self.prepare(links)()
+
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        lines = update_lines(link_rows(self._ports, links, complete=False))
+
+        def bring_into_force() -> None:
+            self._ask_all(lines)
+
+        return bring_into_force
 
     def read_back(self) -> dict[tuple[str, str], float]:
         return {pair: delay_ns / NS_PER_MS for pair, (delay_ns, *_) in self._links().items()}
@@ -117,14 +125,10 @@ class RelayFabric:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _update(self, rows: Sequence[list[object]]) -> None:
-        firsts = range(0, len(rows), MESSAGE_LINKS)
-        self._ask_all([{"verb": "update", "links": rows[first : first + MESSAGE_LINKS]} for first in firsts])
-
     def _links(self) -> dict[tuple[str, str], Sequence[int]]:
         """What the process says of every pair; one node at a time, so that no packet waits for a long answer."""
         nodes = [port.node for port in self._ports]
-        requests = [{"verb": "links", "source": source} for source in range(len(nodes))]
+        requests = [line({"verb": "links", "source": source}) for source in range(len(nodes))]
         return {
             (src, dst): fields
             for src, reply in zip(nodes, self._ask_all(requests), strict=True)
@@ -133,15 +137,15 @@ class RelayFabric:
         }
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
-        return self._ask_all([request])[0]
+        return self._ask_all([line(request)])[0]
 
-    def _ask_all(self, requests: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
+    def _ask_all(self, requests: Sequence[bytes]) -> list[dict[str, Any]]:
         """The replies; the requests are written together, so that the process never waits for the next."""
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError("the relay fabric is not attached")
         with contextlib.suppress(BrokenPipeError):  # then the reply is empty, and says why below
-            process.stdin.write(b"".join(json.dumps(request).encode() + b"\n" for request in requests))
+            process.stdin.write(b"".join(requests))
             process.stdin.flush()
         replies = [json.loads(line) for line in self._lines(process, process.stdout.fileno(), len(requests))]
         for reply in replies:
@@ -164,6 +168,17 @@ class RelayFabric:
             *whole, unfinished = (unfinished + data).split(b"\n")
             lines += whole
         return lines
+
+
+def line(request: Mapping[str, object]) -> bytes:
+    """A request as the relay's process reads it."""
+    return json.dumps(request).encode() + b"\n"
+
+
+def update_lines(rows: Sequence[list[object]]) -> list[bytes]:
+    """The requests that give these links their state."""
+    firsts = range(0, len(rows), MESSAGE_LINKS)
+    return [line({"verb": "update", "links": rows[first : first + MESSAGE_LINKS]}) for first in firsts]
 
 
 def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = True) -> list[list[object]]:

@@ -9,6 +9,7 @@ docs/performance.md.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -35,6 +36,11 @@ class Applied(NamedTuple):
     links: int
 
 
+class _Prepared(NamedTuple):
+    step: Step
+    bring_into_force: Callable[[], None]
+
+
 class Replay:
     """A schedule on its way: `due_ns` says when the next step is due, `carry_out` does it. Pure but for its arguments.
 
@@ -46,32 +52,37 @@ class Replay:
         schedule: LinkSchedule,
         base_one_way_ms: Mapping[Pair, float],
         start_ns: int,
-        change: Callable[[Sequence[Link]], None],
+        prepare: Callable[[Sequence[Link]], Callable[[], None]],
         clock: Callable[[], int],
     ) -> None:
+        """`prepare` as Fabric.prepare."""
         self.log: list[Applied] = []
-        self._steps = self._prepared(schedule, base_one_way_ms)
+        self._steps = self._without_base(schedule, base_one_way_ms)
         self._start_ns = start_ns
-        self._change = change
+        self._prepare = prepare
         self._clock = clock
-        self._next = next(self._steps, None)
+        self._next = self._prepared()
 
     @property
     def due_ns(self) -> int | None:
         """None: nothing is left to do."""
-        return None if self._next is None else self._start_ns + self._next.at_ns
+        return None if self._next is None else self._start_ns + self._next.step.at_ns
 
     def carry_out(self) -> None:
         """The step that is due; then prepares the one after it."""
         if self._next is None or self.due_ns is None:
             return
         started_ns = self._clock()
-        self._change(self._next.links)
-        self.log.append(Applied(self.due_ns, started_ns, self._clock(), len(self._next.links)))
-        self._next = next(self._steps, None)
+        self._next.bring_into_force()
+        self.log.append(Applied(self.due_ns, started_ns, self._clock(), len(self._next.step.links)))
+        self._next = self._prepared()
+
+    def _prepared(self) -> _Prepared | None:
+        step = next(self._steps, None)
+        return None if step is None else _Prepared(step, self._prepare(step.links))
 
     @staticmethod
-    def _prepared(schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float]) -> Iterator[Step]:
+    def _without_base(schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float]) -> Iterator[Step]:
         for step in schedule.steps():
             yield Step(step.at_ns, tuple(without_base(link, base_one_way_ms) for link in step.links))
 
@@ -121,6 +132,10 @@ class LiveFabric:
 
     def change(self, links: Sequence[Link]) -> None:
         self._ask("change", list(links))
+
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        """Nothing is done ahead for calls from outside; the steps of a replay are prepared where they are due."""
+        return functools.partial(self.change, links)
 
     def read_back(self) -> dict[Pair, float]:
         return self._ask("read_back")  # type: ignore[no-any-return]

@@ -63,7 +63,7 @@ class Server:
     def _start(self, schedule: Any, base_one_way_ms: Any, start_ns: int) -> None:
         self._priority = take_precedence()
         self._failure = None
-        self.replay = Replay(schedule, base_one_way_ms, start_ns, self.fabric.change, time.monotonic_ns)
+        self.replay = Replay(schedule, base_one_way_ms, start_ns, self.fabric.prepare, time.monotonic_ns)
         gc.disable()  # a collection, some 25 ms, would only be a late step; so would one here, of the first
 
     def _stop(self) -> list[Applied]:

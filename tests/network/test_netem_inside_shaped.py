@@ -83,7 +83,7 @@ STATES = {
 @pytest.mark.parametrize("name", STATES)
 def test_the_kernel_takes_a_state_and_tc_sees_the_same(netem: LabKernel, name: str) -> None:
     state, seen = STATES[name]
-    assert netem.carry_out([request(state)], RESET_BYTES, set()) == {}  # the echo is what was asked, byte for byte
+    assert netem.prepare([request(state)], RESET_BYTES, set())() == {}  # the echo is what was asked, byte for byte
     assert by_us(netem) == (decode_options(encode_options(state))[0], ())
     shown = by_tc(netem)
     for section, values in seen.items():
@@ -103,7 +103,7 @@ def test_nothing_of_an_earlier_state_stays(netem: LabKernel) -> None:
     _, foreign = by_us(netem)
     assert set(foreign) == {"duplicate", "correlation", "corrupt", "ecn", "slot"}
     plain = NetemState(5_000_000)
-    assert netem.carry_out([request(plain)], RESET_BYTES, set()) == {}
+    assert netem.prepare([request(plain)], RESET_BYTES, set())() == {}
     assert by_us(netem) == (plain, ())
     assert set(by_tc(netem)) <= {"limit", "delay", "ecn", "gap"}
     assert by_tc(netem)["ecn"] is False
@@ -115,13 +115,13 @@ def test_a_setting_that_differs_comes_back_whole(netem: LabKernel) -> None:
     options[40:48] = (1 << 40).to_bytes(8, "little")  # TCA_NETEM_JITTER64
     rest = attribute(TCA_KIND, b"netem\0") + attribute(TCA_OPTIONS, bytes(options))
     asked = qdisc_request(RTM_NEWQDISC, NLM_F_ECHO, 1, LOOPBACK, HANDLE, AT_ROOT, rest)
-    answer = netem.carry_out([asked], RESET_BYTES, set())[0]
+    answer = netem.prepare([asked], RESET_BYTES, set())()[0]
     assert isinstance(answer, bytes)
     assert decode_options(decode_qdisc(answer).options)[0].jitter_ns == (1 << 31) - 1
 
 
 def test_a_refusal_comes_back_with_the_kernels_words(netem: LabKernel) -> None:
-    answer = netem.carry_out([request(NetemState(), handle=HANDLE * 7)], RESET_BYTES, set())[0]
+    answer = netem.prepare([request(NetemState(), handle=HANDLE * 7)], RESET_BYTES, set())()[0]
     assert isinstance(answer, Refusal)
     assert answer.text
 

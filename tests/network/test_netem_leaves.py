@@ -1,7 +1,8 @@
 """Leaves changed in place: only what differs is sent, all of it is checked, each drop is booked under its reason."""
 
+import functools
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import pytest
@@ -37,6 +38,11 @@ class PaperKernel:
         self.sets: list[tuple[tuple[int, int], NetemState]] = []
         self.refuses: Refusal | None = None
         self.keeps_its_own = False
+
+    def prepare(
+        self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]
+    ) -> Callable[[], dict[int, Answer]]:
+        return functools.partial(self.carry_out, requests, reset_bytes, wanted)
 
     def carry_out(self, requests: Sequence[bytes], reset_bytes: int, wanted: Collection[int]) -> dict[int, Answer]:
         answers: dict[int, Answer] = {}
@@ -117,6 +123,25 @@ def test_only_links_that_differ_are_sent() -> None:
     kernel.sets.clear()
     under_test.change(links(one_way_ms=6.0))
     assert [place for place, _ in kernel.sets] == [PLACES["a", "b"]]
+
+
+def test_what_is_prepared_changes_nothing_until_it_is_called() -> None:
+    kernel = PaperKernel()
+    bring_into_force = leaves(kernel).prepare(links())
+    assert kernel.sets == []
+    bring_into_force()
+    assert len(kernel.sets) == 2
+
+
+def test_a_change_in_between_does_not_spoil_what_was_prepared() -> None:
+    """Prepared when a->b had 5 ms already, so nothing to send for it; then it got 6."""
+    kernel = PaperKernel()
+    under_test = leaves(kernel)
+    under_test.change(links())
+    bring_into_force = under_test.prepare(links())
+    under_test.change(links(one_way_ms=6.0))
+    bring_into_force()
+    assert under_test.read_back() == {("a", "b"): 5.0, ("b", "a"): 7.0}
 
 
 def test_a_refusal_names_the_link_and_the_next_change_sends_it_again() -> None:

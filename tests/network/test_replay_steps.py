@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 
 import pytest
 from test_schedule import LINKS, PLACEMENT, stepped
@@ -22,15 +23,20 @@ class Recorded:
 
     def __init__(self, takes_ns: int = 0) -> None:
         self.now_ns = START
+        self.prepared: list[list[Link]] = []
         self.changes: list[list[Link]] = []
         self._takes_ns = takes_ns
 
-    def change(self, links: Sequence[Link]) -> None:
+    def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
+        self.prepared.append(list(links))
+        return functools.partial(self._change, links)
+
+    def _change(self, links: Sequence[Link]) -> None:
         self.changes.append(list(links))
         self.now_ns += self._takes_ns
 
     def replay(self, schedule: LinkSchedule) -> Replay:
-        return Replay(schedule, BASE, START, self.change, lambda: self.now_ns)
+        return Replay(schedule, BASE, START, self.prepare, lambda: self.now_ns)
 
 
 def looping(*delays_ms: float) -> LinkSchedule:
@@ -70,8 +76,10 @@ def test_the_next_step_is_ready_before_the_wait_for_it() -> None:
     fabric = Recorded()
     replay = fabric.replay(Watched(LINKS, PLACEMENT, {("near", "far"): PairSchedule(stepped(10, 20))}))
     assert worked_out == [S]
+    assert (len(fabric.prepared), len(fabric.changes)) == (1, 0)
     replay.carry_out()
     assert worked_out == [S, 2 * S]
+    assert (len(fabric.prepared), len(fabric.changes)) == (2, 1)
 
 
 def test_a_schedule_that_ends_leaves_nothing_due() -> None:
