@@ -1,13 +1,14 @@
-"""`testbed images build`: base, drafter and verifier, from a registry or from nothing but this machine.
+"""`testbed images build`: base, drafter and verifier, on an image with Python or on one made from nothing.
 
 Every image carries a label over what it was made from; one that is up to date is left alone, so a second build takes
-seconds. The Dockerfiles are in images/; this module only gathers what they copy.
+seconds. The Dockerfiles are in images/; this module only gathers what they copy. What they run needs no network.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from testbed.containers import images, installed, rootfs
+from testbed.containers import images, installed, rootfs, startimage
 from testbed.containers.engine import explained
 from testbed.containers.installed import HEAVY, Package
+from testbed.containers.startimage import StartImage
 from testbed.errors import BadInput, MachineCannot
 from testbed.repository import folders
 
@@ -27,32 +29,34 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 Contents = Iterable[tuple[str, Path | bytes]]  # place in the build context, and what stands there
 REGISTRY_ROOT = "python:{python}-slim"
+SCRIPTS = ("fits.py", "bytecode.py")  # of images/base: what the Dockerfiles run
+STDERR = re.compile(r"\x1b\[91m(.*?)\x1b\[0m", re.DOTALL)  # how the engine shows what a command said there
 
 
 def build(client: DockerClient, offline: bool, note: Note, root: str | None = None) -> dict[str, images.Image]:
     """All images, by kind. `root`: another image to start from, instead of the registry's Python."""
-    packages = installed.packages()
-    base = _base_offline(client, packages, note) if offline else _base_registry(client, packages, note, root)
+    base = _base_offline(client, note) if offline else _base_on(client, root, note)
     code = images.code_key()
     contents: Contents = [(f"code/testbed/{place}", path) for place, path in images.code_files()]
     made = {"base": base}
     for kind in images.NODE_IMAGES:
-        dockerfile = _dockerfile(f"{kind}/Dockerfile")
+        dockerfile = _from_images(f"{kind}/Dockerfile")
         key = _key(base.digest, code, dockerfile)
-        build = _Build(dockerfile, contents, {"BASE": base.digest}, {images.INPUTS: key, images.CODE: code})
+        build = _Build(dockerfile, contents, base.name, {"BASE": base.digest}, {images.INPUTS: key, images.CODE: code})
         made[kind] = _unless_known(client, kind, key, note, build)
     return made
 
 
 @dataclass(frozen=True)
 class _Build:
-    """What one image is built from; `network`: of the engine's, "none" where no command may reach a registry."""
+    """What one image is built from. `on`: the image below it, as people call it; `mend`: for one that does not do."""
 
     dockerfile: bytes
     contents: Contents
+    on: str
     arguments: dict[str, str]
     labels: dict[str, str]
-    network: str = "none"
+    mend: str = ""
 
 
 def _unless_known(
@@ -72,43 +76,52 @@ def _unless_known(
     return image
 
 
-def _base_offline(client: DockerClient, packages: list[Package], note: Note) -> images.Image:
+def _base_offline(client: DockerClient, note: Note) -> images.Image:
     fetched = rootfs.resolve()
-    root_key, dockerfile = rootfs.key(fetched), _dockerfile("base/Dockerfile.offline")
-    key = _key(root_key, dockerfile, *installed.UNUSED, *(one.record_sha256 for one in packages))
+    key = rootfs.key(fetched)
+    return _base(client, key, lambda: _root(client, key, fetched, note), note)
+
+
+def _base_on(client: DockerClient, root: str | None, note: Note) -> images.Image:
+    python = rootfs.python_version()
+    start = startimage.obtain(client, root or REGISTRY_ROOT.format(python=python), note)
+    note(f"starting from {start.origin}")
+    mend = f"; --base takes an image with Python {python} and the GNU C and C++ libraries"
+    return _base(client, start.identity, lambda: start, note, mend)
+
+
+def _base(
+    client: DockerClient, start_key: str, start: Callable[[], StartImage], note: Note, mend: str = ""
+) -> images.Image:
+    packages = installed.packages()
+    dockerfile = _from_images("base/Dockerfile")
+    scripts = [(f"build/{name}", _from_images(f"base/{name}")) for name in SCRIPTS]
+    key = _key(
+        start_key,
+        dockerfile,
+        *(text for _, text in scripts),
+        *installed.UNUSED,
+        *(one.record_sha256 for one in packages),
+    )
 
     def describe() -> _Build:
-        root = _root(client, root_key, fetched, note)
+        image = start()
         note(f"checking {len(packages)} packages against what was installed")
         for package in packages:
             installed.verify(package)
-        return _Build(dockerfile, _offline_contents(packages), {"ROOT": root}, {images.INPUTS: key})
+        arguments = {"ROOT": image.identity, "PYTHON": rootfs.python_version()}
+        labels = {images.INPUTS: key, images.ORIGIN: image.origin}
+        return _Build(dockerfile, [*scripts, *_package_files(packages)], image.name, arguments, labels, mend)
 
     return _unless_known(client, "base", key, note, describe)
 
 
-def _base_registry(client: DockerClient, packages: list[Package], note: Note, root: str | None) -> images.Image:
-    root = root or REGISTRY_ROOT.format(python=rootfs.python_version())
-    heavy = [one for one in packages if one.name == HEAVY]
-    rest = [one for one in packages if one.name != HEAVY]
-    torch = "cpu" if heavy[0].version.endswith("+cpu") else "auto"
-    dockerfile = _dockerfile("base/Dockerfile")
-    contents: list[tuple[str, bytes]] = [
-        ("torch.txt", installed.requirements(heavy).encode()),
-        ("requirements.txt", installed.requirements(rest).encode()),
-    ]
-    key = _key(root, torch, dockerfile, *(text for _, text in contents))
-    arguments = {"ROOT": root, "TORCH": torch}
-    build = _Build(dockerfile, contents, arguments, {images.INPUTS: key}, network="default")
-    return _unless_known(client, "base", key, note, build)
-
-
-def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: Note) -> str:
-    """Name of the imported root file system."""
+def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: Note) -> StartImage:
+    """The root file system, imported."""
     name = images.tag("root")
     known = images.find(client, "root")
     if known is not None and known.labels.get(images.INPUTS) == key:
-        return known.digest
+        return StartImage(name, known.digest)
     note(f"{name}: out of {len(fetched)} packages of the distribution")
     with tempfile.NamedTemporaryFile(prefix="wan-testbed-root.", suffix=".tar") as archive:
         rootfs.write_tar(fetched, Path(archive.name))
@@ -120,10 +133,10 @@ def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: N
     found = images.find(client, "root")
     if found is None:
         raise MachineCannot(f"images build --offline: the engine imported {name} and then did not have it")
-    return found.digest
+    return StartImage(name, found.digest)
 
 
-def _offline_contents(packages: list[Package]) -> Iterator[tuple[str, Path]]:
+def _package_files(packages: list[Package]) -> Iterator[tuple[str, Path]]:
     for package in packages:
         layer = "torch" if package.name == HEAVY else "lib"
         for place, path in package.files:
@@ -142,23 +155,27 @@ def _run(client: DockerClient, name: str, what: _Build, note: Note) -> None:
                 tag=name,
                 buildargs=what.arguments,
                 labels=what.labels,
-                network_mode=what.network,
+                network_mode="none",
                 rm=True,
                 forcerm=True,
                 decode=True,
             )
-            for line in said:
-                _listen(line, name, what, note)
+            _listen(said, name, what, note)
 
 
-def _listen(line: dict[str, Any], name: str, what: _Build, note: Note) -> None:
-    if "error" in line:
-        words = " ".join(str(line["error"]).split())
-        mend = "" if what.network == "none" else "; testbed images build --offline needs no registry"
-        raise MachineCannot(f"images build: {name} from {next(iter(what.arguments.values()))}: {words}{mend}")
-    text = str(line.get("stream", "")).strip()
-    if text.startswith("Step "):
-        note(f"  {text}")
+def _listen(said: Iterable[dict[str, Any]], name: str, what: _Build, note: Note) -> None:
+    """Passes the steps on. Raises MachineCannot with the last words of the command that failed, else the engine's."""
+    last = ""
+    for line in said:
+        text = str(line.get("stream", ""))
+        if text.startswith("Step "):
+            note(f"  {text.strip()}")
+            last = ""
+        for words in STDERR.findall(text):
+            last = words.strip().rpartition("\n")[2] or last
+        if "error" in line:
+            words = last or " ".join(str(line["error"]).split())
+            raise MachineCannot(f"images build: {name} on {what.on}: {words}{what.mend}")
 
 
 def _write_context(stream: IO[bytes], what: _Build) -> None:
@@ -179,7 +196,7 @@ def _write_context(stream: IO[bytes], what: _Build) -> None:
                 tar.addfile(member, file)
 
 
-def _dockerfile(name: str) -> bytes:
+def _from_images(name: str) -> bytes:
     looked = [folder / name for folder in folders("images")]
     for path in looked:
         if path.is_file():

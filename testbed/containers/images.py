@@ -22,6 +22,7 @@ REPOSITORY = "wan-testbed"
 TAG = testbed.__version__
 INPUTS = "org.wan-testbed.inputs"  # sha256 over everything an image was made from
 CODE = "org.wan-testbed.code"  # sha256 over the package's own files
+ORIGIN = "org.wan-testbed.origin"  # the image that everything starts from
 ROLES = {"target": "verifier", "drafter": "drafter", "user": "drafter"}  # a user's own device may draft
 NODE_IMAGES = ("drafter", "verifier")
 KINDS = ("root", "base", *NODE_IMAGES)
@@ -43,7 +44,12 @@ class Image:
     labels: dict[str, str]
 
     def as_manifest(self) -> dict[str, Any]:
-        return {"name": self.name, "digest": self.digest, "code_sha256": self.labels.get(CODE)}
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "code_sha256": self.labels.get(CODE),
+            "origin": self.labels.get(ORIGIN),
+        }
 
 
 def tag(kind: str) -> str:
@@ -53,16 +59,23 @@ def tag(kind: str) -> str:
 
 def find(client: DockerClient, kind: str) -> Image | None:
     """The image as the engine has it, if it does."""
-    docker = load_sdk()
     name = tag(kind)
-    try:
-        with explained(f"image {name}"):
-            found = _inspect(client, name)
-    except MachineCannot as error:
-        if isinstance(error.__cause__, docker.errors.ImageNotFound):
+    shown = inspected(client, name)
+    if shown is None:
+        return None
+    config = shown["Config"]
+    return Image(name, shown["Id"], config.get("User") or "0:0", int(shown["Size"]), config.get("Labels") or {})
+
+
+def inspected(client: DockerClient, name: str) -> dict[str, Any] | None:
+    """The engine's account of any image; None when it has none of this name."""
+    docker = load_sdk()
+    with explained(f"image {name}"):
+        try:
+            shown: dict[str, Any] = client.api.inspect_image(name)
+        except docker.errors.ImageNotFound:
             return None
-        raise
-    return found
+    return shown
 
 
 def for_roles(client: DockerClient, roles: set[str]) -> dict[str, Image]:
@@ -95,9 +108,3 @@ def code_key() -> str:
     for place, path in code_files():
         digest.update(f"{place} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-def _inspect(client: DockerClient, name: str) -> Image:
-    shown = client.api.inspect_image(name)
-    config = shown["Config"]
-    return Image(name, shown["Id"], config.get("User") or "0:0", int(shown["Size"]), config.get("Labels") or {})

@@ -61,11 +61,6 @@ def verify(package: Package) -> None:
             )
 
 
-def requirements(chosen: Iterable[Package]) -> str:
-    """The same packages as pip and uv read them."""
-    return "".join(f"{one.name}=={one.version.partition('+')[0]}\n" for one in chosen)
-
-
 def _adding_policies() -> set[str]:
     """Other distributions whose policies an experiment may name."""
     return {point.dist.name for point in metadata.entry_points(group=POLICIES) if point.dist is not None} - {OURS}

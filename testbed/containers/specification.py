@@ -72,6 +72,7 @@ def container_config(wanted: Wanted) -> dict[str, Any]:
     return {
         "Image": wanted.image.digest,
         "Cmd": [SOCKET],
+        "NetworkDisabled": True,  # with "none" alone the engine runs a copy of itself per container, to attach nothing
         "Hostname": wanted.node,
         "WorkingDir": str(wanted.working_dir),
         "Labels": {RUN_LABEL: wanted.run_id, NODE_LABEL: wanted.node},

@@ -55,7 +55,7 @@ def test_the_drafter_and_the_verifier_share_their_base(container_engine, node_im
         kind: container_engine.api.inspect_image(image.name)["RootFS"]["Layers"] for kind, image in node_images.items()
     }
     for kind in ("drafter", "verifier"):
-        assert layers[kind][:-1] == layers["base"]
+        assert layers[kind][: len(layers["base"])] == layers["base"]
         assert node_images[kind].user == "10001:10001"
 
 
@@ -68,6 +68,26 @@ def test_an_image_needs_neither_shell_nor_ip(container_engine, node_images):
             container_engine.api.start(made["Id"])
     finally:
         container_engine.api.remove_container(made["Id"], force=True)
+
+
+def test_a_start_compiles_nothing(container_engine, node_images):
+    """Python says of every module where its code came from: a source file, or the bytecode of one."""
+    made = container_engine.api.create_container(
+        node_images["drafter"].digest,
+        entrypoint=["python3", "-v", "-c", "import testbed.nodes.program, testbed.nodes.worker, torch, transformers"],
+        network_disabled=True,
+    )
+    try:
+        container_engine.api.start(made["Id"])
+        assert container_engine.api.wait(made["Id"])["StatusCode"] == 0
+        said = container_engine.api.logs(made["Id"]).decode()
+    finally:
+        container_engine.api.remove_container(made["Id"], force=True)
+    marker = "# code object from "
+    origins = [line.removeprefix(marker).strip("'") for line in said.splitlines() if line.startswith(marker)]
+    for module in ("asyncio/__pycache__/events", "nodes/__pycache__/program", "torch/__pycache__/functional"):
+        assert any(module in origin for origin in origins), module
+    assert [origin for origin in origins if not origin.endswith(".pyc")] == []
 
 
 def test_containers_wait_with_a_loopback_and_nothing_else(container_engine, node_images, journal):

@@ -19,6 +19,7 @@ def wanted(**changes):
 
 def test_nothing_but_the_experiments_link_reaches_a_node():
     assert host_config(wanted())["NetworkMode"] == "none"
+    assert container_config(wanted())["NetworkDisabled"]
 
 
 def test_a_node_has_no_capability_and_cannot_gain_one():
