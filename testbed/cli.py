@@ -42,14 +42,15 @@ def main() -> None:
 
 
 def _status() -> int:
-    """Runs the verb; prints what went wrong in one line; returns the exit status."""
+    """Runs the verb; prints what went wrong, and in the clean-up after it, a line each; returns the exit status."""
     try:
         status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
         return status if isinstance(status, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except TestbedError as error:
-        print(f"testbed: {error}", file=sys.stderr)
+        for line in (error, *getattr(error, "__notes__", ())):
+            print(f"testbed: {line}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)  # click's own usage errors

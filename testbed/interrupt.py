@@ -1,11 +1,17 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a run the same way, at any moment, and never cut its clean-up short."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run the same way, at any moment, and never cut its clean-up short.
+
+Nor does what goes wrong in a clean-up hide what led to it.
+"""
 
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from testbed.errors import TestbedError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -43,3 +49,21 @@ def shielded() -> Iterator[None]:
             signal.signal(number, handler)
     if held:
         raise KeyboardInterrupt
+
+
+@contextmanager
+def taking_down() -> Iterator[None]:
+    """`shielded`, for a clean-up: what fails in it becomes a note of the error that led here, which goes on its way.
+
+    Where nothing went wrong before it is raised, and after an interrupt too, whose notes nobody would read.
+    """
+    first = sys.exception()
+    with shielded():
+        try:
+            yield
+        except TestbedError as error:
+            if not isinstance(first, Exception):
+                raise
+            note = f"while taking down: {error}"
+            if note not in getattr(first, "__notes__", ()):  # said of the same thing by who tried before
+                first.add_note(note)

@@ -12,8 +12,9 @@ from testbed.bench.figure import Figure
 from testbed.bench.network import FABRICS, MATRIX_NODES, UPDATE_HZ, joined, journalled, node_names, of_each
 from testbed.errors import MachineCannot
 from testbed.network.fabric import FabricName, Link
+from testbed.network.live_fabric import LiveFabric
 from testbed.network.probe import percentile_99
-from testbed.network.replay import Applied, LiveFabric
+from testbed.network.replay import Applied
 from testbed.network.schedule import LinkSchedule, PairSchedule
 from testbed.network.series import SteppedDelay
 from testbed.tolerances import REPLAY_LATE_MS

@@ -67,23 +67,26 @@ def _adding_policies() -> set[str]:
 
 
 def _closure(roots: Iterable[str]) -> dict[str, metadata.Distribution]:
+    """With what a requirement asks for in brackets: the CUDA build of PyTorch names its libraries in this way."""
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
     found: dict[str, metadata.Distribution] = {}
-    waiting: list[str] = [canonicalize_name(root) for root in roots]
+    followed: set[tuple[str, str]] = set()  # distribution and extra, "" for what it always requires
+    waiting = [(canonicalize_name(root), "") for root in roots]
     while waiting:
-        name = waiting.pop()
-        if name in found:
+        name, extra = one = waiting.pop()
+        if one in followed:
             continue
+        followed.add(one)
         try:
-            found[name] = metadata.distribution(name)
+            found[name] = found.get(name) or metadata.distribution(name)
         except metadata.PackageNotFoundError as error:
             raise MachineCannot(f"images: the package {name} is not installed; run ./setup.sh") from error
         for text in found[name].requires or ():
-            one = Requirement(text)
-            if one.marker is None or one.marker.evaluate({"extra": ""}):
-                waiting.append(canonicalize_name(one.name))
+            required = Requirement(text)
+            if required.marker is None or required.marker.evaluate({"extra": extra}):
+                waiting += [(canonicalize_name(required.name), wanted) for wanted in ("", *sorted(required.extras))]
     return found
 
 

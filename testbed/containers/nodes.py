@@ -19,7 +19,7 @@ from testbed.containers.program import ContainerProgram, ControlSocket
 from testbed.containers.removal import remove
 from testbed.containers.specification import EXCHANGE, SOCKET, Wanted, container_config
 from testbed.errors import MachineCannot
-from testbed.interrupt import shielded
+from testbed.interrupt import shielded, taking_down
 from testbed.network.journal import Journal
 from testbed.nodes.control import NodeConfig
 
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 AT_ONCE = 8  # more only queue up in the engine
-NO_GPU = "could not select device driver"  # the engine's words when it has no runtime for GPUs
-GPU_MEND = "apt-get install nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker, then restart it"
+# the engine's words (moby, daemon/devices_linux.go) when it found no nvidia-container-runtime-hook as it started
+NO_GPU_DRIVER = "could not select device driver"
+GPUS_REFUSED = ("hook", "CDI")  # the toolkit's program failed, or the engine's list of devices lacks one asked for
+TOOLKIT_MEND = "apt-get install nvidia-container-toolkit, from NVIDIA's package source, then restart the engine"
+GPUS_MEND = "nvidia-smi -L lists those that the driver knows"
 
 T = TypeVar("T")
 
@@ -82,7 +85,7 @@ class ContainerNodes:
 
     def close(self) -> None:
         """Ends and removes every container. Safe at any moment, more than once."""
-        with shielded():
+        with taking_down():
             for name, program in self.programs.items():
                 program.close()
                 self._ended.setdefault(name, None)
@@ -113,13 +116,13 @@ class ContainerNodes:
         remove(self._client, one.name, one.run_id)  # of the same run, crashed before
         control = ControlSocket(one.exchange, Path(SOCKET).name)
         try:
-            with _engine_words(one.node):
+            with _engine_words(one):
                 made = self._client.api.create_container_from_config(container_config(one), one.name)
         except BaseException:
             control.close()
             raise
         program = self.programs[one.node] = ContainerProgram(self._client, made["Id"], one.node, control)
-        with _engine_words(one.node):
+        with _engine_words(one):
             self._client.api.start(made["Id"])
             pid = int(self._client.api.inspect_container(made["Id"])["State"]["Pid"])
         if not belongs(pid, made["Id"]) and program.status() is None:  # one that has ended says why: `connect`
@@ -145,14 +148,18 @@ class ContainerNodes:
 
 
 @contextmanager
-def _engine_words(node: str) -> Iterator[None]:
-    """What the engine says when a container cannot be started, with the mend where it is a GPU that is missing."""
+def _engine_words(wanted: Wanted) -> Iterator[None]:
+    """What the engine says when a container cannot be started, with the mend where it asks for GPUs."""
     try:
-        with explained(f"nodes docker: the container of {node} cannot be started"):
+        with explained(f"nodes docker: the container of {wanted.node} cannot be started"):
             yield
     except MachineCannot as error:
-        if NO_GPU in str(error):
-            raise MachineCannot(f"compute: gpus: the engine has no runtime for GPUs; {GPU_MEND}") from error
+        said, where = str(error), f"compute: gpus of {wanted.node}"
+        if NO_GPU_DRIVER in said:
+            raise MachineCannot(f"{where}: the engine has no driver for GPUs; {TOOLKIT_MEND}") from error
+        if wanted.hardware.gpus and any(word in said for word in GPUS_REFUSED):
+            own_words = said.rpartition("stderr: ")[2].removesuffix(": unknown")
+            raise MachineCannot(f"{where}: {own_words}; {GPUS_MEND}") from error
         raise
 
 

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.containers.engine import OWN_SOCKET, connect
@@ -20,86 +21,105 @@ from testbed.errors import MachineCannot
 from testbed.network.journal import start_time
 from testbed.network.userns import as_root
 
-RUN = Path(OWN_SOCKET.removeprefix("unix://")).parent
-DATA = Path("/var/lib/wan-testbed-engine")
-PID_FILE = RUN / "engine.json"
-LOG = RUN / "engine.log"
 START_S = 40.0
 STOP_S = 30.0
 LOG_LINES_SHOWN = 3
 INSTALL = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io")
 
 
-def command() -> list[str]:
+@dataclass(frozen=True)
+class Place:
+    """The two folders of one engine: what it is while it runs, and what it keeps. A socket's path has 107 bytes."""
+
+    run: Path
+    data: Path
+
+    @property
+    def socket(self) -> str:
+        return f"unix://{self.run / 'docker.sock'}"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.run / "engine.json"
+
+    @property
+    def log(self) -> Path:
+        return self.run / "engine.log"
+
+
+OWN = Place(Path(OWN_SOCKET.removeprefix("unix://")).parent, Path("/var/lib/wan-testbed-engine"))
+
+
+def command(place: Place) -> list[str]:
     """What is started. The engine starts a containerd of its own, below its own folders, and ends it as well."""
     return [
-        *("dockerd", "--host", OWN_SOCKET, "--pidfile", str(RUN / "dockerd.pid")),
-        *("--data-root", str(DATA), "--exec-root", str(RUN / "exec"), "--containerd", ""),
+        *("dockerd", "--host", place.socket, "--pidfile", str(place.run / "dockerd.pid")),
+        *("--data-root", str(place.data), "--exec-root", str(place.run / "exec"), "--containerd", ""),
         # the kernel may have neither iptables nor bridges, and the nodes need neither
         *("--iptables=false", "--ip6tables=false", "--ip-masq=false", "--bridge=none"),
     ]
 
 
-def start(install: bool = False) -> bool:
+def start(install: bool = False, place: Place = OWN) -> bool:
     """Starts it and waits until it answers; False when it runs already. `install`: the package, where it is missing."""
-    if running() is not None:
+    if running(place) is not None:
         return False
     _require_root()
     if shutil.which("dockerd") is None:
         if not install:
             raise MachineCannot("containers: dockerd is not installed; apt-get install docker.io")
         _install()
-    RUN.mkdir(parents=True, exist_ok=True)
-    (RUN / "dockerd.pid").unlink(missing_ok=True)  # of one that was killed: dockerd would believe it
-    with LOG.open("wb") as log:
+    place.run.mkdir(parents=True, exist_ok=True)
+    (place.run / "dockerd.pid").unlink(missing_ok=True)  # of one that was killed: dockerd would believe it
+    with place.log.open("wb") as log:
         engine = subprocess.Popen(
-            command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            command(place), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
         )
-    PID_FILE.write_text(json.dumps({"pid": engine.pid, "start": start_time(engine.pid)}))
+    place.pid_file.write_text(json.dumps({"pid": engine.pid, "start": start_time(engine.pid)}))
     deadline = time.monotonic() + START_S
     while engine.poll() is None and time.monotonic() < deadline:
         try:
-            connect(OWN_SOCKET).close()
+            connect(place.socket).close()
         except MachineCannot:
             time.sleep(0.1)
         else:
             return True
-    stop()
-    end = " ".join(LOG.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-    raise MachineCannot(f"containers: the engine did not start; end of {LOG}: {end}")
+    stop(place)
+    end = " ".join(place.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
+    raise MachineCannot(f"containers: the engine did not start; end of {place.log}: {end}")
 
 
-def stop() -> bool:
+def stop(place: Place = OWN) -> bool:
     """Ends the engine that `start` started, its containers with it; False when there is none."""
-    pid = running()
+    pid = running(place)
     if pid is None:
         return False
     _require_root()
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_S
-    while running() is not None:
+    while running(place) is not None:
         if time.monotonic() > deadline:
-            raise MachineCannot(f"containers: the engine (process {pid}) does not end; see {LOG}")
+            raise MachineCannot(f"containers: the engine (process {pid}) does not end; see {place.log}")
         _reap(pid)
         time.sleep(0.05)
-    PID_FILE.unlink(missing_ok=True)
+    place.pid_file.unlink(missing_ok=True)
     return True
 
 
-def remove() -> None:
+def remove(place: Place = OWN) -> None:
     """Stops it and deletes its images and everything else of it."""
     _require_root()
-    stop()
-    for folder in (RUN, DATA):
+    stop(place)
+    for folder in (place.run, place.data):
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
             raise MachineCannot(f"containers: {folder} cannot be deleted; is something of it still mounted?")
 
 
-def running() -> int | None:
+def running(place: Place = OWN) -> int | None:
     """Pid of the engine that `start` started and that still lives."""
     try:
-        known = json.loads(PID_FILE.read_text())
+        known = json.loads(place.pid_file.read_text())
     except (OSError, ValueError):
         return None
     pid, started = int(known["pid"]), known["start"]

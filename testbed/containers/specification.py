@@ -19,6 +19,8 @@ NODE_LABEL = "org.wan-testbed.node"
 EXCHANGE = "/node"
 SOCKET = f"{EXCHANGE}/control.sock"
 PIDS = 256  # a node program, its model worker and their threads; a program gone wild must not take the machine
+# by name, so that neither an image's environment nor another maker's GPU decides: CUDA, and nvidia-smi with its library
+GPU_CAPABILITIES = ("gpu", "compute", "utility")
 LOG_BYTES = 8 * 1024 * 1024  # what the engine keeps of a node's output
 
 
@@ -84,7 +86,7 @@ def container_config(wanted: Wanted) -> dict[str, Any]:
 
 def _devices(gpus: int | list[str]) -> dict[str, Any]:
     chosen = {"Count": gpus} if isinstance(gpus, int) else {"DeviceIDs": list(gpus)}
-    return {"Driver": "", "Capabilities": [["gpu"]], "Options": {}, **chosen}
+    return {"Driver": "", "Capabilities": [list(GPU_CAPABILITIES)], "Options": {}, **chosen}
 
 
 def _read_only(paths: Iterable[Path]) -> list[dict[str, Any]]:

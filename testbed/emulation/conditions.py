@@ -23,6 +23,7 @@ from testbed.network.schedule import LinkSchedule, Pair, PairSchedule
 from testbed.network.watch import Watch
 from testbed.progress import Progress
 from testbed.results.records import STOPPED, ProbeRow, ReplayRow
+from testbed.results.unmet import PhaseTime
 
 NS_PER_S = 1_000_000_000
 MAX_RECOVERY_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h: a connection tries again no later than this
@@ -52,6 +53,7 @@ class Conditions:
     ) -> None:
         self.replayed: list[ReplayRow] = []
         self.probes: list[ProbeRow] = []
+        self.phases: list[PhaseTime] = []
         self._network = network
         self._schedule = schedule
         self._about = _about(events)
@@ -94,6 +96,7 @@ class Conditions:
         running.cancel()
         if running.failed is not None:
             raise running.failed
+        self.phases.append(PhaseTime(policy, repeat, round((running.over_ns - running.start_ns) / NS_PER_S, 3)))
         applied: list[Applied] = []
         if self._schedule.pairs:
             applied = self._network.stop_replay()
@@ -140,6 +143,7 @@ class _Running:
         watch: Watch | None,
     ) -> None:
         self.start_ns = 0
+        self.over_ns = 0  # when no request was open any more
         self.stopped: list[tuple[NodeStop, int, int]] = []  # scheduled and done, CLOCK_MONOTONIC
         self.failed: RunInvalid | None = None  # an event that could not be carried out
         self._network = network
@@ -160,6 +164,7 @@ class _Running:
             timer.start()
 
     def requests_over(self) -> None:
+        self.over_ns = time.monotonic_ns()
         if self._watch is not None:
             self._watch.stop_sending()
 

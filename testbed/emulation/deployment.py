@@ -19,7 +19,7 @@ from testbed.containers.nodes import ContainerNodes
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
-from testbed.interrupt import shielded
+from testbed.interrupt import taking_down
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.sharing import shared_workers
@@ -70,7 +70,7 @@ class Deployment:
 
     def stop(self) -> None:
         """Ends every node: all are asked, all share one grace period. Safe at any moment, more than once."""
-        with shielded():
+        with taking_down():
             for node in self.nodes.values():
                 node.ask_to_end()
             deadline = time.monotonic() + GRACE_S
@@ -125,6 +125,7 @@ class Deployment:
             "node_memory_mb": {name: one.resident_mb for name, one in self.ready.items()},
             "node_model_hashes": {name: one.models for name, one in self.ready.items()},
             "node_priority": {name: one.priority for name, one in self.ready.items()},
+            "node_device": {name: one.device for name, one in self.ready.items() if one.device},
             "workers": self.workers.facts(),
             "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
             "connection_congestion_control": self.congestion_control,

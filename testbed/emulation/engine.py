@@ -16,7 +16,7 @@ from testbed.emulation.lock import machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
-from testbed.interrupt import shielded
+from testbed.interrupt import taking_down
 from testbed.network.journal import Journal
 from testbed.progress import Progress
 from testbed.results import manifest as provenance
@@ -79,6 +79,6 @@ def _journal(run_id: str) -> Iterator[Journal]:
     try:
         yield journal
     finally:
-        with shielded():
+        with taking_down():
             journal.undo()
             journal.close()

@@ -1,6 +1,6 @@
 """Compares every request's output with target-only decoding, token for token, by the same weights in this process.
 
-The reference is decoded one token a pass with no drafts and no network. Equality is a hard claim in fp32 (invariant 1).
+Equality is a hard claim in fp32 (invariant 1).
 """
 
 from __future__ import annotations
@@ -8,23 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
-from testbed.decoding.verify import choose
 from testbed.models.load import load_model
+from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
-from testbed.nodes.compute import STREAM, Runtime
 from testbed.nodes.control import PlannedRequest
 from testbed.results.records import RequestRow
-
-
-class Reference(NamedTuple):
-    """Target-only output, with the gap between the two best logits at each position."""
-
-    tokens: tuple[int, ...]
-    gaps: tuple[float, ...]
 
 
 class Mismatch(NamedTuple):
@@ -35,24 +26,6 @@ class Mismatch(NamedTuple):
     prompt_id: str
     output_position: int
     top2_gap: float | None  # None: one output is a prefix of the other
-
-
-def target_only(
-    runtime: Runtime, prompt: Sequence[int], max_tokens: int, sampling: Sampling, eos: int | None
-) -> Reference:
-    """Plain decoding with the target: greedy, or sampled with the request's own keyed draws."""
-    tokens: list[int] = []
-    gaps: list[float] = []
-    position, feed = 0, list(prompt)
-    while len(tokens) < max_tokens and (not tokens or tokens[-1] != eos):
-        logits = np.asarray(runtime.forward(0, position, feed, 1))[0]
-        position += len(feed)
-        tokens.append(choose(logits, sampling, STREAM, position))
-        second, best = np.partition(logits, -2)[-2:]
-        gaps.append(float(best - second))
-        feed = tokens[-1:]
-    runtime.release(0)
-    return Reference(tuple(tokens), tuple(gaps))
 
 
 def compare(

@@ -15,7 +15,7 @@ from testbed.emulation.inputs import Inputs, Options
 from testbed.emulation.nodekind import containers
 from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
-from testbed.interrupt import shielded
+from testbed.interrupt import taking_down
 from testbed.network.capture import Capture, parse_pair
 from testbed.network.fabric import Counters
 from testbed.network.journal import Journal
@@ -88,6 +88,7 @@ def measure(
             if captured:
                 measured.facts["captures"] = capture.facts
             measured.replay, measured.probes = conditions.replayed, conditions.probes
+            measured.facts["phases"] = [one._asdict() for one in conditions.phases]
             conditions.restore()
             progress.note("measuring the links again")
             network.probe(PROBES_AFTER)
@@ -103,7 +104,7 @@ def measure(
                 "network": network.facts(),
             }
     finally:
-        with shielded():
+        with taking_down():
             journal.undo()
 
 

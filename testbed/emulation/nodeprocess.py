@@ -100,7 +100,7 @@ class PipedProgram:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        """To its process group, which it leads (`MininetHosts.popen`): its model worker is in there."""
+        """To its process group, which it leads (`MininetHosts.popen_at`): its model worker is in there."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 

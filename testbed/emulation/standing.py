@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from testbed.emulation.lock import machine_lock
-from testbed.interrupt import shielded
+from testbed.interrupt import taking_down
 from testbed.network.capabilities import FabricChoice
 from testbed.network.journal import Journal
 from testbed.network.network import Network
@@ -24,6 +24,6 @@ def standing(purpose: str, topology: Topology, placement: Mapping[str, str], fab
             with Network(topology, placement, fabric, run_id, journal) as network:
                 yield network
         finally:
-            with shielded():
+            with taking_down():
                 journal.undo()
                 journal.close()

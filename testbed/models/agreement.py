@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from testbed.models.reference import Greedy, entropy, greedy
+from testbed.decoding.processing import entropy_nats
+from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
+from testbed.nodes.compute import on_host
 
 REQUEST = 0
 
@@ -22,25 +24,25 @@ REQUEST = 0
 class Agreement:
     """One prompt: the target's greedy output, where the drafter would have said the same, and how unsure it was."""
 
-    reference: Greedy
+    reference: Reference
     agrees: tuple[bool, ...]
     drafter_entropies: tuple[float, ...]
 
 
 def agreement(target: CausalRuntime, drafter: CausalRuntime, prompt: Sequence[int], max_tokens: int) -> Agreement:
     """Decode greedily (past any end of text), then ask the drafter for each token of the result."""
-    return judge(drafter, prompt, greedy(target, REQUEST, prompt, max_tokens))
+    return judge(drafter, prompt, target_only(target, prompt, max_tokens))
 
 
-def judge(drafter: CausalRuntime, prompt: Sequence[int], reference: Greedy) -> Agreement:
+def judge(drafter: CausalRuntime, prompt: Sequence[int], reference: Reference) -> Agreement:
     """The drafter's choice at every position of a known greedy output."""
     count = len(reference.tokens)
     drafter.release(REQUEST)
-    logits = drafter.forward(REQUEST, 0, [*prompt, *reference.tokens[:-1]], last=count)
+    logits = on_host(drafter.forward(REQUEST, 0, [*prompt, *reference.tokens[:-1]], last=count))
     drafter.release(REQUEST)
     choices = logits.argmax(-1).tolist()
     agrees = tuple(ours == theirs for ours, theirs in zip(choices, reference.tokens, strict=True))
-    return Agreement(reference, agrees, tuple(entropy(logits).tolist()))
+    return Agreement(reference, agrees, tuple(entropy_nats(row) for row in logits))
 
 
 def acceptance(agreements: Iterable[Agreement]) -> float:

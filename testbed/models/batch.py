@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from testbed.errors import BadInput
 from testbed.models.batch_cache import Slab, Write, for_pass
 from testbed.models.cache import RequestCache
-from testbed.models.runtime import CausalRuntime
+from testbed.models.runtime import CausalRuntime, arrived
 
 if TYPE_CHECKING:
     import torch
@@ -107,17 +107,14 @@ class BatchRuntime(CausalRuntime):
         places = [  # a padding token stands at position 0 and is written nowhere
             [0] * (width - len(one.tokens)) + list(range(one.position, one.position + len(one.tokens))) for one in feeds
         ]
+        real = [  # one entry a token: as `Write` wants them
+            (rows[row], places[row][column], row, column)
+            for row, one in enumerate(feeds)
+            for column in range(width - len(one.tokens), width)
+        ]
         with torch.inference_mode():
             positions = torch.tensor(places, device=device)
-            lengths = torch.tensor([len(one.tokens) for one in feeds], device=device)
-            real = torch.arange(width, device=device)[None] >= width - lengths[:, None]
-            batch_rows, batch_columns = real.nonzero(as_tuple=True)
-            write = Write(
-                torch.tensor(rows, device=device)[batch_rows],
-                positions[batch_rows, batch_columns],
-                batch_rows,
-                batch_columns,
-            )
+            write = Write(*torch.tensor(real, device=device).unbind(1))
             # additive, as every attention implementation takes it
             hidden = torch.arange(seen, device=device) > positions[:, :, None]
             mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=device)
@@ -130,7 +127,7 @@ class BatchRuntime(CausalRuntime):
                 use_cache=True,
                 logits_to_keep=max(1, *(one.last for one in feeds)),
             ).logits
-            logits = logits if logits.dtype == torch.float64 else logits.float()
+            logits = arrived(logits)  # all at once: what was fed without logits wanted has ended as well
         answers: list[Any] = [None] * len(feeds)
         for row, (index, one) in enumerate(zip(order, feeds, strict=True)):
             self._lengths[one.request] = one.position + len(one.tokens)

@@ -100,7 +100,7 @@ def for_pass(slab: Slab, rows: Sequence[int], length: int, write: Write) -> Any:
 
     first = rows[0]
     in_order = list(rows) == list(range(first, first + len(rows)))
-    picked = None if in_order else torch.tensor(rows)
+    picked = None if in_order else torch.tensor(rows, device=write.rows.device)
 
     class PassCache(Cache):  # type: ignore[misc]  # transformers is not followed by the type checker
         """Reads and writes the slab. Masks are made by the caller, so a layer is never asked for its length."""
@@ -115,7 +115,7 @@ def for_pass(slab: Slab, rows: Sequence[int], length: int, write: Write) -> Any:
             if picked is None:
                 keys, values = (one[first : first + len(rows), :, :length] for one in held)
             else:
-                keys, values = (one[:, :, :length].index_select(0, picked.to(one.device)) for one in held)
+                keys, values = (one[:, :, :length].index_select(0, picked) for one in held)
             return keys, values
 
     return PassCache()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from testbed.errors import BadInput
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
 from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
-from testbed.models.reference import Greedy, greedy
+from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
 from testbed.models.speed import Rates, pass_ms, rates, resident_mib
@@ -78,7 +78,7 @@ def check_pair(
 def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int) -> PairReport:
     """The report of two loaded models on encoded prompts."""
     target, drafter = CausalRuntime(big.model), CausalRuntime(small.model)
-    references = [greedy(target, REQUEST, prompt, max_tokens) for prompt in prompts]
+    references = [target_only(target, prompt, max_tokens) for prompt in prompts]
     judged = [judge(drafter, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
     end = target.end_of_text
     return PairReport(
@@ -91,7 +91,7 @@ def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int
         prompts=len(prompts),
         tokens=sum(len(one.tokens) for one in references),
         mismatches=_mismatches(target, drafter, prompts, references),
-        smallest_margin=min(min(one.margins) for one in references),
+        smallest_margin=min(min(one.gaps) for one in references),
         target_entropy=_mean([value for one in references for value in one.entropies]),
         draft_entropy=_mean([value for one in judged for value in one.drafter_entropies]),
         acceptance=acceptance(judged),
@@ -113,7 +113,7 @@ def _encode(model: LoadedModel, prompt: str) -> list[int]:
 
 
 def _mismatches(
-    target: CausalRuntime, drafter: CausalRuntime, prompts: Sequence[Sequence[int]], references: Sequence[Greedy]
+    target: CausalRuntime, drafter: CausalRuntime, prompts: Sequence[Sequence[int]], references: Sequence[Reference]
 ) -> tuple[Mismatch, ...]:
     found = []
     for k in CHECKED_K:
@@ -122,7 +122,7 @@ def _mismatches(
             if tokens != one.tokens:
                 pairs = zip(tokens, one.tokens, strict=True)
                 position = next(at for at, (ours, theirs) in enumerate(pairs) if ours != theirs)
-                found.append(Mismatch(index, k, position, one.margins[position]))
+                found.append(Mismatch(index, k, position, one.gaps[position]))
     return tuple(found)
 
 

@@ -6,7 +6,6 @@ include its copy. The profile says what it was measured on, and only what was me
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.models.devices import DeviceProfile
 from testbed.models.load import LoadedModel, load_model
-from testbed.models.placement import CPU, prepare
+from testbed.models.placement import CPU, described, plain_words, prepare
 from testbed.models.runtime import CausalRuntime
 
 CACHED = 64  # tokens held before each timed pass: a short prompt
@@ -34,6 +33,11 @@ def measure(
     if max_pass_tokens < 1:
         raise BadInput(f"--max-pass-tokens {max_pass_tokens}: at least 1")
     prepare(device)
+    with plain_words(device):
+        return _measured(name, device, threads, max_pass_tokens, note)
+
+
+def _measured(name: str, device: str, threads: int, max_pass_tokens: int, note: Callable[[str], None]) -> DeviceProfile:
     loaded = load_model(name, device=device, threads=threads)
     limit = getattr(loaded.model.config, "max_position_embeddings", None)
     if limit is not None and CACHED + max_pass_tokens > limit:
@@ -45,7 +49,7 @@ def measure(
         note(f"{tokens} tokens: {knots[-1][1]} ms")
     return DeviceProfile(
         name=f"{name} on this machine",
-        device=_described(device, threads),
+        device=described(device, threads),
         model=f"{name}, {loaded.parameters} parameters, fp32, weights {loaded.sha256[:12]}",
         kind="measured",
         source=f"testbed models profile: median of {REPEATS} passes after {CACHED} cached tokens",
@@ -81,16 +85,8 @@ def _median_ms(runtime: CausalRuntime, tokens: int) -> float:
 
 def _ms(runtime: CausalRuntime, feed: Sequence[int]) -> float:
     start = time.perf_counter()
-    runtime.forward(REQUEST, CACHED, feed, last=len(feed)).cpu()
+    runtime.forward(REQUEST, CACHED, feed, last=len(feed))
     return (time.perf_counter() - start) * 1e3
-
-
-def _described(device: str, threads: int) -> str:
-    if device == CPU:
-        return f"{platform.machine()} processor, {threads} thread(s)"
-    import torch
-
-    return str(torch.cuda.get_device_name(torch.device(device)))
 
 
 def _kv_bytes(loaded: LoadedModel) -> int | None:

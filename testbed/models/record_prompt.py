@@ -14,14 +14,14 @@ import numpy as np
 
 from testbed.decoding.processing import entropy_nats, logit_variance, margin, softmax
 from testbed.decoding.sampling import Sampling
-from testbed.decoding.verify import choose, draft_choice
+from testbed.decoding.verify import draft_choice
+from testbed.models.reference import GREEDY, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.tables import Floats, Ints, PromptTable, Rollout, RolloutFeatures
 from testbed.nodes.compute import STREAM
 
 TOP_CHOICES = 4
 REQUEST = 0
-GREEDY = Sampling()
 
 
 class Extent(NamedTuple):
@@ -31,14 +31,6 @@ class Extent(NamedTuple):
     depth: int
     eos: int | None
     second_choice: bool = True
-
-
-class _Output(NamedTuple):
-    """The target's tokens, with its entropy (nats) and the gap between its two largest logits at each."""
-
-    tokens: Ints
-    entropies: Floats
-    gaps: Floats
 
 
 class _State(NamedTuple):
@@ -54,7 +46,7 @@ def record_prompt(
     target: CausalRuntime, drafter: CausalRuntime, prompt: Ints, extent: Extent, sampling: Sampling = GREEDY
 ) -> PromptTable:
     """The prompt's table for a request with this sampling. Both runtimes are released."""
-    output = _decode(target, prompt, extent, sampling)
+    output = target_only(target, prompt, extent.output_tokens, sampling, extent.eos, beyond_eos=extent.depth)
     states = _follow(drafter, prompt, output.tokens)
     rollouts, seconds = _rollouts(drafter, len(prompt), output.tokens, states, extent)
     drafter.release(REQUEST)
@@ -77,27 +69,6 @@ def record_prompt(
             tuple(rollout.margins for rollout in rollouts), tuple(rollout.logit_variances for rollout in rollouts)
         ),
     )
-
-
-def _decode(target: CausalRuntime, prompt: Ints, extent: Extent, sampling: Sampling) -> _Output:
-    """Token by token: greedy, or each drawn as an emulated run's coupled verification draws it."""
-    tokens: list[int] = []
-    entropies: list[float] = []
-    gaps: list[float] = []
-    position, feed, wanted = 0, prompt, extent.output_tokens
-    target.release(REQUEST)
-    while len(tokens) < wanted:
-        logits = _logits(target, position, feed)
-        position += len(feed)
-        tokens.append(choose(logits, sampling, STREAM, position))
-        entropies.append(entropy_nats(logits))
-        second, best = np.partition(logits, -2)[-2:]
-        gaps.append(float(best - second))
-        feed = (tokens[-1],)
-        if tokens[-1] == extent.eos:
-            wanted = min(wanted, tokens.index(extent.eos) + 1 + extent.depth)
-    target.release(REQUEST)
-    return _Output(tuple(tokens), tuple(entropies), tuple(gaps))
 
 
 def _follow(drafter: CausalRuntime, prompt: Ints, output: Ints) -> list[_State]:

@@ -1,4 +1,4 @@
-"""Plain greedy decoding with the target alone, one token a pass: the output every policy must reproduce.
+"""Target-only decoding, one token a pass, no drafts and no network: the output every policy must reproduce.
 
 The gap between the two best logits is kept for every token, because a gap near the arithmetic's error is the only
 innocent explanation of a later mismatch.
@@ -6,46 +6,68 @@ innocent explanation of a later mismatch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
-from testbed.models.runtime import CausalRuntime
+import numpy as np
 
-if TYPE_CHECKING:
-    import torch
+from testbed.decoding.processing import entropy_nats
+from testbed.decoding.sampling import Sampling
+from testbed.decoding.verify import choose
+from testbed.nodes.compute import STREAM, Logits, Runtime, on_host
+
+REQUEST = 0
+GREEDY = Sampling()
 
 
-@dataclass(frozen=True)
-class Greedy:
+class Reference(NamedTuple):
     """Tokens chosen, with the gap between the two best logits and the entropy (nats) at each."""
 
     tokens: tuple[int, ...]
-    margins: tuple[float, ...]
+    gaps: tuple[float, ...]
     entropies: tuple[float, ...]
 
 
-def entropy(logits: torch.Tensor) -> torch.Tensor:
-    """Entropy in nats of the distribution over the last axis."""
-    logs = logits.log_softmax(-1)
-    return -(logs.exp() * logs).sum(-1)
+def decode(
+    runtime: Runtime,
+    prompt: Sequence[int],
+    max_tokens: int,
+    sampling: Sampling = GREEDY,
+    eos: int | None = None,
+    beyond_eos: int = 0,
+) -> Iterator[tuple[int, Logits]]:
+    """Up to `max_tokens` tokens after `prompt`, each with the logits that it was chosen from, greedily or by the
+    request's own keyed draws. Ends `beyond_eos` tokens after `eos`, if that is met, and then forgets the request.
+    """
+    position, feed = 0, list(prompt)
+    decoded, wanted, met = 0, max_tokens, False
+    runtime.release(REQUEST)
+    while decoded < wanted:
+        logits = on_host(runtime.forward(REQUEST, position, feed))[0]
+        position += len(feed)
+        token = choose(logits, sampling, STREAM, position)
+        yield token, logits
+        decoded, feed = decoded + 1, [token]
+        if token == eos and not met:
+            met, wanted = True, min(wanted, decoded + beyond_eos)
+    runtime.release(REQUEST)
 
 
-def greedy(
-    runtime: CausalRuntime, request: int, prompt: Sequence[int], max_tokens: int, eos: int | None = None
-) -> Greedy:
-    """Decode up to `max_tokens` tokens after `prompt`; `eos`, if met, is the last one. Releases the request."""
+def target_only(
+    runtime: Runtime,
+    prompt: Sequence[int],
+    max_tokens: int,
+    sampling: Sampling = GREEDY,
+    eos: int | None = None,
+    beyond_eos: int = 0,
+) -> Reference:
+    """All that `decode` gives, and how sure the target was of each token."""
     tokens: list[int] = []
-    margins: list[float] = []
+    gaps: list[float] = []
     entropies: list[float] = []
-    position, fed = 0, list(prompt)
-    runtime.release(request)
-    while len(tokens) < max_tokens and (eos is None or not tokens or tokens[-1] != eos):
-        logits = runtime.forward(request, position, fed)[0]
-        best = logits.topk(2)
-        tokens.append(int(best.indices[0]))
-        margins.append(float(best.values[0] - best.values[1]))
-        entropies.append(float(entropy(logits)))
-        position, fed = position + len(fed), [tokens[-1]]
-    runtime.release(request)
-    return Greedy(tuple(tokens), tuple(margins), tuple(entropies))
+    for token, logits in decode(runtime, prompt, max_tokens, sampling, eos, beyond_eos):
+        second, best = np.partition(logits, -2)[-2:]
+        tokens.append(token)
+        gaps.append(float(best - second))
+        entropies.append(entropy_nats(logits))
+    return Reference(tuple(tokens), tuple(gaps), tuple(entropies))

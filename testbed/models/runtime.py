@@ -2,6 +2,8 @@
 
 Rule: what is returned depends on the tokens before `position` and the tokens fed, never on what was fed and rewound
 before. Positions are always explicit, so absolute-position models (GPT-2) are as right as rotary ones.
+Rule: logits are returned in this machine's memory, so a pass has ended when it returns, on a GPU too; nothing before
+that waits for the GPU.
 It must not know: policies, time, drafts, acceptance.
 """
 
@@ -9,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from testbed.decoding.tree import depths, visible
 from testbed.errors import BadInput
@@ -54,8 +58,7 @@ class CausalRuntime:
                 logits_to_keep=last,
             )
             cache.expect(position + len(tokens))
-            logits: torch.Tensor = answer.logits[0, -last:]
-            return logits if logits.dtype == torch.float64 else logits.float()
+            return arrived(answer.logits[0, -last:])
 
     def forward_tree(
         self,
@@ -83,25 +86,25 @@ class CausalRuntime:
         device, dtype = self.model.device, self.model.dtype
         text, total = position + len(tokens), len(tokens) + len(nodes)
         places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
-        seen = torch.ones(total, position + total, dtype=torch.bool).tril(position)
-        seen[len(tokens) :, text:] = torch.from_numpy(visible(parents))
-        hidden = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+        seen = np.tri(total, position + total, position, dtype=bool)
+        seen[len(tokens) :, text:] = visible(parents)
         rows = [len(tokens) + node for node in wanted]
         first = min(rows)
         with torch.inference_mode():
             cache.rewind(position)
+            shown = torch.tensor(seen, device=device)
+            hidden = torch.zeros(shown.shape, dtype=dtype, device=device).masked_fill_(~shown, torch.finfo(dtype).min)
             answer = self.model(
                 input_ids=torch.tensor([[*tokens, *nodes]], device=device),
                 position_ids=torch.tensor([places], device=device),
-                attention_mask=hidden[None, None].to(device),
+                attention_mask=hidden[None, None],
                 past_key_values=cache.kept,
                 use_cache=True,
                 logits_to_keep=total - first,
             )
             cache.expect(position + total)
             cache.rewind(text)
-            logits: torch.Tensor = answer.logits[0, [row - first for row in rows]]
-            return logits if logits.dtype == torch.float64 else logits.float()
+            return arrived(answer.logits[0, [row - first for row in rows]])
 
     def length(self, request: int) -> int:
         """Cached tokens of a request; 0 for one never seen."""
@@ -121,3 +124,10 @@ class CausalRuntime:
         """The model's end-of-text token, if it names one."""
         end = self.model.config.eos_token_id
         return int(end[0]) if isinstance(end, list) else end
+
+
+def arrived(logits: torch.Tensor) -> torch.Tensor:
+    """In this machine's memory, fp32; fp64 as they are."""
+    import torch
+
+    return (logits if logits.dtype == torch.float64 else logits.float()).cpu()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.models.load import quiet
-from testbed.models.reference import greedy
+from testbed.models.reference import decode
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
 
@@ -62,16 +62,16 @@ def rates(
     chosen = prompts[:RATE_PROMPTS]
     end = target.end_of_text
 
-    def rate(decode: Callable[[Sequence[int]], int]) -> float:
-        decode(chosen[0])  # the first call pays for set-up
+    def rate(decoder: Callable[[Sequence[int]], int]) -> float:
+        decoder(chosen[0])  # the first call pays for set-up
         start = time.perf_counter()
-        tokens = sum(decode(prompt) for prompt in chosen)
+        tokens = sum(decoder(prompt) for prompt in chosen)
         return tokens / (time.perf_counter() - start)
 
     return Rates(
         k=k,
         threads=torch.get_num_threads(),
-        plain=rate(lambda prompt: len(greedy(target, REQUEST, prompt, max_tokens, end).tokens)),
+        plain=rate(lambda prompt: sum(1 for _ in decode(target, prompt, max_tokens, eos=end))),
         speculative=rate(lambda prompt: len(speculate(target, drafter, REQUEST, prompt, max_tokens, k, end).tokens)),
         transformers_plain=rate(lambda prompt: len(generated(target.model, prompt, max_tokens))),
         transformers_assisted=rate(lambda prompt: len(assisted(target.model, drafter.model, prompt, max_tokens, k))),

@@ -75,23 +75,14 @@ class MininetHosts:
         subprocess.run(enter(host.pid, ["ip", "link", "set", "lo", "up"]), check=True)
         return int(host.pid)
 
-    def pid(self, name: str) -> int:
-        return int(self._hosts[name].pid)
-
     def host(self, name: str) -> Host:
         """The Mininet object itself, for Mininet's command line."""
         return self._hosts[name]
 
-    def popen(
-        self, name: str, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
-    ) -> subprocess.Popen[Any]:
-        """Starts a program in the node's network namespace, in its own session; options as for `Popen`."""
-        return self.popen_at(self.pid(name), argv, env=env, **options)
-
     def popen_at(
         self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
-        """`popen` for a namespace named by any process in it, such as a container's."""
+        """Starts a program in the namespace of process `pid`, in a session of its own; options as for `Popen`."""
         environment = {**(os.environ if env is None else env), **self._journal.environment}
         process = subprocess.Popen(enter(pid, argv), env=environment, start_new_session=True, **options)
         self._journal.group(process.pid)
@@ -106,7 +97,7 @@ class MininetHosts:
         }
 
     def stop_programs(self) -> None:
-        """Ends what `popen` started and what that started; the namespaces stay."""
+        """Ends what `popen_at` started and what that started; the namespaces stay."""
         while self._processes:
             process = self._processes.pop()
             stop_group(process.pid, self._journal.path)  # also when it has ended itself: its children may not have

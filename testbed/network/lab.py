@@ -20,7 +20,6 @@ from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.lab_kernel import LabKernel, missing_parts
 from testbed.network.lab_ports import SwitchPorts, run_in_node
-from testbed.network.netem_encoder import NetemState
 from testbed.network.netem_leaves import NetemLeaves
 from testbed.network.plan import check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.rate_stages import RateStages
@@ -69,10 +68,6 @@ class LabFabric:
 
     def read_back(self) -> dict[tuple[str, str], float]:
         return self._attached().leaves.read_back()
-
-    def states(self) -> dict[tuple[str, str], NetemState]:
-        """Every link's whole netem, as the kernel shows it."""
-        return self._attached().leaves.states()
 
     def counters(self) -> Counters:
         return self._attached().counters()

@@ -27,11 +27,7 @@ def main(arguments: list[str]) -> int:
     watched = os.pidfd_open(int(watched_pid))
     if os.getppid() != int(watched_pid):  # it died before the line above, and its number may be another process's
         return 1
-    with contextlib.suppress(PermissionError):  # without the right it runs at the ordinary priority
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
-    # The kernel and its processes take turns, never two at once: left to wake each other up across processors, a system
-    # call of the guest costs 70 us instead of 15.
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    take_precedence()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWPID):  # the next child is the first process of the new namespace
         print(f"lab: no process namespace ({os.strerror(ctypes.get_errno())}); mend: run as root", flush=True)
@@ -48,6 +44,17 @@ def main(arguments: list[str]) -> int:
         process.kill()
         status = process.wait()  # ends only when the namespace is empty
     return status
+
+
+def take_precedence() -> None:
+    """Real-time priority and one processor, or neither.
+
+    The kernel and its processes take turns, never two at once: left to wake each other up across processors, a system
+    call of the guest costs 70 us instead of 15. At ordinary priority it must be able to evade a busy processor.
+    """
+    with contextlib.suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
 if __name__ == "__main__":

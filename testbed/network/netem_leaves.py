@@ -204,10 +204,6 @@ class NetemLeaves:
             return {pair: 0.0 for pair, _ in self._shown()}
         return {pair: decode_options(qdisc.options)[0].latency_ns / 1e6 for pair, qdisc in self._shown()}
 
-    def states(self) -> dict[Pair, NetemState]:
-        """Every leaf as the kernel shows it."""
-        return {pair: decode_options(qdisc.options)[0] for pair, qdisc in self._shown()}
-
     def counters(self, others: Iterable[Qdisc] = ()) -> Counters:
         """`others` are queues outside of this kernel or namespace: the senders' rate stages."""
         totals: Counter[Fate] = Counter()

@@ -15,13 +15,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
-from testbed.interrupt import shielded
+from testbed.interrupt import taking_down
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabric import Counters, Fabric, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
 from testbed.network.journal import Journal
+from testbed.network.live_fabric import LiveFabric
 from testbed.network.probe import Pair, PairSample, probe_links, verify
-from testbed.network.replay import Applied, LiveFabric, without_base
+from testbed.network.replay import Applied, without_base
 from testbed.network.schedule import LinkSchedule
 from testbed.network.topology import Topology
 from testbed.tolerances import MANY_PAIRS
@@ -86,7 +87,7 @@ class Network:
         return self._port(node).address
 
     def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """A program at a node: see `MininetHosts.popen`."""
+        """A program at a node: see `MininetHosts.popen_at`."""
         return self.hosts.popen_at(self._port(node).pid, argv, **options)
 
     def shape(self, links: Sequence[Link]) -> None:
@@ -172,7 +173,7 @@ class Network:
             raise RunInvalid(f"fabric {self.fabric_name}: {died}")
 
     def close(self) -> None:
-        with shielded():
+        with taking_down():
             self.hosts.stop_programs()
             self._fabric.detach()
             self.hosts.stop()

@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
@@ -28,8 +29,11 @@ PR_SET_TIMERSLACK = 29  # linux/prctl.h
 PRIORITY = 5  # SCHED_FIFO; below a shaper's own, so that measuring never delays what it measures
 
 REQUEST, REPLY = 0, 1
-PACKET = struct.Struct("!BIIqq")  # kind, pair, number of the probe, time sent, forward delay (in replies); ns
+# token of the measurement, kind, pair, number of the probe, time sent, forward delay (in replies); ns
+PACKET = struct.Struct("!IBIIqq")
 TIMESPEC = struct.Struct("@qq")
+
+Address = tuple[str, int]
 
 
 def main() -> None:
@@ -42,7 +46,9 @@ def main() -> None:
 
 def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[list[tuple[int, int]]]:
     pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
-    addresses = [(node["address"], question["port"]) for node in question["nodes"]]
+    addresses: list[Address] = [(node["address"], question["port"]) for node in question["nodes"]]
+    sources = [addresses[src] for src, _ in pairs]
+    token = new_token()
     legs: list[list[tuple[int, int]]] = [[] for _ in pairs]
     interval: int = question["interval_ns"]
     total = question["count"] * len(pairs)
@@ -62,38 +68,51 @@ def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[lis
         if sent < total and now >= due(sent):
             pair = sent % len(pairs)
             src, dst = pairs[pair]
-            packet = PACKET.pack(REQUEST, pair, sent // len(pairs), time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
-            sockets[src].sendto(packet, addresses[dst])
+            sockets[src].sendto(request(token, pair, sent // len(pairs)), addresses[dst])
             sent += 1
             continue
         wake = due(sent) if sent < total else end
         for descriptor, _ in poller.poll(max(0, wake - now) / 1e9):
-            received += _receive(by_descriptor[descriptor], pairs, addresses, legs)
+            for pair, _, forward_ns, backward_ns in replies(by_descriptor[descriptor], token, sources):
+                legs[pair].append((forward_ns, backward_ns))
+                received += 1
     return legs
 
 
-def _receive(
-    sock: socket.socket,
-    pairs: list[tuple[int, int]],
-    addresses: list[tuple[str, int]],
-    legs: list[list[tuple[int, int]]],
-) -> int:
-    """Takes everything that waits on one socket: echoes requests, books replies. Returns the number of replies."""
-    replies = 0
+def new_token() -> int:
+    """What tells a measurement's packets from any other's."""
+    return int.from_bytes(os.urandom(4))
+
+
+def request(token: int, pair: int, number: int) -> bytes:
+    """A probe that leaves now."""
+    return PACKET.pack(token, REQUEST, pair, number, time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+
+
+def replies(sock: socket.socket, token: int, sources: Sequence[Address]) -> Iterator[tuple[int, int, int, int]]:
+    """Takes everything that waits on one socket: echoes requests to their pair's source, yields replies.
+
+    A reply is (pair, number, forward_ns, backward_ns). What has not our length and token is nobody's here: a stranger's
+    datagram, or a packet that a full buffer kept since an earlier measurement on the same port.
+    """
     while True:
         try:
-            data, ancillary, _, _ = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(TIMESPEC.size))
+            # a byte more than ours has, so that a longer one shows
+            data, ancillary, _, _ = sock.recvmsg(PACKET.size + 1, socket.CMSG_SPACE(TIMESPEC.size))
         except BlockingIOError:
-            return replies
+            return
+        if len(data) != PACKET.size:
+            continue
+        of, kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
+        if of != token:
+            continue
         seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
-        kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
         delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
         if kind == REQUEST:
-            now = time.clock_gettime_ns(time.CLOCK_REALTIME)
-            sock.sendto(PACKET.pack(REPLY, pair, number, now, delay_ns), addresses[pairs[pair][0]])
+            now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
+            sock.sendto(PACKET.pack(token, REPLY, pair, number, now_ns, delay_ns), sources[pair])
         else:
-            legs[pair].append((forward_ns, delay_ns))
-            replies += 1
+            yield pair, number, forward_ns, delay_ns
 
 
 def be_prompt() -> None:

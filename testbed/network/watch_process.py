@@ -10,14 +10,13 @@ from __future__ import annotations
 import gc
 import heapq
 import json
-import random
 import select
 import socket
 import sys
 import time
 from typing import Any
 
-from testbed.network.probe_process import PACKET, REPLY, REQUEST, TIMESPEC, be_prompt, socket_in
+from testbed.network.probe_process import be_prompt, new_token, replies, request, socket_in
 
 GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more evenly than any other number's
 
@@ -31,8 +30,8 @@ class Prober:
         self._addresses = [(node["address"], question["port"]) for node in question["nodes"]]
         self._sockets = sockets
         self._interval_ns: int = question["interval_ns"]
-        # an echo that a full buffer kept since the phase before carries a number that is none of ours
-        self._first = random.getrandbits(31)
+        self._sources = [self._addresses[src] for src, _ in self._pairs]
+        self._token = new_token()
         self._start_ns = time.monotonic_ns()
         self._due = [(self._at(pair, 0), pair, 0) for pair in range(len(self._pairs))]
         heapq.heapify(self._due)
@@ -46,8 +45,7 @@ class Prober:
         turn = max(turn, (now_ns - self._start_ns) // self._interval_ns)
         heapq.heapreplace(self._due, (self._at(pair, turn + 1), pair, turn + 1))
         src, dst = self._pairs[pair]
-        number = self._first + len(self.probes)
-        packet = PACKET.pack(REQUEST, pair, number, time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+        packet = request(self._token, pair, len(self.probes))
         self.probes.append([pair, time.monotonic_ns(), None, None])
         self._sockets[src].sendto(packet, self._addresses[dst])
 
@@ -58,19 +56,8 @@ class Prober:
 
     def receive(self, sock: socket.socket) -> None:
         """Everything that waits on one socket."""
-        while True:
-            try:
-                data, ancillary, _, _ = sock.recvmsg(PACKET.size, socket.CMSG_SPACE(TIMESPEC.size))
-            except BlockingIOError:
-                return
-            seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
-            kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
-            delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
-            if kind == REQUEST:
-                now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
-                sock.sendto(PACKET.pack(REPLY, pair, number, now_ns, delay_ns), self._addresses[self._pairs[pair][0]])
-            elif 0 <= number - self._first < len(self.probes):
-                self.probes[number - self._first][2:] = [forward_ns, delay_ns]
+        for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources):
+            self.probes[number][2:] = [forward_ns, backward_ns]
 
 
 def run(prober: Prober, sockets: list[socket.socket]) -> None:

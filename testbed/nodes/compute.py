@@ -39,7 +39,10 @@ STREAM = 0
 
 
 class Runtime(Protocol):
-    """A causal model with one cache a request: `testbed.models.runtime.CausalRuntime` for real ones."""
+    """A causal model with one cache a request: `testbed.models.runtime.CausalRuntime` for real ones.
+
+    A pass has ended when its logits are returned.
+    """
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Any: ...
 
@@ -171,8 +174,7 @@ class Compute:
             BatchFeed(one.request, one.position, one.tokens, 0 if one.prefill else one.drafts + 1)
             for one in job.members
         ]
-        logits = self._runtimes["target"].forward_batch(feeds)
-        rows_of = [on_host(rows) for rows in logits]  # a GPU's pass has ended when its logits have arrived
+        rows_of = [on_host(rows) for rows in self._runtimes["target"].forward_batch(feeds)]
         real = RealPass(begin, self._clock(), feeds[0].position, sum(len(one.tokens) for one in feeds))
         judged = [_judged(one, rows) for one, rows in zip(job.members, rows_of, strict=True)]
         return BatchReady(job.job, tuple(judged), duration_ms=0.0), real
@@ -250,8 +252,8 @@ class Compute:
 
 
 def on_host(logits: Any) -> Logits:
-    """Logits as an array in this machine's memory; waits for a GPU that computes them."""
-    return np.asarray(logits.cpu() if hasattr(logits, "cpu") else logits)
+    """Logits as an array, without a copy."""
+    return np.asarray(logits)
 
 
 def _judged(job: Verify, logits: Logits) -> VerifyReady:

@@ -94,6 +94,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     models: dict[str, str]
     resident_mb: float
     priority: str  # of the node program, as obtained
+    device: str = ""  # that its models run on, in words; empty: it has none
 
 
 class Connected(msgspec.Struct, frozen=True, tag="connected"):

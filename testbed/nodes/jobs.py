@@ -53,7 +53,8 @@ class PassRecord(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """Exactly one of `draft`, `draft_tree`, `verify` and `batch` is set; `verify` answers one request's verifications.
 
-    A batch has one record a member in `passes`, all of the same pass.
+    A batch has one record a member in `passes`, all of the same pass. Or `error` alone says why there is no answer, and
+    none will follow.
     """
 
     draft: DraftReady | None = None
@@ -62,6 +63,7 @@ class Answer(msgspec.Struct, frozen=True):
     left_ns: int = 0  # when it left the worker
     draft_tree: TreeDraftReady | None = None
     batch: BatchReady | None = None
+    error: str | None = None
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class WorkerReady(msgspec.Struct, frozen=True):
 
     models: dict[str, str] = {}  # role -> sha256
     resident_mb: float = 0.0
+    device: str = ""  # that the models run on, in words
     error: str | None = None
 
 

@@ -40,7 +40,7 @@ from testbed.nodes.control import (
     StopPolicy,
     line,
 )
-from testbed.nodes.jobs import WorkerConfig
+from testbed.nodes.jobs import WorkerConfig, WorkerReady
 from testbed.nodes.pacing import precise_timers
 from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
@@ -86,8 +86,7 @@ class NodeProgram:
         reader = await _stdin()
         beats = asyncio.create_task(self._beat_forever())
         await self._endpoint.listen(self._config.address)
-        models: dict[str, str] = {}
-        resident_mb = 0.0
+        ready = WorkerReady()
         if self._config.models:
             self._worker = WorkerClient(on_death=self._failed)
             wanted = WorkerConfig(
@@ -98,14 +97,14 @@ class NodeProgram:
                 self._config.gpu_memory_fraction,
             )
             if self._config.shared_worker is not None:
-                models = (await self._worker.join(self._config.shared_worker, wanted)).models  # its memory is not ours
+                joined = await self._worker.join(self._config.shared_worker, wanted)
+                ready = msgspec.structs.replace(joined, resident_mb=0.0)  # its memory is not ours
             else:
                 ready = await self._worker.start(wanted, self._config.cpus)
-                models, resident_mb = ready.models, ready.resident_mb
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
-        self._reply(Ready(models, resident_mb, precede_compute()))
+        self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.device))
         commands = asyncio.create_task(self._serve(reader))
         ended = asyncio.create_task(self._finished.wait())
         done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)

@@ -70,6 +70,7 @@ class RoleHost:
         self._on_finish = on_finish
         self._capacity = capacity
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._cached: set[int] = set()  # requests that the device may hold caches of
         self._running = True
         self.stale_messages = 0
 
@@ -100,8 +101,10 @@ class RoleHost:
         self._dispatch(planned.arrived())
 
     def stop(self) -> None:
-        """Ends the phase: nothing is dispatched after this."""
+        """Ends the phase: nothing is dispatched after this, and no cache stays of requests that were given up."""
         self._running = False
+        while self._cached and self._device is not None:
+            self._device.release(self._cached.pop())
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
@@ -120,6 +123,7 @@ class RoleHost:
                 assert self._device is not None, "a role asked for compute at a node without models"
                 if self._capacity is not None and isinstance(command, Verify | VerifyBatch | VerifyTree):
                     self._capacity.take(command)
+                self._cached.update(_requests(command))
                 self._device.submit(command, lambda submitted, answer: self._answered(command, submitted, answer))
             case SetTimer(name=name, at=at):
                 self._cancel(name)
@@ -131,6 +135,7 @@ class RoleHost:
             case Emit(request=request, tokens=tokens):
                 self._recorder.emitted(request, tokens, time.monotonic_ns())
             case Finish(request=request):
+                self._cached.discard(request)
                 if self._device is not None:
                     self._device.release(request)
                 if self._capacity is not None:
@@ -158,3 +163,7 @@ class RoleHost:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
+
+
+def _requests(job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree) -> list[int]:
+    return [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request]

@@ -163,6 +163,16 @@ class SharedWorker:
 
     def _do(self, jobs: Sequence[Due[Job]]) -> None:
         nodes = [self._served[one.device] for one in jobs]
+        models = nodes[0].models
+        assert models is not None
+        try:
+            with models.refusals():
+                self._compute(nodes, jobs)
+        except TestbedError as error:
+            for node in nodes:
+                self._tell(node, Answer(error=str(error)))
+
+    def _compute(self, nodes: Sequence[Served], jobs: Sequence[Due[Job]]) -> None:
         if len(jobs) == 1:
             self._do_one(nodes[0], jobs[0].job)
             return

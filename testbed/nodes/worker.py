@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import BinaryIO, cast
 
 import msgspec
@@ -114,23 +115,30 @@ class Worker:
 
 
 class Models:
-    """The models and profiles of one configuration: loaded once, however many devices run them."""
+    """The models and profiles of one configuration: loaded once, however many devices run them.
+
+    `refusals` turns what their GPU refuses into MachineCannot.
+    """
 
     def __init__(self, config: WorkerConfig) -> None:
         import torch
 
         from testbed.models.batch import BatchRuntime
         from testbed.models.load import load_model
-        from testbed.models.placement import prepare
+        from testbed.models.placement import described, plain_words, prepare
 
         torch.set_num_threads(config.threads)
         prepare(config.device, config.gpu_memory_fraction)
         self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
-        loaded = {
-            role: load_model(name, device=config.device, threads=config.threads) for role, name in config.models.items()
-        }
+        self.refusals = partial(plain_words, config.device)
+        with self.refusals():
+            loaded = {
+                role: load_model(name, device=config.device, threads=config.threads)
+                for role, name in config.models.items()
+            }
         self._models = {role: one.model for role, one in loaded.items()}
         self.hashes = {role: one.sha256 for role, one in loaded.items()}
+        self._described = described(config.device, config.threads)
         self.can_batch = all(BatchRuntime(model).can_batch for model in self._models.values())
 
     def device(self, compute: Compute) -> Worker:
@@ -142,21 +150,23 @@ class Models:
         from testbed.models.batch import BatchFeed, BatchRuntime
 
         runtimes = {role: BatchRuntime(model) for role, model in self._models.items()}
-        for role, runtime in runtimes.items():
-            for length in (64, 1, 4, 1):
-                runtime.forward(-1, 0, [0] * length, 1)
-            runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
-            if (role == "target" or together) and runtime.can_batch:
-                for length in (16, 1, 4, 1):
-                    runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
-            for request in (-1, -2):
-                runtime.release(request)
+        with self.refusals():
+            for role, runtime in runtimes.items():
+                for length in (64, 1, 4, 1):
+                    runtime.forward(-1, 0, [0] * length, 1)
+                runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
+                if (role == "target" or together) and runtime.can_batch:
+                    for length in (16, 1, 4, 1):
+                        runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
+                for request in (-1, -2):
+                    runtime.release(request)
         passes = {role: self._profiles[role].passes for role in runtimes}
         return Compute(runtimes, passes)
 
     def ready(self) -> WorkerReady:
         """What to tell a node; memory as it is when called."""
-        return WorkerReady(self.hashes, round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+        resident_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        return WorkerReady(self.hashes, resident_mb, self._described)
 
 
 def main(fd: int) -> int:
@@ -185,7 +195,12 @@ def main(fd: int) -> int:
                 worker.release(job.release)
                 gc.collect(0)
                 continue
-            answer = worker.answer(job)
+            try:
+                with models.refusals():
+                    answer = worker.answer(job)
+            except TestbedError as error:
+                raw.write(frame(Answer(error=str(error))))
+                return error.exit_code
             leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
             body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
             hold_until(leave_ns)

@@ -97,8 +97,12 @@ class WorkerClient(asyncio.Protocol):
                 self._closing = ready.error is not None  # it has said why it ends
                 self._ready.set_result(ready)
                 continue
-            submitted_ns, on_answer = self._waiting.popleft()
             answer = self._decode(body)
+            if answer.error is not None:
+                self._closing = True  # it has said why
+                self._on_death(answer.error)
+                return
+            submitted_ns, on_answer = self._waiting.popleft()
             self._way_ns.add(time.monotonic_ns() - answer.left_ns)
             if self._process is None:
                 self._keep(submitted_ns, answer, on_answer)

@@ -7,6 +7,7 @@ from typing import Any
 
 from testbed.results.manifest import steal_share
 from testbed.results.sampling import GREEDY, unverified
+from testbed.results.unmet import sentence
 from testbed.results.validity import LIMITS
 
 Summary = Mapping[str, Any]
@@ -24,6 +25,7 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
             f"Not lossless by choice: {label} {unverified(counts)}. Its numbers are not those of the target's text."
             for label, counts in summary.get("not_lossless_by_choice", {}).items()
         ),
+        *(f"Event that came too late: {sentence(one)}." for one in summary.get("unmet_events", ())),
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),

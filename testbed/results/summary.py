@@ -15,6 +15,7 @@ from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import passes, rounded
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
+from testbed.results.unmet import unmet
 from testbed.results.validity import Counts, checks_that_count, judge, overrun_shares
 
 
@@ -31,6 +32,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "compute": _compute(run),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
+        **({"unmet_events": events} if (events := unmet(manifest)) else {}),
         # Only where trees were simulated: answers that the decode table approximated, by policy.
         **({"tree_lookups": manifest["tree_lookups"]} if "tree_lookups" in manifest else {}),
     }

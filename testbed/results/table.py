@@ -16,6 +16,7 @@ from rich.text import Text
 
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY, unverified
+from testbed.results.unmet import sentence
 
 UNDEFINED = "-"
 HEADERS = (
@@ -28,6 +29,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
     parts += [_given_up(by_choice)] if (by_choice := summary.get("not_lossless_by_choice")) else []
+    parts += [_unmet(events)] if (events := summary.get("unmet_events")) else []
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
     parts += [_policies(summary, papers), Text(_lossless(summary)), *_references(papers)]
     return Group(*parts)
@@ -82,6 +84,15 @@ def _given_up(by_choice: Mapping[str, Mapping[str, int]]) -> Panel:
     return Panel(
         Text("\n".join(f"{label}: {unverified(counts)}" for label, counts in by_choice.items())),
         title="NOT LOSSLESS BY CHOICE",
+        title_align="left",
+        style="bold yellow",
+    )
+
+
+def _unmet(events: Sequence[Mapping[str, Any]]) -> Panel:
+    return Panel(
+        Text("\n".join(sentence(one) for one in events)),
+        title="EVENTS THAT CAME TOO LATE",
         title_align="left",
         style="bold yellow",
     )

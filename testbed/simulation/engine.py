@@ -21,10 +21,11 @@ from testbed.results.rundir import Outcome, partial_directory, publish
 from testbed.results.sampling import sampling_of
 from testbed.results.store import RunDirectory, load
 from testbed.results.summary import summarise
+from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
 from testbed.scenario import PolicyEntry, run_id
 from testbed.simulation.inputs import Inputs, from_scenario
-from testbed.simulation.links import LinkSpec
+from testbed.simulation.links import NS_PER_S, LinkSpec
 from testbed.simulation.phases import Phases, Way, why_objects
 from testbed.simulation.world import NO_OVERHEADS, Overheads
 
@@ -92,6 +93,7 @@ def write_run(
     for kind, of_kind in rows.items():
         directory.write_rows(kind, of_kind)
     manifest = _manifest(inputs, identity)
+    manifest["phases"] = [one._asdict() for one in _phases(rows["requests"])]
     if lookups:
         manifest["tree_lookups"] = {policy: {"of": of, "approximated": n} for policy, (of, n) in lookups.items()}
     if ways:
@@ -141,6 +143,15 @@ def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
         **{kind: log.rows(kind) for kind in ("rounds", "steps", "messages")},
         "links": _link_rows(inputs.world().links),
     }
+
+
+def _phases(requests: Sequence[RequestRow]) -> list[PhaseTime]:
+    """Each phase's clock starts at 0, with its requests."""
+    ended_ns: dict[tuple[str, int], int] = {}
+    for row in requests:
+        phase = row.policy, row.repeat
+        ended_ns[phase] = max(ended_ns.get(phase, 0), row.finished_ns)
+    return [PhaseTime(*phase, lasted_s=at_ns / NS_PER_S) for phase, at_ns in ended_ns.items()]
 
 
 def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:

@@ -11,51 +11,24 @@ import time
 
 import pandas as pd
 import pytest
+from run_examples import command, experiment, finished, workload
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]
 
-EXPERIMENT = """\
-name: contained
-topology: two-sites
-workload: {prompts: prose, requests: 2, output_tokens: 24}
-models: {target: tiny-target, draft: tiny-draft}
-devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
-place: {user: near, target: near, drafter: far}
-compute: {target: {memory: 4GiB}}
-policies:
-  - autoregressive
-  - wanspec: {k: 2, phi: 0.5}
-seed: 1
-"""
-
 
 @pytest.fixture
-def experiment(tmp_path):
-    path = tmp_path / "contained.yaml"
-    path.write_text(EXPERIMENT)
-    return path
-
-
-def command(*arguments):
-    return subprocess.Popen(
-        ["env", "--default-signal=INT", sys.executable, "-m", "testbed", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+def contained(tmp_path):
+    return experiment(
+        tmp_path,
+        workload=workload(2),
+        compute={"target": {"memory": "4GiB"}},
+        policies=["autoregressive", {"wanspec": {"k": 2, "phi": 0.5}}],
     )
 
 
-def finished(*arguments):
-    """Summary and run directory. Exit 3 is let pass: a busy machine may make a run invalid, never wrong."""
-    process = command(*arguments)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode in (0, 3), err
-    return json.loads(out)
-
-
 def streams(directory) -> dict[tuple[str, int], list[int]]:
-    rows = pd.read_parquet((directory / "latest").resolve() / "requests.parquet")
+    rows = pd.read_parquet(directory / "requests.parquet")
     return {(one.policy, one.request): list(one.tokens) for one in rows.itertuples()}
 
 
@@ -63,15 +36,14 @@ def of_run(client) -> list[str]:
     return [one["Id"] for one in client.api.containers(all=True, filters={"label": "org.wan-testbed.run"})]
 
 
-def test_containers_give_the_streams_of_processes(container_engine, node_images, experiment, tmp_path):
+def test_containers_give_the_streams_of_processes(container_engine, node_images, contained, tmp_path):
     """Invariants 1 and 5; `auto` is docker here, for a memory limit is asked for."""
-    contained = finished("run", experiment, "--fabric", "relay", "--out", tmp_path / "docker", "--json")
-    processes = finished("run", experiment, "compute={}", "--fabric", "relay", "--out", tmp_path / "process", "--json")
-    assert (contained["nodes"], processes["nodes"]) == ("docker", "process")
-    assert contained["lossless"] == processes["lossless"] == {"checked": 4, "equal": 4}
-    assert streams(tmp_path / "docker") == streams(tmp_path / "process")
+    inside, run = finished(contained, tmp_path / "docker", "--fabric", "relay")
+    processes, other = finished(contained, tmp_path / "process", "compute={}", "--fabric", "relay")
+    assert (inside["nodes"], processes["nodes"]) == ("docker", "process")
+    assert inside["lossless"] == processes["lossless"] == {"checked": 4, "equal": 4}
+    assert streams(run) == streams(other)
     assert of_run(container_engine) == []
-    run = (tmp_path / "docker" / "latest").resolve()
     manifest = json.loads((run / "manifest.json").read_text())
     facts = manifest["containers"]
     assert facts["node_images"]["target0"] == node_images["verifier"].name
@@ -81,21 +53,21 @@ def test_containers_give_the_streams_of_processes(container_engine, node_images,
     assert (run / "logs" / "target0.log").exists()
 
 
-def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, experiment, tmp_path):
+def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, contained, tmp_path):
     """Invariants 1, 5 and 6, with a kernel of its own as the switch between the engine's namespaces."""
     small = ("workload.output_tokens=12", "policies=[wanspec]")
-    summary = finished("run", experiment, *small, "--fabric", "lab", "--nodes", "docker", "--out", tmp_path, "--json")
+    summary, run = finished(contained, tmp_path, *small, "--fabric", "lab", "--nodes", "docker")
     assert summary["nodes"] == "docker"
     assert summary["lossless"] == {"checked": 2, "equal": 2}
     assert summary["links"]["unmatched_packets"] == 0
-    manifest = json.loads(((tmp_path / "latest").resolve() / "manifest.json").read_text())
+    manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["network"]["fabric"] == "lab"
     assert manifest["containers"]["exit_status"] == {"user0": 0, "target0": 0, "drafter0": 0}
     assert of_run(container_engine) == []
 
 
-def test_a_run_killed_at_once_leaves_containers_that_clean_removes(container_engine, node_images, experiment, tmp_path):
-    process = command("run", experiment, "--fabric", "relay", "--out", tmp_path / "runs")
+def test_a_run_killed_at_once_leaves_containers_that_clean_removes(container_engine, node_images, contained, tmp_path):
+    process = command("run", contained, "--fabric", "relay", "--out", tmp_path / "runs")
     deadline = time.monotonic() + 60
     while len(of_run(container_engine)) < 3:
         assert process.poll() is None, process.communicate()

@@ -80,6 +80,30 @@ def test_nothing_is_packed_that_a_node_never_runs():
     assert not [place for place, _ in torch.files if place.is_relative_to(PurePosixPath("torch/include"))]
 
 
+def test_what_a_package_requires_in_brackets_is_packed_too(tmp_path, monkeypatch):
+    """As the CUDA build of PyTorch requires its libraries, and no more of them than it names."""
+    requires = {
+        "heavy": ["toolkit[blas,runtime]==13.0; platform_system == 'Linux'", "spare; extra == 'optional'"],
+        "toolkit": ["blas-13; extra == 'blas'", "runtime-13; extra == 'runtime'", "fft-13; extra == 'fft'"],
+        "blas-13": ["toolkit"],
+        "runtime-13": [],
+    }
+    for name, wanted in requires.items():
+        folder = tmp_path / f"{name.replace('-', '_')}-13.0.dist-info"
+        folder.mkdir()
+        lines = [
+            "Metadata-Version: 2.1",
+            f"Name: {name}",
+            "Version: 13.0",
+            *(f"Requires-Dist: {one}" for one in wanted),
+        ]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+        (folder / "RECORD").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    names = {one.name for one in installed.packages(["heavy"])}
+    assert names & {*requires, "fft-13", "spare"} == set(requires)
+
+
 def test_a_missing_package_is_named():
     with pytest.raises(MachineCannot, match="no-such-package"):
         installed.packages(["no-such-package"])

@@ -13,11 +13,11 @@ def test_an_ordinary_user_can_neither_start_nor_end_it(verb, pid, monkeypatch):
     monkeypatch.setattr(ownengine.os, "geteuid", lambda: 1000)
     monkeypatch.setattr(ownengine.os, "kill", lambda *_: pytest.fail("a signal was sent"))
     monkeypatch.setattr(ownengine.subprocess, "Popen", lambda *_, **__: pytest.fail("something was started"))
-    monkeypatch.setattr(ownengine, "running", lambda: pid)
+    monkeypatch.setattr(ownengine, "running", lambda place: pid)
     with pytest.raises(MachineCannot, match="own is root's"):
         verb()
 
 
 def test_where_none_runs_there_is_nothing_to_stop(monkeypatch):
-    monkeypatch.setattr(ownengine, "running", lambda: None)
+    monkeypatch.setattr(ownengine, "running", lambda place: None)
     assert not ownengine.stop()

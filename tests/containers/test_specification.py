@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.engine import load_sdk
 from testbed.containers.images import Image
+from testbed.containers.nodes import _engine_words
 from testbed.containers.specification import Wanted, container_config, host_config
+from testbed.errors import MachineCannot
 from testbed.hardware import Hardware
 
 IMAGE = Image("wan-testbed/drafter:1", "sha256:abc", "10001:10001", 1, {})
@@ -62,8 +65,28 @@ def test_without_limits_none_are_set():
 @pytest.mark.parametrize(("gpus", "asked"), [(2, {"Count": 2}), (["0", "GPU-1f"], {"DeviceIDs": ["0", "GPU-1f"]})])
 def test_gpus_are_device_requests_by_number_or_by_name(gpus, asked):
     (request,) = host_config(wanted(hardware=Hardware(gpus=gpus)))["DeviceRequests"]
-    assert request["Capabilities"] == [["gpu"]]
+    assert request["Capabilities"] == [["gpu", "compute", "utility"]]
     assert asked.items() <= request.items()
+
+
+def refused(words: str, hardware: Hardware) -> str:
+    """What is said when the engine answers a start with these words."""
+    error = load_sdk().errors.APIError("500 Server Error", explanation=words)
+    with pytest.raises(MachineCannot) as raised, _engine_words(wanted(hardware=hardware)):
+        raise error
+    return str(raised.value)
+
+
+def test_a_gpu_that_the_engine_lists_by_itself_and_lacks_is_named():
+    """Newer engines may do without the toolkit's hook (CDI); in the words of theirs."""
+    words = "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=7"
+    said = refused(words, Hardware(gpus=["7"]))
+    assert said.startswith("compute: gpus of drafter0: ") and words in said and "nvidia-smi -L" in said
+
+
+def test_what_has_nothing_to_do_with_gpus_is_not_blamed_on_them():
+    said = refused("Requested CPUs are not available", Hardware(gpus=1, cpus="99"))
+    assert "gpus" not in said and "drafter0" in said
 
 
 def test_no_health_check_of_the_engine_disturbs_a_run():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,14 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from testbed.emulation.lock import lock_holder
-
-
-def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored
-        ["env", "--default-signal=INT", sys.executable, "-m", "testbed", *map(str, arguments)],
-        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options},
-    )
 
 
 def remains() -> dict[str, set[str]]:

@@ -5,41 +5,29 @@ Invariants 1 and 4 end to end; times are left to the run's own validity.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
+from run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
-EXPERIMENT = """\
-name: batched
-topology: two-sites
-workload: {prompts: prose, requests: 8, output_tokens: 16}
-models: {target: tiny-target, draft: tiny-draft}
-devices: {target: a100-80gb/qwen3-32b, drafter: jetson-orin-nano/qwen3-0.6b-q4}
-place: {user: {far: 4}, target: near}
-policies:
-  - centralised
-  - centralised: {mode: as_reported, max_batch: 2, label: static}
-  - sled: {batch: 4, max_draft: 4, wait_ms: 60}
-seed: 1
-"""
+MANY_USERS = {
+    "workload": workload(8, 16),
+    "devices": {"target": "a100-80gb/qwen3-32b", "drafter": "jetson-orin-nano/qwen3-0.6b-q4"},
+    "place": {"user": {"far": 4}, "target": "near"},
+    "policies": [
+        "centralised",
+        {"centralised": {"mode": "as_reported", "max_batch": 2, "label": "static"}},
+        {"sled": {"batch": 4, "max_draft": 4, "wait_ms": 60}},
+    ],
+}
 
 
 def test_four_users_share_batched_passes_and_every_output_is_target_only_decoding(tmp_path):
-    """Exit 3 is let pass: a busy machine may make a run invalid, never wrong."""
-    path = tmp_path / "batched.yaml"
-    path.write_text(EXPERIMENT)
-    command = [sys.executable, "-m", "testbed", "run", str(path), "--fabric", "relay", "--out", str(tmp_path), "--json"]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=250)
-    assert process.returncode in (0, 3), process.stderr
-    summary = json.loads(process.stdout)
+    summary, run = finished(experiment(tmp_path, **MANY_USERS), tmp_path, "--fabric", "relay")
     assert summary["lossless"] == {"checked": 24, "equal": 24}
     assert not [reason for reason in summary["validity"]["reasons"] if "contradicts itself" in reason]
-    steps = pd.read_parquet(tmp_path / "latest" / "steps.parquet")
+    steps = pd.read_parquet(run / "steps.parquet")
     verifies = steps[steps["kind"] == "verify"].groupby("policy")["batch"].max()
     assert verifies.to_dict() == {"centralised": 4, "static": 2, "sled": 4}
     drafts = steps[steps["kind"] == "draft"]

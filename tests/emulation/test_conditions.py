@@ -50,9 +50,21 @@ def test_a_node_that_stopped_is_noted_with_its_time_and_goes_on_after_the_phase(
         phase.begin()
         _until(lambda: bool(stopped))
         assert not thawed
+        phase.requests_over()
     (row,) = met.replayed
     assert stopped == ["drafter0"] and thawed
     assert row.what.endswith("drafter0") and row.scheduled_ns <= row.applied_ns
+
+
+def test_how_long_a_phase_took_is_kept_from_its_start_to_its_last_answer() -> None:
+    met = conditions()
+    with met.phase("p", 1, deployment(lambda name: None, [])) as phase:
+        time.sleep(0.05)
+        phase.begin()
+        phase.requests_over()
+        time.sleep(0.05)
+    (kept,) = met.phases
+    assert kept[:2] == ("p", 1) and 0 <= kept.lasted_s < 0.05
 
 
 def _until(done: Callable[[], bool]) -> None:

@@ -10,20 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leftovers import command, lock_is_free, remains, wait_until
+from leftovers import lock_is_free, remains, wait_until
+from run_examples import command, experiment, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
-
-EXPERIMENT = """\
-name: killed
-topology: two-sites
-workload: {prompts: prose, requests: 8, output_tokens: 24}
-models: {target: tiny-target, draft: tiny-draft}
-devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
-place: {user: near, target: near, drafter: far}
-policies: [autoregressive, speculative]
-seed: 1
-"""
 
 
 class Run:
@@ -31,11 +21,11 @@ class Run:
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         folder.mkdir()
-        (folder / "killed.yaml").write_text(EXPERIMENT)
+        path = experiment(folder, workload=workload(8), policies=["autoregressive", "speculative"])
         self.folder = folder
         self._said = (folder / "stderr").open("w")
         options: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": self._said}
-        self.process = command("run", "killed.yaml", *overrides, **options)
+        self.process = command("run", path, *overrides, **options)
 
     @property
     def said(self) -> str:

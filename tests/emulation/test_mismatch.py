@@ -2,10 +2,11 @@
 
 import pytest
 
-from testbed.emulation.lossless import Reference, first_mismatch
+from testbed.emulation.lossless import first_mismatch
+from testbed.models.reference import Reference
 from testbed.results.records import RequestRow
 
-REFERENCE = Reference((4, 5, 6), (0.5, 1e-6, 2.0))
+REFERENCE = Reference((4, 5, 6), (0.5, 1e-6, 2.0), (0.1, 0.2, 0.3))
 
 
 def row(tokens):

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leftovers import command, remains
+from leftovers import remains
+from run_examples import command, experiment
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
@@ -111,12 +112,6 @@ def test_lines_from_standard_input_are_taken_like_typed_ones_and_a_mistake_ends_
 
 
 def test_an_experiment_gives_its_nodes_their_names(tmp_path: Path) -> None:
-    path = tmp_path / "small.yaml"
-    path.write_text(
-        "name: small\ntopology: two-sites\nworkload: {prompts: prose, requests: 1}\n"
-        "models: {target: tiny-target, draft: tiny-draft}\nplace: {user: near, target: near, drafter: far}\n"
-        "policies: [autoregressive]\n"
-    )
-    status, said = shell(str(path), "user0 ping -c 1 drafter0")
+    status, said = shell(str(experiment(tmp_path)), "user0 ping -c 1 drafter0")
     assert status == 0, said
     assert "1 received" in said

@@ -13,22 +13,14 @@ from pathlib import Path
 
 import pytest
 from leftovers import wait_until
+from run_examples import experiment, workload
 from unprivileged import NOBODY, Stage
 
 from testbed.emulation.lock import lock_holder
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
-EXPERIMENT = """\
-name: unprivileged
-topology: two-sites
-workload: {prompts: prose, requests: 2, output_tokens: 16}
-models: {target: tiny-target, draft: tiny-draft}
-devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
-place: {user: near, target: near, drafter: far}
-policies: [autoregressive, wanspec]
-seed: 1
-"""
+LESS = {"workload": workload(2, 16), "policies": ["autoregressive", "wanspec"]}
 
 
 @pytest.fixture
@@ -93,7 +85,7 @@ def test_where_tun_is_for_root_alone_lab_is_chosen_and_the_mend_said(stage: Stag
 @pytest.mark.parametrize("fabric", ["relay", "lab"])
 def test_a_whole_experiment_is_lossless_and_its_files_are_the_users(stage: Stage, fabric: str) -> None:
     """Invariants 1, 5, 6 without root."""
-    (stage.home / "small.yaml").write_text(EXPERIMENT)
+    experiment(stage.home, **LESS)
     status, out, err = stage.run("run", "small.yaml", "--fabric", fabric, "--json")
     assert status in (0, 3), err
     summary = json.loads(out)
@@ -108,7 +100,7 @@ def test_a_whole_experiment_is_lossless_and_its_files_are_the_users(stage: Stage
 
 
 def test_a_killed_run_is_cleaned_by_its_user(stage: Stage) -> None:
-    (stage.home / "small.yaml").write_text(EXPERIMENT)
+    experiment(stage.home, **LESS)
     process = stage.testbed("run", "small.yaml", "--fabric", "relay")
     wait_until(lambda: any("testbed.nodes" in words for words in of_nobody()))
     process.kill()

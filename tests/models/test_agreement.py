@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from testbed.models.agreement import Agreement, acceptance, area_under_roc, rejection_auc, tokens_per_round
-from testbed.models.reference import Greedy
+from testbed.models.reference import Reference
 
 
 def agreed(flags: str, entropies: tuple[float, ...] | None = None) -> Agreement:
     """`flags` spells agreement: `+` the drafter's token is the target's, `-` it is not."""
     nothing = (0.0,) * len(flags)
-    reference = Greedy(tuple(range(len(flags))), nothing, nothing)
+    reference = Reference(tuple(range(len(flags))), nothing, nothing)
     return Agreement(reference, tuple(flag == "+" for flag in flags), entropies or nothing)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
+from testbed.models.batch import BatchFeed, BatchRuntime
 from testbed.models.devices import load_profile
 from testbed.models.load import load_model
 from testbed.models.nativeprofile import counts, measure, write
 from testbed.models.placement import prepare
-from testbed.models.runtime import CausalRuntime
-from testbed.nodes.compute import on_host
 
 
 def gpu_is_missing() -> str:
@@ -50,18 +51,33 @@ def test_a_missing_gpu_is_said_in_one_line():
     assert "\n" not in str(raised.value)
 
 
+def alone(runtime: BatchRuntime) -> list[Any]:
+    return [runtime.forward(0, 0, list(range(2, 40)), last=38)]
+
+
+def tree(runtime: BatchRuntime) -> list[Any]:
+    runtime.forward(0, 0, list(range(2, 40)))
+    return [runtime.forward_tree(0, 38, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 1, 2])]
+
+
+def together(runtime: BatchRuntime) -> list[Any]:
+    """Ragged, then some of the rows, so that they are gathered."""
+    first = runtime.forward_batch([BatchFeed(request, 0, list(range(2, 9 + request)), 3) for request in range(4)])
+    return [*first, *runtime.forward_batch([BatchFeed(2, 9, [5, 6], 2), BatchFeed(0, 7, [7])])]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(bool(gpu_is_missing()), reason=gpu_is_missing() or "-")
-def test_a_gpu_gives_the_logits_of_the_processor():
+@pytest.mark.parametrize("work", [alone, tree, together])
+def test_a_gpu_gives_the_logits_of_the_processor(work):
     """fp32 without TF32: the same up to rounding, so greedy tokens are those of the reference."""
-    prompt = list(range(2, 40))
     both = []
     for device in ("cpu", "cuda"):
         prepare(device, None if device == "cpu" else 0.5)
-        runtime = CausalRuntime(load_model("tiny-target", device=device).model)
-        both.append(on_host(runtime.forward(0, 0, prompt, last=len(prompt))))
-    np.testing.assert_allclose(both[0], both[1], atol=1e-3)
-    assert (both[0].argmax(axis=-1) == both[1].argmax(axis=-1)).all()
+        both.append(work(BatchRuntime(load_model("tiny-target", device=device).model)))
+    for ours, theirs in zip(*both, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
+        assert (ours.argmax(-1) == theirs.argmax(-1)).all()
 
 
 @pytest.mark.gpu

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from testbed.emulation.lossless import target_only
 from testbed.models.load import load_model
 from testbed.models.record_cli import record_to_file
+from testbed.models.reference import target_only
 from testbed.models.replay import Replay
 from testbed.models.runtime import CausalRuntime
 from testbed.models.tables import DecodeTable, SampledFrom

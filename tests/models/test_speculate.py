@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from testbed.models.agreement import acceptance, agreement, tokens_per_round
-from testbed.models.reference import greedy
+from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import draft, speculate
 
@@ -30,23 +30,23 @@ class Watched(CausalRuntime):
 def test_greedy_equals_repeated_uncached_passes(family: Any, full_logits: Any) -> None:
     model = family(0)
     text = list(PROMPT)
-    margins = []
+    gaps = []
     for _ in range(20):
         best = full_logits(model, text)[-1].topk(2)
-        margins.append(float(best.values[0] - best.values[1]))
+        gaps.append(float(best.values[0] - best.values[1]))
         text.append(int(best.indices[0]))
-    result = greedy(CausalRuntime(model), 0, PROMPT, 20)
+    result = target_only(CausalRuntime(model), PROMPT, 20)
     assert list(result.tokens) == text[len(PROMPT) :]
-    assert result.margins == pytest.approx(margins, abs=1e-9)
+    assert result.gaps == pytest.approx(gaps, abs=1e-9)
     assert all(0 <= value <= 4.12 for value in result.entropies)  # ln 61 = 4.11
 
 
 def test_greedy_ends_with_the_end_of_text_token(family: Any) -> None:
     runtime = CausalRuntime(family(0))
-    free = greedy(runtime, 0, PROMPT, 20).tokens
+    free = target_only(runtime, PROMPT, 20).tokens
     end = free[6]
     cut = free[: free.index(end) + 1]
-    assert greedy(runtime, 0, PROMPT, 20, eos=end).tokens == cut
+    assert target_only(runtime, PROMPT, 20, eos=end).tokens == cut
     assert speculate(runtime, runtime, 0, PROMPT, 20, k=4, eos=end).tokens == cut
     assert runtime.length(0) == 0
 
@@ -55,7 +55,7 @@ def test_greedy_ends_with_the_end_of_text_token(family: Any) -> None:
 def test_speculation_equals_greedy_with_a_near_drafter(near_pair: tuple[Any, Any], k: int) -> None:
     target, drafter = map(CausalRuntime, near_pair)
     result = speculate(target, drafter, 0, PROMPT, 60, k)
-    assert result.tokens == greedy(target, 0, PROMPT, 60).tokens
+    assert result.tokens == target_only(target, PROMPT, 60).tokens
     assert min(result.accepted) < k  # the drafter was wrong at least once,
     assert max(result.accepted) > 0  # and right at least once: both paths ran
 
@@ -63,7 +63,7 @@ def test_speculation_equals_greedy_with_a_near_drafter(near_pair: tuple[Any, Any
 @pytest.mark.parametrize("k", [1, 2, 4])
 def test_speculation_equals_greedy_with_an_unrelated_drafter(family: Any, k: int) -> None:
     target, drafter = CausalRuntime(family(0)), CausalRuntime(family(5, layers=1))
-    assert speculate(target, drafter, 0, PROMPT, 40, k).tokens == greedy(target, 0, PROMPT, 40).tokens
+    assert speculate(target, drafter, 0, PROMPT, 40, k).tokens == target_only(target, PROMPT, 40).tokens
 
 
 def test_a_perfect_drafter_catches_up_on_two_tokens_after_full_acceptance(family: Any) -> None:

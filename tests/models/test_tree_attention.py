@@ -15,7 +15,7 @@ import torch
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.tree import best_choices, depths
 from testbed.models.load import load_model
-from testbed.models.reference import greedy
+from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.nodes.compute import Compute
 from testbed.policies.api import DraftTree, VerifyTree
@@ -135,7 +135,7 @@ def test_tree_rounds_with_a_real_model_give_its_greedy_output(near_pair: tuple[A
     """Invariant 1 with real attention: random trees of the drafter's choices and of noise, verified round by round."""
     target, drafter = near_pair
     prompt = tuple(sequence[:9])
-    wanted = greedy(CausalRuntime(target), 0, prompt, 40).tokens
+    wanted = target_only(CausalRuntime(target), prompt, 40).tokens
     compute = Compute(
         {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}, {"target": one_pass, "draft": one_pass}
     )

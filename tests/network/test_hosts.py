@@ -31,9 +31,8 @@ def test_a_node_has_a_namespace_of_its_own_with_only_a_loopback(hosts: MininetHo
 
 
 def test_a_program_keeps_its_pipes_environment_and_exit_code(hosts: MininetHosts) -> None:
-    hosts.add("a")
-    program = hosts.popen(
-        "a", ["sh", "-c", 'read x; echo "$x$Y"; exit 7'], stdin=-1, stdout=-1, env={**os.environ, "Y": "!"}
+    program = hosts.popen_at(
+        hosts.add("a"), ["sh", "-c", 'read x; echo "$x$Y"; exit 7'], stdin=-1, stdout=-1, env={**os.environ, "Y": "!"}
     )
     assert program.communicate(b"hello\n") == (b"hello!\n", None)
     assert program.returncode == 7
@@ -41,7 +40,7 @@ def test_a_program_keeps_its_pipes_environment_and_exit_code(hosts: MininetHosts
 
 def test_a_program_runs_in_the_namespace_and_under_the_pid_we_know(hosts: MininetHosts) -> None:
     pid = hosts.add("a")
-    program = hosts.popen("a", ["sh", "-c", "echo $$; readlink /proc/self/ns/net"], stdout=-1, text=True)
+    program = hosts.popen_at(pid, ["sh", "-c", "echo $$; readlink /proc/self/ns/net"], stdout=-1, text=True)
     own_pid, entered = program.communicate()[0].split()
     assert int(own_pid) == program.pid
     assert entered == namespace(pid)
@@ -49,7 +48,7 @@ def test_a_program_runs_in_the_namespace_and_under_the_pid_we_know(hosts: Minine
 
 def test_stop_ends_programs_their_children_and_the_node(hosts: MininetHosts) -> None:
     node = hosts.add("a")
-    program = hosts.popen("a", ["sh", "-c", "sleep 60 >/dev/null & echo $!"], stdout=-1, text=True)
+    program = hosts.popen_at(node, ["sh", "-c", "sleep 60 >/dev/null & echo $!"], stdout=-1, text=True)
     assert program.stdout is not None
     child = int(program.stdout.readline())
     program.wait()
@@ -68,7 +67,7 @@ def test_a_node_given_twice_is_refused(hosts: MininetHosts) -> None:
 
 def test_everything_made_is_in_the_journal(hosts: MininetHosts, journal: Journal) -> None:
     node = hosts.add("a")
-    program = hosts.popen("a", ["sleep", "60"])
+    program = hosts.popen_at(node, ["sleep", "60"])
     written = {(entry.kind, entry.name) for entry in journal.entries()}
     assert {("group", str(node)), ("group", str(program.pid))} <= written
 

@@ -27,7 +27,7 @@ hosts = MininetHosts("unpriv", journal)
 fabric = NetemFabric("unpriv", journal, leaf="pfifo") if sys.argv[1] == "netem" else RelayFabric("unpriv", journal)
 ports = [Port(f"n{index}", index, f"10.77.0.{index + 1}", hosts.add(f"n{index}")) for index in range(2)]
 fabric.attach(ports)
-ping = hosts.popen("n0", ["ping", "-c", "1", ports[1].address], stdout=-1)
+ping = hosts.popen_at(ports[0].pid, ["ping", "-c", "1", ports[1].address], stdout=-1)
 ping.communicate()
 print(userns.privilege(), ping.returncode, fabric.counters().unmatched)
 fabric.detach()

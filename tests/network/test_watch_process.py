@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from testbed.network.probe_process import SO_TIMESTAMPNS
+from testbed.network.probe_process import PACKET, SO_TIMESTAMPNS
 from testbed.network.watch_process import Prober
 
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]
@@ -57,3 +57,18 @@ def test_an_echo_that_a_full_buffer_kept_since_the_phase_before_is_nobody_s(sock
     own.send(own.due_ns())
     let_pass(own, sockets[0])
     assert own.probes[0][2:] == [None, None]
+
+
+@pytest.mark.parametrize("strange", [b"", b"short", bytes(PACKET.size), bytes(PACKET.size + 1)])
+def test_a_stranger_s_datagram_is_ignored_and_what_follows_it_counts(
+    sockets: list[socket.socket], strange: bytes
+) -> None:
+    own = prober(sockets)
+    own._token = 7  # not the zeros above, by chance
+    for target, source in (sockets, reversed(sockets)):
+        source.sendto(strange, target.getsockname())
+    own.send(own.due_ns())
+    let_pass(own, sockets[1])
+    let_pass(own, sockets[0])
+    (only,) = own.probes
+    assert None not in only

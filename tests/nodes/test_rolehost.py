@@ -1,15 +1,17 @@
-"""A phase that is over does nothing more: a request that falls due later must not disturb the next phase."""
+"""A phase that is over does nothing more, and leaves nothing: neither a late request nor a cache meets the next one."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
+from msgspec.structs import replace
+
 from testbed.decoding.sampling import Sampling
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
-from testbed.policies.api import Command, Event, RequestArrived, Send
+from testbed.policies.api import Command, Draft, Event, Finish, RequestArrived, Send
 from testbed.wire.messages import Close, Message
 
 ONE = PlannedRequest(1, "p", (5, 6), 4, Sampling(seed=3), 2, due_ms=10.0, slo_tokens_per_s=8.0)
@@ -52,3 +54,36 @@ def test_a_request_that_falls_due_after_its_phase_was_given_up_is_not_issued() -
     made.stop()
     made.issue(ONE, time.monotonic_ns())
     assert not role.seen and not wire.sent
+
+
+class Drafts:
+    """A role that drafts for every request, and for the second is done at once."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        assert isinstance(event, RequestArrived)
+        draft = Draft(event.request, event.request, 0, event.prompt)
+        return [draft, Finish(2)] if event.request == 2 else [draft]
+
+
+class Caches:
+    """A device that never answers."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+
+    def submit(self, job: Draft, on_answer: object) -> None:
+        self.held.append(job.request)
+
+    def release(self, request: int) -> None:
+        self.held.remove(request)
+
+
+def test_the_end_of_a_phase_frees_the_caches_of_requests_that_were_given_up_and_no_others() -> None:
+    device: Any = Caches()
+    wire: Any = Wire()
+    made = RoleHost(Drafts(), wire, device, Recorder("p", 0, "user0", "near"), (1, 3))
+    for number in (1, 2, 3):
+        made.issue(replace(ONE, request=number), time.monotonic_ns())
+    assert device.held == [1, 3]
+    made.stop()
+    assert device.held == []

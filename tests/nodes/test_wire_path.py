@@ -12,7 +12,7 @@ from scipy.stats import chi2
 
 from testbed.decoding.processing import probabilities
 from testbed.decoding.sampling import Sampling
-from testbed.emulation.lossless import target_only
+from testbed.models.reference import target_only
 from testbed.nodes.control import PlannedRequest
 
 PROMPT = (1, 2)

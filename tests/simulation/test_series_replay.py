@@ -68,6 +68,15 @@ def test_every_phase_starts_the_series_anew(tmp_path: Path, table: str) -> None:
     assert first == second
 
 
+def test_an_event_that_came_after_the_last_answer_is_said_and_one_before_it_is_not(tmp_path: Path, table: str) -> None:
+    slower = [{"at_s": at_s, "link": ["near", "far"], "rtt_ms": 40} for at_s in (0.1, 900)]
+    outcome = simulated(tmp_path, table, *POLICIES, events=slower)
+    (unmet,) = outcome.summary["unmet_events"]
+    assert unmet["at_s"] == 900 and unmet["phases"] == outcome.manifest["phases"]
+    last = load(outcome.directory).requests.groupby("policy")["finished_ns"].max() / 1e9
+    assert {one["policy"]: one["lasted_s"] for one in unmet["phases"]} == last.to_dict()
+
+
 def test_a_run_says_which_series_it_used_and_what_was_specified(tmp_path: Path, table: str) -> None:
     network = {"rtt_series": series(tmp_path, 20, 80), "speed": 2.0}
     outcome = simulated(tmp_path, table, "wanspec", network=network)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
-from testbed.models.reference import Greedy, greedy
+from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.training.options import TrainingOptions
 from testbed.models.training.tokens import Tokens
@@ -40,24 +40,24 @@ def evaluation_prompts(streams: Sequence[Tokens], tokenizer: Any, options: Train
     return {name: prompts for name, prompts in sets.items() if prompts}
 
 
-def reference_outputs(target: Any, prompts: Prompts, options: TrainingOptions) -> dict[str, list[Greedy]]:
+def reference_outputs(target: Any, prompts: Prompts, options: TrainingOptions) -> dict[str, list[Reference]]:
     """The target's greedy output for every prompt."""
     runtime = CausalRuntime(target)
-    return {name: [greedy(runtime, 0, ids, options.generate) for _, ids in rows] for name, rows in prompts.items()}
+    return {name: [target_only(runtime, ids, options.generate) for _, ids in rows] for name, rows in prompts.items()}
 
 
-def describe_target(references: Mapping[str, list[Greedy]]) -> dict[str, dict[str, float]]:
+def describe_target(references: Mapping[str, list[Reference]]) -> dict[str, dict[str, float]]:
     """Entropy and smallest top-2 gap of the target, by prompt set."""
     return {
         name: {
             "mean_entropy_nats": _round(np.mean([value for one in rows for value in one.entropies])),
-            "smallest_margin": float(f"{min(value for one in rows for value in one.margins):.2e}"),
+            "smallest_margin": float(f"{min(value for one in rows for value in one.gaps):.2e}"),
         }
         for name, rows in references.items()
     }
 
 
-def describe_drafter(drafter: Any, prompts: Prompts, references: Mapping[str, list[Greedy]]) -> dict[str, Any]:
+def describe_drafter(drafter: Any, prompts: Prompts, references: Mapping[str, list[Reference]]) -> dict[str, Any]:
     """Acceptance by prompt set and domain, tokens a round for k = 1..8, and what entropy tells about rejection."""
     runtime = CausalRuntime(drafter)
     answer: dict[str, Any] = {}

@@ -1,0 +1,104 @@
+"""What a GPU refuses, while models are loaded or in the middle of a run, reaches the node in one line."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+
+from testbed.errors import BadInput
+from testbed.models import load, placement
+from testbed.nodes import worker
+from testbed.nodes.compute import Compute
+from testbed.nodes.jobs import WorkerConfig
+from testbed.nodes.sharedworker import SharedWorker
+from testbed.nodes.worker import Models
+from testbed.nodes.workerclient import WorkerClient, precise_loop
+from testbed.policies.api import Draft
+
+CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": "raspberry-pi-5/qwen3-0.6b-q4"})
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB.\nSee")
+SAID = "device cpu: CUDA out of memory"
+
+
+@pytest.fixture(autouse=True)
+def worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """It is a process of its own elsewhere: its priority and its garbage collection are not for the tests'."""
+    monkeypatch.setattr(worker, "precise_timers", lambda: None)
+    monkeypatch.setattr(worker, "precede_ordinary_programs", lambda: None)
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise FULL
+
+
+def own(theirs: socket.socket) -> None:
+    worker.main(theirs.detach())
+
+
+def shared(theirs: socket.socket) -> None:
+    SharedWorker([theirs]).serve()
+
+
+async def asked(theirs: socket.socket, ours: socket.socket, serve: Any) -> list[str]:
+    """What a node hears of a worker that is asked for one draft."""
+    deaths: list[str] = []
+    died = asyncio.Event()
+
+    def on_death(why: str) -> None:
+        deaths.append(why)
+        died.set()
+
+    thread = threading.Thread(target=serve, args=(theirs,))
+    thread.start()
+    client = WorkerClient(on_death)
+    try:
+        await client.join(ours.detach(), CONFIG)
+        client.submit(Draft(1, 7, 0, (1, 2, 3), steps=1), lambda *_: pytest.fail("it answered"))
+        await asyncio.wait_for(died.wait(), 30)
+    finally:
+        await client.close()
+        await asyncio.to_thread(thread.join, 30)
+    assert not thread.is_alive()
+    return deaths
+
+
+def run(serve: Any) -> list[str]:
+    ours, theirs = socket.socketpair()
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(asked(theirs, ours, serve))
+
+
+@pytest.mark.parametrize("serve", [own, shared])
+def test_a_gpu_that_is_full_in_the_middle_of_a_run_is_named_by_the_node(
+    monkeypatch: pytest.MonkeyPatch, serve: Any
+) -> None:
+    monkeypatch.setattr(Compute, "draft", refuse)
+    (said,) = run(serve)
+    assert said.startswith(SAID) and "gpu_memory_fraction" in said and "\n" not in said
+
+
+@pytest.mark.parametrize("serve", [own, shared])
+def test_a_model_that_does_not_fit_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, serve: Any) -> None:
+    monkeypatch.setattr(load, "load_model", refuse)
+    with pytest.raises(BadInput, match=f"^{SAID}"):
+        run(serve)
+
+
+def test_the_share_of_a_gpus_memory_is_set_before_anything_is_put_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Any] = []
+    monkeypatch.setattr(placement, "prepare", lambda *given: done.append(given))
+    monkeypatch.setattr(load, "load_model", lambda name, device, threads: done.append(device) or refuse())
+    with pytest.raises(placement.MachineCannot):
+        Models(msgspec.structs.replace(CONFIG, device="cuda", gpu_memory_fraction=0.4))
+    assert done == [("cuda", 0.4), "cuda"]
