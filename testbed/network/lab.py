@@ -81,6 +81,7 @@ class LabFabric:
             "guest_kernel": kernel.ask("uname -r") if kernel else None,
             "tc": kernel.ask("tc -V") if kernel else None,
             "priority": kernel.priority if kernel else None,
+            "processors": kernel.processors if kernel else None,
             "seed": self._run_id if self._shaping and self._shaping.leaves.takes_seeds else None,
             "boot_s": round(self._boot_s, 3),
         }

@@ -47,13 +47,16 @@ def main(arguments: list[str]) -> int:
 
 
 def take_precedence() -> None:
-    """Real-time priority and one processor, or neither.
+    """Real-time priority, and with it a processor of its own choice: both only where they are allowed.
 
     The kernel and its processes take turns, never two at once: left to wake each other up across processors, a system
     call of the guest costs 70 us instead of 15. At ordinary priority it must be able to evade a busy processor.
     """
-    with contextlib.suppress(PermissionError):
+    try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    except PermissionError:
+        return
+    with contextlib.suppress(OSError):  # forbidden, or the set of processors has just been changed from outside
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 

@@ -131,6 +131,11 @@ class LabKernel:
         return self._keeper.poll()
 
     @property
+    def processors(self) -> list[int]:
+        """Those it may use; see lab_keeper.take_precedence."""
+        return sorted(os.sched_getaffinity(self.pid))
+
+    @property
     def priority(self) -> str:
         policy = os.sched_getscheduler(self.pid)
         return f"SCHED_FIFO {os.sched_getparam(self.pid).sched_priority}" if policy == os.SCHED_FIFO else "SCHED_OTHER"
@@ -211,7 +216,7 @@ class LabKernel:
             else:
                 yield position, answer
         if failed:
-            raise MachineCannot(f"lab: netlink failed inside the lab's kernel: {failed.text}")
+            raise MachineCannot(f"lab: netlink failed inside the lab's kernel: {failed.text}; see testbed doctor")
 
     @contextlib.contextmanager
     def _file(self, contents: bytes) -> Iterator[Path]:
@@ -232,13 +237,17 @@ class LabKernel:
         try:
             self._answers.send(command + "\n")
         except OSError as error:
-            raise MachineCannot(f"lab: the lab's kernel does not answer: {self._last_words()}") from error
+            raise MachineCannot(
+                f"lab: the lab's kernel does not answer: {self._last_words()}; see testbed doctor"
+            ) from error
 
     def _receive(self, line: Line, silence_s: float = BOOT_LIMIT_S) -> str:
         try:
             return line.receive(time.monotonic() + silence_s)
         except (OSError, EOFError) as error:
-            raise MachineCannot(f"lab: the lab's kernel does not answer: {self._last_words()}") from error
+            raise MachineCannot(
+                f"lab: the lab's kernel does not answer: {self._last_words()}; see testbed doctor"
+            ) from error
 
     def _log(self) -> list[str]:
         text = (self._job / "log").read_text(errors="replace")

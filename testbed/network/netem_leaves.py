@@ -111,9 +111,9 @@ class _Leaf:
 
 
 class _Prepared(NamedTuple):
-    """A change of leaves that were in one state."""
+    """A change that is right as long as no other one is prepared."""
 
-    before: int  # changes that had been made when it was prepared
+    number: int
     requests: list[bytes]
     owners: list[tuple[Pair, NetemState | None]]  # of each request; None: it only asks for the counters
     wanted: set[int]
@@ -136,7 +136,7 @@ class NetemLeaves:
         self._kernel = kernel
         self._kind = kind
         self._sequence = 0
-        self._changes = 0  # so far, of any leaf
+        self._latest = 0  # number of the last change that was prepared
         self._leaves = {
             (src.node, dst.node): _Leaf(
                 devices[dst.node], FIRST_CLASS + src.index, pair_seed(seed, (src.node, dst.node))
@@ -173,16 +173,17 @@ class NetemLeaves:
             requests.append(self._request(leaf, RTM_NEWQDISC, self._settings(leaf, state)))
             owners.append((pair, state))
         with self._asking():
-            exchange = self._kernel.prepare(requests, RESET_BYTES if self._kind == "netem" else 0, wanted)
-        return _Prepared(self._changes, requests, owners, wanted, exchange)
+            reset_bytes = RESET_BYTES if self._kind == "netem" else 0
+            exchange = self._kernel.prepare(requests, reset_bytes, wanted) if requests else dict
+        self._latest += 1
+        return _Prepared(self._latest, requests, owners, wanted, exchange)
 
     def _bring_into_force(self, links: Mapping[Pair, Link], prepared: _Prepared) -> None:
-        if prepared.before != self._changes:  # what it left alone, and its seeds, may not be right any more
+        if prepared.number != self._latest:  # what it left alone, and its seeds, may not be right any more
             prepared = self._prepare(links)
         _, requests, owners, wanted, exchange = prepared
         if not requests:
             return
-        self._changes += 1
         for pair, sets in owners:
             if sets is not None:
                 self._leaves[pair].state = None

@@ -66,16 +66,16 @@ class RelayFabric:
             raise
 
     def shape(self, links: Sequence[Link]) -> None:
-        self._ask_all(update_lines(link_rows(self._ports, links)))
+        self._ask_all(update_requests(link_rows(self._ports, links)))
 
     def change(self, links: Sequence[Link]) -> None:
         self.prepare(links)()
 
     def prepare(self, links: Sequence[Link]) -> Callable[[], None]:
-        lines = update_lines(link_rows(self._ports, links, complete=False))
+        requests = update_requests(link_rows(self._ports, links, complete=False))
 
         def bring_into_force() -> None:
-            self._ask_all(lines)
+            self._ask_all(requests)
 
         return bring_into_force
 
@@ -128,7 +128,7 @@ class RelayFabric:
     def _links(self) -> dict[tuple[str, str], Sequence[int]]:
         """What the process says of every pair; one node at a time, so that no packet waits for a long answer."""
         nodes = [port.node for port in self._ports]
-        requests = [line({"verb": "links", "source": source}) for source in range(len(nodes))]
+        requests = [request_line({"verb": "links", "source": source}) for source in range(len(nodes))]
         return {
             (src, dst): fields
             for src, reply in zip(nodes, self._ask_all(requests), strict=True)
@@ -137,7 +137,7 @@ class RelayFabric:
         }
 
     def _ask(self, request: Mapping[str, object]) -> dict[str, Any]:
-        return self._ask_all([line(request)])[0]
+        return self._ask_all([request_line(request)])[0]
 
     def _ask_all(self, requests: Sequence[bytes]) -> list[dict[str, Any]]:
         """The replies; the requests are written together, so that the process never waits for the next."""
@@ -170,15 +170,15 @@ class RelayFabric:
         return lines
 
 
-def line(request: Mapping[str, object]) -> bytes:
+def request_line(request: Mapping[str, object]) -> bytes:
     """A request as the relay's process reads it."""
     return json.dumps(request).encode() + b"\n"
 
 
-def update_lines(rows: Sequence[list[object]]) -> list[bytes]:
+def update_requests(rows: Sequence[list[object]]) -> list[bytes]:
     """The requests that give these links their state."""
     firsts = range(0, len(rows), MESSAGE_LINKS)
-    return [line({"verb": "update", "links": rows[first : first + MESSAGE_LINKS]}) for first in firsts]
+    return [request_line({"verb": "update", "links": rows[first : first + MESSAGE_LINKS]}) for first in firsts]
 
 
 def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = True) -> list[list[object]]:

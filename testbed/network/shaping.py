@@ -16,7 +16,7 @@ class Shaping:
     def __init__(self, leaves: NetemLeaves, stages: RateStages) -> None:
         self.leaves = leaves
         self._stages = stages
-        self._links: dict[Pair, Link] = {}  # in force
+        self._links: dict[Pair, Link] = {}  # in force on the stages
 
     def prepare(self, links: Mapping[Pair, Link]) -> Callable[[], None]:
         """See Fabric.prepare; rate stages are worked out when it is time, as they seldom change."""
@@ -29,5 +29,5 @@ class Shaping:
         in_force = {**self._links, **links}
         if self._stages.concern(links.values()):
             self._stages.apply(in_force.values())
+        self._links = in_force  # for the stages, which stay as they are should the leaves be refused
         change_leaves()
-        self._links = in_force
