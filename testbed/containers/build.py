@@ -30,6 +30,7 @@ Note = Callable[[str], None]
 Contents = Iterable[tuple[str, Path | bytes]]  # place in the build context, and what stands there
 REGISTRY_ROOT = "python:{python}-slim"
 SCRIPTS = ("fits.py", "bytecode.py")  # of images/base: what the Dockerfiles run
+JUDGING = ("fits.py", "import ")  # in the steps of the base's Dockerfile that find out whether what is below does
 STDERR = re.compile(r"\x1b\[91m(.*?)\x1b\[0m", re.DOTALL)  # how the engine shows what a command said there
 
 
@@ -49,7 +50,7 @@ def build(client: DockerClient, offline: bool, note: Note, root: str | None = No
 
 @dataclass(frozen=True)
 class _Build:
-    """What one image is built from. `on`: the image below it, as people call it; `mend`: for one that does not do."""
+    """What one image is built from. `on`: the image below it, as people call it; `mend`: where that does not do."""
 
     dockerfile: bytes
     contents: Contents
@@ -87,7 +88,7 @@ def _base_on(client: DockerClient, root: str | None, note: Note) -> images.Image
     start = startimage.obtain(client, root or REGISTRY_ROOT.format(python=python), note)
     note(f"starting from {start.origin}")
     mend = f"; --base takes an image with Python {python} and the GNU C and C++ libraries"
-    return _base(client, start.identity, lambda: start, note, mend)
+    return _base(client, _key(start.identity, start.origin), lambda: start, note, mend)
 
 
 def _base(
@@ -98,10 +99,11 @@ def _base(
     scripts = [(f"build/{name}", _from_images(f"base/{name}")) for name in SCRIPTS]
     key = _key(
         start_key,
+        rootfs.python_version(),
         dockerfile,
         *(text for _, text in scripts),
-        *installed.UNUSED,
         *(one.record_sha256 for one in packages),
+        *(place for place, _ in _package_files(packages)),
     )
 
     def describe() -> _Build:
@@ -164,18 +166,19 @@ def _run(client: DockerClient, name: str, what: _Build, note: Note) -> None:
 
 
 def _listen(said: Iterable[dict[str, Any]], name: str, what: _Build, note: Note) -> None:
-    """Passes the steps on. Raises MachineCannot with the last words of the command that failed, else the engine's."""
-    last = ""
+    """Passes the steps on. Raises MachineCannot with the engine's words, after the last of the command that failed."""
+    step = last = ""
     for line in said:
         text = str(line.get("stream", ""))
         if text.startswith("Step "):
-            note(f"  {text.strip()}")
-            last = ""
+            step, last = text.strip(), ""
+            note(f"  {step}")
         for words in STDERR.findall(text):
             last = words.strip().rpartition("\n")[2] or last
         if "error" in line:
-            words = last or " ".join(str(line["error"]).split())
-            raise MachineCannot(f"images build: {name} on {what.on}: {words}{what.mend}")
+            words = [one for one in (last, " ".join(str(line["error"]).split())) if one]
+            mend = what.mend if " : RUN " in step and any(one in step for one in JUDGING) else ""
+            raise MachineCannot(f"images build: {name} on {what.on}: {': '.join(words)}{mend}")
 
 
 def _write_context(stream: IO[bytes], what: _Build) -> None:

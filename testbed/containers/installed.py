@@ -103,8 +103,9 @@ def _files(one: metadata.Distribution) -> Iterator[tuple[PurePosixPath, Path]]:
         place = PurePosixPath(recorded)
         if ".." in place.parts or place.is_absolute() or str(place).startswith(UNUSED) or place.suffix == ".a":
             continue  # scripts beside the environment's Python, and what is only compiled against
+        if "__pycache__" in place.parts:
+            continue  # made by the installer, and recorded without a hash: an image makes its own
         path = Path(str(one.locate_file(recorded)))
-        if path.is_file():  # compiled files may have been swept away
-            yield place, path
-        elif place.suffix != ".pyc":
+        if not path.is_file():
             raise MachineCannot(f"images: {path} of the package {one.metadata['Name']} is missing; reinstall it")
+        yield place, path

@@ -23,7 +23,10 @@ UNKNOWN = ("not found", "manifest unknown", "name unknown")
 
 @dataclass(frozen=True)
 class StartImage:
-    """`identity`, its id, names its content; `digest` is REPOSITORY@DIGEST, where it came from a registry."""
+    """`identity`, its id, names its content; `digest` is REPOSITORY@DIGEST, where it came from a registry.
+
+    An image may have several: the one it was asked for by, else one of the repository asked for, else any of its own.
+    """
 
     name: str
     identity: str
@@ -38,6 +41,8 @@ class StartImage:
 def obtain(client: DockerClient, name: str, note: Callable[[str], None]) -> StartImage:
     """The image of this name, pulled where the engine has none. Raises MachineCannot with the mend."""
     found = _find(client, name)
+    if found is None and name.startswith("sha256:"):  # an id, which no registry knows
+        raise MachineCannot(f"images build: the engine has no image {name}; name one with --base REPOSITORY@DIGEST")
     if found is None:
         note(f"{name}: pulling")
         _pull(client, name)
@@ -51,10 +56,19 @@ def _find(client: DockerClient, name: str) -> StartImage | None:
     shown = images.inspected(client, name)
     if shown is None:
         return None
-    repository = load_sdk().utils.parse_repository_tag(name)[0]
-    served = sorted(shown.get("RepoDigests") or [])  # of every repository it is known by
-    asked = [one for one in served if one.partition("@")[0] == repository]
+    repository, digest = _repository(name), name.partition("@")[2]
+    if digest:  # the engine found it by this, whatever else it is known by
+        return StartImage(name, shown["Id"], f"{repository}@{digest}")
+    served = sorted(shown.get("RepoDigests") or [])
+    asked = [one for one in served if _repository(one) == repository]
     return StartImage(name, shown["Id"], next(iter(asked or served), None))
+
+
+def _repository(name: str) -> str:
+    """Without tag and digest, and as Docker shows it: `docker.io/library/python` is `python`."""
+    folder, slash, last = name.partition("@")[0].rpartition("/")
+    path = folder + slash + last.partition(":")[0]
+    return path.removeprefix("index.docker.io/").removeprefix("docker.io/").removeprefix("library/")
 
 
 def _pull(client: DockerClient, name: str) -> None:
@@ -71,7 +85,7 @@ def _pull(client: DockerClient, name: str) -> None:
 def _mend(words: str, name: str) -> str:
     if any(one in words for one in REFUSED):
         registry = load_sdk().auth.resolve_repository_name(name)[0]
-        return f"docker login {registry}"
+        return f"docker login {registry}, or name another with --base IMAGE"  # registries hide what they do not have
     if any(one in words for one in UNKNOWN):
         return "name another with --base IMAGE"
     return "--base IMAGE names another, --offline needs no registry"

@@ -8,6 +8,10 @@ import uuid
 
 import pytest
 
+pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
+
+from inside import assert_libraries_are_those_of_processes, said_by_python
+
 from testbed.containers import build
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
@@ -72,22 +76,29 @@ def test_an_image_needs_neither_shell_nor_ip(container_engine, node_images):
 
 def test_a_start_compiles_nothing(container_engine, node_images):
     """Python says of every module where its code came from: a source file, or the bytecode of one."""
-    made = container_engine.api.create_container(
-        node_images["drafter"].digest,
-        entrypoint=["python3", "-v", "-c", "import testbed.nodes.program, testbed.nodes.worker, torch, transformers"],
-        network_disabled=True,
-    )
-    try:
-        container_engine.api.start(made["Id"])
-        assert container_engine.api.wait(made["Id"])["StatusCode"] == 0
-        said = container_engine.api.logs(made["Id"]).decode()
-    finally:
-        container_engine.api.remove_container(made["Id"], force=True)
+    imports = "import testbed.nodes.program, testbed.nodes.worker, torch, transformers"
+    said = said_by_python(container_engine, node_images["drafter"].digest, "-v", "-c", imports)
     marker = "# code object from "
     origins = [line.removeprefix(marker).strip("'") for line in said.splitlines() if line.startswith(marker)]
     for module in ("asyncio/__pycache__/events", "nodes/__pycache__/program", "torch/__pycache__/functional"):
         assert any(module in origin for origin in origins), module
     assert [origin for origin in origins if not origin.endswith(".pyc")] == []
+
+
+def test_bytecode_in_an_image_needs_no_check(container_engine, node_images):
+    """Of Python's library, of a package whose installer had compiled it, and of ours."""
+    modules = ("asyncio.events", "tqdm.std", "yaml.loader", "torch.functional", "testbed.nodes.program")
+    flags = (
+        "import sys; from importlib.util import cache_from_source, find_spec\n"
+        "for name in sys.argv[1:]:\n"
+        "    with open(cache_from_source(find_spec(name).origin), 'rb') as file: print(*file.read(8)[4:])"
+    )
+    said = said_by_python(container_engine, node_images["drafter"].digest, "-c", flags, *modules)
+    assert said.splitlines() == ["1 0 0 0"] * len(modules)  # PEP 552: a hash, unchecked
+
+
+def test_an_image_has_the_library_files_of_processes(container_engine, node_images):
+    assert_libraries_are_those_of_processes(container_engine, node_images["verifier"].digest)
 
 
 def test_containers_wait_with_a_loopback_and_nothing_else(container_engine, node_images, journal):

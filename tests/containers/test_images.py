@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata as metadata
 import os
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def test_a_file_that_is_not_as_installed_is_refused(tmp_path):
     files = tuple((one, changed if one == place else there) for one, there in package.files)
     with pytest.raises(MachineCannot, match="not as tqdm"):
         installed.verify(replace(package, files=files))
+
+
+def test_whatever_is_packed_has_a_hash_to_be_checked_against():
+    """But for the lists of the hashes. What an installer compiled has none, and stays behind."""
+    for package in installed.packages():
+        recorded = {PurePosixPath(one): one.hash for one in metadata.distribution(package.name).files}
+        assert {place.name for place, _ in package.files if recorded[place] is None} == {"RECORD"}, package.name
 
 
 def test_nothing_is_packed_that_a_node_never_runs():

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
 from docker.errors import ImageNotFound
+from inside import assert_libraries_are_those_of_processes
 from loopback_registry import layer_of, one_file_layer, serving
 
 from testbed.bench.containers import answers
@@ -75,7 +76,7 @@ def refusal(act, *arguments) -> str:
 def test_images_are_built_on_what_the_registry_serves_and_nodes_run_in_them(
     container_engine, node_images, registry, own_names, tmp_path
 ):
-    """Invariant of the offline way, too: the files of the packages are those that processes have."""
+    """With the library files that processes have."""
     digest = registry.add(
         "python", "3-slim", layer_of(container_engine, "wan-testbed/root:" + images.TAG, tmp_path), PYTHON
     )
@@ -85,6 +86,8 @@ def test_images_are_built_on_what_the_registry_serves_and_nodes_run_in_them(
     for image in made.values():
         assert container_engine.api.inspect_image(image.name)["RootFS"]["Layers"][: len(below)] == below
         assert image.as_manifest()["origin"] == f"{registry.address}/python@{digest}"
+
+    assert_libraries_are_those_of_processes(container_engine, made["drafter"].digest)
 
     journal = Journal(tmp_path / "state" / f"t{uuid.uuid4().hex[:6]}" / "journal.jsonl")
     exchange = exchange_folder(journal, "a")
@@ -105,7 +108,9 @@ def test_a_tag_and_its_digest_are_the_same_image(container_engine, one_file):
     by_digest = startimage.obtain(container_engine, f"{name}@{digest}", ignore)
     by_tag = startimage.obtain(container_engine, f"{name}:1", ignore)
     assert by_tag.identity == by_digest.identity
-    assert by_tag.origin == by_digest.origin == f"{name}@{digest}"
+    by_both = startimage.obtain(container_engine, f"{name}:1@{digest}", ignore)
+    assert by_tag.identity == by_both.identity
+    assert by_tag.origin == by_digest.origin == by_both.origin == f"{name}@{digest}"
 
 
 def test_an_image_that_was_never_in_a_registry_is_known_by_its_content(container_engine, one_file, own_names):
@@ -145,7 +150,7 @@ def test_a_registry_that_asks_who_it_is_gets_docker_s_login(
 ):
     registry.password = "secret"
     said = refusal(startimage.obtain, container_engine, f"{one_file[0]}:1", ignore)
-    assert said.endswith(f"; docker login {registry.address}")
+    assert said.endswith(f"; docker login {registry.address}, or name another with --base IMAGE")
 
     login = base64.b64encode(b"tester:secret").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": login}}}))
@@ -174,4 +179,5 @@ def test_a_base_with_another_python_is_said(container_engine, node_images, own_n
     root = f"wan-testbed/root:{images.TAG}"
     monkeypatch.setattr(rootfs, "python_version", lambda: "3.99")
     said = refusal(build.build, container_engine, False, ignore, root)
-    assert f"its Python is {have}, the packages are for 3.99; --base takes an image with Python 3.99" in said
+    assert f"its Python is {have}, the packages are for 3.99: " in said
+    assert "non-zero code: 1; --base takes an image with Python 3.99" in said
