@@ -6,10 +6,8 @@ ordinary priority; measured in docs/performance.md.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +15,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from testbed.errors import MachineCannot
+from testbed.network.ending import wait_or_kill
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.replay import Applied
@@ -95,14 +94,8 @@ class LiveFabric:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()  # its end is the order to detach and to end
-        if process is None:
-            return
-        try:
-            process.wait(STOP_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        if process is not None:
+            wait_or_kill(process, STOP_PATIENCE_S)
 
     def _ask(self, verb: str, *arguments: object) -> Any:
         if self._connection is None:

@@ -12,13 +12,13 @@ import json
 import os
 import platform
 import select
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import MachineCannot, RunInvalid
+from testbed.network.ending import wait_or_kill
 from testbed.network.fabric import Counters, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.plan import check_links, limit_packets, rate_buffer_bytes, undelayed
@@ -118,12 +118,7 @@ class RelayFabric:
             with contextlib.suppress(BrokenPipeError):
                 if pipe:
                     pipe.close()
-        try:
-            process.wait(STOP_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        wait_or_kill(process, STOP_PATIENCE_S)
 
     def _links(self) -> dict[tuple[str, str], Sequence[int]]:
         """What the process says of every pair; one node at a time, so that no packet waits for a long answer."""
