@@ -2,6 +2,8 @@
 
 Sections: `network` is the fabrics' links, `network:relay` those of one; `replay` links that change on time;
 `containers` nodes in containers; `star` Mininet's links beside ours; `machinery` the rest. None named: all of them.
+
+`python -m testbed.bench TRIAL [OPTIONS]`: a long trial of docs/reliability.md; `TRIAL --help` says its options.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 
 from testbed.bench.containers import container_figures
 from testbed.bench.figure import Figure, readable
@@ -29,26 +32,35 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "machinery": machinery_figures,
 }
 
+# A module of this package each, with `main(arguments) -> exit status`; imported when asked for.
+TRIALS = ("demo",)
 
-def main(arguments: list[str]) -> None:
+
+def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in TRIALS:
+        status: int = import_module(f"testbed.bench.{arguments[0]}").main(arguments[1:])
+        return status
     sections = SECTIONS | {f"network:{fabric}": partial(network_figures, [fabric]) for fabric in FABRICS}
     asked = [argument for argument in arguments if argument != "--json"] or list(SECTIONS)
     if unknown := [name for name in asked if name not in sections]:
-        raise BadInput(f"bench: no section {unknown[0]!r}; sections: {', '.join(sections)}")
+        raise BadInput(
+            f"bench: no section {unknown[0]!r}; sections: {', '.join(sections)}; trials: {', '.join(TRIALS)}"
+        )
     figures = [one for name in asked for one in sections[name]()]
     machine = gather()
     if "--json" in arguments:
         print(json.dumps({"machine": machine, "figures": [asdict(one) for one in figures]}, indent=2))
-        return
+        return 0
     print(f"{machine['cpu_model']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}")
     for one in figures:
         spread = f"[{readable(one.low)}, {readable(one.high)}]"
         print(f"{one.name:42} {readable(one.value):>10} {one.unit:9} {spread}  {one.compared_with}")
+    return 0
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        sys.exit(main(sys.argv[1:]))
     except TestbedError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
