@@ -1,0 +1,204 @@
+"""The one door for files that people bring: whatever a library raises about one becomes BadInput, in one line.
+
+Rules kept: nothing is read but regular files within a stated size, so a pipe, a device or a file without end is refused
+before anything waits for it; the line names file, place where it is known, and fix; no decoder of YAML, JSON, msgpack,
+parquet or safetensors is called on such a file outside `reading`. Put only the library's call inside it: a defect of
+our own must not pass for a fault of the file. Knows nothing of what files mean, and imports no library to read them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar, overload
+
+from testbed.errors import BadInput, TestbedError
+
+MIB = 2**20
+MAX_TEXT_BYTES = 64 * MIB  # of YAML, JSON, CSV and prompts: an hour of a fleet's series has 4 MiB
+NO_LIMIT = 2**62  # weights: their own library maps them
+WORDS_SHOWN = 300  # characters of a library's words
+
+_GIT_LFS = b"version https://git-lfs"
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+Name = str | os.PathLike[str]
+_Type = TypeVar("_Type")
+
+
+@contextmanager
+def reading(path: Name, what: str = "", fix: str = "", line: int | None = None) -> Iterator[None]:
+    """Inside, whatever is raised about the content of `path` becomes BadInput.
+
+    `what` says what the file should be: `"a decode table"`. `line`: of the part that is being read, counted from 1.
+    Errors of our own pass unchanged, and so do interrupts and exits.
+    """
+    try:
+        yield
+    except TestbedError:
+        raise
+    except BaseException as error:
+        # a panic inside a library that is written in Rust is no Exception (pyo3)
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise refusal(path, error, what, fix, line) from error
+
+
+def refusal(path: Name, error: BaseException, what: str = "", fix: str = "", line: int | None = None) -> BadInput:
+    """The BadInput that says in one line what `error` means for this file."""
+    place, problem = _place(error, line), _problem(error, what)
+    return BadInput(f"{shown(path)}{place}: {problem}" + (f"; {fix}" if fix else ""))
+
+
+def refuse_file(path: Name, problem: str, line: int | None = None) -> NoReturn:
+    """BadInput about a place of this file."""
+    raise BadInput(f"{shown(path)}{'' if line is None else f':{line}'}: {problem}")
+
+
+def require_file(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> int:
+    """The size of a regular file that can be read, for libraries that open it themselves. Raises BadInput.
+
+    `missing` says what to do where nothing is there.
+    """
+    with _opened(path, most, missing) as descriptor, reading(path):
+        _refuse_pointer(os.pread(descriptor, len(_GIT_LFS), 0), path)
+        return os.fstat(descriptor).st_size
+
+
+def read_bytes(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> bytes:
+    """All of a regular file. Raises BadInput for anything else, and for more than `most` bytes."""
+    with _opened(path, most, missing) as descriptor, reading(path):
+        parts, held = [], 0
+        while part := os.read(descriptor, min(MIB, most + 1 - held)):
+            held += len(part)
+            if held > most:  # files of /proc say that they are empty, and some files grow while they are read
+                _refuse_size(path, held, most)
+            parts.append(part)
+        return b"".join(parts)
+
+
+def read_text(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> str:
+    """A file of UTF-8 text, without a byte order mark. Raises BadInput with the line of what is no text."""
+    return as_text(read_bytes(path, most, missing), path)
+
+
+def as_text(raw: bytes, path: Name) -> str:
+    """The bytes of a file as UTF-8 text, without a byte order mark."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        refuse_file(path, "is UTF-16 text; save it as UTF-8", 1)
+    _refuse_pointer(raw, path)
+    with reading(path, "UTF-8 text", "save it as UTF-8"):
+        return raw.decode("utf-8-sig")
+
+
+@overload
+def decode_json(raw: bytes | str, path: Name, kind: type[_Type], what: str = ..., fix: str = ...,
+                line: int | None = ...) -> _Type: ...  # fmt: skip
+@overload
+def decode_json(raw: bytes | str, path: Name, kind: None = ..., what: str = ..., fix: str = ...,
+                line: int | None = ...) -> Any: ...  # fmt: skip
+def decode_json(
+    raw: bytes | str,
+    path: Name,
+    kind: type[_Type] | None = None,
+    what: str = "JSON",
+    fix: str = "",
+    line: int | None = None,
+) -> Any:
+    """JSON as `kind`, or as plain data; `line` where it is one line of the file. NaN and Infinity are no JSON."""
+    import msgspec
+
+    with reading(path, what, fix, line):
+        if isinstance(raw, str):
+            raw = raw.encode()
+        raw = raw.removeprefix(b"\xef\xbb\xbf")
+        return msgspec.json.decode(raw) if kind is None else msgspec.json.decode(raw, type=kind)
+
+
+def read_json(
+    path: Name, what: str = "JSON", fix: str = "", missing: str = "", most: int = MAX_TEXT_BYTES
+) -> dict[str, Any]:
+    """A file that holds one JSON object. Raises BadInput."""
+    raw = as_text(read_bytes(path, most, missing), path)
+    found = decode_json(raw, path, None, what, fix)
+    if not isinstance(found, dict):
+        refuse_file(path, f"is not {what}: a JSON object is expected" + (f"; {fix}" if fix else ""))
+    return found
+
+
+def shown(text: object) -> str:
+    """A name as a message may hold it: on one line, with nothing that a terminal obeys."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
+
+
+def one_line(text: object) -> str:
+    """Somebody else's words on one line, and not too many of them."""
+    words = shown(" ".join(str(text).split()))
+    return words if len(words) <= WORDS_SHOWN else words[:WORDS_SHOWN] + "..."
+
+
+@contextmanager
+def _opened(path: Name, most: int, missing: str) -> Iterator[int]:
+    """A descriptor of a regular file of at most `most` bytes."""
+    with reading(path):
+        try:
+            _regular(path, Path(path).stat(), most)  # before it is opened: opening a device may do something
+        except FileNotFoundError as error:
+            raise refusal(path, error, fix=missing) from error
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _regular(path, os.fstat(descriptor), most)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _regular(path: Name, facts: os.stat_result, most: int) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
+        refuse_file(path, f"is {kind}, not a file; name a regular file")
+    if facts.st_size > most:
+        _refuse_size(path, facts.st_size, most)
+
+
+def _refuse_pointer(raw: bytes, path: Name) -> None:
+    if raw.startswith(_GIT_LFS):
+        refuse_file(path, "is a pointer of git LFS, not the file itself; fetch it with `git lfs pull`")
+
+
+def _refuse_size(path: Name, size: int, most: int) -> NoReturn:
+    refuse_file(path, f"has {size} bytes or more; at most {most} are read")
+
+
+def _place(error: BaseException, line: int | None) -> str:
+    """`:12` where the error knows its line."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)  # PyYAML
+    if mark is not None:
+        line = mark.line + 1
+    elif line is None and isinstance(error, UnicodeDecodeError):
+        line = error.object.count(b"\n", 0, error.start) + 1
+    elif line is None:
+        line = getattr(error, "lineno", None)  # json, SyntaxError
+    return f":{line}" if isinstance(line, int) else ""
+
+
+def _problem(error: BaseException, what: str) -> str:
+    prefix = f"is not {what}: " if what else "cannot be read: "
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return "cannot be read: it needs more memory than there is"
+    if isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 text (byte {error.start})"
+    if isinstance(error, RecursionError):
+        return f"{prefix}it is nested too deeply"
+    words = one_line(getattr(error, "problem", None) or error)
+    return prefix + (f"lacks {words}" if isinstance(error, KeyError) else words or type(error).__name__)
