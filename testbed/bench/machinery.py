@@ -18,6 +18,7 @@ from testbed.simulation.bench import (
     kernel_events_per_second,
 )
 from testbed.wire.framing import Framer, encode
+from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Close, Envelope, Speculation
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
@@ -53,7 +54,11 @@ def tcp_round_trip() -> float:
             else:
                 done.set_result(None)
 
-        a, b = (TcpEndpoint(name, receive, print) for name, receive in (("a", at_a), ("b", at_b)))
+        secret = new_secret()
+        a, b = (
+            TcpEndpoint(name, receive, print, keys_of(secret, name, "ab"))
+            for name, receive in (("a", at_a), ("b", at_b))
+        )
         port = await a.listen("127.0.0.1", 0)
         await b.connect("a", "127.0.0.1", port)
         start = time.perf_counter()

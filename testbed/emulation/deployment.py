@@ -25,6 +25,7 @@ from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, Cont
 from testbed.nodes.sharing import shared_workers
 from testbed.policies import registry
 from testbed.scenario import Scenario
+from testbed.wire.greeting import keys_of, new_secret
 
 LOAD_TIMEOUT_S = 180.0
 CONNECT_TIMEOUT_S = 60.0
@@ -50,6 +51,7 @@ class Deployment:
         self._network = network
         self._log_dir = log_dir
         self._containers = containers
+        self._secret = new_secret()
         self.inbox: Inbox = Queue()
         self.nodes: dict[str, NodeProcess] = {}
         self.ready: dict[str, Ready] = {}
@@ -197,12 +199,15 @@ class Deployment:
         targets = [name for name, (role, _) in placed.items() if role == "target"]
         others = [name for name in placed if name not in targets]
         commands: dict[str, ControlCommand] = {
-            name: Connect(dial={target: self._network.address(target) for target in targets}, expect=[])
+            name: Connect({target: self._network.address(target) for target in targets}, [], self._keys(name, targets))
             for name in others
         }
-        commands |= {target: Connect(dial={}, expect=others) for target in targets}
+        commands |= {target: Connect({}, others, self._keys(target, others)) for target in targets}
         connected = self.gather(commands, Connected, CONNECT_TIMEOUT_S, "the nodes to connect")
         self.congestion_control = next(iter(connected.values())).congestion_control
+
+    def _keys(self, node: str, peers: list[str]) -> dict[str, bytes]:
+        return keys_of(self._secret, node, peers)
 
     def _launch(self, config: NodeConfig, config_path: Path, log_path: Path) -> Program:
         if self._containers is not None:

@@ -49,10 +49,14 @@ class PlannedRequest(msgspec.Struct, frozen=True):
 
 
 class Connect(msgspec.Struct, frozen=True, tag="connect"):
-    """Dial `dial` (name to address) and wait until `expect` have dialled in."""
+    """Dial `dial` (name to address) and wait until `expect` have dialled in.
+
+    `keys` has one for each of them (`testbed.wire.greeting`); they travel this way only, and are in no file.
+    """
 
     dial: dict[str, str]
     expect: list[str]
+    keys: dict[str, bytes]
 
 
 class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
@@ -89,7 +93,7 @@ ControlCommand = Connect | StartPolicy | Issue | StopPolicy | Quit
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """The node is listening and its models are loaded."""
+    """The node takes commands and its models are loaded."""
 
     models: dict[str, str]
     resident_mb: float

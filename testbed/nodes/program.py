@@ -85,7 +85,6 @@ class NodeProgram:
         asyncio.get_running_loop().set_exception_handler(self._raised)
         reader = await _stdin()
         beats = asyncio.create_task(self._beat_forever())
-        await self._endpoint.listen(self._config.address)
         ready = WorkerReady()
         if self._config.models:
             self._worker = WorkerClient(on_death=self._failed)
@@ -127,6 +126,9 @@ class NodeProgram:
     async def _obey(self, command: ControlCommand) -> None:
         match command:
             case Connect():
+                self._endpoint.keys.update(command.keys)
+                if command.expect:
+                    await self._endpoint.listen(self._config.address)
                 for peer, address in command.dial.items():
                     await self._endpoint.connect(peer, address)
                 await self._endpoint.wait_for(command.expect)

@@ -10,6 +10,7 @@ from testbed.errors import TestbedError
 from testbed.wire.messages import Envelope
 
 HEADER_BYTES = 4
+MAX_GREETING_BYTES = 512  # before a peer has proven who it is: a name of at most 255 bytes and a nonce, or a proof
 MAX_FRAME_BYTES = 16 * 1024 * 1024  # a prompt is kilobytes; anything near this is a broken or hostile peer
 
 _encoder = msgspec.msgpack.Encoder()
@@ -29,17 +30,21 @@ def encode(envelope: Envelope) -> bytes:
 
 
 class Framer:
-    """Collects bytes as they come and yields (envelope, framed size) for every complete frame."""
+    """Collects bytes as they come and yields (envelope, framed size) for every complete frame.
 
-    def __init__(self) -> None:
+    `limit` may be changed between two frames: little is taken from who has not shown who it is.
+    """
+
+    def __init__(self, limit: int = MAX_FRAME_BYTES) -> None:
+        self.limit = limit
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[tuple[Envelope, int]]:
         self._buffer += data
         while len(self._buffer) >= HEADER_BYTES:
             length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")
-            if length > MAX_FRAME_BYTES:
-                raise ProtocolError(f"frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+            if length > self.limit:
+                raise ProtocolError(f"frame of {length} bytes is over the limit of {self.limit}")
             end = HEADER_BYTES + length
             if len(self._buffer) < end:
                 return
@@ -47,6 +52,6 @@ class Framer:
             del self._buffer[:end]
             try:
                 envelope = _decoder.decode(body)
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: text not in UTF-8
                 raise ProtocolError(f"frame is not a message of this protocol: {error}") from error
             yield envelope, end

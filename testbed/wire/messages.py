@@ -11,12 +11,21 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
+    """Both sides' first message; see `testbed.wire.greeting`."""
+
     node: str
+    nonce: bytes
     version: int = PROTOCOL_VERSION
+
+
+class Proof(msgspec.Struct, frozen=True, array_like=True, tag="proof"):
+    """Both sides' second message, the dialling side's first: that it has the pair's key."""
+
+    mac: bytes
 
 
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
@@ -112,7 +121,9 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close"):
     request: int
 
 
-Message = Hello | Ping | Pong | Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
+Message = (
+    Hello | Proof | Ping | Pong | Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
+)
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

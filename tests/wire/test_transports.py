@@ -6,10 +6,16 @@ import socket
 import pytest
 
 from testbed import errors
-from testbed.wire.framing import encode
+from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.memory import MemoryHub
-from testbed.wire.messages import PROTOCOL_VERSION, Close, Envelope, Hello, Ping, Pong, Validation
+from testbed.wire.messages import Close, Ping, Pong, Validation
 from testbed.wire.tcp import TcpEndpoint, tune
+
+SECRET = new_secret()
+
+
+def endpoint_of(name, inbox, on_failure, peers="ab"):
+    return TcpEndpoint(name, inbox, on_failure, keys_of(SECRET, name, peers))
 
 
 class Inbox:
@@ -34,7 +40,7 @@ def unexpected(failure):
 
 async def tcp_pair():
     inboxes = {name: Inbox() for name in "ab"}
-    a, b = (TcpEndpoint(name, inboxes[name], unexpected) for name in "ab")
+    a, b = (endpoint_of(name, inboxes[name], unexpected) for name in "ab")
     port = await a.listen("127.0.0.1", 0)
     await b.connect("a", "127.0.0.1", port)
     await a.wait_for(["b"])
@@ -75,38 +81,11 @@ def test_pings_are_answered_below_the_roles():
     assert inboxes["a"].arrivals == []
 
 
-@pytest.mark.parametrize(
-    ("first", "complaint"),
-    [
-        (Hello("stranger", PROTOCOL_VERSION + 1), "speaks protocol"),
-        (Close(1), "before its hello"),
-    ],
-)
-def test_a_peer_that_does_not_fit_is_refused_with_the_reason(first, complaint):
-    async def scenario():
-        failures = []
-        endpoint = TcpEndpoint("a", Inbox(), failures.append)
-        port = await endpoint.listen("127.0.0.1", 0)
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(encode(Envelope(0, 1, first)))
-        async with asyncio.timeout(5):
-            while await reader.read(1024):
-                pass
-        writer.close()
-        await endpoint.close()
-        return endpoint, failures
-
-    endpoint, failures = asyncio.run(scenario())
-    assert len(failures) == 1
-    assert complaint in failures[0]
-    assert endpoint.peers() == []
-
-
 def test_a_lost_connection_is_reported_once_and_names_the_peer():
     async def scenario():
         failures = []
-        a = TcpEndpoint("a", Inbox(), failures.append)
-        b = TcpEndpoint("b", Inbox(), unexpected)
+        a = endpoint_of("a", Inbox(), failures.append)
+        b = endpoint_of("b", Inbox(), unexpected)
         await b.connect("a", "127.0.0.1", await a.listen("127.0.0.1", 0))
         await a.wait_for(["b"])
         await b.close()
@@ -121,7 +100,7 @@ def test_a_lost_connection_is_reported_once_and_names_the_peer():
 
 def test_a_peer_that_never_answers_is_named():
     async def scenario():
-        a = TcpEndpoint("a", Inbox(), unexpected)
+        a = endpoint_of("a", Inbox(), unexpected)
         try:
             await a.wait_for(["ghost"], timeout_s=0.05)
         finally:
