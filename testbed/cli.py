@@ -19,6 +19,7 @@ from testbed.cli_options import Engine, Fabric, FabricOption, Json, Nodes, Nodes
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
 from testbed.errors import BadInput, RunInvalid, TestbedError
+from testbed.files import FULL, DiskFull, unwritable
 from testbed.interrupt import interruptible
 
 app = typer.Typer(
@@ -52,6 +53,11 @@ def _status() -> int:
         for line in (error, *getattr(error, "__notes__", ())):
             print(f"testbed: {line}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(f"testbed: {unwritable(error.filename or 'output', error)}", file=sys.stderr)
+        return DiskFull.exit_code
     except Exception as error:
         code = getattr(error, "exit_code", None)  # click's own usage errors
         if code is None or not hasattr(error, "show"):

@@ -31,10 +31,12 @@ def profile(
 ) -> None:
     """Time a model's passes on this machine and write them down as a device profile."""
     from testbed.errors import BadInput
+    from testbed.files import check_file
     from testbed.models.nativeprofile import measure, write
 
     if out.suffix != ".yaml":
         raise BadInput(f"--out {out}: a profile's name ends in .yaml, else devices: does not take it for a file")
+    check_file(out)
     measured = measure(model, device.value, threads, max_pass_tokens, note)
     write(measured, out)
     print(json.dumps(measured.model_dump(mode="json"), indent=2) if as_json else f"written: {out}")

@@ -19,6 +19,7 @@ from testbed.containers.nodes import ContainerNodes
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
+from testbed.files import writing
 from testbed.interrupt import taking_down
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
@@ -185,7 +186,8 @@ class Deployment:
                 shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"
-            config_path.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
+            with writing(config_path):
+                config_path.write_bytes(msgspec.json.format(msgspec.json.encode(config)))
             log_path = self._log_dir / f"{name}.log"
             program = self._launch(config, config_path, log_path)
             self.workers.started(name)

@@ -5,13 +5,13 @@ Rule kept: the run directory appears under its final name only when the run has 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
+from testbed.emulation.inputs import Inputs, read
 from testbed.emulation.inputs import Options as Options
-from testbed.emulation.inputs import read
 from testbed.emulation.lock import machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
@@ -20,8 +20,9 @@ from testbed.interrupt import taking_down
 from testbed.network.journal import Journal
 from testbed.progress import Progress
 from testbed.results import manifest as provenance
-from testbed.results.rundir import Outcome, partial_directory, publish
-from testbed.results.store import RunDirectory, load
+from testbed.results.room import needed
+from testbed.results.rundir import Attempt, Outcome, attempting, new_attempt, publish
+from testbed.results.store import FILES, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import Counts
 from testbed.scenario import Scenario
@@ -32,50 +33,65 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     started = datetime.now(UTC)
     progress.note("reading inputs")
     inputs = read(scenario, options)
-    with machine_lock(), _journal(inputs.run_id) as journal:
-        partial = partial_directory(options.out, scenario.name, inputs.run_id, journal.result)
+    name = new_attempt(inputs.run_id)
+    room = needed(scenario, "emulation")
+    with (
+        machine_lock(),
+        _journal(name) as journal,
+        attempting(options.out, scenario.name, inputs.run_id, room, name, journal.result) as attempt,
+    ):
         before = provenance.gather(provenance.MOMENTS)
         measured = Measured()
         try:
-            measure(inputs, options, partial, journal, progress, measured)
-        except (BadInput, MachineCannot):
-            if not measured.planned:
-                shutil.rmtree(partial)  # nothing was run, so there is nothing to look at
+            measure(inputs, options, attempt.partial, journal, progress, measured)
+            facts = {**manifest_of(inputs, started), "attempt": name, "before": before}
+            return _results(inputs, measured, facts, attempt, progress)
+        except BaseException as error:
+            if isinstance(error, BadInput | MachineCannot) and not measured.planned:
+                attempt.discard()  # nothing was run, so there is nothing to look at
+            else:
+                progress.note(f"what there is of this run is in {attempt.partial}; testbed runs prune removes it")
             raise
-        after = provenance.gather(provenance.MOMENTS)
-        progress.note("comparing every output with target-only decoding")
-        directory = RunDirectory(partial)
-        mismatches = write_rows(directory, inputs, measured)
-        manifest = {
-            **manifest_of(inputs, started),
-            **measured.facts,
-            "mismatches": [mismatch._asdict() for mismatch in mismatches],
-            "given_up": measured.given_up,
-            "before": before,
-            "after": after,
-        }
-        directory.write_manifest(manifest)
-        counts = Counts(
-            unmatched_packets=measured.counters.unmatched,
-            requests_per_policy=scenario.workload.requests * scenario.repeats,
-            dropped_packets=measured.counters.dropped,
-            lost_packets=measured.counters.lost,
-            cut_packets=measured.counters.cut,
-            stale_messages=measured.stale_messages,
-        )
-        summary = summarise(load(partial), counts)
-        directory.write_summary(summary)
-        progress.note("drawing the report")
-        from testbed.report import write_report  # matplotlib is slow to import; a run that fails early should not wait
 
-        write_report(partial)
-        return Outcome(publish(partial, options.out), summary, manifest)
+
+def _results(
+    inputs: Inputs, measured: Measured, facts: dict[str, Any], attempt: Attempt, progress: Progress
+) -> Outcome:
+    """Everything written, drawn and published."""
+    scenario = inputs.scenario
+    after = provenance.gather(provenance.MOMENTS)
+    progress.note("comparing every output with target-only decoding")
+    directory = RunDirectory(attempt.partial)
+    mismatches = write_rows(directory, inputs, measured)
+    manifest = {
+        **facts,
+        **measured.facts,
+        "mismatches": [mismatch._asdict() for mismatch in mismatches],
+        "given_up": measured.given_up,
+        "after": after,
+    }
+    directory.write_manifest(manifest)
+    counts = Counts(
+        unmatched_packets=measured.counters.unmatched,
+        requests_per_policy=scenario.workload.requests * scenario.repeats,
+        dropped_packets=measured.counters.dropped,
+        lost_packets=measured.counters.lost,
+        cut_packets=measured.counters.cut,
+        stale_messages=measured.stale_messages,
+    )
+    summary = summarise(load(attempt.partial), counts)
+    directory.write_summary(summary)
+    progress.note("drawing the report")
+    from testbed.report import write_report  # matplotlib is slow to import; a run that fails early should not wait
+
+    report = write_report(attempt.partial)
+    return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
 
 
 @contextmanager
-def _journal(run_id: str) -> Iterator[Journal]:
+def _journal(attempt: str) -> Iterator[Journal]:
     """A journal that lasts until the results are published, so that what is left at any moment can be cleaned."""
-    journal = Journal.for_run(run_id)
+    journal = Journal.for_run(attempt)
     try:
         yield journal
     finally:

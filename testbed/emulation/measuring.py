@@ -55,7 +55,7 @@ def measure(
     progress.note("bringing up and measuring the network")
     try:
         with (
-            containers(inputs.nodes, inputs.scenario, inputs.run_id, journal) as contained,
+            containers(inputs.nodes, inputs.scenario, journal.attempt, journal) as contained,
             Network(
                 inputs.topology,
                 inputs.placement,

@@ -55,7 +55,7 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
 
 
 @contextmanager
-def containers(kind: NodeKind, scenario: Scenario, run_id: str, journal: Journal) -> Iterator[ContainerNodes | None]:
+def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journal) -> Iterator[ContainerNodes | None]:
     """The containers of a run, waiting; None where nodes are processes."""
     if kind.name == "process":
         yield None
@@ -64,7 +64,7 @@ def containers(kind: NodeKind, scenario: Scenario, run_id: str, journal: Journal
     files = mounts.of_names(scenario.resolved())
     wanted = [
         Wanted(
-            run_id=run_id,
+            run_id=attempt,
             node=name,
             image=kind.images[role],
             exchange=exchange_folder(journal, name),

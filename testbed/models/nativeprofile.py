@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from testbed.errors import BadInput
+from testbed.files import replacing
 from testbed.models.devices import DeviceProfile
 from testbed.models.load import LoadedModel, load_model
 from testbed.models.placement import CPU, described, plain_words, prepare
@@ -69,10 +70,8 @@ def counts(most: int) -> list[int]:
 def write(profile: DeviceProfile, path: Path) -> None:
     """As a file that `devices:` can name."""
     values: dict[str, Any] = profile.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
-    try:
-        path.write_text(yaml.safe_dump(values, sort_keys=False, width=100))
-    except OSError as error:
-        raise BadInput(f"--out {path}: cannot be written ({error.strerror})") from error
+    with replacing(path) as partial:
+        partial.write_text(yaml.safe_dump(values, sort_keys=False, width=100))
 
 
 def _median_ms(runtime: CausalRuntime, tokens: int) -> float:

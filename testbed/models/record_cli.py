@@ -8,6 +8,7 @@ import msgspec
 from pydantic import ValidationError
 
 from testbed.errors import BadInput
+from testbed.files import check_file
 from testbed.models.record import Progress, record
 from testbed.models.tables import SUFFIX, DecodeTable, SampledFrom
 from testbed.scenario import SamplingOptions
@@ -29,8 +30,7 @@ def record_to_file(
     """Record the pair over a prompt set into `out`; returns what there is to say about it."""
     if out.suffix != SUFFIX:
         raise BadInput(f"--out {out}: a decode table is a {SUFFIX} file; name it so")
-    if not out.parent.is_dir():
-        raise BadInput(f"--out {out}: there is no folder {out.parent}; make it first")
+    check_file(out)
     name = out.name.removesuffix(SUFFIX)
     table = record(
         target, draft, load_prompts(prompts), output_tokens, depth, ignore_eos, progress, second_choice, name, sampling

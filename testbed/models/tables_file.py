@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from testbed.errors import BadInput
+from testbed.files import replacing
 from testbed.models.tables import (
     SUFFIX,
     DecodeTable,
@@ -98,11 +99,9 @@ def write_table(table: DecodeTable, path: Path) -> None:
             columns[column] = pa.array([row for one in features for row in getattr(one, field)], pa.list_(kind(column)))
     header = _Header(FORMAT, table.sha256, table.provenance, {key: one.prompt for key, one in table.prompts.items()})
     arrow = pa.table(columns).replace_schema_metadata({METADATA_KEY: msgspec.json.encode(header)})
-    try:
+    with replacing(path) as partial:
         # Without dictionaries of doubles, zstd sees that rollouts repeat each other: a fifth smaller.
-        pq.write_table(arrow, path, compression="zstd", compression_level=ZSTD_LEVEL, use_dictionary=["prompt_id"])
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be written: {error.strerror or error}") from error
+        pq.write_table(arrow, partial, compression="zstd", compression_level=ZSTD_LEVEL, use_dictionary=["prompt_id"])
 
 
 def read_table(path: Path) -> DecodeTable:

@@ -86,11 +86,16 @@ class Journal:
             self._write(Entry("holder", str(os.getpid()), start_time(os.getpid())))
 
     @classmethod
-    def for_run(cls, run_id: str) -> Journal:
+    def for_run(cls, attempt: str) -> Journal:
         state = state_dir()
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_foreign(state)
-        return cls(state / run_id / JOURNAL_NAME)
+        return cls(state / attempt / JOURNAL_NAME)
+
+    @property
+    def attempt(self) -> str:
+        """The name of the attempt, which its containers are labelled with."""
+        return self.path.parent.name
 
     @property
     def environment(self) -> dict[str, str]:

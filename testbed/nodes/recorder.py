@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from testbed.files import writing
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
@@ -49,7 +50,10 @@ class PhaseLog(msgspec.Struct):
             self.lookups[policy] = before[0] + all_, before[1] + approximated
 
     def write(self, path: Path) -> None:
-        path.write_bytes(msgspec.msgpack.encode(self))
+        """Raises DiskFull, or BadInput, naming the file."""
+        encoded = msgspec.msgpack.encode(self)
+        with writing(path):
+            path.write_bytes(encoded)
 
     @classmethod
     def read(cls, path: Path) -> PhaseLog:

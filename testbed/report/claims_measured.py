@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from testbed.files import check_folder
 from testbed.models.controllers.report import train_to_file
 from testbed.models.controllers.train import TrainOptions
 from testbed.models.estimation import estimate_profile
@@ -85,7 +86,7 @@ def _estimator(entry: EstimatorEntry) -> pd.DataFrame:
 
 
 def _predictor(key: str, entry: PredictorEntry, out: Path, progress: SweepProgress) -> pd.DataFrame:
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     judged: dict[tuple[str, str], dict[str, Any]] = {}
     for kind in entry.kinds:
         progress.note(f"{key}: {kind} of {entry.table}")

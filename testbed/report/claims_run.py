@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from testbed.errors import BadInput
+from testbed.files import check_folder, replacing
 from testbed.report import claims_drawing, claims_figures
 from testbed.report.claims import Claim, Claims, Figure, Value, load_claims
 from testbed.report.claims_measured import measured
@@ -32,6 +33,8 @@ def reproduce(name: str, out: Path, docs: Path, workers: int | None, progress: S
     """Raises BadInput for a claim that cannot be computed, before anything is written into the documents."""
     claims, folder = load_claims(name)
     _summaries(claims, docs)  # refuses before hours of simulation
+    for folder, option in ((out, "--out"), (docs, "--docs"), (docs / RESULTS / name, "--docs")):
+        check_folder(folder, option=option)
     options = Options(out=out, workers=workers)
     outcomes = {key: _sweep(claims, key, folder, options, progress) for key in claims.sweeps}
     tables = {key: outcome.table.to_pandas() for key, outcome in outcomes.items()}
@@ -103,9 +106,10 @@ def _figures(
         with drawing(spec.name):
             data = claims_figures.numbers(spec, prompts if spec.kind == claims_figures.CDF else tables)
             figure = claims_drawing.draw(spec, data, names)
-            folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"{spec.name}.svg"
-            figure.savefig(path, metadata={"Date": None, "Creator": None, "Title": spec.title})
-        data.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g")
+            with replacing(path) as partial:
+                figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None, "Title": spec.title})
+        with replacing(path.with_suffix(".csv")) as partial:
+            data.to_csv(partial, index=False, float_format="%.6g")
         drawn.append((spec, path))
     return drawn

@@ -12,6 +12,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from testbed.errors import BadInput
+from testbed.files import replacing
 from testbed.report.claims import Claim, Claims, Figure, Value
 from testbed.report.claims_value import AT_LEAST, Ours
 
@@ -147,9 +148,8 @@ def put(document: Path, name: str, title: str, text: str) -> None:
     if (old.count(begin), old.count(end)) != (1, 1) or old.index(begin) > old.index(end):
         raise BadInput(f"{document}: needs the line {begin!r} once, and after it {end!r} once")
     head, rest = old.split(begin)
-    partial = document.with_name(f".{document.name}.partial")
-    partial.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
-    partial.replace(document)
+    with replacing(document) as partial:
+        partial.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 def render(result: Reproduction) -> RenderableType:

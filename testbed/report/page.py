@@ -16,6 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from testbed.files import check_file
 from testbed.report import header, trust
 from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg
@@ -48,7 +49,9 @@ class Row:
 def write_report(run_dir: Path) -> Path:
     """Writes `report.html` into the run directory, from what the directory holds, and says where it is."""
     directory = RunDirectory(run_dir)
-    return directory.write_text(NAME, render(load(run_dir), directory.read_summary()))
+    summary = directory.read_summary()
+    check_file(run_dir / NAME, option="report")
+    return directory.write_text(NAME, render(load(run_dir), summary))
 
 
 def render(run: RunData, summary: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.errors import BadInput
+from testbed.files import replacing
 from testbed.results.columns import Columns, Joined
 from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
 
@@ -31,6 +32,10 @@ LIVE_RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType({"repl
 _ARROW: Mapping[Any, Any] = types.MappingProxyType(
     {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 )
+
+
+# Every run directory has these; `report.html` comes with them where a run stands alone.
+FILES = (*(f"{kind}.parquet" for kind in RECORDS), "manifest.json", "summary.json")
 
 
 @dataclass(frozen=True)
@@ -111,13 +116,8 @@ class RunDirectory:
         return value
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f".{name}.partial"
-        try:
+        with replacing(self.path / name) as partial:
             write(partial)
-            partial.replace(self.path / name)
-        finally:
-            partial.unlink(missing_ok=True)
 
 
 def load(path: Path) -> RunData:

@@ -17,9 +17,10 @@ from testbed.nodes.control import PlannedRequest
 from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow, RequestRow
-from testbed.results.rundir import Outcome, partial_directory, publish
+from testbed.results.room import needed
+from testbed.results.rundir import Attempt, Outcome, attempting, publish
 from testbed.results.sampling import sampling_of
-from testbed.results.store import RunDirectory, load
+from testbed.results.store import FILES, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
@@ -57,23 +58,32 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     inputs = from_scenario(scenario, options.table, options.overheads, progress.note)
     progress.note(f"decode table {inputs.table.name} ({inputs.table.sha256[:12]})")
     identity = _identity(inputs)
+    with attempting(options.out, scenario.name, identity, needed(scenario, "simulation")) as attempt:
+        try:
+            return _run(inputs, identity, attempt, progress)
+        except BaseException:
+            attempt.discard()  # it is done again in no time, and has no logs
+            raise
+
+
+def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) -> Outcome:
     simulated = simulate(
         inputs,
-        on_phase=lambda entry, repeat: progress.phase(entry.label, repeat, scenario.workload.requests),
+        on_phase=lambda entry, repeat: progress.phase(entry.label, repeat, inputs.scenario.workload.requests),
         on_done=progress.request_done,
     )
-    partial = partial_directory(options.out, scenario.name, identity)
     for policy, (lookups, approximated) in simulated.log.lookups.items():
         progress.note(f"{policy}: approximated lookups: {approximated} of {lookups} (docs/decode-tables.md)")
     log = simulated.log
     for policy, way in log.ways.items():
         progress.note(f"{policy}: run by {way}")
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), identity, partial, log.lookups, log.ways)
+    rows = rows_of(inputs, simulated)
+    summary, manifest = write_run(inputs, rows, identity, attempt.partial, log.lookups, log.ways)
     progress.note("drawing the report")
     from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
 
-    write_report(partial)
-    return Outcome(publish(partial, options.out), summary, manifest)
+    report = write_report(attempt.partial)
+    return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
 
 
 def write_run(

@@ -5,7 +5,6 @@ Rule kept: figures and validity come from the same metrics and the same judge as
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import Any
 
 import msgspec
 
-from testbed.errors import TestbedError
+from testbed.errors import MachineCannot, TestbedError
 from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.offload import by_prompt
-from testbed.results.store import RECORDS, RunData, frame_of
+from testbed.results.room import needed
+from testbed.results.rundir import attempting, publish
+from testbed.results.store import FILES, RECORDS, RunData, frame_of
 from testbed.results.validity import judge
 from testbed.simulation.engine import Simulated, counts_of, rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs, Sources, from_scenario
@@ -55,9 +56,11 @@ class Task:
 
 
 def simulate_point(point: Point, task: Task, sources: Sources) -> PointResult:
-    """Runs one point. A failure is its result: one point must not lose the others."""
+    """Runs one point. A failure is its result: one point must not lose the others. A full disk ends them all."""
     try:
         return _simulate(point, task, sources)
+    except MachineCannot:
+        raise
     except TestbedError as error:
         return PointResult(point.run_id, error=str(error))
     except Exception as error:
@@ -113,12 +116,14 @@ def _run_data(inputs: Inputs, rows: Mapping[str, Sequence[msgspec.Struct]], task
 
 
 def _keep(inputs: Inputs, simulated: Simulated, run_id: str, runs: Path) -> str:
-    """Writes the run's directory, whole or not at all; one of the same id that is there is replaced."""
-    partial, final = runs / f".{run_id}.partial", runs / run_id
-    for old in (partial, final):
-        if old.exists():
-            shutil.rmtree(old)
+    """Writes the run's directory, whole or not at all; a whole one of the same id that is there is the same run."""
+    if all((runs / run_id / name).is_file() for name in FILES):
+        return run_id
     log = simulated.log
-    write_run(inputs, rows_of(inputs, simulated), run_id, partial, log.lookups, log.ways)
-    partial.rename(final)
-    return final.name
+    with attempting(runs, "", run_id, needed(inputs.scenario, "simulation")) as attempt:
+        try:
+            write_run(inputs, rows_of(inputs, simulated), run_id, attempt.partial, log.lookups, log.ways)
+            return publish(attempt, FILES, newest=False).name
+        except BaseException:
+            attempt.discard()
+            raise

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from testbed.errors import BadInput
+from testbed.files import replacing
 from testbed.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
@@ -171,6 +172,5 @@ def _write_facts(sweep: Sweep, options: Options, code: str, outcome: SweepOutcom
         "source_sha256": code,
         "machine": provenance.gather(),
     }
-    partial = outcome.directory / ".sweep.json.partial"
-    partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    partial.replace(outcome.directory / "sweep.json")
+    with replacing(outcome.directory / "sweep.json") as partial:
+        partial.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from testbed.files import replacing
 from testbed.results.metrics import REGISTRY
 from testbed.results.metrics.base import Metric, RatioMetric
 from testbed.results.metrics.offload import LatencyRatioMax
@@ -43,9 +44,8 @@ def make_table(
 def write_table(table: pa.Table, directory: Path, stem: str = SWEEP) -> None:
     """Both files, each whole or not at all."""
     for name, write in ((f"{stem}.parquet", _parquet), (f"{stem}.csv", pyarrow.csv.write_csv)):
-        partial = directory / f".{name}.partial"
-        write(table, partial)
-        partial.replace(directory / name)
+        with replacing(directory / name) as partial:
+            write(table, partial)
 
 
 def _parquet(table: pa.Table, path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from testbed.errors import BadInput
+from testbed.files import check_file, replacing
 from testbed.models.controllers.dataset import from_rounds, split
 from testbed.models.controllers.quality import Quality, quality, threshold_for
 from testbed.models.controllers.train import TrainOptions, evaluate, train
@@ -40,12 +41,12 @@ def train_to_file(
     """Trains on a table, writes the weights to `out`, and compares on its held-back prompts and on `others`' tables."""
     if out.suffix != SUFFIX:
         raise BadInput(f"--out {out}: a controller is a {SUFFIX} file; name it so")
-    if not out.parent.is_dir():
-        raise BadInput(f"--out {out}: there is no folder {out.parent}; make it first")
+    check_file(out)
     table = load_table(table_name)
     trained = train(table, options, progress)
     weights = trained.weights
-    out.write_bytes(msgspec.json.encode(weights) + b"\n")
+    with replacing(out) as partial:
+        partial.write_bytes(msgspec.json.encode(weights) + b"\n")
     rows = [_row(options.kind, f"{table.provenance.prompts}, held back", weights.threshold, trained.test)]
     rows += plain_rules(table, options)
     for name in others:
