@@ -33,8 +33,8 @@ def reproduce(name: str, out: Path, docs: Path, workers: int | None, progress: S
     """Raises BadInput for a claim that cannot be computed, before anything is written into the documents."""
     claims, folder = load_claims(name)
     _summaries(claims, docs)  # refuses before hours of simulation
-    for folder, option in ((out, "--out"), (docs, "--docs"), (docs / RESULTS / name, "--docs")):
-        check_folder(folder, option=option)
+    for place, option in ((out, "--out"), (docs, "--docs"), (docs / RESULTS / name, "--docs")):
+        check_folder(place, option=option)
     options = Options(out=out, workers=workers)
     outcomes = {key: _sweep(claims, key, folder, options, progress) for key in claims.sweeps}
     tables = {key: outcome.table.to_pandas() for key, outcome in outcomes.items()}

@@ -122,6 +122,7 @@ def run_data(rows: dict[str, list[msgspec.Struct]] | None = None) -> RunData:
 def write_run(path: Path, rows: dict[str, list[msgspec.Struct]] | None = None) -> Path:
     """The made-up run as a run directory, summary included."""
     rows = records() if rows is None else rows
+    path.mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(path)
     directory.write_manifest(manifest())
     for kind, of_kind in rows.items():

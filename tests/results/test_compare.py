@@ -13,6 +13,7 @@ from testbed.results.store import RunDirectory
 
 
 def written(folder, name, rows=None, policies=tiny_log.POLICIES, valid=True):
+    (folder / name).mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(folder / name)
     run = tiny_log.run()
     for kind, of_kind in {**tiny_log.rows(), **(rows or {})}.items():

@@ -15,6 +15,7 @@ from testbed.results.summary import summarise
 
 
 def written(path: Path, changed: Rows | None = None) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(path)
     directory.write_summary(summarise(run(changed), COUNTS))
     directory.write_rows("requests", {**rows(), **(changed or {})}["requests"])

@@ -14,6 +14,7 @@ from testbed.results.store import RECORDS, RunDirectory, frame_of, load, schema_
 
 
 def write(path: Path) -> RunDirectory:
+    path.mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(path)
     directory.write_manifest(run().manifest)
     for kind, of_kind in rows().items():

@@ -24,6 +24,7 @@ EXPERIMENTS = ("quickstart.yaml", "wanspec/same-coast.yaml", "wanspec/cross-coun
 def digests(inputs, way, path):
     """The run's tables as files, and which kernel made each policy's rows."""
     simulated = simulate(inputs, way=way)
+    path.mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(path)
     for kind, rows in rows_of(inputs, simulated).items():
         directory.write_rows(kind, rows)
