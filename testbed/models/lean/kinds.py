@@ -1,0 +1,289 @@
+"""Which models the lean path takes, by configuration, and their weights in its own layout.
+
+Rule: only what is known is taken. A class, a configuration field that is set away from its default, an activation, a
+kind of positions or a weight that is not named here means transformers; the reason is said in words. What a model
+computes from its configuration alone (scale of the scores, cosines and sines of the positions) is asked of the model
+itself rather than computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from testbed.models.lean.decoder import Decoder, Layer, Shape
+from testbed.models.lean.matrix import Matrix
+from testbed.models.lean.positions import Rotation, learned
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class NotLean(Exception):
+    """Why a model is not taken, in a few words."""
+
+
+# Fields that change nothing in a pass: names and tokens, training, and what transformers itself does with outputs.
+IDLE = {
+    *("architectures", "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "dtype", "torch_dtype"),
+    *("transformers_version", "use_cache", "initializer_range", "_name_or_path", "model_type", "pretraining_tp"),
+    *("attention_dropout", "hidden_dropout", "classifier_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    *("task_specific_params", "id2label", "label2id", "return_dict", "_attn_implementation"),
+    *("summary_activation", "summary_first_dropout", "summary_proj_to_labels", "summary_type", "summary_use_proj"),
+    *("max_window_layers", "use_sliding_window", "sliding_window", "layer_types"),  # looked at by `_whole_text`
+}
+SIZES = {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "hidden_act"}
+ROTARY = {*SIZES, "max_position_embeddings", "rope_parameters", "tie_word_embeddings", "attention_bias"}
+LLAMA = {*ROTARY, "num_key_value_heads", "head_dim", "rms_norm_eps", "mlp_bias"}
+FIELDS = {  # by class: what is read, or is in the weights
+    "LlamaForCausalLM": LLAMA,
+    "MistralForCausalLM": LLAMA,
+    "Qwen2ForCausalLM": LLAMA,
+    "Qwen3ForCausalLM": LLAMA,
+    "GPT2LMHeadModel": {
+        *("vocab_size", "n_positions", "n_ctx", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
+        *("layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings"),
+    },
+    "GPTNeoXForCausalLM": {*ROTARY, "layer_norm_eps", "use_parallel_residual", "rotary_pct", "rotary_emb_base"},
+}
+FIXED_TURNS = {"default", "linear", "llama3", "yarn"}  # kinds of rotary positions that depend on nothing but the place
+
+
+def decoder_of(model: Any) -> Decoder:
+    """The lean form of a transformers model; NotLean says why there is none."""
+    _check(model)
+    weights = _Weights(model)
+    name = type(model).__name__
+    decoder = {"GPT2LMHeadModel": _gpt2, "GPTNeoXForCausalLM": _neox}.get(name, _llama)(model, weights)
+    if left := weights.left:
+        raise NotLean(f"weights that are not known: {sorted(left)[0]}")
+    return decoder
+
+
+def _check(model: Any) -> None:
+    import transformers
+
+    name, config = type(model).__name__, model.config
+    if name not in FIELDS or getattr(transformers, name, None) is not type(model):
+        raise NotLean(f"{name} is not among {', '.join(FIELDS)}")
+    if model.device.type != "cpu":
+        raise NotLean(f"it is on {model.device.type}")
+    if str(model.dtype) not in ("torch.float32", "torch.float64"):
+        raise NotLean(f"its weights are {str(model.dtype).removeprefix('torch.')}")
+    changed = set(config.to_diff_dict())
+    if unknown := changed - IDLE - FIELDS[name]:
+        raise NotLean(f"configuration field {sorted(unknown)[0]} is not known")
+    _whole_text(config)
+
+
+def _whole_text(config: Any) -> None:
+    """Every layer sees all that came before."""
+    if getattr(config, "sliding_window", None) is not None:
+        raise NotLean("it has a sliding window")
+    if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
+        raise NotLean(f"it has layers of {sorted(other)[0]}")
+
+
+class _Weights:
+    """A model's weights as arrays; says which were never taken."""
+
+    def __init__(self, model: Any) -> None:
+        self._all: Mapping[str, Any] = model.state_dict()
+        self.left = set(self._all)
+        if {str(one.dtype) for one in self._all.values()} != {str(model.dtype)}:
+            raise NotLean("its weights are of several types")
+        if model.config.tie_word_embeddings:
+            self.left.discard("lm_head.weight")
+            self.left.discard("embed_out.weight")
+
+    def __call__(self, name: str) -> Array:
+        found = self.maybe(name)
+        if found is None:
+            raise NotLean(f"weight {name} is missing")
+        return found
+
+    def maybe(self, name: str) -> Array | None:
+        self.left.discard(name)
+        return np.asarray(self._all[name].detach().numpy()) if name in self._all else None
+
+    def linear(self, names: Sequence[str], transposed: bool = True) -> tuple[Array, Array | None]:
+        """Layers that read the same rows, side by side: [inner, columns] and the bias."""
+        parts = [self(f"{name}.weight") for name in names]
+        biases = [self.maybe(f"{name}.bias") for name in names]
+        weight = np.concatenate([part.T if transposed else part for part in parts], axis=1)
+        if all(one is None for one in biases):
+            return weight, None
+        whole = [
+            np.zeros(part.shape[0 if transposed else 1], part.dtype) if bias is None else bias
+            for part, bias in zip(parts, biases, strict=True)
+        ]
+        return weight, np.concatenate(whole)
+
+    def after(
+        self, norm: str, weight: Array, bias: Array | None, columns: Callable[[Array], Array] = lambda all: all
+    ) -> Matrix:
+        """The matrix with the weights of the norm before it inside; `columns` changes the order or scale of columns."""
+        scale, shift = self(f"{norm}.weight"), self.maybe(f"{norm}.bias")
+        if shift is not None:
+            bias = shift @ weight + (0 if bias is None else bias)
+        weight = columns(scale[:, None] * weight)
+        return Matrix(weight, None if bias is None else columns(bias[None])[0])
+
+
+def _llama(model: Any, weights: _Weights) -> Decoder:
+    """Llama, Mistral, Qwen 2 and Qwen 3: root mean squares, rotary positions, gated MLP."""
+    config, base = model.config, model.model
+    first = base.layers[0].self_attn
+    heads, key_heads, width = config.num_attention_heads, config.num_key_value_heads, first.head_dim
+    rotation = Rotation(base.rotary_emb, model.dtype)
+    _check_turn(config, rotation, width)
+    layers = []
+    for index, block in enumerate(base.layers):
+        name = f"model.layers.{index}."
+        scaling = block.self_attn.scaling
+        queries = weights.maybe(f"{name}self_attn.q_norm.weight")
+        keys = weights.maybe(f"{name}self_attn.k_norm.weight")
+        head_norm = None
+        if queries is not None and keys is not None:
+            head_norm = np.concatenate([np.tile(queries * scaling, (heads, 1)), np.tile(keys, (key_heads, 1))])
+        qkv = weights.linear([f"{name}self_attn.{part}_proj" for part in "qkv"])
+        layers.append(
+            Layer(
+                weights.after(
+                    f"{name}input_layernorm", *qkv, _scaled(heads * width, 1.0 if head_norm is not None else scaling)
+                ),
+                head_norm,
+                Matrix(*weights.linear([f"{name}self_attn.o_proj"])),
+                weights.after(
+                    f"{name}post_attention_layernorm",
+                    *weights.linear([f"{name}mlp.gate_proj", f"{name}mlp.up_proj"]),
+                ),
+                Matrix(*weights.linear([f"{name}mlp.down_proj"])),
+            )
+        )
+    head, embedding = _ends(weights, "model.embed_tokens.weight", "lm_head", config)
+    return Decoder(
+        Shape(heads, key_heads, width, config.rms_norm_eps, centred=False, gated=True, parallel=False),
+        layers,
+        lambda tokens, places: embedding(tokens),
+        rotation,
+        _activation(config.hidden_act),
+        (weights("model.norm.weight"), None),
+        head,
+        layers[0].out.dtype,
+    )
+
+
+def _gpt2(model: Any, weights: _Weights) -> Decoder:
+    """GPT-2: layer norms, learned positions. Its weights are stored the other way round."""
+    config, base = model.config, model.transformer
+    heads = config.n_head
+    width = config.n_embd // heads
+    layers = []
+    for index, block in enumerate(base.h):
+        name = f"transformer.h.{index}."
+        layers.append(
+            Layer(
+                weights.after(
+                    f"{name}ln_1",
+                    *weights.linear([f"{name}attn.c_attn"], transposed=False),
+                    _scaled(heads * width, block.attn.scaling),
+                ),
+                None,
+                Matrix(*weights.linear([f"{name}attn.c_proj"], transposed=False)),
+                weights.after(f"{name}ln_2", *weights.linear([f"{name}mlp.c_fc"], transposed=False)),
+                Matrix(*weights.linear([f"{name}mlp.c_proj"], transposed=False)),
+            )
+        )
+    head, embedding = _ends(weights, "transformer.wte.weight", "lm_head", config)
+    return Decoder(
+        Shape(heads, heads, width, config.layer_norm_epsilon, centred=True, gated=False, parallel=False),
+        layers,
+        learned(embedding, weights("transformer.wpe.weight")),
+        None,
+        _activation(config.activation_function),
+        (weights("transformer.ln_f.weight"), weights("transformer.ln_f.bias")),
+        head,
+        layers[0].out.dtype,
+    )
+
+
+def _neox(model: Any, weights: _Weights) -> Decoder:
+    """GPT-NeoX (Pythia): layer norms, rotary positions over a part of each head, attention and MLP side by side."""
+    config, base = model.config, model.gpt_neox
+    heads = config.num_attention_heads
+    width = config.hidden_size // heads
+    rotation = Rotation(base.rotary_emb, model.dtype)
+    _check_turn(config, rotation, base.layers[0].attention.rotary_ndims)
+    # a head's queries, keys and values lie together: all queries first, then all keys, then all values
+    order = np.arange(3 * heads * width).reshape(heads, 3, width).transpose(1, 0, 2).ravel()
+    layers = []
+    for index, block in enumerate(base.layers):
+        name = f"gpt_neox.layers.{index}."
+        scaled = _scaled(heads * width, block.attention.scaling)
+        layers.append(
+            Layer(
+                weights.after(
+                    f"{name}input_layernorm",
+                    *weights.linear([f"{name}attention.query_key_value"]),
+                    lambda columns, scaled=scaled: scaled(columns[:, order]),  # type: ignore[misc]
+                ),
+                None,
+                Matrix(*weights.linear([f"{name}attention.dense"])),
+                weights.after(
+                    f"{name}post_attention_layernorm", *weights.linear([f"{name}mlp.dense_h_to_4h"])
+                ),
+                Matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
+            )
+        )
+    head, embedding = _ends(weights, "gpt_neox.embed_in.weight", "embed_out", config)
+    return Decoder(
+        Shape(
+            heads, heads, width, config.layer_norm_eps, centred=True, gated=False, parallel=config.use_parallel_residual
+        ),
+        layers,
+        lambda tokens, places: embedding(tokens),
+        rotation,
+        _activation(config.hidden_act),
+        (weights("gpt_neox.final_layer_norm.weight"), weights("gpt_neox.final_layer_norm.bias")),
+        head,
+        layers[0].out.dtype,
+    )
+
+
+def _scaled(count: int, scaling: float) -> Callable[[Array], Array]:
+    """The first `count` columns, the queries, times the scale of the scores."""
+
+    def change(columns: Array) -> Array:
+        columns = np.array(columns)
+        columns[:, :count] *= scaling
+        return columns
+
+    return change
+
+
+def _ends(weights: _Weights, embedding: str, head: str, config: Any) -> tuple[Matrix, Callable[[Sequence[int]], Array]]:
+    """The head, and what looks up embeddings: in the head itself where they are tied, so that they are held once."""
+    table = weights(embedding)
+    if config.tie_word_embeddings:
+        matrix = Matrix(table.T, weights.maybe(f"{head}.bias"))
+        return matrix, matrix.columns_at
+    own = np.array(table)
+    return Matrix(*weights.linear([head])), lambda tokens: own[tokens]
+
+
+def _check_turn(config: Any, rotation: Rotation, width: int) -> None:
+    kind = config.rope_parameters.get("rope_type", "default")
+    if kind not in FIXED_TURNS:
+        raise NotLean(f"rotary positions of type {kind} are not known")
+    if rotation.width != width:
+        raise NotLean(f"rotary positions turn {rotation.width} of {width} numbers")
+
+
+def _activation(name: str) -> Callable[[Array], Array]:
+    from testbed.models.lean.activations import ACTIVATIONS
+
+    if name not in ACTIVATIONS:
+        raise NotLean(f"activation {name} is not known")
+    return ACTIVATIONS[name]

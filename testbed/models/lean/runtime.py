@@ -1,0 +1,160 @@
+"""Requests of a lean decoder: the methods of `testbed.models.batch.BatchRuntime`, one store a request.
+
+Rule: as there, what is returned depends on the tokens before `position` and the tokens fed, never on what was fed and
+rewound before, nor on what else is in the batch. Single, tree and batched passes are one and the same code, so a
+request may go from one to another. Long feeds are cut, so memory beyond what is held stays bounded.
+
+Logits are numpy arrays: nothing that reads them needs a tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from testbed.decoding.tree import depths, visible
+from testbed.models.batch import BatchFeed
+from testbed.models.lean.decoder import Decoder, Feed, causal
+from testbed.models.lean.held import Held
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MOST_ROWS = 512  # of one pass
+
+
+class LeanRuntime:
+    """Caches of its own over a decoder that others may share."""
+
+    can_batch = True
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._held: dict[int, Held] = {}
+        self._causal = causal(8, decoder.dtype)
+
+    def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Array:
+        """Feed `tokens` at `position`, forgetting what was cached from there on.
+
+        Returns the logits after each of the last `last` fed tokens, [last, vocabulary].
+        """
+        if not 1 <= last <= len(tokens):
+            raise ValueError(f"asked for the logits of {last} of {len(tokens)} fed tokens")
+        held = self._at(request, position)
+        if len(tokens) > MOST_ROWS:
+            return self._passes([(held, position, tokens, last)])[0]
+        held.reserve(position + len(tokens))
+        logits = self._decoder([self._feed(held, position, tokens)], range_of(len(tokens) - last, len(tokens)))
+        held.length = position + len(tokens)
+        return logits
+
+    def forward_tree(
+        self,
+        request: int,
+        position: int,
+        tokens: Sequence[int],
+        nodes: Sequence[int],
+        parents: Sequence[int],
+        wanted: Sequence[int],
+    ) -> Array:
+        """Feed `tokens` at `position` and a tree of `nodes` below the last of them; only `tokens` stay in the cache.
+
+        As `testbed.models.runtime.CausalRuntime.forward_tree`.
+        """
+        if not tokens:
+            raise ValueError("a tree hangs from a token that is fed with it")
+        held = self._at(request, position)
+        if (early := len(tokens) - max(1, MOST_ROWS - len(nodes))) > 0:
+            self._passes([(held, position, tokens[:early], 0)])
+            position, tokens = position + early, tokens[early:]
+        text, total = position + len(tokens), len(tokens) + len(nodes)
+        held.reserve(position + total)
+        places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
+        hidden = np.array(self._below(total))
+        hidden[len(tokens) :, len(tokens) :] = np.where(visible(parents), 0, -np.inf)
+        feed = Feed(held, position, [*tokens, *nodes], places, hidden)
+        logits = self._decoder([feed], [len(tokens) + node for node in wanted])
+        held.length = text
+        return logits
+
+    def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[Array]:
+        """Logits [last, vocabulary] of each feed, in order. One pass, or a few where many tokens are fed."""
+        if len({one.request for one in feeds}) != len(feeds):
+            raise ValueError("a request is twice in one batch")
+        for one in feeds:
+            if not 0 <= one.last <= len(one.tokens) or not one.tokens:
+                raise ValueError(f"asked for the logits of {one.last} of {len(one.tokens)} fed tokens")
+        work = [(self._at(one.request, one.position), one.position, one.tokens, one.last) for one in feeds]
+        return self._passes(work)
+
+    def length(self, request: int) -> int:
+        """Cached tokens of a request; 0 for one never seen."""
+        held = self._held.get(request)
+        return held.length if held is not None else 0
+
+    def release(self, request: int) -> None:
+        """Forget a request."""
+        self._held.pop(request, None)
+
+    def _passes(self, work: Sequence[tuple[Held, int, Sequence[int], int]]) -> list[Array]:
+        """Feeds of (store, position, tokens, rows wanted), in passes of at most `MOST_ROWS` rows."""
+        answers: list[list[Array]] = [[] for _ in work]
+        share: list[tuple[int, Feed, int]] = []  # of the pass under way: whose, what, rows wanted
+        rows = 0
+
+        def finish() -> None:
+            nonlocal rows
+            wanted, first = [], 0
+            for _, feed, keep in share:
+                first += len(feed.tokens)
+                wanted += range(first - keep, first)
+            logits = self._decoder([feed for _, feed, _ in share], wanted)
+            at = 0
+            for index, feed, keep in share:
+                feed.held.length = feed.at + len(feed.tokens)
+                answers[index].append(logits[at : at + keep])
+                at += keep
+            share.clear()
+            rows = 0
+
+        for index, (held, position, tokens, last) in enumerate(work):
+            held.reserve(position + len(tokens))
+            at = 0
+            while at < len(tokens):
+                size = min(len(tokens) - at, MOST_ROWS - rows)
+                keep = max(0, min(size, at + size - (len(tokens) - last)))
+                share.append((index, self._feed(held, position + at, tokens[at : at + size]), keep))
+                rows, at = rows + size, at + size
+                if rows == MOST_ROWS:
+                    finish()
+        if share:
+            finish()
+        return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in answers]
+
+    def _feed(self, held: Held, position: int, tokens: Sequence[int]) -> Feed:
+        count = len(tokens)
+        hidden = self._below(count) if count > 1 else None
+        return Feed(held, position, tokens, range(position, position + count), hidden)
+
+    def _below(self, count: int) -> Array:
+        """The mask that hides later rows from earlier ones."""
+        if count > len(self._causal):
+            self._causal = causal(count, self._decoder.dtype)
+        return self._causal[:count, :count]
+
+    def _at(self, request: int, position: int) -> Held:
+        """The request's store, rewound to `position`; an empty one for a request never seen."""
+        held = self._held.get(request)
+        if not 0 <= position <= (held.length if held is not None else 0):
+            raise ValueError(
+                f"request {request}: position {position} is beyond the {self.length(request)} cached tokens"
+            )
+        if held is None:
+            held = self._held[request] = self._decoder.held()
+        held.length = position
+        return held
+
+
+def range_of(first: int, end: int) -> slice:
+    """Rows as a slice, which is taken without a copy."""
+    return slice(first, end)
