@@ -93,6 +93,8 @@ class Decoder:
         else:
             tokens = [token for one in feeds for token in one.tokens]
             places = [place for one in feeds for place in one.places]
+        if min(tokens) < 0:  # which numpy would count from the end
+            raise IndexError(f"token {min(tokens)} is below 0")
         x = self._embed(tokens, places)
         turn = self._rotation(places) if self._rotation else None
         final = len(self._layers) - 1

@@ -45,7 +45,7 @@ FIELDS = {  # by class: what is read, or is in the weights
         *("vocab_size", "n_positions", "n_ctx", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
         *("layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "tie_word_embeddings"),
     },
-    "GPTNeoXForCausalLM": {*ROTARY, "layer_norm_eps", "use_parallel_residual", "rotary_pct", "rotary_emb_base"},
+    "GPTNeoXForCausalLM": {*ROTARY, "layer_norm_eps", "use_parallel_residual"},
 }
 FIXED_TURNS = {"default", "linear", "llama3", "yarn"}  # kinds of rotary positions that depend on nothing but the place
 
@@ -71,7 +71,8 @@ def _check(model: Any) -> None:
         raise NotLean(f"it is on {model.device.type}")
     if str(model.dtype) not in ("torch.float32", "torch.float64"):
         raise NotLean(f"its weights are {str(model.dtype).removeprefix('torch.')}")
-    changed = set(config.to_diff_dict())
+    usual = type(config)().to_dict()
+    changed = {field for field, value in config.to_dict().items() if field not in usual or value != usual[field]}
     if unknown := changed - IDLE - FIELDS[name]:
         raise NotLean(f"configuration field {sorted(unknown)[0]} is not known")
     _whole_text(config)
@@ -95,7 +96,6 @@ class _Weights:
             raise NotLean("its weights are of several types")
         if model.config.tie_word_embeddings:
             self.left.discard("lm_head.weight")
-            self.left.discard("embed_out.weight")
 
     def __call__(self, name: str) -> Array:
         found = self.maybe(name)
@@ -162,7 +162,7 @@ def _llama(model: Any, weights: _Weights) -> Decoder:
                 Matrix(*weights.linear([f"{name}mlp.down_proj"])),
             )
         )
-    head, embedding = _ends(weights, "model.embed_tokens.weight", "lm_head", config)
+    head, embedding = _ends(weights, "model.embed_tokens.weight", config)
     return Decoder(
         Shape(heads, key_heads, width, config.rms_norm_eps, centred=False, gated=True, parallel=False),
         layers,
@@ -196,7 +196,7 @@ def _gpt2(model: Any, weights: _Weights) -> Decoder:
                 Matrix(*weights.linear([f"{name}mlp.c_proj"], transposed=False)),
             )
         )
-    head, embedding = _ends(weights, "transformer.wte.weight", "lm_head", config)
+    head, embedding = _ends(weights, "transformer.wte.weight", config)
     return Decoder(
         Shape(heads, heads, width, config.layer_norm_epsilon, centred=True, gated=False, parallel=False),
         layers,
@@ -237,7 +237,7 @@ def _neox(model: Any, weights: _Weights) -> Decoder:
                 Matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
             )
         )
-    head, embedding = _ends(weights, "gpt_neox.embed_in.weight", "embed_out", config)
+    head, embedding = _ends(weights, "gpt_neox.embed_in.weight", config)
     return Decoder(
         Shape(
             heads, heads, width, config.layer_norm_eps, centred=True, gated=False, parallel=config.use_parallel_residual
@@ -263,14 +263,14 @@ def _scaled(count: int, scaling: float) -> Callable[[Array], Array]:
     return change
 
 
-def _ends(weights: _Weights, embedding: str, head: str, config: Any) -> tuple[Matrix, Callable[[Sequence[int]], Array]]:
+def _ends(weights: _Weights, embedding: str, config: Any) -> tuple[Matrix, Callable[[Sequence[int]], Array]]:
     """The head, and what looks up embeddings: in the head itself where they are tied, so that they are held once."""
     table = weights(embedding)
     if config.tie_word_embeddings:
-        matrix = Matrix(table.T, weights.maybe(f"{head}.bias"))
+        matrix = Matrix(table.T)
         return matrix, matrix.columns_at
     own = np.array(table)
-    return Matrix(*weights.linear([head])), lambda tokens: own[tokens]
+    return Matrix(*weights.linear(["lm_head"])), lambda tokens: own[tokens]
 
 
 def _check_turn(config: Any, rotation: Rotation, width: int) -> None:
