@@ -43,6 +43,8 @@ class Hardware(BaseModel):
     device: Literal["cpu", "cuda"] = "cpu"  # of its models
     gpus: Annotated[int, Field(ge=0)] | Annotated[list[str], Field(min_length=1)] = 0  # how many, or which
     gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None  # of each GPU, for nodes that share one
+    # whose code runs its models' passes: our own for the decoders it knows (auto), or transformers' for all
+    passes: Literal["auto", "lean", "transformers"] = "auto"
     cpus: Annotated[str, AfterValidator(_cpus)] | None = None  # cores the whole container may use; any, if not given
     memory: Annotated[str, AfterValidator(_memory)] | None = None  # a node that needs more ends, and the run with it
 

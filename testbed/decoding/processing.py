@@ -50,14 +50,13 @@ def draw(weights: np.ndarray, uniform: float) -> int:
 
 def entropy_nats(logits: np.ndarray) -> float:
     """Entropy of the unprocessed (temperature 1) distribution."""
+    return _entropy(softmax(logits))
+
+
+def sureness(logits: np.ndarray) -> tuple[float, float]:
+    """Entropy (nats) and largest probability of the unprocessed (temperature 1) distribution."""
     row = softmax(logits)
-    positive = row[row > 0.0]
-    return float(max(0.0, -(positive * np.log(positive)).sum()))
-
-
-def confidence(logits: np.ndarray) -> float:
-    """The largest probability of the unprocessed (temperature 1) distribution."""
-    return float(softmax(logits).max())
+    return _entropy(row), float(row.max())
 
 
 def margin(logits: np.ndarray) -> float:
@@ -69,6 +68,11 @@ def margin(logits: np.ndarray) -> float:
 def logit_variance(logits: np.ndarray) -> float:
     """Variance of the unprocessed logits over the vocabulary."""
     return float(logits.astype(np.float64).var())
+
+
+def _entropy(row: np.ndarray) -> float:
+    positive = row[row > 0.0]
+    return float(max(0.0, -(positive * np.log(positive)).sum()))
 
 
 def _keep_nucleus(row: np.ndarray, mass: float) -> np.ndarray:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from testbed.decoding.processing import confidence, draw, entropy_nats, keep_largest, probabilities
+from testbed.decoding.processing import draw, entropy_nats, keep_largest, probabilities, sureness
 from testbed.decoding.rng import uniform
 from testbed.decoding.rows import SparseRow
 from testbed.decoding.sampling import Sampling
@@ -110,7 +110,7 @@ def draft_choice(
     logits: np.ndarray, sampled: bool, top_q: int, sampling: Sampling, request: int, position: int
 ) -> DraftChoice:
     """The drafter's token at `position`: its largest logit, or drawn from its `top_q` most probable tokens (0: all)."""
-    entropy, top = entropy_nats(logits), confidence(logits)
+    entropy, top = sureness(logits)
     if not sampled:
         return DraftChoice(int(logits.argmax()), entropy, top)
     dense = probabilities(logits, sampling)

@@ -129,6 +129,7 @@ class Deployment:
             "node_model_hashes": {name: one.models for name, one in self.ready.items()},
             "node_priority": {name: one.priority for name, one in self.ready.items()},
             "node_device": {name: one.device for name, one in self.ready.items() if one.device},
+            "node_passes": {name: one.passes for name, one in self.ready.items() if one.passes},
             "workers": self.workers.facts(),
             "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
             "connection_congestion_control": self.congestion_control,
@@ -183,6 +184,7 @@ class Deployment:
                 cpus=self.cpu_sets.get(name, ()) if hardware.cpus is None else (),
                 device=hardware.device,
                 gpu_memory_fraction=hardware.gpu_memory_fraction,
+                passes=hardware.passes,
                 shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"

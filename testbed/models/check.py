@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from testbed.errors import BadInput
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
 from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
+from testbed.models.passes import passes_of
 from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
 from testbed.models.speed import Rates, pass_ms, rates, resident_mib
+from testbed.nodes.compute import Runtime
 
 CHECKED_K = (2, 4)
 RATE_K = 4
@@ -41,6 +43,8 @@ class PairReport:
     draft_sha256: str
     target_parameters: int
     draft_parameters: int
+    target_passes: str  # the path that runs take (`testbed.models.passes`), and why; speculation and times are by it
+    draft_passes: str
     prompts: int
     tokens: int  # greedy tokens compared, for each k of CHECKED_K
     mismatches: tuple[Mismatch, ...]
@@ -78,6 +82,8 @@ def check_pair(
 def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int) -> PairReport:
     """The report of two loaded models on encoded prompts."""
     target, drafter = CausalRuntime(big.model), CausalRuntime(small.model)
+    target_passes, draft_passes = passes_of(big.model), passes_of(small.model)
+    quick_target, quick_drafter = target_passes.runtime(), draft_passes.runtime()
     references = [target_only(target, prompt, max_tokens) for prompt in prompts]
     judged = [judge(drafter, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
     end = target.end_of_text
@@ -88,9 +94,11 @@ def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int
         draft_sha256=small.sha256,
         target_parameters=big.parameters,
         draft_parameters=small.parameters,
+        target_passes=target_passes.described,
+        draft_passes=draft_passes.described,
         prompts=len(prompts),
         tokens=sum(len(one.tokens) for one in references),
-        mismatches=_mismatches(target, drafter, prompts, references),
+        mismatches=_mismatches(quick_target, quick_drafter, prompts, references),
         smallest_margin=min(min(one.gaps) for one in references),
         target_entropy=_mean([value for one in references for value in one.entropies]),
         draft_entropy=_mean([value for one in judged for value in one.drafter_entropies]),
@@ -98,8 +106,8 @@ def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int
         tokens_per_round=_rounds(judged),
         rejection_auc=rejection_auc(judged),
         ended_early=sum(end in one.tokens for one in references),
-        target_pass_ms=pass_ms(target, prompts[0]),
-        draft_pass_ms=pass_ms(drafter, prompts[0]),
+        target_pass_ms=pass_ms(quick_target, prompts[0]),
+        draft_pass_ms=pass_ms(quick_drafter, prompts[0]),
         rates=rates(target, drafter, prompts, max_tokens, RATE_K),
         resident_mib=resident_mib(),
     )
@@ -113,7 +121,7 @@ def _encode(model: LoadedModel, prompt: str) -> list[int]:
 
 
 def _mismatches(
-    target: CausalRuntime, drafter: CausalRuntime, prompts: Sequence[Sequence[int]], references: Sequence[Reference]
+    target: Runtime, drafter: Runtime, prompts: Sequence[Sequence[int]], references: Sequence[Reference]
 ) -> tuple[Mismatch, ...]:
     found = []
     for k in CHECKED_K:

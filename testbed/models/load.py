@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput
+from testbed.models.threads import use_threads
 
 PAIRS = Path(__file__).parent / "pairs"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -58,7 +59,7 @@ def resolve(name: str) -> Path | str:
 
 
 def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: int | None = None) -> LoadedModel:
-    """Load a causal model for inference. `threads` sets torch's threads for the whole process."""
+    """Load a causal model for inference. `threads` is for the whole process."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -66,7 +67,7 @@ def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: 
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         raise BadInput(f"model {name!r}: dtype {dtype!r} is unknown; choose float32, float64, bfloat16 or float16")
     if threads is not None:
-        torch.set_num_threads(threads)
+        use_threads(threads)
     with quiet():
         model = _from_pretrained(AutoModelForCausalLM, name, dtype=kind)
     model = model.to(device).eval()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from testbed.models.runtime import CausalRuntime
+from testbed.nodes.compute import Runtime
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Speculated:
 
 
 def speculate(
-    target: CausalRuntime,
-    drafter: CausalRuntime,
+    target: Runtime,
+    drafter: Runtime,
     request: int,
     prompt: Sequence[int],
     max_tokens: int,
@@ -54,7 +54,7 @@ def speculate(
     return Speculated(tuple(text[len(prompt) : end]), tuple(accepted))
 
 
-def draft(drafter: CausalRuntime, request: int, known: int, text: Sequence[int], k: int) -> list[int]:
+def draft(drafter: Runtime, request: int, known: int, text: Sequence[int], k: int) -> list[int]:
     """The drafter's `k` greedy tokens after `text`, of which it has read the first `known`."""
     drafts: list[int] = []
     position, fed = known, list(text[known:])
@@ -64,9 +64,7 @@ def draft(drafter: CausalRuntime, request: int, known: int, text: Sequence[int],
     return drafts
 
 
-def verify(
-    target: CausalRuntime, request: int, known: int, text: Sequence[int], drafts: Sequence[int]
-) -> tuple[int, int]:
+def verify(target: Runtime, request: int, known: int, text: Sequence[int], drafts: Sequence[int]) -> tuple[int, int]:
     """How many drafts are the target's own greedy choice, and its choice after them; one pass."""
     logits = target.forward(request, known, [*text[known:], *drafts], last=len(drafts) + 1)
     choices: list[int] = logits.argmax(-1).tolist()

@@ -20,6 +20,7 @@ from testbed.models.load import quiet
 from testbed.models.reference import decode
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
+from testbed.nodes.compute import Runtime
 
 REQUEST = 0
 FED = (1, 4, 8)
@@ -39,7 +40,7 @@ class Rates:
     transformers_assisted: float
 
 
-def pass_ms(runtime: CausalRuntime, prompt: Sequence[int]) -> dict[int, float]:
+def pass_ms(runtime: Runtime, prompt: Sequence[int]) -> dict[int, float]:
     """Median time of a cached pass after `prompt`, by the number of tokens fed."""
     runtime.forward(REQUEST, 0, prompt)
     times = {}

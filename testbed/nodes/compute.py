@@ -39,7 +39,7 @@ STREAM = 0
 
 
 class Runtime(Protocol):
-    """A causal model with one cache a request: `testbed.models.runtime.CausalRuntime` for real ones.
+    """A causal model with one cache a request: what `testbed.models.passes` makes, for real ones.
 
     A pass has ended when its logits are returned.
     """
@@ -60,7 +60,7 @@ class Runtime(Protocol):
 
 
 class BatchingRuntime(Runtime, Protocol):
-    """One that also feeds many requests in one pass: `testbed.models.batch.BatchRuntime`."""
+    """One that also feeds many requests in one pass."""
 
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> Sequence[Any]: ...
 

@@ -23,6 +23,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     cpus: tuple[int, ...] = ()  # CPU set of the model worker; empty: not pinned
     device: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None
+    passes: str = "auto"  # `testbed.models.passes.Choice`
     shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
 
 
@@ -99,6 +100,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     resident_mb: float
     priority: str  # of the node program, as obtained
     device: str = ""  # that its models run on, in words; empty: it has none
+    passes: dict[str, str] = {}  # role -> the path its passes take, and why
 
 
 class Connected(msgspec.Struct, frozen=True, tag="connected"):

@@ -74,6 +74,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     threads: int = 1
     device: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one
+    passes: str = "auto"  # `testbed.models.passes.Choice`
 
 
 class WorkerReady(msgspec.Struct, frozen=True):
@@ -82,6 +83,7 @@ class WorkerReady(msgspec.Struct, frozen=True):
     models: dict[str, str] = {}  # role -> sha256
     resident_mb: float = 0.0
     device: str = ""  # that the models run on, in words
+    passes: dict[str, str] = {}  # role -> the path its passes take, and why
     error: str | None = None
 
 

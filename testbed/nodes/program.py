@@ -94,6 +94,7 @@ class NodeProgram:
                 self._config.threads,
                 self._config.device,
                 self._config.gpu_memory_fraction,
+                self._config.passes,
             )
             if self._config.shared_worker is not None:
                 joined = await self._worker.join(self._config.shared_worker, wanted)
@@ -103,7 +104,7 @@ class NodeProgram:
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
-        self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.device))
+        self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.device, ready.passes))
         commands = asyncio.create_task(self._serve(reader))
         ended = asyncio.create_task(self._finished.wait())
         done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)

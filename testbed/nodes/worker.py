@@ -121,13 +121,12 @@ class Models:
     """
 
     def __init__(self, config: WorkerConfig) -> None:
-        import torch
-
-        from testbed.models.batch import BatchRuntime
         from testbed.models.load import load_model
+        from testbed.models.passes import Choice, passes_of
         from testbed.models.placement import described, plain_words, prepare
+        from testbed.models.threads import use_threads
 
-        torch.set_num_threads(config.threads)
+        use_threads(config.threads)
         prepare(config.device, config.gpu_memory_fraction)
         self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
         self.refusals = partial(plain_words, config.device)
@@ -136,10 +135,10 @@ class Models:
                 role: load_model(name, device=config.device, threads=config.threads)
                 for role, name in config.models.items()
             }
-        self._models = {role: one.model for role, one in loaded.items()}
+            self._passes = {role: passes_of(one.model, cast(Choice, config.passes)) for role, one in loaded.items()}
         self.hashes = {role: one.sha256 for role, one in loaded.items()}
         self._described = described(config.device, config.threads)
-        self.can_batch = all(BatchRuntime(model).can_batch for model in self._models.values())
+        self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
 
     def device(self, compute: Compute) -> Worker:
         """A device with a clock of its own."""
@@ -147,9 +146,9 @@ class Models:
 
     def compute(self, together: bool = False) -> Compute:
         """The models with caches of their own, warmed up so that no request pays for lazy set-up."""
-        from testbed.models.batch import BatchFeed, BatchRuntime
+        from testbed.models.batch import BatchFeed
 
-        runtimes = {role: BatchRuntime(model) for role, model in self._models.items()}
+        runtimes = {role: one.runtime() for role, one in self._passes.items()}
         with self.refusals():
             for role, runtime in runtimes.items():
                 for length in (64, 1, 4, 1):
@@ -166,7 +165,8 @@ class Models:
     def ready(self) -> WorkerReady:
         """What to tell a node; memory as it is when called."""
         resident_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-        return WorkerReady(self.hashes, resident_mb, self._described)
+        paths = {role: one.described for role, one in self._passes.items()}
+        return WorkerReady(self.hashes, resident_mb, self._described, paths)
 
 
 def main(fd: int) -> int:

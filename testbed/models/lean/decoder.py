@@ -85,7 +85,7 @@ class Decoder:
         """An empty store for one request."""
         return Held(len(self._layers), self.shape.key_heads, self.shape.width, self.dtype)
 
-    def __call__(self, feeds: Sequence[Feed], wanted: Sequence[int]) -> Array:
+    def __call__(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
         """Logits after the rows `wanted` of all rows fed, in the order of `feeds`. Keys and values are stored."""
         shape = self.shape
         if len(feeds) == 1:
@@ -118,7 +118,8 @@ class Decoder:
         width = x.shape[1]
         if self.shape.centred:
             x = x - np.add.reduce(x, axis=1, keepdims=True) / width
-        return x / np.sqrt(np.add.reduce(x * x, axis=1, keepdims=True) / width + self.shape.epsilon)
+        scale: Array = np.sqrt(np.add.reduce(x * x, axis=1, keepdims=True) / width + self.shape.epsilon)
+        return x / scale
 
     def _mlp(self, layer: Layer, y: Array) -> Array:
         y = layer.up(y)
@@ -166,8 +167,8 @@ class Decoder:
         step = max(1, MOST_SCORES // (heads * end))
         for top in range(0, count, step):
             rows = min(step, count - top)
-            queries = both[top : top + rows, :heads].reshape(rows, key_heads, group, width).transpose(1, 2, 0, 3)
-            scores = queries.reshape(key_heads, group * rows, width) @ keys[:, :, :end]
+            asking = both[top : top + rows, :heads].reshape(rows, key_heads, group, width).transpose(1, 2, 0, 3)
+            scores = asking.reshape(key_heads, group * rows, width) @ keys[:, :, :end]
             scores.reshape(key_heads, group, rows, end)[..., feed.at :] += feed.hidden[top : top + rows]
             mixture = _mixture(scores, values[:, :end]).reshape(key_heads, group, rows, width)
             out[top : top + rows] = mixture.transpose(2, 0, 1, 3)

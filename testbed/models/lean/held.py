@@ -29,7 +29,7 @@ class Held:
     @property
     def room(self) -> int:
         """Tokens there is room for."""
-        return self.keys.shape[3]
+        return int(self.keys.shape[3])
 
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens`; what is held is kept."""

@@ -231,9 +231,7 @@ def _neox(model: Any, weights: _Weights) -> Decoder:
                 ),
                 None,
                 Matrix(*weights.linear([f"{name}attention.dense"])),
-                weights.after(
-                    f"{name}post_attention_layernorm", *weights.linear([f"{name}mlp.dense_h_to_4h"])
-                ),
+                weights.after(f"{name}post_attention_layernorm", *weights.linear([f"{name}mlp.dense_h_to_4h"])),
                 Matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
             )
         )

@@ -1,8 +1,8 @@
 """A weight matrix cut into blocks of columns, each small enough for BLAS to read it where it lies.
 
 OpenBLAS, which numpy brings, multiplies a few rows by a matrix without copying the matrix first only while
-rows x inner x columns is at most `IN_PLACE`; beyond that the copy costs more than the product (three times as much for 4
-rows by 256 x 2,048).
+rows x inner x columns is at most `IN_PLACE`; beyond that the copy costs more than the product (three times as much for
+4 rows by 256 x 2,048).
 """
 
 from __future__ import annotations

@@ -43,11 +43,14 @@ class Rotation:
         return np.array(halves[0]), signed
 
 
-def learned(embedding: Callable[[Sequence[int]], Array], table: Array) -> Callable[[Sequence[int], Sequence[int]], Array]:
+def learned(
+    embedding: Callable[[Sequence[int]], Array], table: Array
+) -> Callable[[Sequence[int], Sequence[int]], Array]:
     """Embeddings of tokens plus those of their places; a place beyond the table raises IndexError."""
     own = np.array(table)
 
     def embed(tokens: Sequence[int], places: Sequence[int]) -> Array:
-        return embedding(tokens) + own[list(places)]
+        rows: Array = embedding(tokens) + own[list(places)]
+        return rows
 
     return embed

@@ -44,7 +44,7 @@ class LeanRuntime:
         if len(tokens) > MOST_ROWS:
             return self._passes([(held, position, tokens, last)])[0]
         held.reserve(position + len(tokens))
-        logits = self._decoder([self._feed(held, position, tokens)], range_of(len(tokens) - last, len(tokens)))
+        logits = self._decoder([self._feed(held, position, tokens)], slice(len(tokens) - last, None))
         held.length = position + len(tokens)
         return logits
 
@@ -104,7 +104,8 @@ class LeanRuntime:
 
         def finish() -> None:
             nonlocal rows
-            wanted, first = [], 0
+            wanted: list[int] = []
+            first = 0
             for _, feed, keep in share:
                 first += len(feed.tokens)
                 wanted += range(first - keep, first)
@@ -153,8 +154,3 @@ class LeanRuntime:
             held = self._held[request] = self._decoder.held()
         held.length = position
         return held
-
-
-def range_of(first: int, end: int) -> slice:
-    """Rows as a slice, which is taken without a copy."""
-    return slice(first, end)

@@ -1,0 +1,46 @@
+"""Which code runs a model's passes: the lean path for the decoders it knows, transformers for every other model.
+
+Both have the same methods (`testbed.nodes.compute.Runtime`) and the same logits up to the arithmetic's rounding.
+transformers alone is the reference: target-only outputs never come from the lean path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from testbed.errors import BadInput
+from testbed.models.batch import BatchRuntime
+from testbed.models.lean.kinds import NotLean, decoder_of
+from testbed.models.lean.runtime import LeanRuntime
+
+Choice = Literal["auto", "lean", "transformers"]  # auto: lean where it is known
+LEAN, TRANSFORMERS = get_args(Choice)[1:]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How one model's passes run; `runtime` makes caches of their own over the same weights."""
+
+    path: str
+    why: str  # it is not the other path; empty where nothing is to be said
+    runtime: Callable[[], BatchRuntime | LeanRuntime]
+
+    @property
+    def described(self) -> str:
+        """For the manifest and for people."""
+        return f"{self.path} ({self.why})" if self.why else self.path
+
+
+def passes_of(model: Any, choice: Choice = "auto") -> Passes:
+    """The path of a transformers model. A lean one does not keep the model: it may be dropped."""
+    if choice == TRANSFORMERS:
+        return Passes(TRANSFORMERS, "as asked", lambda: BatchRuntime(model))
+    try:
+        decoder = decoder_of(model)
+    except NotLean as reason:
+        if choice == LEAN:
+            raise BadInput(f"{type(model).__name__} has no lean passes: {reason}; choose passes: auto") from None
+        return Passes(TRANSFORMERS, f"not lean: {reason}", lambda: BatchRuntime(model))
+    return Passes(LEAN, "", lambda: LeanRuntime(decoder))
