@@ -160,7 +160,7 @@ class NodeProgram:
             limits = limits_of(load_profile(self._config.devices["target"]))
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
-        role = spec.roles[command.role](params, context)
+        role = spec.role(command.role, params, context)
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site)
         self._host = RoleHost(
             role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished, capacity

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.errors import BadInput
 from testbed.policies.api import Role, RoleContext
+from testbed.policies.once import Once
 
 RoleFactory = Callable[[Any, RoleContext], Role]  # called with the policy's own parameter model
 
@@ -20,6 +21,10 @@ class PolicySpec(msgspec.Struct, frozen=True):
     params: type[BaseModel]
     roles: Mapping[str, RoleFactory]  # by role name: "user", "target", "drafter"
     models: Mapping[str, frozenset[str]]  # by role name: "target", "draft"; a role not named runs no model
+
+    def role(self, name: str, params: Any, context: RoleContext) -> Role:
+        """The role of one node, which takes every message once, however often and in whatever order it comes."""
+        return Once(self.roles[name](params, context))
 
     def parse(self, values: Mapping[str, Any]) -> Any:
         """The policy's parameters from the experiment file; one line for the first thing that is wrong."""

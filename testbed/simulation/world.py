@@ -105,7 +105,7 @@ class World:
             if role in policy.roles:
                 self._hosts[node] = VirtualHost(
                     self.kernel,
-                    policy.roles[role](params, RoleContext(node, peers, limits)),
+                    policy.role(role, params, RoleContext(node, peers, limits)),
                     self._device(table, node) if role != "user" or role in policy.models else None,
                     recorder(entry.label, repeat, node, site),
                     self._finisher(node) if role == "user" else lambda request: None,

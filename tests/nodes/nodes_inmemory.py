@@ -134,7 +134,7 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
         device = InlineDevice(Compute(runtimes, {"target": whole, "draft": whole}))
         recorders[node] = Recorder(policy, 0, node, node)
         hosts[node] = RoleHost(
-            spec.roles[name](parsed, RoleContext(node, PEERS)),
+            spec.role(name, parsed, RoleContext(node, PEERS)),
             hub.endpoint(node, lambda arrival, node=node: hosts[node].arrived(arrival)),
             device,
             recorders[node],

@@ -171,7 +171,7 @@ class Loop:
             names["drafter"] = tuple(f"drafter{index}" for index in range(self.drafters))
         names["user"] = tuple(f"user{index}" for index in range(self.users))
         self.roles = {
-            node: self.spec.roles[role](self.params, api.RoleContext(node, names, self.limits))
+            node: self.spec.role(role, self.params, api.RoleContext(node, names, self.limits))
             for role, nodes in names.items()
             for node in nodes
         }

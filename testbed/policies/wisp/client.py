@@ -24,6 +24,7 @@ class Client:
         self.admitted = False  # whether its memory is its own
         self.since_ms: float | None = None  # when the drafts in `drafts` came; None: none wait
         self.drafts: tuple[int, ...] = ()
+        self._asked = -1  # length of the text that the last drafts came after
         self._rate_per_ms = None if rate_per_s is None else rate_per_s / 1e3
         self._share = MovingAverage()
         self._entry: Waiting | None = None  # in the queue; it changes only with what happens to this request
@@ -37,7 +38,11 @@ class Client:
     def request(self) -> Request:
         return self.sequence.request
 
-    def ask(self, drafts: tuple[int, ...], now: float) -> None:
+    def ask(self, position: int, drafts: tuple[int, ...], now: float) -> None:
+        """Drafts after `position` tokens of the text: of one position the first, and none of a text that has grown."""
+        if position != len(self.sequence.validated) or position <= self._asked:
+            return
+        self._asked = position
         self.drafts = drafts[: self.sequence.depth(len(drafts))]
         self.since_ms = now
         self._changed = True

@@ -53,10 +53,10 @@ class Server:
             case MessageReceived(sender, Request() as request):
                 self._open(Client(Sequence(request, sender), self._rates.pop(request.request, None), now))
             case MessageReceived(_, Drafts(request, position, tokens)):
-                client = self._clients[request]
-                assert position == len(client.sequence.validated), "a device asks again only once it has its answer"
-                client.ask(tokens, now)
-                self._active[request] = client
+                client = self._clients.get(request)
+                if client is not None:
+                    client.ask(position, tokens, now)
+                    self._active[request] = client
             case BatchReady():
                 commands += self._settle(event, now)
         if self._running is None:

@@ -1,0 +1,171 @@
+"""A role that may be told anything twice, late or out of order: what it has had is dropped, what is early waits.
+
+Rule kept: every message is idempotent by (request, round) (invariant 9). What a message's round is stands in it: a
+text's length, a position in it, a node's number. So nothing is added to messages, a role is told each of them once and
+in the order in which they were sent, and where the wire keeps that order, as TCP does, this changes nothing.
+
+What must be known besides is how far the text of a request is at this node. Prompts begin it (`RequestArrived`,
+`Request`, `Open`); it grows with what the role hands out (`Emit`), what it sends (`Tokens`) or is sent (`Validation`).
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from testbed.policies.api import (
+    Command,
+    Emit,
+    Event,
+    Finish,
+    MessageReceived,
+    RequestArrived,
+    Role,
+    Send,
+)
+from testbed.wire.messages import (
+    Branches,
+    Close,
+    Drafts,
+    Open,
+    Request,
+    Slo,
+    Speculation,
+    Tokens,
+    Validation,
+)
+
+MOST_EARLY = 1024  # messages of one request that wait; what is missing so long does not come
+
+# Where a message stands in its stream, as comparison with what is next there.
+LATE, NEXT, EARLY = -1, 0, 1
+
+
+class _Open:
+    """An open request: how far its text is here, and of each worker's stream what is next."""
+
+    __slots__ = ("answers", "streams", "text")
+
+    def __init__(self, text: int) -> None:
+        self.text = text
+        self.answers: set[int] = set()  # positions of the `Tokens` that came
+        self.streams: dict[str, tuple[int, int]] = {}  # lineage and position, or 0 and number, by sender
+
+
+class Once:
+    """Stands before a role; see `PolicySpec.role`."""
+
+    def __init__(self, role: Role) -> None:
+        self.role = role
+        self._rounds: dict[int, float] = {}  # the longest prompt each request came with; inf: closed, opens no more
+        self._open: dict[int, _Open] = {}
+        self._early: dict[int, list[MessageReceived]] = {}
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        if type(event) is MessageReceived:
+            place = self._place(event)
+            if place != NEXT:
+                if place == EARLY:
+                    self._keep(event)
+                return []
+        elif type(event) is RequestArrived:
+            self._opens(event.request, len(event.prompt))
+        commands = self._tell(event, now)
+        while self._early and (follows := self._next_early()) is not None:
+            commands += self._tell(follows, now)
+        return commands
+
+    def _tell(self, event: Event, now: float) -> list[Command]:
+        if type(event) is MessageReceived:
+            self._taken(event)
+        commands = self.role.handle(event, now)
+        for command in commands:
+            kind = type(command)
+            if kind is Send:
+                message = command.message  # type: ignore[union-attr]
+                if type(message) is Tokens and (one := self._open.get(message.request)) is not None:
+                    one.text = message.position + len(message.tokens)
+            elif kind is Emit:
+                if (one := self._open.get(command.request)) is not None:  # type: ignore[union-attr]
+                    one.text += len(command.tokens)  # type: ignore[union-attr]
+            elif kind is Finish:
+                self._ends(command.request)  # type: ignore[union-attr]
+        return commands
+
+    def _place(self, event: MessageReceived) -> int:
+        message = event.message
+        kind = type(message)
+        if kind is Request or kind is Open:
+            return NEXT if len(message.prompt) > self._rounds.get(message.request, -1) else LATE  # type: ignore[union-attr]
+        request: int | None = getattr(message, "request", None)
+        if request is None:
+            return NEXT
+        one = self._open.get(request)
+        if kind is Close:
+            if one is None:
+                self._rounds[request] = inf  # it overtook what opens it, or comes again
+                self._early.pop(request, None)
+                return LATE
+            return NEXT
+        if kind is Slo:
+            return NEXT if request not in self._rounds else LATE
+        if one is None:
+            return LATE if request in self._rounds else EARLY
+        match message:
+            case Tokens(position=position):
+                # before the end of the text, yet not had: what a role handed out meanwhile without waiting, its own affair
+                return LATE if position in one.answers else EARLY if position > one.text else NEXT
+            case Validation(position=position) | Drafts(position=position):
+                return (position > one.text) - (position < one.text)
+            case Branches(first=first):
+                _, number = one.streams.get(event.sender, (0, 0))
+                return (first > number) - (first < number)
+            case Speculation(lineage=lineage, position=position):
+                current, after = one.streams.get(event.sender, (-1, 0))
+                if lineage != current:
+                    # a lineage begins no further on than the text that its worker knew of
+                    return LATE if lineage < current else EARLY if position > one.text else NEXT
+                return (position > after) - (position < after)
+        return NEXT
+
+    def _taken(self, event: MessageReceived) -> None:
+        """What follows this message is next now."""
+        match message := event.message:
+            case Request() | Open():
+                self._opens(message.request, len(message.prompt))
+            case Close(request):
+                self._ends(request)
+                self._rounds[request] = inf
+            case Tokens(request, position):
+                self._open[request].answers.add(position)
+            case Validation(request, position, tokens):
+                self._open[request].text = position + len(tokens)
+            case Branches(request, first):
+                self._open[request].streams[event.sender] = (0, first + len(message.tokens))
+            case Speculation(request, lineage, position):
+                self._open[request].streams[event.sender] = (lineage, position + 1)
+
+    def _opens(self, request: int, text: int) -> None:
+        self._rounds[request] = text
+        self._open[request] = _Open(text)
+
+    def _ends(self, request: int) -> None:
+        self._open.pop(request, None)
+        self._early.pop(request, None)
+
+    def _keep(self, event: MessageReceived) -> None:
+        kept = self._early.setdefault(event.message.request, [])  # type: ignore[union-attr]
+        if len(kept) < MOST_EARLY:
+            kept.append(event)
+
+    def _next_early(self) -> MessageReceived | None:
+        """Takes out the first early message that is next now, and those that are late now."""
+        for request, kept in list(self._early.items()):
+            for event in list(kept):
+                place = self._place(event)
+                if place != EARLY:
+                    kept.remove(event)
+                    if not kept:
+                        self._early.pop(request, None)
+                    if place == NEXT:
+                        return event
+        return None
