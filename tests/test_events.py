@@ -12,7 +12,6 @@ from testbed.linkplan import pair_schedules, replay_of
 from testbed.network.schedule import PairEvent
 from testbed.network.topology import load_topology
 from testbed.scenario import Scenario, load_scenario
-from testbed.simulation.inputs import simulated_schedules
 
 EXPERIMENT = """\
 name: one
@@ -128,15 +127,3 @@ def test_a_series_and_an_event_may_not_both_set_a_round_trip(tmp_path: Path) -> 
     one = load_scenario(path)
     with pytest.raises(BadInput, match=r"which network\.rtt_series sets too"):
         pair_schedules(one, TOPOLOGY, replay_of(one, TOPOLOGY))
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("{at_s: 1, stop_node: drafter0}", "has no nodes to stop"),
-        ("{at_s: 1, link: [us-east-1, us-west-2], up: false}", "is cut and never comes back"),
-    ],
-)
-def test_a_simulation_refuses_what_it_cannot_end(tmp_path: Path, line: str, words: str) -> None:
-    with pytest.raises(BadInput, match=words):
-        simulated_schedules(scenario(tmp_path, line), TOPOLOGY, None)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from testbed.emulation.conditions import MAX_RECOVERY_S
-from testbed.events import node_stops
 from testbed.models.devices import load_profile
 from testbed.network.schedule import LinkSchedule
 from testbed.nodes.control import PlannedRequest
+from testbed.patience import GIVE_UP_S as GIVE_UP_S
+from testbed.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.scenario import Scenario
 
 NATIVE_STEP_MS = 200.0  # of a model that is not paced: only to tell a slow run from a stalled one
 STALLED_S = 60.0  # beyond three times what a request should take
-GIVE_UP_S = 10.0  # the same, where the experiment itself cut off what a policy may need
 NS_PER_S = 1_000_000_000
 
 
@@ -35,16 +34,13 @@ def patience(scenario: Scenario, schedule: LinkSchedule, requests: Sequence[Plan
     step_ms = sum(
         load_profile(name).duration_ms(1) or NATIVE_STEP_MS for name in scenario.devices.model_dump().values()
     )
-    token_ms = step_ms + schedule.slowest_rtt_ms()
-    due = [0.0, *(one.due_ms for one in requests if one.due_ms is not None)]
-    gap_ms = max((later - earlier for earlier, later in pairwise(due)), default=0.0)
-    work_s = (gap_ms + 3 * scenario.workload.output_tokens * token_ms) / 1e3
+    seconds = work_s(step_ms, schedule.slowest_rtt_ms(), scenario.workload.output_tokens, requests)
     cuts_ns = [cut for pair in schedule.pairs.values() for cut in pair.cuts]
     if healed_ns := [(since_ns, until_ns) for since_ns, until_ns in cuts_ns if until_ns is not None]:
         first_ns, last_ns = min(since_ns for since_ns, _ in healed_ns), max(until_ns for _, until_ns in healed_ns)
         # a connection doubles its time-out while its link is cut, so it comes back within as long again
-        work_s += last_ns / NS_PER_S + min(MAX_RECOVERY_S, (last_ns - first_ns) / NS_PER_S)
+        seconds += last_ns / NS_PER_S + min(MAX_RECOVERY_S, (last_ns - first_ns) / NS_PER_S)
     ends_cut_ns = [since_ns for since_ns, until_ns in cuts_ns if until_ns is None]
-    if for_good_ns := [*(stop.at_ns for stop in node_stops(scenario.events)), *ends_cut_ns]:
-        return Patience(max(for_good_ns) / NS_PER_S + GIVE_UP_S + work_s, gives_up=True)
-    return Patience(STALLED_S + work_s, gives_up=False)
+    if (for_good_ns := last_for_good_ns(scenario.events, ends_cut_ns)) is not None:
+        return Patience(gives_up_s(for_good_ns, seconds), gives_up=True)
+    return Patience(STALLED_S + seconds, gives_up=False)

@@ -188,6 +188,10 @@ class Recorder:
         one.chunk_tokens.append(len(tokens))
         one.tokens.extend(tokens)
 
+    def unfinished(self) -> dict[int, tuple[int, ...]]:
+        """What was handed out of requests that have not ended."""
+        return {request: tuple(one.tokens) for request, one in self._open.items()}
+
     def finished(self, request: int, now_ns: int) -> int:
         """Closes the request's row; returns how many tokens it got."""
         one = self._open.pop(request)

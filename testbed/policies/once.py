@@ -112,7 +112,7 @@ class Once:
             return LATE if request in self._rounds else EARLY
         match message:
             case Tokens(position=position):
-                # before the end of the text, yet not had: what a role handed out meanwhile without waiting, its own affair
+                # not had, yet before the end of the text: the role handed out tokens itself meanwhile, and judges it
                 return LATE if position in one.answers else EARLY if position > one.text else NEXT
             case Validation(position=position) | Drafts(position=position):
                 return (position > one.text) - (position < one.text)

@@ -77,8 +77,12 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     log = simulated.log
     for policy, way in log.ways.items():
         progress.note(f"{policy}: run by {way}")
+<<<<<<< HEAD
     rows = rows_of(inputs, simulated)
     summary, manifest = write_run(inputs, rows, identity, attempt.partial, log.lookups, log.ways)
+=======
+    summary, manifest = write_run(inputs, rows_of(inputs, simulated), identity, partial, log)
+>>>>>>> c6ff51c (Faults in virtual time: WANSpec does without a silent worker, simulated nodes stop, schedules of faults over every policy)
     progress.note("drawing the report")
     from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
 
@@ -91,23 +95,26 @@ def write_run(
     rows: Mapping[str, Sequence[Any]],
     identity: str,
     path: Path,
-    lookups: Mapping[str, tuple[int, int]] | None = None,
-    ways: Mapping[str, str] | None = None,
+    log: Phases | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Log, manifest and summary of a simulated run into a folder; returns the summary and the manifest.
 
-    `lookups` are those of the phases' log: answers about trees that a decode table could only approximate are said.
-    `ways` are the log's too: which kernel ran each policy, and why it was not the other.
+    `log` says besides: answers about trees that a decode table could only approximate, which kernel ran each policy and
+    why it was not the other, and requests that were given up.
     """
     directory = RunDirectory(path)
     for kind, of_kind in rows.items():
         directory.write_rows(kind, of_kind)
     manifest = _manifest(inputs, identity)
     manifest["phases"] = [one._asdict() for one in _phases(rows["requests"])]
-    if lookups:
-        manifest["tree_lookups"] = {policy: {"of": of, "approximated": n} for policy, (of, n) in lookups.items()}
-    if ways:
-        manifest["kernels"] = dict(ways)
+    if log is not None:
+        if log.lookups:
+            manifest["tree_lookups"] = {
+                policy: {"of": of, "approximated": n} for policy, (of, n) in log.lookups.items()
+            }
+        manifest["kernels"] = dict(log.ways)
+        if log.given_up:
+            manifest["given_up"] = log.given_up
     directory.write_manifest(manifest)
     summary = summarise(load(path), counts_of(inputs))
     directory.write_summary(summary)

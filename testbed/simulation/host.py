@@ -68,18 +68,24 @@ class VirtualHost:
         self._on_finish = on_finish
         self._capacity = capacity
         self._timers: dict[str, Timer] = {}
+        self.stopped = False  # as one without power: it neither runs nor answers
 
     def arrived(self, arrival: Arrival) -> None:
         """A message from a link."""
+        if self.stopped:
+            return
         self.recorder.message(arrival)
         self._dispatch(MessageReceived(arrival.sender, arrival.message))
 
     def sample(self, sample: LinkSample) -> None:
         """A measured round-trip time."""
-        self._dispatch(sample)
+        if not self.stopped:
+            self._dispatch(sample)
 
     def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
         """A user's request is due."""
+        if self.stopped:
+            return
         self.recorder.sent(planned, scheduled_ns, self._kernel.now_ns)
         self._dispatch(planned.arrived())
 
@@ -122,6 +128,8 @@ class VirtualHost:
                 self._cancel(name)
 
     def _answered(self, done: tuple[AnyJob, int, AnyReady, list[PassRecord]]) -> None:
+        if self.stopped:
+            return
         job, submitted_ns, ready, passes = done
         if not self.recorder.detailed:
             self._dispatch(ready)
@@ -133,7 +141,8 @@ class VirtualHost:
 
     def _fire(self, name: Any) -> None:
         self._timers.pop(name, None)
-        self._dispatch(TimerFired(name))
+        if not self.stopped:
+            self._dispatch(TimerFired(name))
 
     def _cancel(self, name: str) -> None:
         timer = self._timers.pop(name, None)

@@ -23,6 +23,7 @@ from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_
 from testbed.network.schedule import PairSchedule
 from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology, load_topology
+from testbed.patience import NS_PER_S, gives_up_s, last_for_good_ns, work_s
 from testbed.repository import available
 from testbed.requests import check_enough_prompts
 from testbed.scenario import Scenario
@@ -34,8 +35,9 @@ from testbed.simulation.fitting import (
     refuse_sampled_drafts,
     refuse_unverified,
 )
-from testbed.simulation.links import NS_PER_MS, link_specs
+from testbed.simulation.links import MAX_RTO_NS, NS_PER_MS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
+from testbed.workload.arrivals import due_times_ms
 from testbed.workload.prompts import Prompt, PromptSet, load_prompts
 
 DRAIN_MARGIN_MS = 100.0  # as the emulation waits after a phase's last answer, beyond one round trip
@@ -114,7 +116,25 @@ class Inputs:
             seed=scenario.seed,
             drain_ns=round(drain_ms * NS_PER_MS),
             overheads=self.overheads,
+            stops=node_stops(scenario.events),
+            patience_ns=self._patience_ns(),
         )
+
+    def _patience_ns(self) -> int | None:
+        scenario = self.scenario
+        ends_cut = [one.ends_cut for one in self.schedules.values() if one.ends_cut is not None]
+        for_good_ns = last_for_good_ns(scenario.events, ends_cut)
+        if for_good_ns is None:
+            return None
+        sites, devices = set(self.placement.values()), scenario.devices.model_dump().values()
+        step_ms = sum(self.sources.profile(name).duration_ms(1) for name in devices)
+        rtt_ms = max(self._slowest_rtt_ms(a, b) for a in sites for b in sites)
+        workload = scenario.workload
+        due = due_times_ms(workload.arrivals, workload.requests, scenario.seed, len(scenario.place.nodes()))
+        gap_ms = max((one for one in due if one is not None), default=0.0)
+        seconds = gap_ms / 1e3 + work_s(step_ms, rtt_ms, workload.output_tokens, ())
+        # virtual seconds cost nothing: room for a connection that comes back after a cut, too
+        return round((gives_up_s(for_good_ns, seconds) + MAX_RTO_NS / NS_PER_S) * NS_PER_S)
 
     def _slowest_rtt_ms(self, a: str, b: str) -> float:
         """The longest round trip between two sites at any time of the run, jitter and losses apart."""
@@ -136,7 +156,7 @@ def from_scenario(
     refuse_unverified(scenario)
     topology = scenario.network.applied_to(sources.topology(scenario.topology))
     replay = replay_of(scenario, topology, sources.series)
-    schedules = simulated_schedules(scenario, topology, replay)
+    schedules = pair_schedules(scenario, topology, replay)
     if scenario.outcomes != RECORDED and table_name is not None:
         raise BadInput(f"outcomes: made up by the experiment, so table {table_name!r} has no place; leave one out")
     named = None if table_name is None else sources.table(table_name)
@@ -163,7 +183,7 @@ def from_manifest(
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])
     replay = replay_of(scenario, topology, FILES.series)
-    schedules = simulated_schedules(scenario, topology, replay)
+    schedules = pair_schedules(scenario, topology, replay)
     return _checked(Inputs(scenario, topology, table, held, overheads, FILES, replay, schedules))
 
 
@@ -193,22 +213,6 @@ def choose_table(
         f"no decode table in {FOLDER}/ holds {models.target} with {models.draft} on prompt set "
         f"'{scenario.workload.prompts}'{how}; {record_command(scenario)}"
     )
-
-
-def simulated_schedules(
-    scenario: Scenario, topology: Topology, replay: SeriesReplay | None
-) -> Mapping[tuple[str, str], PairSchedule]:
-    """Of links that change. BadInput for what has no meaning in virtual time, where nothing is ever given up."""
-    if stops := node_stops(scenario.events):
-        raise BadInput(f"events: stop_node {stops[0].node}: a simulation has no nodes to stop; use --engine emulation")
-    schedules = pair_schedules(scenario, topology, replay)
-    for (src, dst), schedule in schedules.items():
-        if schedule.ends_cut is not None:
-            raise BadInput(
-                f"events: link {src} -> {dst} is cut and never comes back, so a simulation might not end; "
-                "heal it, or use --engine emulation"
-            )
-    return schedules
 
 
 def _checked(inputs: Inputs) -> Inputs:

@@ -25,6 +25,7 @@ import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
@@ -83,13 +84,15 @@ class Link:
         self._rto_ns = rtt_ns + RTO_FLOOR_NS
         self._random = random.Random(seed)
         self._over_time = spec.over_time()
+        since_ns, last = self._over_time[-1]
+        self._ends_cut_ns = inf if last.up else since_ns  # from then on nothing gets through
         self._fates = None if _chances(spec) == NONE else Fates(f"{seed}/fates")  # events add none of these
         self._held_ns = 0  # until when TCP tries to get something through a cut link
         self._free_ns = 0  # when the last bit of what was sent so far has left
         self._last_ns = 0  # when the last message so far arrives
 
-    def arrival_ns(self, now_ns: int, size_bytes: int) -> int:
-        """Sends a message now; returns when it is delivered. Call in the order of sending."""
+    def arrival_ns(self, now_ns: int, size_bytes: int) -> int | None:
+        """Sends a message now; returns when it is delivered, None for never. Call in the order of sending."""
         if self._constant_ns is not None:
             return now_ns + self._constant_ns
         spec = self._at(now_ns)
@@ -98,7 +101,10 @@ class Link:
             # rounded up, so that the rate is never exceeded
             leaves_ns = max(now_ns, self._free_ns) + -(-size_bytes * 8 * NS_PER_S // spec.rate_bps)
             self._free_ns = leaves_ns
-        at_ns, at_once = self._gets_through(max(leaves_ns, self._held_ns))
+        through = self._gets_through(max(leaves_ns, self._held_ns))
+        if through is None:
+            return None
+        at_ns, at_once = through
         spec = self._at(at_ns)
         delay_ns = 0 if at_once else spec.delay_ns(at_ns)
         if spec.jitter_ms > 0 and not at_once:
@@ -107,11 +113,13 @@ class Link:
         self._last_ns = max(self._last_ns, at_ns + delay_ns)
         return self._last_ns
 
-    def _gets_through(self, at_ns: int) -> tuple[int, bool]:
-        """When the transmission that gets through starts, and whether it is sent without the delay."""
+    def _gets_through(self, at_ns: int) -> tuple[int, bool] | None:
+        """When the transmission that gets through starts, and whether it is sent without the delay; None: none does."""
         rto_ns = self._rto_ns
         was_cut = False
         while (at_once := self._transmit(self._at(at_ns))) is None:
+            if at_ns >= self._ends_cut_ns:
+                return None
             was_cut = was_cut or not self._at(at_ns).up
             at_ns += rto_ns
             rto_ns = min(2 * rto_ns, MAX_RTO_NS)

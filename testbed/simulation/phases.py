@@ -47,6 +47,7 @@ class Phases:
     why_objects: str | None = None
     parts: list[PhaseLog | PhaseColumns] = field(default_factory=list)
     ways: dict[str, str] = field(default_factory=dict)
+    given_up: dict[str, list[int]] = field(default_factory=dict)  # requests without an answer, as an event cut them off
 
     def run(
         self,
@@ -71,7 +72,10 @@ class Phases:
                 for row in part.requests:
                     on_done(row.output_tokens)
         if part is None:
-            part = world.run_phase(spec, entry, repeat, planned, table, on_done)
+            objects = world.World(spec, entry, repeat, planned, table, on_done)
+            part = objects.run()
+            if objects.given_up:
+                self.given_up.setdefault(entry.label, []).extend(objects.given_up)
         self.parts.append(part)
         if why_not is not None:
             self.ways[entry.label] = f"objects: {why_not}"

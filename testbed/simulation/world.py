@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.errors import RunInvalid
+from testbed.events import NodeStop
 from testbed.models.devices import DeviceProfile
 from testbed.models.replay import Replay
 from testbed.models.tables import DecodeTable
@@ -56,6 +57,9 @@ class WorldSpec:
     drain_ns: int  # how long a phase goes on after its last answer, so that what is in flight arrives
     overheads: Overheads = NO_OVERHEADS
     issue_until_ns: int | None = None  # a user whose previous request ends later issues none any more; None: all do
+    stops: tuple[NodeStop, ...] = ()  # nodes that fall silent
+    # No request ends for so long: those that are open are given up. None: nothing is gone for good, so none is.
+    patience_ns: int | None = None
     detailed: bool = True  # False: the log has requests alone, as for a search over many fleets
 
 
@@ -72,7 +76,7 @@ def run_phase(
 
 
 class World:
-    """One phase. `kernel` may be looked at after `run`."""
+    """One phase. `kernel` and `given_up` may be looked at after `run`."""
 
     def __init__(
         self,
@@ -84,6 +88,8 @@ class World:
         on_done: Callable[[int], None] = lambda tokens: None,
     ) -> None:
         self.kernel = Kernel()
+        self.given_up: tuple[int, ...] = ()  # requests without an answer, as something they needed was taken away
+        self._ended_ns = 0  # when a request last ended
         self._spec = spec
         self._entry = entry
         self._planned = planned
@@ -93,24 +99,18 @@ class World:
         # each link has its own seed, so leaving out those that carry nothing changes none of the others
         used = {pair: spec.links[pair] for node in spec.nodes for peer in self._peers(node) for pair in [(node, peer)]}
         self._links = make_links(used, f"{spec.seed}/{entry.label}/{repeat}")
-        policy = registry.get(entry.name)
-        params = policy.params.model_validate(entry.params)
+        self._policy = registry.get(entry.name)
+        self._params = self._policy.params.model_validate(entry.params)
+        self._table = table
         peers: dict[str, list[str]] = {}
         for node, (role, _) in spec.nodes.items():
             peers.setdefault(role, []).append(node)
-        limits = limits_of(spec.profiles["target"])
+        self._role_peers = peers
         recorder = Recorder if spec.detailed else RequestRecorder
         self._hosts: dict[str, VirtualHost] = {}
         for node, (role, site) in spec.nodes.items():
-            if role in policy.roles:
-                self._hosts[node] = VirtualHost(
-                    self.kernel,
-                    policy.role(role, params, RoleContext(node, peers, limits)),
-                    self._device(table, node) if role != "user" or role in policy.models else None,
-                    recorder(entry.label, repeat, node, site),
-                    self._finisher(node) if role == "user" else lambda request: None,
-                    Capacity(node, limits) if role == "target" else None,
-                )
+            if role in self._policy.roles:
+                self._hosts[node] = self._host(node, recorder(entry.label, repeat, node, site))
         users = peers["user"]
         self._waiting = {
             user: deque(one for one in planned[index :: len(users)] if one.due_ms is None)
@@ -118,6 +118,19 @@ class World:
         }
         for node, host in self._hosts.items():
             host.paths = {peer: self._path(node, peer) for peer in self._peers(node) if peer in self._hosts}
+
+    def _host(self, node: str, recorder: Recorder) -> VirtualHost:
+        """The node with a role that knows nothing yet."""
+        role, policy = self._spec.nodes[node][0], self._policy
+        limits = limits_of(self._spec.profiles["target"])
+        return VirtualHost(
+            self.kernel,
+            policy.role(role, self._params, RoleContext(node, self._role_peers, limits)),
+            self._device(self._table, node) if role != "user" or role in policy.models else None,
+            recorder,
+            self._finisher(node) if role == "user" else lambda request: None,
+            Capacity(node, limits) if role == "target" else None,
+        )
 
     def run(self) -> PhaseLog:
         for node in self._hosts:
@@ -130,9 +143,13 @@ class World:
         for user in users:
             if user not in timed:  # a user whose first request has a due time goes on when that has ended
                 self._next(user)
+        for stop in self._spec.stops:
+            self.kernel.at(stop.at_ns, self._stop, stop.node)
+        if self._spec.patience_ns is not None:
+            self.kernel.at(self._spec.patience_ns, self._look)
         if self._left:
             self.kernel.run()
-        if self._left:
+        if self._left and self._spec.patience_ns is None:
             raise RunInvalid(
                 f"{self._entry.label}: nothing is left to happen, but {self._left} requests are unanswered: the policy "
                 "waits for something that nobody sends"
@@ -140,6 +157,10 @@ class World:
         log = PhaseLog()
         for host in self._hosts.values():
             log.extend(host.recorder.log)
+        if self._left:
+            self.given_up = tuple(
+                sorted({one.request for one in self._planned} - {row.request for row in log.requests})
+            )
         lookups = sum(models.tree_lookups for models in self._replays)
         if lookups:
             log.lookups[self._entry.label] = lookups, sum(models.approximated_lookups for models in self._replays)
@@ -167,6 +188,7 @@ class World:
             now_ns = self.kernel.now_ns
             self._on_done(self._hosts[user].recorder.finished(request, now_ns))
             self._left -= 1
+            self._ended_ns = now_ns
             if self._left:
                 # the next request starts by an event of its own, not from inside the role's commands
                 self.kernel.at(now_ns, self._next, user)
@@ -178,6 +200,19 @@ class World:
     def _end(self) -> None:
         """All is answered; what is in flight may still arrive."""
         self.kernel.at(self.kernel.now_ns + self._spec.drain_ns, self.kernel.stop)
+
+    def _look(self, _: object) -> None:
+        """Nobody waits longer than that for what does not come."""
+        assert self._spec.patience_ns is not None
+        until_ns = self._ended_ns + self._spec.patience_ns
+        if until_ns <= self.kernel.now_ns:
+            self.kernel.stop()
+        else:
+            self.kernel.at(until_ns, self._look)
+
+    def _stop(self, node: str) -> None:
+        if node in self._hosts:  # a policy need not use every node
+            self._hosts[node].stopped = True
 
     # --- nodes and links ---
 
@@ -206,8 +241,10 @@ class World:
         def send(message: Message) -> None:
             now_ns = kernel.now_ns
             size_bytes = framed_size(message) if sized else 0
-            at_ns = link.arrival_ns(now_ns, size_bytes) + overhead_ns
-            kernel.at(at_ns, arrived, Arrival(src, message, now_ns, at_ns, size_bytes))
+            arrival_ns = link.arrival_ns(now_ns, size_bytes)
+            if arrival_ns is not None:
+                at_ns = arrival_ns + overhead_ns
+                kernel.at(at_ns, arrived, Arrival(src, message, now_ns, at_ns, size_bytes))
 
         return send
 
@@ -218,8 +255,9 @@ class World:
             both = {(node, peer): there, (peer, node): back}
             probes = make_links(both, f"{self._spec.seed}/connect")  # of their own: nothing is under way yet
             for _ in range(SAMPLES_AT_START):
-                rtt_ns = probes[node, peer].arrival_ns(0, 0) + probes[peer, node].arrival_ns(0, 0)
-                self._hosts[node].sample(LinkSample(peer, self._rtt_ms(rtt_ns)))
+                there_ns, back_ns = probes[node, peer].arrival_ns(0, 0), probes[peer, node].arrival_ns(0, 0)
+                assert there_ns is not None and back_ns is not None, "nothing is cut at 0"
+                self._hosts[node].sample(LinkSample(peer, self._rtt_ms(there_ns + back_ns)))
             if there.varies or back.varies:
                 self.kernel.at(PING_INTERVAL_NS, self._ping, (node, peer))
 
@@ -228,13 +266,19 @@ class World:
         now_ns = self.kernel.now_ns
         self.kernel.at(now_ns + PING_INTERVAL_NS, self._ping, pair)
         there_ns = self._links[node, peer].arrival_ns(now_ns, PING_BYTES)
-        self.kernel.at(there_ns, self._pong, (node, peer, now_ns))
+        if there_ns is not None and not self._stopped(node):
+            self.kernel.at(there_ns, self._pong, (node, peer, now_ns))
 
     def _pong(self, ping: tuple[str, str, int]) -> None:
         node, peer, sent_ns = ping
-        back_ns = self._links[peer, node].arrival_ns(self.kernel.now_ns, PING_BYTES)
+        back_ns = None if self._stopped(peer) else self._links[peer, node].arrival_ns(self.kernel.now_ns, PING_BYTES)
+        if back_ns is None:
+            return
         sample = LinkSample(peer, self._rtt_ms(back_ns - sent_ns))
         self.kernel.at(back_ns, self._hosts[node].sample, sample)
+
+    def _stopped(self, node: str) -> bool:
+        return node in self._hosts and self._hosts[node].stopped
 
     def _rtt_ms(self, path_ns: int) -> float:
         return path_ns / NS_PER_MS + 2 * self._spec.overheads.message_ms

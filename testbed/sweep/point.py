@@ -119,10 +119,9 @@ def _keep(inputs: Inputs, simulated: Simulated, run_id: str, runs: Path) -> str:
     """Writes the run's directory, whole or not at all; a whole one of the same id that is there is the same run."""
     if all((runs / run_id / name).is_file() for name in FILES):
         return run_id
-    log = simulated.log
     with attempting(runs, "", run_id, needed(inputs.scenario, "simulation")) as attempt:
         try:
-            write_run(inputs, rows_of(inputs, simulated), run_id, attempt.partial, log.lookups, log.ways)
+            write_run(inputs, rows_of(inputs, simulated), run_id, attempt.partial, simulated.log)
             return publish(attempt, FILES, newest=False).name
         except BaseException:
             attempt.discard()

@@ -5,10 +5,11 @@ This is the controller of one branch: it verifies a path.
 After every event, when the device is free, per request and in this order:
 
 1. enough drafts on the path: verify the first k of them;
-2. the worker is taken to be stale (t_update + R > now): draft one token here;
+2. the worker is taken to be stale (t_update + R > now), or to be gone (`presence`): draft one token here;
 3. otherwise wait for the worker.
 
-Waiting always ends: the worker hears of every verdict, and streams at least k drafts beyond the last one it heard of.
+Waiting ends while the worker lives: it hears of every verdict, and streams at least k drafts beyond the last one it
+heard of. With `silence_ms` it also ends when the worker does not.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.path import CandidatePath
+from testbed.policies.wanspec.presence import Presence
 from testbed.policies.wanspec.waiting import Waiting, stale_after
 from testbed.wire.messages import Close, Open, Request, Speculation, Validation
 
@@ -40,6 +42,7 @@ class _Request:
         self.session = session
         self.worker = worker
         self.path = CandidatePath()
+        self.told = now  # when the worker was last told of this request
         self.t_update = now  # the worker cannot have streamed before it heard of the request
         self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
         self.verifying = 0  # drafts in the running target pass
@@ -56,6 +59,7 @@ class Controller:
         self._workers = context.peers["drafter"]
         self._device: Device[_Request] = Device()
         self._waiting = Waiting(params, self._workers)
+        self._presence = Presence(params.silence_ms, self._workers)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -64,30 +68,36 @@ class Controller:
                 self._waiting.sample(peer, rtt_ms)
             case MessageReceived(sender, Request() as request):
                 commands += self._open(request, sender, now)
-            case MessageReceived(_, Speculation() as speculation):
+            case MessageReceived(sender, Speculation() as speculation):
+                self._presence.heard(sender, now)
                 self._hear(speculation)
             case DraftReady():
                 self._drafted(event)
             case VerifyReady():
                 commands += self._verified(event, now)
-        return commands + self._device.start(lambda state, job: self._next(state, job, now))
+        alarms: list[Command] = []
+        return commands + self._device.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
 
-    def _next(self, state: _Request, job: int, now: float) -> Draft | Verify | None:
+    def _next(self, state: _Request, job: int, now: float, alarms: list[Command]) -> Draft | Verify | None:
         session, path = state.session, state.path
         depth = session.depth(self._params.k)
         if len(path) >= depth:
             state.verifying = depth
             return session.verify(job, path.tokens(depth), remote_drafts=path.remote_drafts(depth))
-        if self._waiting.worth_drafting(state.worker, state.t_update, now):
+        rtt_ms = self._waiting.rtt_ms(state.worker)
+        if self._waiting.worth_drafting(state.worker, state.t_update, now) or self._presence.is_silent(
+            state.worker, state.told, rtt_ms, now
+        ):
             state.drafting = state.context
             known = path.tokens(len(path))
             return session.draft_model.draft(
                 job, session.request, session.validated, known, catch_up=self._params.catch_up
             )
+        alarms += self._presence.alarm(session.request.request, state.worker, state.told, rtt_ms)
         return None
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
-        worker = self._workers[request.request % len(self._workers)]
+        worker = self._presence.choose(request.request)
         self._device.open(request.request, _Request(Session(request, user), worker, now))
         return [Send(worker, Open(request.request, request.prompt, request.max_tokens, request.sampling))]
 
@@ -120,6 +130,7 @@ class Controller:
         if settled.final:
             self._device.close(event.request)
             return [*commands, Send(state.worker, Close(event.request))]
+        state.told = now
         state.validated_at += [now] * len(settled.tokens)
         contradicted = state.path.prune(settled.tokens, session.validated)
         if stale_after(event, state.verifying, self._params.phi) or (contradicted and self._params.contradiction):

@@ -63,6 +63,13 @@ class WanspecParams(BaseModel):
     rtt_ms: Literal["measured"] | Annotated[float, Field(ge=0.0)] = Field(
         default="measured", description="R: the running median of measured round trips to the worker, or a fixed value"
     )
+    silence_ms: float | None = Field(
+        default=None,
+        gt=0.0,
+        description="a worker that owes a draft and says nothing for so long, and for no less than 4 round trips, is "
+        "taken for gone until it speaks again: drafts are made here, new requests go to others (ours); null: it is "
+        "waited for, as in the listing",
+    )
     max_lookahead: int = Field(
         default=16, ge=1, le=1024, description="drafts a worker may be ahead of what it knows to be validated; ours"
     )

@@ -3,12 +3,13 @@
 After every event, when the device is free, per request and in this order:
 
 1. the tree is k deep: verify all its paths of k drafts in one target pass;
-2. the request's hedge says so (the listing: t_update + R > now), or it has no worker: draft here, from the most
-   probable leaf;
+2. the request's hedge says so (the listing: t_update + R > now), or it has no worker, or one that is taken to be gone
+   (`presence`): draft here, from the most probable leaf;
 3. otherwise wait for the worker, or until the hedge wants to be asked again.
 
-Waiting always ends: the worker hears of every verdict, and streams until its tree is at least k deep below the last one
-it heard of. What it says of a text that is no longer the last is judged by `testbed.policies.wanspec.candidates`.
+Waiting ends while the worker lives: it hears of every verdict, and streams until its tree is at least k deep below the
+last one it heard of. With `silence_ms` it also ends when the worker does not. What the worker says of a text that is no
+longer the last is judged by `testbed.policies.wanspec.candidates`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from testbed.policies.session import Session
 from testbed.policies.wanspec.candidates import CandidateTree
 from testbed.policies.wanspec.hedge import ExpectedHedge, Hedge, Learned, ListedHedge, Need, Verdict
 from testbed.policies.wanspec.params import WanspecParams
+from testbed.policies.wanspec.presence import Presence
 from testbed.policies.wanspec.switch import WorkerSwitch
 from testbed.policies.wanspec.tree import shape
 from testbed.policies.wanspec.treedraft import TreeDraftModel
@@ -47,6 +49,7 @@ class _Request:
         self.session = session
         self.worker = worker
         self.hedge = hedge
+        self.told = now  # when the worker was last told of this request
         self.candidates = CandidateTree(session.validated)
         self.draft_model = TreeDraftModel()
         self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
@@ -60,6 +63,7 @@ class TreeController:
         self._workers = context.peers["drafter"]
         self._device: Device[_Request] = Device()
         self._waiting = Waiting(params, self._workers)
+        self._presence = Presence(params.silence_ms, self._workers)
         self._learned = Learned()
         self._switch = WorkerSwitch(params.switch_off)
 
@@ -70,7 +74,8 @@ class TreeController:
                 self._waiting.sample(peer, rtt_ms)
             case MessageReceived(sender, Request() as request):
                 commands += self._open(request, sender, now)
-            case MessageReceived(_, Branches() as branches):
+            case MessageReceived(sender, Branches() as branches):
+                self._presence.heard(sender, now)
                 self._hear(branches, now)
             case TreeDraftReady():
                 self._drafted(event)
@@ -89,7 +94,7 @@ class TreeController:
             state.verifying = depth, state.candidates.remote_levels(nodes)
             return session.verify_tree(job, tokens, parents, depth, state.verifying[1])
         need = Need(len(session.validated) + drafted, depth - drafted, depth)
-        if state.worker is None or state.hedge.draft_here(need, now):
+        if state.worker is None or state.hedge.draft_here(need, now) or self._gone(state.worker, state.told, now):
             leaf = max(tree.leaves(), key=lambda node: node.logp)
             width = params.branches if params.local_branches else 1
             return state.draft_model.draft(
@@ -97,10 +102,15 @@ class TreeController:
             )
         if state.hedge.wake is not None:
             alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
+        rtt_ms = self._waiting.rtt_ms(state.worker)
+        alarms += self._presence.alarm(session.request.request, state.worker, state.told, rtt_ms)
         return None
 
+    def _gone(self, worker: str, told: float, now: float) -> bool:
+        return self._presence.is_silent(worker, told, self._waiting.rtt_ms(worker), now)
+
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
-        worker = self._workers[request.request % len(self._workers)]
+        worker = self._presence.choose(request.request)
         state = _Request(
             Session(request, user), worker if self._switch.use() else None, self._hedge(request, worker, now), now
         )
@@ -149,6 +159,7 @@ class TreeController:
             if state.worker is not None:
                 self._switch.finished(remote=state.verified[1], verified=state.verified[0])
             return [*commands, *self._tell(state, Close(event.request))]
+        state.told = now
         state.validated_at += [now] * len(settled.tokens)
         path_logp = max(leaf.logp for leaf in state.candidates.tree.leaves())
         passed, contradicted = state.candidates.advance(settled.tokens)

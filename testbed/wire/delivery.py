@@ -1,0 +1,61 @@
+"""One node's stream of messages with one peer, over a transport that may lose them: numbered, kept, sent again.
+
+Rules kept: the number is the one every frame carries anyway, so on a transport that loses nothing this adds no message
+and no byte. Only messages of policies are counted; pings carry the count without raising it, so a message that was lost
+is missed at the next ping at the latest. Whoever misses one asks for what came after the last it had, until it comes.
+What is kept to be sent again is bounded: a peer that asks for more is lost, and that is an error.
+
+A peer that was started anew (another incarnation) knows nothing of what was: it is a stranger, and is not listened to.
+Pure: no clock, no transport.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from testbed.wire.messages import Message
+
+KEPT = 4096  # messages for a peer; a request of a thousand tokens has about as many
+
+
+class Delivery:
+    """Both directions with one peer."""
+
+    def __init__(self) -> None:
+        self.sent = 0  # number of the last message sent
+        self.heard = 0  # number up to which all messages of the peer were delivered
+        self._kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
+        self._early: dict[int, Message] = {}
+        self._peer: int | None = None  # its incarnation
+
+    def send(self, message: Message) -> int:
+        """The number that this message of a policy goes under."""
+        self.sent += 1
+        self._kept.append((self.sent, message))
+        return self.sent
+
+    def knows(self, incarnation: int) -> bool:
+        """Whether this is the peer that was met first."""
+        if self._peer is None:
+            self._peer = incarnation
+        return incarnation == self._peer
+
+    def received(self, number: int, message: Message) -> list[Message]:
+        """A message of a policy came under this number; returns what is to be delivered now, in order."""
+        if number > self.heard and len(self._early) < KEPT:
+            self._early.setdefault(number, message)
+        delivered = []
+        while (following := self._early.pop(self.heard + 1, None)) is not None:
+            self.heard += 1
+            delivered.append(following)
+        return delivered
+
+    def misses(self, number: int) -> bool:
+        """Whether something is missing, now that the peer is known to have sent so many."""
+        return number > self.heard
+
+    def again(self, after: int) -> list[tuple[int, Message]] | None:
+        """What the peer did not hear, with its numbers; None if it is kept no longer."""
+        if after < self.sent and (not self._kept or self._kept[0][0] > after + 1):
+            return None
+        return [(number, message) for number, message in self._kept if number > after]
