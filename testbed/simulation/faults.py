@@ -26,7 +26,7 @@ from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 
 Kind = Literal["drop", "delay", "duplicate", "reorder", "cut", "half_open", "slow", "restart", "stop"]
-LINK_KINDS = ("drop", "delay", "duplicate", "reorder", "cut", "half_open")
+LINK_KINDS: tuple[Kind, ...] = ("drop", "delay", "duplicate", "reorder", "cut", "half_open")
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,9 @@ class FaultyWorld(World):
         users = list(self._waiting)
         number = next(index for index, one in enumerate(self._planned) if one.request == request)
         node = users[number % len(users)]
-        silent = [f"nothing from {src} since {at / 1e9:.1f} s" for (src, dst), at in self._heard_ns.items() if dst == node]
+        silent = [
+            f"nothing from {src} since {at / 1e9:.1f} s" for (src, dst), at in self._heard_ns.items() if dst == node
+        ]
         what = ", ".join([*silent, *self._happened]) or "it never heard anything"
         return f"request {request} of {node}: given up at {self.kernel.now_ns / 1e9:.1f} s: {what}"
 

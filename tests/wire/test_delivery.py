@@ -1,0 +1,49 @@
+"""A stream over a transport that loses, doubles and mixes up: delivered whole, in order, once; or known to be lost."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.wire.delivery import KEPT, Delivery
+from testbed.wire.messages import Close
+
+
+def test_in_order_nothing_is_kept_back_or_asked_for() -> None:
+    here, there = Delivery(), Delivery()
+    for request in range(5):
+        number = here.send(Close(request))
+        assert there.received(number, Close(request)) == [Close(request)] and not there.misses(here.sent)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.integers(0, 2**32), st.integers(1, 60), st.floats(0, 0.9), st.floats(0, 0.9))
+def test_all_arrive_once_and_in_order(seed: int, count: int, loss: float, twice: float) -> None:
+    chance, here, there = random.Random(seed), Delivery(), Delivery()
+    under_way = [(here.send(Close(request)), Close(request)) for request in range(count)]
+    delivered: list[Close] = []
+    for _ in range(10_000):
+        chance.shuffle(under_way)
+        for number, message in under_way:
+            for _ in range(1 + (chance.random() < twice)):
+                if chance.random() >= loss:
+                    delivered += there.received(number, message)  # type: ignore[arg-type]
+        if not there.misses(here.sent):
+            break
+        under_way = here.again(there.heard) or []  # type: ignore[assignment]
+    assert delivered == [Close(request) for request in range(count)]
+
+
+def test_what_is_kept_no_longer_is_said_to_be_lost() -> None:
+    here = Delivery()
+    for request in range(KEPT + 1):
+        here.send(Close(request))
+    assert here.again(0) is None
+    assert here.again(1) is not None and here.again(KEPT + 1) == []
+
+
+def test_a_peer_that_was_started_anew_is_a_stranger() -> None:
+    here = Delivery()
+    assert here.knows(17) and here.knows(17) and not here.knows(18)
