@@ -77,12 +77,8 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     log = simulated.log
     for policy, way in log.ways.items():
         progress.note(f"{policy}: run by {way}")
-<<<<<<< HEAD
     rows = rows_of(inputs, simulated)
-    summary, manifest = write_run(inputs, rows, identity, attempt.partial, log.lookups, log.ways)
-=======
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), identity, partial, log)
->>>>>>> c6ff51c (Faults in virtual time: WANSpec does without a silent worker, simulated nodes stop, schedules of faults over every policy)
+    summary, manifest = write_run(inputs, rows, identity, attempt.partial, log)
     progress.note("drawing the report")
     from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
 
