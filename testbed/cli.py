@@ -220,16 +220,19 @@ def record(
 
 @app.command()
 def clean(
-    run_id: Annotated[str | None, typer.Option("--run", help="Only this run's leftovers.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only what this run, or this attempt at it, left.")] = None,
 ) -> None:
-    """Remove what a crashed run left, and only that."""
-    from testbed.network.journal import clean as clean_up
-    from testbed.network.journal import state_dir
+    """Remove what crashed runs left, and only that. Exit status 1 where something could not be removed."""
+    from testbed.network.cleaning import clean as clean_up
 
-    removed = clean_up(state_dir(), run_id)
-    for line in removed:
+    cleaned = clean_up(attempt=run)
+    for line in cleaned.said:
         print(line)
-    if not removed:
+    for line in cleaned.failed:
+        _note(f"testbed: clean: {line}")
+    if cleaned.failed:
+        raise typer.Exit(1)
+    if not cleaned.said:
         print("nothing to clean")
 
 

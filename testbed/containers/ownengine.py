@@ -18,7 +18,7 @@ from pathlib import Path
 
 from testbed.containers.engine import OWN_SOCKET, connect
 from testbed.errors import MachineCannot
-from testbed.network.journal import start_time
+from testbed.makers import start_time
 from testbed.network.userns import as_root
 
 START_S = 40.0

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.journal import Journal, stop_group
+from testbed.network.journal import Journal
+from testbed.network.undoing import stop_group
 from testbed.network.userns import mend, privilege
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
-"""What a run makes, written down before it is made, so that a crashed run can be removed: all of it and only it.
+"""What an attempt at a run makes, written down before it is made, so that all of it can be removed, and only it.
 
-Rule kept: nothing the testbed made survives, nothing it did not make is touched (invariant 5). A process is named by
-pid *and* start time (proc(5), /proc/PID/stat field 22), so a pid the kernel has given to somebody else is left alone;
-what was not written down yet, or outlived its parent, is known by the journal's mark in its environment; files are
-named by absolute path. A journal whose holder still lives belongs to a run in progress and is not undone.
+Rules kept: nothing the testbed made survives, nothing it did not make is touched (invariant 5). A journal appears with
+its first line, which names its holder, and is locked (flock(2)) as long as its holder lives: so it is never met half
+made, and what is unlocked belongs to a dead one. It lies where a reboot leaves it, for results and containers survive
+one too; the boot it names says whether its processes can still be there.
 
 Interfaces and queues live in the namespaces of journalled processes, TUN devices with the process that opened them, and
 go with them: nothing is ever made in the machine's own network namespace. What the journal names is trusted, so a
@@ -13,65 +13,74 @@ folder of journals that somebody else could have written is refused.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import shutil
-import signal
+import secrets
 import stat
 import tempfile
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
-from testbed.errors import BadInput
+import msgspec
+
+from testbed.errors import BadInput, MachineCannot
+from testbed.files import rename_new, sync, writing
+from testbed.makers import Maker, lock, start_time
+from testbed.network.undoing import MARK, undo
 from testbed.network.userns import user_outside
 
 Kind = Literal["holder", "group", "container", "directory", "result"]
 
 JOURNAL_NAME = "journal.jsonl"
-MARK = "WAN_TESTBED_JOURNAL"
+NEW = f".{JOURNAL_NAME}."  # and a random word: one that is being made
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """One thing made, or about to be made. `start` is in clock ticks since boot and only meant for processes."""
 
     kind: Kind
     name: str
     start: int | None = None
+    boot: str = ""  # of the holder
+    host: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind in ("holder", "group"):
+            int(self.name)  # a process, or the line is refused
+
+    def maker(self) -> Maker:
+        """The process of a holder or a group."""
+        return Maker(int(self.name), self.start, self.boot, self.host)
 
 
 def state_dir() -> Path:
-    """Where runs keep their journals: one place for root, whatever session it comes from.
+    """Where runs keep their journals: one place a user, whatever session it comes from, that a reboot leaves alone.
 
-    Others have one each, in $XDG_RUNTIME_DIR, else in the temporary directory; the same inside their user namespaces.
+    Root's is /var/lib/wan-testbed; others have $XDG_STATE_HOME or ~/.local/state, or else, without a home of their
+    own, the temporary directory; the same inside their user namespaces.
     """
     user = user_outside()
     if user == 0:
-        return Path("/run/wan-testbed")  # $XDG_RUNTIME_DIR would part root by ssh from root by cron
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if runtime and os.access(runtime, os.W_OK | os.X_OK):
-        return Path(runtime) / "wan-testbed"
+        return Path("/var/lib/wan-testbed")
+    chosen, home = os.environ.get("XDG_STATE_HOME"), os.environ.get("HOME")
+    for place, below in ((chosen, ()), (home, (".local", "state"))):
+        if place and Path(place).is_absolute() and _is_ours(Path(place)):
+            return Path(place, *below, "wan-testbed")
     return Path(tempfile.gettempdir()) / f"wan-testbed-{user}"
+
+
+def _is_ours(place: Path) -> bool:
+    try:
+        return place.stat().st_uid == os.geteuid() and os.access(place, os.W_OK | os.X_OK)
+    except OSError:
+        return False
 
 
 def refuse_foreign(state: Path) -> None:
     """BadInput for a folder of journals that others can write to: what they name would be removed in our name."""
     found = state.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise BadInput(f"{state}: not a folder that only this user can write to; remove it, or set XDG_RUNTIME_DIR")
-
-
-def start_time(pid: int) -> int | None:
-    """Start time of a live process in clock ticks since boot; None if there is none (or only its zombie)."""
-    try:
-        line = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = line.rpartition(")")[2].split()  # the command name may hold spaces and brackets; fields[0] is field 3
-    return None if fields[0] in "ZX" else int(fields[19])
+        raise BadInput(f"{state}: not a folder that only this user can write to; remove it, or set XDG_STATE_HOME")
 
 
 class Journal:
@@ -80,15 +89,14 @@ class Journal:
     def __init__(self, path: Path, holder: bool = True) -> None:
         """`holder`: this process runs the run; False for a helper of it, whose life does not keep the run alive."""
         self.path = path.absolute()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("a", encoding="utf-8")
-        if holder:
-            self._write(Entry("holder", str(os.getpid()), start_time(os.getpid())))
+        self._file = _made(self.path) if holder else _joined(self.path)
 
     @classmethod
     def for_run(cls, attempt: str) -> Journal:
+        """Of one attempt: two at the same run have nothing in common. Raises BadInput and MachineCannot."""
         state = state_dir()
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with writing(state):
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_foreign(state)
         return cls(state / attempt / JOURNAL_NAME)
 
@@ -115,151 +123,100 @@ class Journal:
 
     def directory(self, path: Path | str) -> None:
         """A directory of which everything inside is ours, before it is made."""
-        self._write(Entry("directory", str(Path(path).absolute())))
+        self._write(Entry("directory", _real(path)))
 
     def result(self, path: Path | str) -> None:
         """The directory of results in the making, before it is made.
 
         An orderly end, also that of a run that failed, keeps it for its logs; after a crash `clean` removes it.
         """
-        self._write(Entry("result", str(Path(path).absolute())))
+        self._write(Entry("result", _real(path)))
 
     def entries(self) -> list[Entry]:
         return read_entries(self.path)
 
     def undo(self) -> list[str]:
-        """Removes everything written so far, the journal and the results excepted."""
-        return undo(self.path)
+        """Removes everything written so far, the journal and the results excepted. All of it is tried.
+
+        Raises MachineCannot for what could not be removed: the journal then stays, for another try.
+        """
+        undone = undo(self.path, self.entries())
+        if undone.failed:
+            raise MachineCannot(f"{'; '.join(undone.failed)}; then testbed clean --run {self.attempt}")
+        return undone.removed
 
     def close(self) -> None:
         """Ends an orderly run: the journal itself goes, and with it the run's folder if nothing else is in it."""
-        self._file.close()
-        _remove_journal(self.path)
+        remove_journal(self.path)
+        self._file.close()  # last, for its lock says that somebody is at it
 
     def _write(self, entry: Entry) -> None:
-        self._file.write(json.dumps({key: value for key, value in asdict(entry).items() if value is not None}) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            self._file.write(msgspec.json.encode(entry) + b"\n")
+            os.fsync(self._file.fileno())
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """All whole lines; a last line cut short by a crash is left out, for nothing was made after it."""
-    entries = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    """All lines that can be understood; none where there is no journal (any more)."""
+    try:
+        return parse(path.read_bytes())[0]
+    except FileNotFoundError:
+        return []
+
+
+def parse(content: bytes) -> tuple[list[Entry], list[int]]:
+    """Entries, and the numbers of lines that are none. A last line cut short is left out: nothing was made after it."""
+    entries, wrong = [], []
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         try:
-            entries.append(Entry(**json.loads(line)))
-        except (ValueError, TypeError):
-            break
-    return entries
+            entries.append(msgspec.json.decode(line, type=Entry))
+        except (msgspec.MsgspecError, ValueError):
+            wrong.append(number)
+    return entries, wrong
 
 
 def is_live(entries: Iterable[Entry]) -> bool:
     """Whether a process that holds this journal still runs."""
-    return any(entry.kind == "holder" and _is_same_process(entry) for entry in entries)
+    return any(entry.kind == "holder" and entry.maker().lives() for entry in entries)
 
 
-def undo(path: Path, crashed: bool = False) -> list[str]:
-    """Removes what a journal names, newest first, and says what it removed. What is already gone is no error."""
-    removed: list[str] = []
-    if marked := _marked(path):
-        _kill_all(lambda: _marked(path))
-        removed.append(f"processes {', '.join(map(str, marked))}")
-    for entry in reversed(read_entries(path)):
-        if entry.kind == "group" and _is_same_process(entry):
-            _kill_all(lambda: _living(entry))  # noqa: B023  # used up before the next turn
-            removed.append(f"group {entry.name}")
-        elif entry.kind == "container":
-            from testbed.containers.removal import remove_named  # the Docker SDK, only where there was a container
-
-            if remove_named(entry.name, path.parent.name):
-                removed.append(f"container {entry.name.rpartition(' ')[2]}")
-        elif (entry.kind == "directory" or (entry.kind == "result" and crashed)) and Path(entry.name).is_dir():
-            shutil.rmtree(entry.name, ignore_errors=True)
-            removed.append(f"{entry.kind} {entry.name}")
-    return removed
-
-
-def clean(state: Path | None = None, run_id: str | None = None) -> list[str]:
-    """Removes what crashed runs left, or one of them. Runs whose holder lives are named and left alone."""
-    state = state or state_dir()
-    if state.exists():
-        refuse_foreign(state)
-    if run_id is not None and not (state / run_id / JOURNAL_NAME).is_file():
-        known = ", ".join(sorted(path.parent.name for path in state.glob(f"*/{JOURNAL_NAME}"))) or "none"
-        raise BadInput(f"clean: no run {run_id!r} left anything in {state}; runs there: {known}")
-    report: list[str] = []
-    for path in sorted(state.glob(f"*/{JOURNAL_NAME}")):
-        run = path.parent.name
-        if run_id is not None and run != run_id:
-            continue
-        entries = read_entries(path)
-        if is_live(entries):
-            report.append(f"{run}: still running, left alone")
-            continue
-        report += [f"{run}: removed {line}" for line in undo(path, crashed=True)]
-        _remove_journal(path)
-        report.append(f"{run}: clean")
-    return report
-
-
-def _is_same_process(entry: Entry) -> bool:
-    return entry.start is not None and start_time(int(entry.name)) == entry.start
-
-
-def _living(entry: Entry) -> list[int]:
-    """The process of an entry and everything in its group, as long as its leader is the one written down."""
-    return _group_members(int(entry.name)) if _is_same_process(entry) else []
-
-
-def _marked(journal: Path) -> list[int]:
-    """Processes that carry this journal's mark: also those not written down yet, and orphans of a dead leader."""
-    pids = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
-    return [pid for pid in pids if pid != os.getpid() and _has_mark(pid, journal)]
-
-
-def _has_mark(pid: int, journal: Path) -> bool:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:
-        return False  # ended meanwhile, or not ours to look into and so not ours
-    return f"{MARK}={journal}".encode() in environment.split(b"\0") and start_time(pid) is not None
-
-
-def _group_members(pgid: int) -> list[int]:
-    members = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == pgid and fields[0] not in "ZX":  # proc(5): field 5 is the process group
-            members.append(int(path.parent.name))
-    return members
-
-
-def stop_group(pgid: int, journal: Path) -> None:
-    """Ends what carries this journal's mark in a process group: TERM, a moment to obey, then KILL.
-
-    By the mark, because the number of a group whose leader has been waited for may belong to somebody else by now.
-    """
-    _kill_all(lambda: [pid for pid in _group_members(pgid) if _has_mark(pid, journal)])
-
-
-def _kill_all(living: Callable[[], list[int]], patience_s: float = 1.0) -> None:
-    _signal(living(), signal.SIGTERM)
-    deadline = time.monotonic() + patience_s
-    while living() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    _signal(living(), signal.SIGKILL)
-
-
-def _signal(pids: list[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # ended by itself meanwhile
-            os.kill(pid, number)
-
-
-def _remove_journal(path: Path) -> None:
+def remove_journal(path: Path) -> None:
+    """By who has its lock."""
     path.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # somebody put a file of theirs there: it is not ours to remove
         path.parent.rmdir()
+
+
+def _made(path: Path) -> IO[bytes]:
+    """A new journal, locked and with its holder's line when it gets its name."""
+    here = Maker.this_process()
+    made = path.with_name(f"{NEW}{secrets.token_hex(4)}")
+    with writing(path):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = made.open("x+b", buffering=0)
+        try:
+            lock(file)
+            holder = Entry("holder", str(here.pid), here.start, here.boot, here.host)
+            file.write(msgspec.json.encode(holder) + b"\n")
+            os.fsync(file.fileno())
+            rename_new(made, path)
+            sync(path.parent)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            file.close()
+            raise
+    return file
+
+
+def _joined(path: Path) -> IO[bytes]:
+    """Somebody else's, to be written to beside them."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), "wb", buffering=0)
+    except FileNotFoundError:
+        raise MachineCannot(f"{path}: the journal of this run is gone; has somebody deleted it?") from None
+
+
+def _real(path: Path | str) -> str:
+    """Without links in what leads there, so that one put there later is noticed."""
+    there = Path(path).absolute()
+    return str(Path(os.path.realpath(there.parent), there.name))

@@ -18,8 +18,9 @@ from testbed.containers.removal import remove_named
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
 from testbed.hardware import Hardware
+from testbed.network.cleaning import clean
 from testbed.network.hosts import enter
-from testbed.network.journal import Journal, clean
+from testbed.network.journal import Journal
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -145,8 +146,9 @@ def test_a_crashed_runs_containers_are_cleaned_and_only_those(container_engine, 
     other = f"wan-testbed-{run}-c"  # named like ours, and not journalled
     made = container_engine.api.create_container(node_images["drafter"].digest, name=other, network_disabled=True)
     try:
-        monkeypatch.setattr("testbed.network.journal.is_live", lambda entries: False)  # as after kill -9
-        said = clean(journal.path.parent.parent, run)
+        monkeypatch.setattr("testbed.network.cleaning.is_live", lambda entries: False)  # as after kill -9
+        journal._file.close()  # and its lock with it
+        said, _ = clean(journal.path.parent.parent, run)
         assert sum("removed container" in line for line in said) == 2
         assert other in names_of(container_engine)
         assert not {f"wan-testbed-{run}-a", f"wan-testbed-{run}-b"} & names_of(container_engine)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from testbed.emulation.lock import lock_holder
+from testbed.network.journal import state_dir
 
 
 def remains() -> dict[str, set[str]]:
     """Interfaces, named namespaces, processes, run state, scratch folders."""
-    state = Path("/run/wan-testbed")
+    state = state_dir()
     return {
         "interfaces": {path.name for path in Path("/sys/class/net").iterdir()},
         "namespaces": {path.name for path in Path("/run/netns").glob("*")},

@@ -50,7 +50,7 @@ def of_nobody() -> set[str]:
 
 def left_behind(stage: Stage) -> list[str]:
     """What stands in nobody's state folder, runs excepted."""
-    return sorted(path.name for state in stage.home.glob("wan-testbed-*") for path in state.iterdir())
+    return sorted(path.name for path in (stage.home / ".local" / "state" / "wan-testbed").glob("*"))
 
 
 @pytest.mark.parametrize(("fabric", "tun"), [("relay", True), ("lab", True), ("lab", False)])

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.makers import start_time
 from testbed.network import journal as journal_module
-from testbed.network.journal import Entry, Journal, clean, read_entries, start_time, state_dir
+from testbed.network.cleaning import clean
+from testbed.network.journal import Entry, Journal, read_entries, state_dir
 
 
 def dead_run(state: Path, run_id: str, entries: list[dict[str, object]]) -> Path:
@@ -35,22 +37,25 @@ def sleeper() -> Iterator[subprocess.Popen[bytes]]:
 def test_root_has_one_place_for_state_whatever_session_it_comes_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root by ssh has an $XDG_RUNTIME_DIR, root by cron has none: with two places there would be two locks."""
+    """And one that a reboot leaves alone: results and containers survive one."""
     monkeypatch.setattr(journal_module, "user_outside", lambda: 0)
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     by_ssh = state_dir()
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    assert by_ssh == state_dir() == Path("/run/wan-testbed")
+    monkeypatch.delenv("XDG_STATE_HOME")
+    assert by_ssh == state_dir() == Path("/var/lib/wan-testbed")
 
 
 def test_other_users_have_a_place_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr(journal_module, "user_outside", lambda: 1000)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert state_dir() == tmp_path / "wan-testbed"
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    first = state_dir()
-    monkeypatch.setattr(journal_module, "user_outside", lambda: 1001)
-    assert state_dir() != first
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert state_dir() == tmp_path / ".local" / "state" / "wan-testbed"
+    for nobodys in ("/proc", "/no-such-home", "relative"):
+        monkeypatch.setenv("HOME", nobodys if os.geteuid() else nobodys.replace("/proc", "/no-such-either"))
+        first = state_dir()
+        assert first.name == "wan-testbed-1000"
 
 
 def test_entries_are_on_disk_before_anything_is_made(tmp_path: Path) -> None:
@@ -62,7 +67,7 @@ def test_entries_are_on_disk_before_anything_is_made(tmp_path: Path) -> None:
 def test_a_process_of_a_dead_run_is_ended(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     entry = {"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid)}
     dead_run(tmp_path, "r", [entry])
-    assert f"r: removed group {sleeper.pid}" in clean(tmp_path)
+    assert f"r: removed group {sleeper.pid}" in clean(tmp_path).said
     assert sleeper.wait(5) == -signal.SIGTERM
 
 
@@ -70,7 +75,7 @@ def test_a_pid_that_belongs_to_somebody_else_by_now_is_left_alone(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     dead_run(tmp_path, "r", [{"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid) - 1}])
-    assert clean(tmp_path) == ["r: clean"]
+    assert clean(tmp_path) == (["r: clean"], [])
     assert sleeper.poll() is None
 
 
@@ -79,7 +84,7 @@ def test_a_run_in_progress_is_left_alone(tmp_path: Path) -> None:
     made = tmp_path / "live" / "made"
     journal.directory(made)
     made.mkdir()
-    assert clean(tmp_path) == ["live: still running, left alone"]
+    assert clean(tmp_path) == (["live: still running, left alone"], [])
     assert made.is_dir()
 
 
@@ -91,7 +96,7 @@ def test_an_orphan_that_was_never_written_down_is_known_by_its_mark(tmp_path: Pa
     )
     orphan = int(shell.stdout)
     assert start_time(orphan) is not None
-    assert clean(tmp_path, "r")[0] == f"r: removed processes {orphan}"
+    assert clean(tmp_path, "r").said[0] == f"r: removed processes {orphan}"
     assert start_time(orphan) is None
 
 
@@ -159,8 +164,8 @@ def test_a_line_cut_short_by_the_crash_does_not_stop_the_cleaning(tmp_path: Path
 
 def test_cleaning_twice_and_cleaning_nothing_are_no_errors(tmp_path: Path) -> None:
     dead_run(tmp_path, "r", [{"kind": "directory", "name": str(tmp_path / "never-made")}])
-    assert clean(tmp_path) == ["r: clean"]
-    assert clean(tmp_path) == []
+    assert clean(tmp_path) == (["r: clean"], [])
+    assert clean(tmp_path) == ([], [])
 
 
 def test_an_unknown_run_is_bad_input(tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_a_killed_holder_makes_its_run_cleanable(tmp_path: Path) -> None:
     path = tmp_path / "r" / "journal.jsonl"
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"up\n"
-    assert clean(tmp_path) == ["r: still running, left alone"]
+    assert clean(tmp_path) == (["r: still running, left alone"], [])
     holder.kill()
     holder.wait()
-    assert clean(tmp_path) == ["r: clean"]
+    assert clean(tmp_path) == (["r: clean"], [])

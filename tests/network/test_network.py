@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
+from testbed.makers import start_time
+from testbed.network.cleaning import clean
 from testbed.network.fabric import Link
 from testbed.network.hosts import enter
-from testbed.network.journal import Journal, clean, read_entries, start_time
+from testbed.network.journal import Journal, read_entries
 from testbed.network.network import Network, node_address, specified_links
 from testbed.network.topology import load_topology
 
