@@ -33,7 +33,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
 }
 
 # A module of this package each, with `main(arguments) -> exit status`; imported when asked for.
-TRIALS = ("demo", "faults")
+TRIALS = ("demo", "faults", "soak")
 
 
 def main(arguments: list[str]) -> int:

@@ -10,9 +10,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 from testbed.emulation.deployment import Deployment
+from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
 from testbed.events import Event, NodeStop, node_stops
 from testbed.network.drift import histories, judge
@@ -21,6 +23,7 @@ from testbed.network.network import Network
 from testbed.network.replay import Applied
 from testbed.network.schedule import LinkSchedule, Pair, PairSchedule
 from testbed.network.watch import Watch
+from testbed.nodes.rowfile import RowFile
 from testbed.progress import Progress
 from testbed.results.records import STOPPED, ProbeRow, ReplayRow
 from testbed.results.unmet import PhaseTime
@@ -48,17 +51,19 @@ class Conditions:
         schedule: LinkSchedule,
         events: Sequence[Event],
         pairs: Sequence[Pair],
+        log_dir: Path,
         journal: Journal,
         progress: Progress,
     ) -> None:
         self.replayed: list[ReplayRow] = []
-        self.probes: list[ProbeRow] = []
+        self.probes: list[RowLog] = []  # one a phase
         self.phases: list[PhaseTime] = []
         self._network = network
         self._schedule = schedule
         self._about = _about(events)
         self._stops = node_stops(events)
         self._pairs = pairs
+        self._log_dir = log_dir
         self._journal = journal
         self._progress = progress
         self._recovery_s = 0.0  # after the last phase, until connections use all links again
@@ -81,7 +86,10 @@ class Conditions:
             self._progress.note(f"{self._recovery_s:.1f} s for TCP to find links again that were cut in the last phase")
             time.sleep(self._recovery_s)
             self._recovery_s = 0.0
-        watch = Watch(self._network.ports, self._pairs, self._journal) if self._pairs else None
+        watch = None
+        if self._pairs:
+            probed = self._log_dir / f"probes.{policy}.{repeat}.json"
+            watch = Watch(self._network.ports, self._pairs, self._journal, probed)
         running = _Running(self._network, self._schedule, self._stops, deployment, watch)
         try:
             yield running
@@ -114,21 +122,26 @@ class Conditions:
             return
         # steps were scheduled from the phase's start; links are held against what was really applied, and when
         links = histories(self._schedule, applied)
-        self.probes += [
-            ProbeRow(
-                policy=policy,
-                repeat=repeat,
-                src=one.probe.src,
-                dst=one.probe.dst,
-                sent_ns=one.probe.sent_ns,
-                specified_ms=one.specified_ms,
-                rtt_ms=one.rtt_ms,
-                one_way_specified_ms=one.one_way_specified_ms,
-                one_way_ms=one.one_way_ms,
-                comparable=one.comparable,
-            )
-            for one in judge(watch.results(), links)
-        ]
+        rows = RowFile(self._log_dir / f"probes.{policy}.{repeat}.rows")
+        try:
+            for one in judge(watch.results(), links):
+                rows.add(
+                    ProbeRow(
+                        policy=policy,
+                        repeat=repeat,
+                        src=one.probe.src,
+                        dst=one.probe.dst,
+                        sent_ns=one.probe.sent_ns,
+                        specified_ms=one.specified_ms,
+                        rtt_ms=one.rtt_ms,
+                        one_way_specified_ms=one.one_way_specified_ms,
+                        one_way_ms=one.one_way_ms,
+                        comparable=one.comparable,
+                    )
+                )
+        finally:
+            rows.close()
+        self.probes.append(RowLog(rows.path, rows.rows))
 
 
 class _Running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -141,6 +142,12 @@ class Deployment:
             return self._containers.rows_path(node, file_name)
         path = self._log_dir / file_name
         return path, str(path)
+
+    def keep(self, path: Path) -> Path:
+        """A file that a node wrote, in a place that lasts as long as the run's directory."""
+        if path.parent == self._log_dir:
+            return path
+        return Path(shutil.move(path, self._log_dir / path.name))
 
     def by_role(self) -> dict[str, list[str]]:
         peers: dict[str, list[str]] = {}

@@ -15,16 +15,16 @@ from testbed.emulation.inputs import Inputs, Options
 from testbed.emulation.nodekind import containers
 from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
+from testbed.emulation.rowlogs import RowLog
 from testbed.interrupt import taking_down
 from testbed.network.capture import Capture, parse_pair
 from testbed.network.fabric import Counters
 from testbed.network.journal import Journal
 from testbed.network.network import Network
 from testbed.nodes.control import PlannedRequest
-from testbed.nodes.recorder import PhaseLog
 from testbed.progress import Progress
 from testbed.requests import plan_requests
-from testbed.results.records import LinkRow, ProbeRow, ReplayRow
+from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 
 PROBES_AFTER = 200  # a 99th percentile of its own that one stray packet cannot move; the check before is the network's
@@ -35,14 +35,14 @@ DRAIN_MARGIN_S = 0.1
 class Measured:
     """What the run itself brought."""
 
-    log: PhaseLog = field(default_factory=PhaseLog)
+    logs: list[RowLog] = field(default_factory=list)
     planned: dict[int, PlannedRequest] = field(default_factory=dict)
     links: list[LinkRow] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
     stale_messages: int = 0
     given_up: dict[str, list[int]] = field(default_factory=dict)  # requests without an answer, as an event cut them off
     replay: list[ReplayRow] = field(default_factory=list)
-    probes: list[ProbeRow] = field(default_factory=list)
+    probes: list[RowLog] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,7 +73,9 @@ def measure(
                 progress.note(f"not valid: {reason}")
             measured.links += _link_rows("before", network)
             watched = sorted(pair for pair in inputs.used_pairs if pair[0] < pair[1]) if options.probe else []
-            conditions = Conditions(network, inputs.schedule, inputs.scenario.events, watched, journal, progress)
+            conditions = Conditions(
+                network, inputs.schedule, inputs.scenario.events, watched, log_dir, journal, progress
+            )
             progress.note(f"starting {len(inputs.placement)} nodes, loading models")
             captured = [parse_pair(text, inputs.placement) for text in options.pcap]
             with (
@@ -124,7 +126,7 @@ def _run_phases(
             measured.planned |= {one.request: one for one in requests}
             patient = patience(scenario, inputs.schedule, requests)
             phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
-            measured.log.extend(phase.log)
+            measured.logs += phase.logs
             measured.stale_messages += phase.stale_messages
             if phase.given_up:
                 measured.given_up.setdefault(entry.label, []).extend(phase.given_up)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.patience import Patience
+from testbed.emulation.rowlogs import RowLog
 from testbed.nodes.control import (
     AllDone,
     Issue,
@@ -19,9 +21,9 @@ from testbed.nodes.control import (
     StartPolicy,
     StopPolicy,
 )
-from testbed.nodes.recorder import PhaseLog
 from testbed.policies import registry
 from testbed.progress import Progress
+from testbed.results.records import RequestRow
 from testbed.scenario import PolicyEntry
 
 CONTROL_S = 20.0
@@ -29,9 +31,9 @@ CONTROL_S = 20.0
 
 @dataclass
 class PhaseResult:
-    """What all nodes recorded, how many messages came too late to count, and which requests never got their answer."""
+    """Where all nodes' rows are, how many messages came too late to count, and which requests never got an answer."""
 
-    log: PhaseLog = field(default_factory=PhaseLog)
+    logs: list[RowLog] = field(default_factory=list)
     stale_messages: int = 0
     given_up: tuple[int, ...] = ()
 
@@ -52,7 +54,7 @@ def run_phase(
     """
     with conditions.phase(entry.label, repeat, deployment) as phase:
         open_requests = {one.request for one in planned}
-        active = _start(deployment, entry, repeat, planned, progress)
+        logs = _start(deployment, entry, repeat, planned, progress)
         phase.begin()
         _issue(deployment, planned)
         try:
@@ -65,28 +67,38 @@ def run_phase(
             )
         phase.requests_over()
         time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
-    result = _stop(deployment, entry, repeat, active)
-    result.given_up = tuple(sorted(open_requests - {row.request for row in result.log.requests}))
+    result = _stop(deployment, entry, logs)
+    if open_requests:  # some may have ended since
+        rows = (row for log in result.logs for row in log)
+        open_requests -= {row.request for row in rows if isinstance(row, RequestRow)}
+    result.given_up = tuple(sorted(open_requests))
     return result
 
 
 def _start(
     deployment: Deployment, entry: PolicyEntry, repeat: int, planned: Sequence[PlannedRequest], progress: Progress
-) -> list[str]:
-    """Every node that the policy needs takes up its role; returns which."""
+) -> dict[str, Path]:
+    """Every node that the policy needs takes up its role; returns where each of them leaves its rows."""
     progress.phase(entry.label, repeat, len(planned))
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
     wanted = set(registry.get(entry.name).roles)
-    active = [name for name, role in roles.items() if role in wanted]
+    paths = {
+        name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows")
+        for name, role in roles.items()
+        if role in wanted
+    }
     span = (planned[0].request, planned[-1].request)
     deployment.gather(
-        {name: StartPolicy(entry.label, entry.name, entry.params, roles[name], peers, repeat, span) for name in active},
+        {
+            name: StartPolicy(entry.label, entry.name, entry.params, roles[name], peers, repeat, span, seen)
+            for name, (_, seen) in paths.items()
+        },
         PolicyStarted,
         CONTROL_S,
         f"{entry.label} to start",
     )
-    return active
+    return {name: path for name, (path, _) in paths.items()}
 
 
 def _issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
@@ -109,17 +121,15 @@ def _wait_for_users(
             waiting.discard(node.name)
 
 
-def _stop(deployment: Deployment, entry: PolicyEntry, repeat: int, active: list[str]) -> PhaseResult:
+def _stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) -> PhaseResult:
     """Every role ends and hands over its log."""
-    paths = {name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows") for name in active}
     stopped = deployment.gather(
-        {name: StopPolicy(seen) for name, (_, seen) in paths.items()},
+        {name: StopPolicy() for name in paths},
         PolicyStopped,
         CONTROL_S,
         f"{entry.label} to stop",
     )
-    result = PhaseResult(stale_messages=sum(reply.stale_messages for reply in stopped.values()))
-    for path, _ in paths.values():
-        result.log.extend(PhaseLog.read(path))
-        path.unlink()
-    return result
+    return PhaseResult(
+        [RowLog(deployment.keep(path), stopped[name].rows) for name, path in paths.items()],
+        sum(reply.stale_messages for reply in stopped.values()),
+    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from testbed.emulation.inputs import Inputs
 from testbed.emulation.measuring import Measured
+from testbed.emulation.rowlogs import RowLog
+from testbed.nodes.rowfile import Row
 from testbed.results import manifest as provenance
+from testbed.results.records import RequestRow
 from testbed.results.sampling import sampling_of
 from testbed.results.store import RunDirectory
 
@@ -24,17 +28,27 @@ def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> l
     law_only = frozenset(
         entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
     )
-    requests, mismatches = compare(scenario.models.target, measured.log.requests, measured.planned, law_only)
+    recorded: list[RequestRow] = []
+    directory.write_tables(["rounds", "steps", "messages"], _others(measured.logs, recorded))
+    requests, mismatches = compare(scenario.models.target, recorded, measured.planned, law_only)
     directory.write_rows("requests", requests)
-    directory.write_rows("rounds", measured.log.rounds)
-    directory.write_rows("steps", measured.log.steps)
-    directory.write_rows("messages", measured.log.messages)
     directory.write_rows("links", measured.links)
     if measured.replay:
         directory.write_rows("replay", measured.replay)
-    if measured.probes:
-        directory.write_rows("probes", measured.probes)
+    if any(log.rows for log in measured.probes):
+        directory.write_tables(["probes"], (row for log in measured.probes for row in log))
+    for log in [*measured.logs, *measured.probes]:
+        log.path.unlink()
     return mismatches
+
+
+def _others(logs: Sequence[RowLog], requests: list[RequestRow]) -> Iterator[Row]:
+    """All rows but those of requests, which are put aside."""
+    for row in (row for log in logs for row in log):
+        if isinstance(row, RequestRow):
+            requests.append(row)
+        else:
+            yield row
 
 
 def manifest_of(inputs: Inputs, started: datetime) -> dict[str, Any]:

@@ -9,7 +9,7 @@ jitter or reordering.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,9 +76,8 @@ def histories(schedule: LinkSchedule, applied: Sequence[Applied]) -> dict[NodePa
     return found
 
 
-def judge(probes: Iterable[Probe], links: Mapping[NodePair, History]) -> list[Judged]:
+def judge(probes: Iterable[Probe], links: Mapping[NodePair, History]) -> Iterator[Judged]:
     """Each probe against the two links it went over, at the moments when it entered them."""
-    judged = []
     for probe in probes:
         there, fair_there = links[probe.src, probe.dst].at(probe.sent_ns)
         turned_ns = probe.sent_ns + (
@@ -87,14 +86,11 @@ def judge(probes: Iterable[Probe], links: Mapping[NodePair, History]) -> list[Ju
         back, fair_back = links[probe.dst, probe.src].at(turned_ns)
         came = probe.forward_ns is not None and probe.backward_ns is not None
         lossy = any(link.loss or link.burst_loss is not None for link in (there, back))
-        judged.append(
-            Judged(
-                probe,
-                there.one_way_ms + back.one_way_ms,
-                there.one_way_ms,
-                (probe.forward_ns + probe.backward_ns) / NS_PER_MS if came else None,  # type: ignore[operator]
-                probe.forward_ns / NS_PER_MS if came else None,  # type: ignore[operator]
-                fair_there and fair_back and (came or not lossy),
-            )
+        yield Judged(
+            probe,
+            there.one_way_ms + back.one_way_ms,
+            there.one_way_ms,
+            (probe.forward_ns + probe.backward_ns) / NS_PER_MS if came else None,  # type: ignore[operator]
+            probe.forward_ns / NS_PER_MS if came else None,  # type: ignore[operator]
+            fair_there and fair_back and (came or not lossy),
         )
-    return judged

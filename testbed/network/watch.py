@@ -10,7 +10,8 @@ import os
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from testbed.errors import MachineCannot, RunInvalid
@@ -40,17 +41,22 @@ def interval_s(pairs: int) -> float:
 
 
 class Watch:
-    """Probes `pairs`, one direction each as a probe comes back, from the start until `stop_sending`. Use once."""
+    """Probes `pairs`, one direction each as a probe comes back, from the start until `stop_sending`. Use once.
 
-    def __init__(self, ports: Sequence[Port], pairs: Sequence[Pair], journal: Journal) -> None:
+    Probes go to the file `log` as they end, so that a long phase costs no memory.
+    """
+
+    def __init__(self, ports: Sequence[Port], pairs: Sequence[Pair], journal: Journal, log: Path) -> None:
         index = {port.node: number for number, port in enumerate(ports)}
         question = {
             "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
             "pairs": [[index[src], index[dst]] for src, dst in pairs],
             "port": PORT_NUMBER,
             "interval_ns": int(interval_s(len(pairs)) * 1e9),
+            "log": str(log.absolute()),
         }
         self._pairs = list(pairs)
+        self._log = log
         self._process = subprocess.Popen(
             [sys.executable, "-m", "testbed.network.watch_process"],
             stdin=subprocess.PIPE,
@@ -71,19 +77,24 @@ class Watch:
         """What is under way may still arrive, until `results`."""
         self._say("\n")
 
-    def results(self) -> list[Probe]:
-        """Every probe so far, in the order of sending; ends the process."""
+    def results(self) -> Iterator[Probe]:
+        """Every probe so far, in the order of sending; ends the process and removes its file."""
         try:
-            answer, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
+            count, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise RunInvalid(f"in-run probe: no answer for {ANSWER_PATIENCE_S:.0f} s") from None
         if self._process.returncode:
             raise RunInvalid(f"in-run probe: {_last_line(complaint)}")
-        probes = []
-        for pair, sent_ns, forward_ns, backward_ns in json.loads(answer):
-            src, dst = self._pairs[pair]
-            probes.append(Probe(src, dst, sent_ns, forward_ns, backward_ns))
-        return probes
+        read = 0
+        with self._log.open() as lines:
+            for line in lines:
+                pair, sent_ns, forward_ns, backward_ns = json.loads(line)
+                src, dst = self._pairs[pair]
+                yield Probe(src, dst, sent_ns, forward_ns, backward_ns)
+                read += 1
+        if read != int(count):
+            raise RunInvalid(f"in-run probe: {self._log} holds {read} of the {count} probes that were sent")
+        self._log.unlink()
 
     def close(self) -> None:
         """Safe at any moment, more than once."""

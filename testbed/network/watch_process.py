@@ -1,8 +1,9 @@
 """The measuring process of `watch`: few probes, from a loop of its own, for as long as a phase of a run takes.
 
 Sockets, packets and clocks are those of `probe_process`. Standard input: the question in one JSON line, then a line
-when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, every probe as
-[pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
+when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, how many
+probes were sent. Every probe is a line of the file `log`, in the order of sending, as [pair, sent_ns, forward_ns,
+backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
 """
 
 from __future__ import annotations
@@ -14,9 +15,14 @@ import select
 import socket
 import sys
 import time
-from typing import Any
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, TextIO
 
 from testbed.network.probe_process import be_prompt, new_token, replies, request, socket_in
+
+LATEST_NS = 120 * 1_000_000_000  # what has not come back for so long is lost
+FLUSH_PROBES = 500  # of these at once go to the file; some 30 kB, 50 us
 
 GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more evenly than any other number's
 
@@ -24,8 +30,11 @@ GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more eve
 class Prober:
     """Sends on schedule, echoes and books what comes. Pairs are (source, destination) by position of their nodes."""
 
-    def __init__(self, question: dict[str, Any], sockets: list[socket.socket]) -> None:
-        self.probes: list[list[int | None]] = []
+    def __init__(self, question: dict[str, Any], sockets: list[socket.socket], log: TextIO) -> None:
+        self.sent = 0
+        self._log = log
+        self._open: OrderedDict[int, list[int | None]] = OrderedDict()  # by number, what is not in the file yet
+        self._over: list[str] = []  # lines
         self._pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
         self._addresses = [(node["address"], question["port"]) for node in question["nodes"]]
         self._sockets = sockets
@@ -45,9 +54,34 @@ class Prober:
         turn = max(turn, (now_ns - self._start_ns) // self._interval_ns)
         heapq.heapreplace(self._due, (self._at(pair, turn + 1), pair, turn + 1))
         src, dst = self._pairs[pair]
-        packet = request(self._token, pair, len(self.probes))
-        self.probes.append([pair, time.monotonic_ns(), None, None])
+        packet = request(self._token, pair, self.sent)
+        self._open[self.sent] = [pair, now_ns := time.monotonic_ns(), None, None]
+        self.sent += 1
         self._sockets[src].sendto(packet, self._addresses[dst])
+        self._settle(now_ns - LATEST_NS)
+        if len(self._over) >= FLUSH_PROBES:
+            self._flush()
+
+    def finish(self) -> None:
+        """Everything goes to the file, whatever may still come."""
+        self._settle(None)
+        self._flush()
+
+    def _settle(self, lost_ns: int | None) -> None:
+        """Takes out the oldest probes that are back, or were sent before `lost_ns`; None: all."""
+        while self._open:
+            number, probe = next(iter(self._open.items()))
+            _, sent_ns, _, backward_ns = probe
+            assert sent_ns is not None
+            if backward_ns is None and lost_ns is not None and sent_ns >= lost_ns:
+                return
+            del self._open[number]
+            self._over.append(json.dumps(probe))
+
+    def _flush(self) -> None:
+        self._log.writelines(f"{line}\n" for line in self._over)
+        self._log.flush()
+        self._over.clear()
 
     def _at(self, pair: int, turn: int) -> int:
         """Once an interval, at another moment of each: a fixed one could fall in step with a series of that rate."""
@@ -57,7 +91,8 @@ class Prober:
     def receive(self, sock: socket.socket) -> None:
         """Everything that waits on one socket."""
         for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources):
-            self.probes[number][2:] = [forward_ns, backward_ns]
+            if number in self._open:
+                self._open[number][2:] = [forward_ns, backward_ns]
 
 
 def run(prober: Prober, sockets: list[socket.socket]) -> None:
@@ -86,9 +121,11 @@ def main() -> None:
     be_prompt()
     gc.disable()
     print("ready", flush=True)
-    prober = Prober(question, sockets)
-    run(prober, sockets)
-    json.dump(prober.probes, sys.stdout)
+    with Path(question["log"]).open("w") as log:
+        prober = Prober(question, sockets, log)
+        run(prober, sockets)
+        prober.finish()
+    print(prober.sent)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,10 @@ class Connect(msgspec.Struct, frozen=True, tag="connect"):
 
 
 class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
-    """Become `role` of the policy, until StopPolicy. Requests outside `requests` (first, last) are another phase's."""
+    """Become `role` of the policy, until StopPolicy. Requests outside `requests` (first, last) are another phase's.
+
+    Log rows go to `log_path` as they come (`testbed.nodes.rowfile`).
+    """
 
     label: str
     policy: str
@@ -70,6 +73,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     peers: dict[str, list[str]]
     repeat: int
     requests: tuple[int, int]
+    log_path: str
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):
@@ -79,9 +83,7 @@ class Issue(msgspec.Struct, frozen=True, tag="issue"):
 
 
 class StopPolicy(msgspec.Struct, frozen=True, tag="stop_policy"):
-    """Leave the role and write its log rows (msgpack) to `log_path`."""
-
-    log_path: str
+    """Leave the role and write the last of its log rows."""
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
@@ -126,6 +128,7 @@ class AllDone(msgspec.Struct, frozen=True, tag="all_done"):
 
 class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
     stale_messages: int
+    rows: int  # that the log holds
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):

@@ -45,6 +45,7 @@ from testbed.nodes.pacing import precise_timers
 from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
+from testbed.nodes.rowfile import RowFile
 from testbed.nodes.userdriver import UserDriver
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies import registry
@@ -75,6 +76,7 @@ class NodeProgram:
         self._worker: WorkerClient | None = None
         self._host: RoleHost | None = None
         self._recorder: Recorder | None = None
+        self._log: RowFile | None = None
         self._driver: UserDriver | None = None
         self._rtt_samples: dict[str, list[float]] = {}
         self._finished = asyncio.Event()
@@ -144,13 +146,13 @@ class NodeProgram:
                 self._driver = UserDriver(command.requests, self._host.issue, lambda: self._reply(AllDone()))
                 self._driver.start()
             case StopPolicy():
-                assert self._host is not None and self._recorder is not None
+                assert self._host is not None and self._log is not None
                 self._host.stop()
-                self._recorder.log.write(Path(command.log_path))
-                stale = self._host.stale_messages
-                self._host = self._recorder = self._driver = None
+                self._log.close()
+                stopped = PolicyStopped(self._host.stale_messages, self._log.rows)
+                self._host = self._recorder = self._driver = self._log = None
                 gc.collect()
-                self._reply(PolicyStopped(stale))
+                self._reply(stopped)
 
     def _start_policy(self, command: StartPolicy) -> None:
         spec = registry.get(command.policy)
@@ -161,7 +163,8 @@ class NodeProgram:
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
         role = spec.role(command.role, params, context)
-        self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site)
+        self._log = RowFile(Path(command.log_path))
+        self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(
             role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished, capacity
         )

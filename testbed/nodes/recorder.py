@@ -1,17 +1,17 @@
 """One node's log of one policy phase: steps, rounds, messages and, at the user's node, requests.
 
-Rows are collected in memory and written when the phase ends: the hot path does no file I/O.
+A node program's rows go to a file as they come (`testbed.nodes.rowfile`), a simulated node's stay in memory. Rule kept:
+nothing is held of a request that has ended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from testbed.files import writing
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
@@ -30,8 +30,14 @@ from testbed.wire.messages import Message, Tokens
 from testbed.wire.transport import Arrival
 
 
+class RowLog(Protocol):
+    """Where a recorder's rows go."""
+
+    def add(self, row: Step | Round | MessageRow | RequestRow, /) -> None: ...
+
+
 class PhaseLog(msgspec.Struct):
-    """Everything one node recorded in one phase; the file a node leaves for the engine."""
+    """Everything that was recorded in one phase, in memory."""
 
     steps: list[Step] = []
     rounds: list[Round] = []
@@ -49,15 +55,16 @@ class PhaseLog(msgspec.Struct):
             before = self.lookups.get(policy, (0, 0))
             self.lookups[policy] = before[0] + all_, before[1] + approximated
 
-    def write(self, path: Path) -> None:
-        """Raises DiskFull, or BadInput, naming the file."""
-        encoded = msgspec.msgpack.encode(self)
-        with writing(path):
-            path.write_bytes(encoded)
-
-    @classmethod
-    def read(cls, path: Path) -> PhaseLog:
-        return msgspec.msgpack.decode(path.read_bytes(), type=cls)
+    def add(self, row: Step | Round | MessageRow | RequestRow) -> None:
+        match row:
+            case Step():
+                self.steps.append(row)
+            case MessageRow():
+                self.messages.append(row)
+            case Round():
+                self.rounds.append(row)
+            case RequestRow():
+                self.requests.append(row)
 
 
 class Recorder:
@@ -65,8 +72,8 @@ class Recorder:
 
     detailed = True  # False: rows of requests alone are wanted, and nobody need say more
 
-    def __init__(self, policy: str, repeat: int, node: str, site: str) -> None:
-        self.log = PhaseLog()
+    def __init__(self, policy: str, repeat: int, node: str, site: str, log: RowLog) -> None:
+        self._log = log
         self._policy = policy
         self._repeat = repeat
         self._node = node
@@ -74,15 +81,27 @@ class Recorder:
         self._round_start: dict[int, int] = {}
         self._round_index: dict[int, int] = {}
         self._open: dict[int, _OpenRequest] = {}
+        self._over: list[int] = []  # of these, nothing is needed once what ended them is recorded
+
+    def over(self, request: int) -> None:
+        """The role has done with this request; the answer in hand may still be recorded."""
+        self._over.append(request)
+
+    def _forget(self) -> None:
+        while self._over:
+            request = self._over.pop()
+            self._round_start.pop(request, None)
+            self._round_index.pop(request, None)
 
     def message(self, arrival: Arrival) -> None:
+        self._forget()
         message = arrival.message
         kind, counted = _shape(type(message))
         request = getattr(message, "request", -1)
         count = 0 if counted is None else 1 if counted == "token" else len(getattr(message, counted))
         if kind == "request":
             self._round_start[request] = arrival.received_ns
-        self.log.messages.append(
+        self._log.add(
             MessageRow(
                 policy=self._policy,
                 repeat=self._repeat,
@@ -104,11 +123,12 @@ class Recorder:
         passes: Sequence[PassRecord],
     ) -> None:
         """A job's passes; of a batch, its one pass as each member took part in it."""
+        self._forget()
         kind = "draft" if isinstance(job, Draft | DraftTree) else "verify"
         batch = len(job.members) if isinstance(job, VerifyBatch) else 1
         of = [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request] * len(passes)
         for request, one in zip(of, passes, strict=True):
-            self.log.steps.append(
+            self._log.add(
                 Step(
                     policy=self._policy,
                     repeat=self._repeat,
@@ -157,7 +177,7 @@ class Recorder:
     def round(self, job: Verify | VerifyTree, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
         """A verify came back and the role sent `emitted` tokens on because of it."""
         index = self._round_index.get(job.request, 0)
-        self.log.rounds.append(
+        self._log.add(
             Round(
                 policy=self._policy,
                 repeat=self._repeat,
@@ -195,7 +215,7 @@ class Recorder:
     def finished(self, request: int, now_ns: int) -> int:
         """Closes the request's row; returns how many tokens it got."""
         one = self._open.pop(request)
-        self.log.requests.append(
+        self._log.add(
             RequestRow(
                 policy=self._policy,
                 repeat=self._repeat,
@@ -224,6 +244,9 @@ class RequestRecorder(Recorder):
     detailed = False
 
     def message(self, arrival: Arrival) -> None:
+        pass
+
+    def over(self, request: int) -> None:
         pass
 
 

@@ -140,6 +140,7 @@ class RoleHost:
                     self._device.release(request)
                 if self._capacity is not None:
                     self._capacity.release(request)
+                self._recorder.over(request)
                 self._on_finish(request)
 
     def _answered(

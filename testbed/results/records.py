@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     """One forward pass of one model at one node, as one request took part in it: steps.parquet.
 
     A pass over one request is one row. A batched pass is one row for each of its `batch` members, with the member's
@@ -35,7 +35,7 @@ class Step(msgspec.Struct, frozen=True):
     alone_ms: float = 0.0  # of a batch's member: what the profile says for a pass of its own
 
 
-class Round(msgspec.Struct, frozen=True):
+class Round(msgspec.Struct, frozen=True, array_like=True, tag="round"):
     """One draft-then-verify round, seen at the target: rounds.parquet."""
 
     policy: str
@@ -53,7 +53,7 @@ class Round(msgspec.Struct, frozen=True):
     finished_ns: int
 
 
-class RequestRow(msgspec.Struct, frozen=True):
+class RequestRow(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     """One request as its user saw it: requests.parquet."""
 
     policy: str
@@ -74,7 +74,7 @@ class RequestRow(msgspec.Struct, frozen=True):
     slo_tokens_per_s: float | None = None  # the rate its user was promised; None: none was
 
 
-class MessageRow(msgspec.Struct, frozen=True):
+class MessageRow(msgspec.Struct, frozen=True, array_like=True, tag="message"):
     """One message on the wire: messages.parquet."""
 
     policy: str
@@ -123,7 +123,7 @@ class ReplayRow(msgspec.Struct, frozen=True):
     links: int  # that differ from the step before
 
 
-class ProbeRow(msgspec.Struct, frozen=True):
+class ProbeRow(msgspec.Struct, frozen=True, array_like=True, tag="probe"):
     """One packet of the in-run probe and its echo, against its links at its own time: probes.parquet."""
 
     policy: str

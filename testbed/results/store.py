@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType(
 )
 # Of runs whose links were watched or changed while they ran; a run directory without them has none such.
 LIVE_RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType({"replay": ReplayRow, "probes": ProbeRow})
+PART_ROWS = 50_000  # of a table that is written as its rows come: some 20 MB as structs
 _ARROW: Mapping[Any, Any] = types.MappingProxyType(
     {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 )
@@ -75,6 +77,28 @@ class RunDirectory:
         table = _table(kind, rows)
         self._replace(f"{kind}.parquet", lambda partial: pq.write_table(table, partial, compression="zstd"))
 
+    def write_tables(self, kinds: Sequence[str], rows: Iterable[msgspec.Struct]) -> None:
+        """Writes a table of each kind from rows of all of them as they come, holding no more than a part in memory."""
+        with ExitStack() as stack:
+            tables = {kind: stack.enter_context(self._table_of(kind)) for kind in kinds}
+            by_record = {_record(kind): tables[kind] for kind in kinds}
+            for row in rows:
+                by_record[type(row)].add(row)
+
+    @contextmanager
+    def _table_of(self, kind: str) -> Iterator[_GrowingTable]:
+        """The file is there after an orderly end only."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        partial = self.path / f".{kind}.parquet.partial"
+        try:
+            with pq.ParquetWriter(partial, schema_of(_record(kind)), compression="zstd") as file:
+                table = _GrowingTable(kind, file)
+                yield table
+                table.flush()
+            partial.replace(self.path / f"{kind}.parquet")
+        finally:
+            partial.unlink(missing_ok=True)
+
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self._write_json("manifest.json", manifest)
 
@@ -120,6 +144,25 @@ class RunDirectory:
             write(partial)
 
 
+class _GrowingTable:
+    """A parquet file written a part at a time."""
+
+    def __init__(self, kind: str, file: pq.ParquetWriter) -> None:
+        self._kind = kind
+        self._file = file
+        self._rows: list[msgspec.Struct] = []
+
+    def add(self, row: msgspec.Struct) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= PART_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            self._file.write_table(_table(self._kind, self._rows))
+            self._rows.clear()
+
+
 def load(path: Path) -> RunData:
     """Everything a run directory says; BadInput when a file is missing or not readable."""
     directory = RunDirectory(path)
@@ -127,8 +170,12 @@ def load(path: Path) -> RunData:
     return RunData(manifest=directory.read_manifest(), **{kind: directory.read_rows(kind) for kind in kinds})
 
 
+def _record(kind: str) -> type[msgspec.Struct]:
+    return RECORDS.get(kind) or LIVE_RECORDS[kind]
+
+
 def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
-    record = RECORDS.get(kind) or LIVE_RECORDS[kind]
+    record = _record(kind)
     schema = schema_of(record)
     if isinstance(rows, Columns):
         return rows.table(schema)

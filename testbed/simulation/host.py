@@ -120,6 +120,7 @@ class VirtualHost:
                     self._device.release(request)
                 if self._capacity is not None:
                     self._capacity.release(request)
+                self.recorder.over(request)
                 self._on_finish(request)
             case SetTimer(name=name, at=at):
                 self._cancel(name)

@@ -107,10 +107,12 @@ class World:
             peers.setdefault(role, []).append(node)
         self._role_peers = peers
         recorder = Recorder if spec.detailed else RequestRecorder
+        self._logs: list[PhaseLog] = []  # by node, in their order: what is merged at the end
         self._hosts: dict[str, VirtualHost] = {}
         for node, (role, site) in spec.nodes.items():
             if role in self._policy.roles:
-                self._hosts[node] = self._host(node, recorder(entry.label, repeat, node, site))
+                self._logs.append(PhaseLog())
+                self._hosts[node] = self._host(node, recorder(entry.label, repeat, node, site, self._logs[-1]))
         users = peers["user"]
         self._waiting = {
             user: deque(one for one in planned[index :: len(users)] if one.due_ms is None)
@@ -155,8 +157,8 @@ class World:
                 "waits for something that nobody sends"
             )
         log = PhaseLog()
-        for host in self._hosts.values():
-            log.extend(host.recorder.log)
+        for part in self._logs:
+            log.extend(part)
         if self._left:
             self.given_up = tuple(
                 sorted({one.request for one in self._planned} - {row.request for row in log.requests})

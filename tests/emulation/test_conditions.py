@@ -19,7 +19,7 @@ STOP = Event(at_s=0.01, stop_node="drafter0")
 
 def conditions() -> Conditions:
     unused: Any = None
-    return Conditions(unused, LinkSchedule([], {}, {}), [STOP], [], unused, unused)
+    return Conditions(unused, LinkSchedule([], {}, {}), [STOP], [], unused, unused, unused)
 
 
 def deployment(freeze: Callable[[str], None], thawed: list[int]) -> Any:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -60,15 +61,16 @@ def replayed(
 ) -> tuple[list[Applied], list[Probe]]:
     """`pairs` watchers at once are as many times the probes."""
     network.change(plan.moving_at(0))
-    watch = Watch(network.ports, [("a", "b")] * pairs, journal)
-    try:
-        network.replay(plan, time.monotonic_ns())
-        time.sleep(seconds)
-        watch.stop_sending()
-        time.sleep(0.5)
-        return network.stop_replay(), watch.results()
-    finally:
-        watch.close()
+    with tempfile.TemporaryDirectory() as folder:
+        watch = Watch(network.ports, [("a", "b")] * pairs, journal, Path(folder) / "probes")
+        try:
+            network.replay(plan, time.monotonic_ns())
+            time.sleep(seconds)
+            watch.stop_sending()
+            time.sleep(0.5)
+            return network.stop_replay(), list(watch.results())
+        finally:
+            watch.close()
 
 
 def test_a_replay_loses_nothing_and_packets_meet_the_delay_of_their_time(network: Network, journal: Journal) -> None:
@@ -140,7 +142,7 @@ def read_numbered(server: socket.socket, count: int, started: float, arrivals: l
 def test_probes_of_a_cut_link_are_lost_and_judged_by_nobody(network: Network, journal: Journal) -> None:
     plan = schedule(PairSchedule(None, (PairEvent(S, up=False), PairEvent(2 * S, up=True))))
     applied, probes = replayed(network, journal, plan, 3.0, pairs=4)
-    judged = judge(probes, histories(plan, applied))
+    judged = list(judge(probes, histories(plan, applied)))
     lost = [one for one in judged if one.rtt_ms is None]
     assert lost and not any(one.comparable for one in lost)
     assert sum(one.comparable for one in judged) > len(judged) / 2

@@ -117,7 +117,7 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
     spec = registry.get(policy)
     parsed = spec.params.model_validate(params)
     hub = MemoryHub({(a, b): one_way_ms for a in NODES for b in NODES if a != b})
-    recorders, hosts = {}, {}
+    recorders, hosts, logs = {}, {}, {}
     left = {one.request for one in requests}
     done = asyncio.Event()
 
@@ -132,7 +132,8 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
             continue
         runtimes = {"target": TableRuntime(), "draft": TableRuntime(noise)}
         device = InlineDevice(Compute(runtimes, {"target": whole, "draft": whole}))
-        recorders[node] = Recorder(policy, 0, node, node)
+        logs[node] = PhaseLog()
+        recorders[node] = Recorder(policy, 0, node, node, logs[node])
         hosts[node] = RoleHost(
             spec.role(name, parsed, RoleContext(node, PEERS)),
             hub.endpoint(node, lambda arrival, node=node: hosts[node].arrived(arrival)),
@@ -152,6 +153,6 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
     for host in hosts.values():
         host.stop()
     log = PhaseLog()
-    for recorder in recorders.values():
-        log.extend(recorder.log)
+    for part in logs.values():
+        log.extend(part)
     return log

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
 from testbed.nodes.control import PlannedRequest
-from testbed.nodes.recorder import Recorder
+from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.policies.api import Command, Draft, Event, Finish, RequestArrived, Send
 from testbed.wire.messages import Close, Message
@@ -39,7 +39,7 @@ class Wire:
 def host() -> tuple[RoleHost, Asks, Wire]:
     role, wire = Asks(), Wire()
     transport: Any = wire
-    return RoleHost(role, transport, None, Recorder("p", 0, "user0", "near"), (1, 1)), role, wire
+    return RoleHost(role, transport, None, Recorder("p", 0, "user0", "near", PhaseLog()), (1, 1)), role, wire
 
 
 def test_a_due_request_reaches_the_role_with_its_promise_and_without_its_prompts_name() -> None:
@@ -81,7 +81,7 @@ class Caches:
 def test_the_end_of_a_phase_frees_the_caches_of_requests_that_were_given_up_and_no_others() -> None:
     device: Any = Caches()
     wire: Any = Wire()
-    made = RoleHost(Drafts(), wire, device, Recorder("p", 0, "user0", "near"), (1, 3))
+    made = RoleHost(Drafts(), wire, device, Recorder("p", 0, "user0", "near", PhaseLog()), (1, 3))
     for number in (1, 2, 3):
         made.issue(replace(ONE, request=number), time.monotonic_ns())
     assert device.held == [1, 3]

@@ -1,0 +1,261 @@
+"""`python -m testbed.bench soak --minutes M [--out FOLDER]`: does a run under steady load grow?
+
+One emulated run on the relay fabric, several policies one after another, on emulated devices so slow that the load
+takes a small share of a core. Every process of it is sampled; a line each says how its memory and descriptors moved
+after its warm-up, and how CPU time per request did. `soak.json` and `soak.png` in FOLDER hold the same.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from testbed.bench.flatness import ALLOWED, Verdict, judge
+from testbed.bench.processes import Held, descendants, held, name_of
+from testbed.errors import BadInput, RunInvalid
+from testbed.results.store import load
+
+POLICIES = ("wanspec", "sled", "{wisp: {basis: whole}}", "speculative")
+RATE_PER_S = 0.6  # requests; a request of OUTPUT_TOKENS takes about a second, so users overlap now and then
+OUTPUT_TOKENS = 16
+TARGET_MS, DRAFT_MS = 60, 25
+SAMPLE_S = 10.0
+WARM_UP_SHARE = 0.1  # of a process's time is not looked at, but at least
+WARM_UP_S = 60.0
+NS_PER_S = 1e9
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What was asked for."""
+
+    minutes: float
+    out: Path
+    sample_s: float = SAMPLE_S
+    policies: Sequence[str] = POLICIES
+    rate_per_s: float = RATE_PER_S
+
+    @property
+    def warm_up_s(self) -> float:
+        return min(max(WARM_UP_S, WARM_UP_SHARE * self.minutes * 60), self.minutes * 30)
+
+
+@dataclass
+class Watched:
+    """Every process that was seen, by pid, from the first sample of it on."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    samples: dict[int, list[Held]] = field(default_factory=dict)
+
+    def sample(self, root: int) -> None:
+        now = time.monotonic()
+        for pid in descendants(root):
+            one = held(pid, now)
+            name = self.names.get(pid) or name_of(pid)
+            if one is not None and name is not None:
+                self.names[pid] = name
+                self.samples.setdefault(pid, []).append(one)
+
+
+def profile(name: str, pass_ms: float) -> str:
+    """A device that takes as long whatever it is fed."""
+    knots = f"[[1, {pass_ms}], [2048, {pass_ms}]]"
+    return f"device: {name}\nmodel: any\nkind: synthetic\nsource: made for the soak\npass_ms: {knots}\n" + (
+        "max_pass_tokens: 2048\n"
+    )
+
+
+def experiment(soak: Soak, folder: Path) -> str:
+    """The text of an experiment file; the devices it names lie in `folder`."""
+    requests = max(1, round(soak.minutes * 60 * soak.rate_per_s / len(soak.policies)))
+    steady = f"rate_per_s: {soak.rate_per_s}, surges: [{{start_s: 0, length_s: 1, rate_per_s: {soak.rate_per_s}}}]"
+    return f"""name: soak
+topology: aws-north-america
+workload:
+  prompts: prose
+  requests: {requests}
+  output_tokens: {OUTPUT_TOKENS}
+  arrivals: {{burst: {{{steady}}}}}
+models: {{target: tiny-target, draft: tiny-draft}}
+devices: {{target: {folder / "target.yaml"}, drafter: {folder / "drafter.yaml"}}}
+place: {{user: {{us-east-2: 2}}, target: us-east-1, drafter: us-east-2}}
+policies: [{", ".join(soak.policies)}]
+seed: 11
+"""
+
+
+def run(soak: Soak, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Runs it, samples it, judges it. Raises RunInvalid when the run itself could not go on.
+
+    One that is not valid is looked at: passes that came late on a busy machine say nothing about memory.
+    """
+    soak.out.mkdir(parents=True, exist_ok=True)
+    for name, pass_ms in (("target", TARGET_MS), ("drafter", DRAFT_MS)):
+        (soak.out / f"{name}.yaml").write_text(profile(name, pass_ms))
+    file = soak.out / "soak.yaml"
+    file.write_text(experiment(soak, soak.out.absolute()))
+    watched, began = Watched(), time.monotonic()
+    with (soak.out / "run.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "testbed", "run", str(file), "--fabric", "relay", "--out", str(soak.out / "runs")],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            while process.poll() is None:
+                watched.sample(process.pid)
+                _save(soak, watched, began)
+                try:
+                    process.wait(soak.sample_s)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    if process.returncode not in (0, RunInvalid.exit_code):
+        raise RunInvalid(f"soak: the run ended with status {process.returncode}; see {soak.out / 'run.log'}")
+    found = report(soak, watched, began)
+    for line in table(found):
+        say(line)
+    return found
+
+
+def report(soak: Soak, watched: Watched, began: float) -> dict[str, Any]:
+    """Everything as JSON, written as `soak.json`."""
+    verdicts = verdicts_of(soak, watched)
+    per_request = cpu_per_request(soak, watched)
+    found = {
+        "minutes": soak.minutes,
+        "ran_minutes": round((time.monotonic() - began) / 60, 2),
+        "allowed": ALLOWED,
+        "warm_up_s": soak.warm_up_s,
+        "flat": bool(verdicts) and all(one.flat for one in verdicts),
+        "processes": [{**asdict(one), "flat": one.flat} for one in verdicts],
+        "cpu_ms_per_request": per_request,
+        "samples": {
+            f"{watched.names[pid]} ({pid})": [asdict(one) for one in samples]
+            for pid, samples in watched.samples.items()
+        },
+    }
+    (soak.out / "soak.json").write_text(json.dumps(found, indent=1))
+    draw(found, soak.out / "soak.png")
+    return found
+
+
+def verdicts_of(soak: Soak, watched: Watched) -> list[Verdict]:
+    judged = (judge(watched.names[pid], pid, samples, soak.warm_up_s) for pid, samples in watched.samples.items())
+    return sorted((one for one in judged if one is not None), key=lambda one: (one.name, one.pid))
+
+
+def cpu_per_request(soak: Soak, watched: Watched) -> dict[str, list[float]]:
+    """By policy, for each quarter of its time: CPU milliseconds of all processes for each request that ended in it."""
+    finished = list((soak.out / "runs").glob("*/manifest.json"))
+    if not finished:
+        return {}
+    requests = load(max(finished).parent).requests
+    found: dict[str, list[float]] = {}
+    for policy, rows in requests.groupby("policy", sort=False):
+        ends = sorted(rows["finished_ns"] / NS_PER_S)
+        edges = [ends[0] + (ends[-1] - ends[0]) * quarter / 4 for quarter in range(5)]
+        found[str(policy)] = [
+            round(1e3 * _cpu_s(watched, since, until) / max(1, sum(since < end <= until for end in ends)), 1)
+            for since, until in pairwise(edges)
+        ]
+    return found
+
+
+def _cpu_s(watched: Watched, since: float, until: float) -> float:
+    """Of all processes in this time, between the samples that are nearest inside."""
+    total = 0.0
+    for samples in watched.samples.values():
+        inside = [one for one in samples if since <= one.at_s <= until]
+        if len(inside) >= 2:
+            seen = inside[-1].at_s - inside[0].at_s
+            total += (inside[-1].cpu_s - inside[0].cpu_s) * (until - since) / seen
+    return total
+
+
+def table(found: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"{'process':24} {'min':>6} {'RSS MB':>8} {'rise':>8} {'PSS':>8} {'private':>12} {'fd':>5} {'rise':>5} CPU"
+    ]
+    for one in found["processes"]:
+        rss, pss, private, fds = one["rss_kb"], one["pss_kb"], one["private_kb"], one["descriptors"]
+        lines.append(
+            f"{one['name'][:24]:24} {one['seconds'] / 60:6.1f} {rss['median'] / 1024:8.1f} {_percent(rss)} "
+            f"{_percent(pss)} {private['rise'] / 1024:+9.3f} MB {fds['median']:5.0f} {fds['rise']:+5.1f} "
+            f"{one['cpu_share']:.1%} {'flat' if one['flat'] else 'NOT FLAT'}"
+        )
+    for policy, quarters in found["cpu_ms_per_request"].items():
+        lines.append(f"CPU ms per request, quarters of {policy}: {', '.join(f'{value:.0f}' for value in quarters)}")
+    lines.append(f"within {found['allowed']:.0%}: {'yes' if found['flat'] else 'NO'}")
+    return lines
+
+
+def _percent(trend: Mapping[str, float]) -> str:
+    return f"{trend['rise'] / trend['median'] if trend['median'] else 0.0:+8.2%}"
+
+
+def _save(soak: Soak, watched: Watched, began: float) -> None:
+    """What is known so far: a soak that is cut off has shown something."""
+    verdicts = verdicts_of(soak, watched)
+    lines = table(
+        {
+            "processes": [{**asdict(one), "flat": one.flat} for one in verdicts],
+            "cpu_ms_per_request": {},
+            "allowed": ALLOWED,
+            "flat": all(one.flat for one in verdicts),
+        }
+    )
+    minutes = (time.monotonic() - began) / 60
+    (soak.out / "so-far.txt").write_text("\n".join([f"after {minutes:.1f} min", *lines]) + "\n")
+
+
+def draw(found: Mapping[str, Any], path: Path) -> None:
+    """Resident memory over time, each process by its own median."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    judged = {f"{one['name']} ({one['pid']})": one["rss_kb"]["median"] for one in found["processes"]}
+    for name, samples in found["samples"].items():
+        if name in judged:
+            first = samples[0]["at_s"]
+            axes.plot(
+                [(one["at_s"] - first) / 60 for one in samples],
+                [100 * one["rss_kb"] / judged[name] for one in samples],
+                label=name.rpartition(" ")[0],
+                linewidth=1,
+            )
+    axes.axhspan(100 * (1 - ALLOWED), 100 * (1 + ALLOWED), alpha=0.1, color="grey")
+    axes.set(xlabel="minutes since the process began", ylabel="resident memory, % of its median", ylim=(90, 110))
+    axes.legend(fontsize=7, ncol=2)
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 3 when something grew."""
+    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    if set(options) - {"--minutes", "--out"} or len(arguments) % 2:
+        raise BadInput("bench soak: usage: python -m testbed.bench soak [--minutes M] [--out FOLDER]")
+    try:
+        minutes = float(options.get("--minutes", "120"))
+    except ValueError:
+        raise BadInput(f"bench soak: --minutes takes a number, not {options['--minutes']!r}") from None
+    if not 0.5 <= minutes <= 10_000:
+        raise BadInput("bench soak: --minutes goes from 0.5 to 10000")
+    found = run(Soak(minutes, Path(options.get("--out", "soak"))))
+    return 0 if found["flat"] else RunInvalid.exit_code

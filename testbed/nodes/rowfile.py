@@ -1,0 +1,91 @@
+"""Log rows in a file as they come: so that a node's memory does not grow with the requests it has served.
+
+A file is a chain of frames (`testbed.nodes.jobs.frame`), one row each, tagged with its kind. A writer that died leaves
+at most one unfinished frame, at the end, which is no row.
+Rule kept: the thread that adds a row never waits for the disk; it encodes the row, and another thread writes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from queue import SimpleQueue
+
+import msgspec
+
+from testbed.errors import MachineCannot, RunInvalid
+from testbed.nodes.jobs import Frames, frame
+from testbed.results.records import MessageRow, ProbeRow, RequestRow, Round, Step
+
+Row = Step | Round | MessageRow | RequestRow | ProbeRow
+
+CHUNK_BYTES = 32 * 1024  # rows that wait in memory
+READ_BYTES = 1 << 20
+
+
+class RowFile:
+    """Appends rows to `path`. The count of rows is what a reader should find."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows = 0
+        self._waiting = bytearray()
+        self._chunks: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._error: OSError | None = None
+        self._file = path.open("wb", buffering=0)
+        self._writer = threading.Thread(target=self._write, name=f"rows to {path.name}", daemon=True)
+        self._writer.start()
+
+    def add(self, row: Row) -> None:
+        """Raises MachineCannot when an earlier row could not be written."""
+        self._waiting += frame(row)
+        self.rows += 1
+        if len(self._waiting) >= CHUNK_BYTES:
+            self._hand_on()
+
+    def close(self) -> None:
+        """Returns when every row is in the file; a second call does nothing."""
+        if self._file.closed:
+            return
+        self._chunks.put(self._waiting)
+        self._chunks.put(None)
+        self._writer.join()
+        self._file.close()
+        self._check()
+
+    def _hand_on(self) -> None:
+        self._check()
+        self._chunks.put(self._waiting)
+        self._waiting = bytearray()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise MachineCannot(f"{self.path}: rows cannot be written ({self._error.strerror}); fix: free space there")
+
+    def _write(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            if self._error is not None:
+                continue  # what follows a gap would be read as something else
+            view = memoryview(chunk)
+            try:
+                while view:
+                    view = view[os.write(self._file.fileno(), view) :]
+            except OSError as error:
+                self._error = error
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Every whole row of a file, one by one; raises RunInvalid where a frame is not a row."""
+    decode = msgspec.msgpack.Decoder(Row).decode
+    frames = Frames()
+    # no link is followed: a node in a container may have put anything there
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        while data := file.read(READ_BYTES):
+            for body in frames.feed(data):
+                try:
+                    row = decode(body)
+                except msgspec.MsgspecError as error:
+                    raise RunInvalid(f"{path}: what a node wrote there is not a log row ({error})") from None
+                yield row
