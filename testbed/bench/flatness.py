@@ -50,8 +50,11 @@ class Verdict:
 
 
 def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Verdict | None:
-    """None for a process that did not live long enough after its own warm-up to say."""
-    kept = [one for one in samples if one.at_s >= samples[0].at_s + warm_up_s]
+    """None for a process that did not live long enough to say. One that lives shortly is warm after half its life."""
+    if not samples:
+        return None
+    warm_s = samples[0].at_s + min(warm_up_s, (samples[-1].at_s - samples[0].at_s) / 2)
+    kept = [one for one in samples if one.at_s >= warm_s]
     if len(kept) < MIN_SAMPLES:
         return None
     seconds = kept[-1].at_s - kept[0].at_s

@@ -1,8 +1,9 @@
 """`python -m testbed.bench soak --minutes M [--out FOLDER]`: does a run under steady load grow?
 
-One emulated run on the relay fabric, several policies one after another, on emulated devices so slow that the load
-takes a small share of a core. Every process of it is sampled; a line each says how its memory and descriptors moved
-after its warm-up, and how CPU time per request did. `soak.json` and `soak.png` in FOLDER hold the same.
+One emulated run on the relay fabric, several policies in turn, again and again, on emulated devices so slow that the
+load takes a small share of a core. Every process of it is sampled while there is load; a line each says how its memory
+and descriptors moved after its warm-up, which is the first turn of each policy, and how CPU time per request did.
+`soak.json` and `soak.png` in FOLDER hold the same.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ RATE_PER_S = 0.6  # requests; a request of OUTPUT_TOKENS takes about a second, s
 OUTPUT_TOKENS = 16
 TARGET_MS, DRAFT_MS = 60, 25
 SAMPLE_S = 10.0
-WARM_UP_SHARE = 0.1  # of a process's time is not looked at, but at least
-WARM_UP_S = 60.0
+NODES = ("user", "target", "drafter")  # their names, with a number
+TURNS = 10  # of each policy, the first of which is not looked at
 NS_PER_S = 1e9
 
 
@@ -41,10 +41,11 @@ class Soak:
     sample_s: float = SAMPLE_S
     policies: Sequence[str] = POLICIES
     rate_per_s: float = RATE_PER_S
+    turns: int = TURNS
 
     @property
     def warm_up_s(self) -> float:
-        return min(max(WARM_UP_S, WARM_UP_SHARE * self.minutes * 60), self.minutes * 30)
+        return self.minutes * 60 / self.turns
 
 
 @dataclass
@@ -52,6 +53,7 @@ class Watched:
     """Every process that was seen, by pid, from the first sample of it on."""
 
     names: dict[int, str] = field(default_factory=dict)
+    loaded_s: tuple[float, float] = (0.0, 0.0)  # the first and the last moment with a node
     samples: dict[int, list[Held]] = field(default_factory=dict)
 
     def sample(self, root: int) -> None:
@@ -62,6 +64,12 @@ class Watched:
             if one is not None and name is not None:
                 self.names[pid] = name
                 self.samples.setdefault(pid, []).append(one)
+                if name.startswith(NODES):
+                    self.loaded_s = self.loaded_s[0] or now, now
+
+    def under_load(self, pid: int) -> list[Held]:
+        since, until = self.loaded_s
+        return [one for one in self.samples[pid] if since <= one.at_s <= until]
 
 
 def profile(name: str, pass_ms: float) -> str:
@@ -74,7 +82,7 @@ def profile(name: str, pass_ms: float) -> str:
 
 def experiment(soak: Soak, folder: Path) -> str:
     """The text of an experiment file; the devices it names lie in `folder`."""
-    requests = max(1, round(soak.minutes * 60 * soak.rate_per_s / len(soak.policies)))
+    requests = max(1, round(soak.minutes * 60 * soak.rate_per_s / len(soak.policies) / soak.turns))
     steady = f"rate_per_s: {soak.rate_per_s}, surges: [{{start_s: 0, length_s: 1, rate_per_s: {soak.rate_per_s}}}]"
     return f"""name: soak
 topology: aws-north-america
@@ -87,6 +95,7 @@ models: {{target: tiny-target, draft: tiny-draft}}
 devices: {{target: {folder / "target.yaml"}, drafter: {folder / "drafter.yaml"}}}
 place: {{user: {{us-east-2: 2}}, target: us-east-1, drafter: us-east-2}}
 policies: [{", ".join(soak.policies)}]
+repeats: {soak.turns}
 seed: 11
 """
 
@@ -152,24 +161,20 @@ def report(soak: Soak, watched: Watched, began: float) -> dict[str, Any]:
 
 
 def verdicts_of(soak: Soak, watched: Watched) -> list[Verdict]:
-    judged = (judge(watched.names[pid], pid, samples, soak.warm_up_s) for pid, samples in watched.samples.items())
+    judged = (judge(name, pid, watched.under_load(pid), soak.warm_up_s) for pid, name in watched.names.items())
     return sorted((one for one in judged if one is not None), key=lambda one: (one.name, one.pid))
 
 
 def cpu_per_request(soak: Soak, watched: Watched) -> dict[str, list[float]]:
-    """By policy, for each quarter of its time: CPU milliseconds of all processes for each request that ended in it."""
+    """By policy, for each of its turns: CPU milliseconds of all processes for each request that ended in it."""
     finished = list((soak.out / "runs").glob("*/manifest.json"))
     if not finished:
         return {}
     requests = load(max(finished).parent).requests
     found: dict[str, list[float]] = {}
-    for policy, rows in requests.groupby("policy", sort=False):
-        ends = sorted(rows["finished_ns"] / NS_PER_S)
-        edges = [ends[0] + (ends[-1] - ends[0]) * quarter / 4 for quarter in range(5)]
-        found[str(policy)] = [
-            round(1e3 * _cpu_s(watched, since, until) / max(1, sum(since < end <= until for end in ends)), 1)
-            for since, until in pairwise(edges)
-        ]
+    for (policy, _), rows in requests.groupby(["policy", "repeat"], sort=True):
+        since, until = rows["sent_ns"].min() / NS_PER_S, rows["finished_ns"].max() / NS_PER_S
+        found.setdefault(str(policy), []).append(round(1e3 * _cpu_s(watched, since, until) / len(rows), 1))
     return found
 
 
@@ -195,8 +200,8 @@ def table(found: Mapping[str, Any]) -> list[str]:
             f"{_percent(pss)} {private['rise'] / 1024:+9.3f} MB {fds['median']:5.0f} {fds['rise']:+5.1f} "
             f"{one['cpu_share']:.1%} {'flat' if one['flat'] else 'NOT FLAT'}"
         )
-    for policy, quarters in found["cpu_ms_per_request"].items():
-        lines.append(f"CPU ms per request, quarters of {policy}: {', '.join(f'{value:.0f}' for value in quarters)}")
+    for policy, turns in found["cpu_ms_per_request"].items():
+        lines.append(f"CPU ms per request, turns of {policy}: {', '.join(f)}")
     lines.append(f"within {found['allowed']:.0%}: {'yes' if found['flat'] else 'NO'}")
     return lines
 
