@@ -201,7 +201,7 @@ def table(found: Mapping[str, Any]) -> list[str]:
             f"{one['cpu_share']:.1%} {'flat' if one['flat'] else 'NOT FLAT'}"
         )
     for policy, turns in found["cpu_ms_per_request"].items():
-        lines.append(f"CPU ms per request, turns of {policy}: {', '.join(f)}")
+        lines.append(f"CPU ms per request, turns of {policy}: {', '.join(map(str, turns))}")
     lines.append(f"within {found['allowed']:.0%}: {'yes' if found['flat'] else 'NO'}")
     return lines
 
