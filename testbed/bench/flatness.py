@@ -1,7 +1,8 @@
 """Whether a process's memory and descriptors stayed flat over a soak. Pure.
 
-Judged is the trend: the least-squares line's rise over the time looked at, as a share of the median. The largest
-distance of any one sample from the median is reported too; it is noise, such as a page that was read again.
+Judged is the trend of anonymous memory (heap and stacks) and of descriptors: the least-squares line's rise over the
+time looked at, as a share of the median. Resident memory is reported too, but the kernel drops pages of files and reads
+them again as it likes; and so is the largest distance of any one sample from the median.
 """
 
 from __future__ import annotations
@@ -26,7 +27,14 @@ class Trend:
 
     @property
     def share(self) -> float:
-        return self.rise / self.median if self.median else 0.0
+        return self._of_median(self.rise)
+
+    @property
+    def off_share(self) -> float:
+        return self._of_median(self.most_off)
+
+    def _of_median(self, value: float) -> float:
+        return value / self.median if self.median else 0.0
 
 
 @dataclass(frozen=True)
@@ -39,14 +47,14 @@ class Verdict:
     samples: int
     rss_kb: Trend
     pss_kb: Trend
-    private_kb: Trend
+    anonymous_kb: Trend
     descriptors: Trend
     threads: Trend
     cpu_share: float  # of a core
 
     @property
     def flat(self) -> bool:
-        return all(abs(trend.share) <= ALLOWED for trend in (self.rss_kb, self.descriptors))
+        return all(abs(trend.share) <= ALLOWED for trend in (self.anonymous_kb, self.descriptors))
 
 
 def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Verdict | None:
@@ -69,7 +77,7 @@ def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Ver
         len(kept),
         trend(lambda one: one.rss_kb),
         trend(lambda one: one.pss_kb),
-        trend(lambda one: one.private_kb),
+        trend(lambda one: one.anonymous_kb),
         trend(lambda one: one.descriptors),
         trend(lambda one: one.threads),
         (kept[-1].cpu_s - kept[0].cpu_s) / seconds if seconds else 0.0,

@@ -18,7 +18,9 @@ class Held:
     at_s: float
     rss_kb: int
     pss_kb: int
-    private_kb: int  # written to by nobody else: where a leak shows, whatever is shared
+    anonymous_kb: (
+        int  # heap and stacks, swapped or not: the rest of the memory is files, which the kernel drops at will
+    )
     descriptors: int
     threads: int
     cpu_s: float
@@ -46,7 +48,7 @@ def held(pid: int, at_s: float) -> Held | None:
             at_s,
             memory["Rss"],
             memory["Pss"],
-            memory["Private_Dirty"],
+            memory["Anonymous"] + memory["Swap"],
             sum(1 for _ in os.scandir(PROC / f"{pid}/fd")),
             int(stat[17]),
             (int(stat[11]) + int(stat[12])) / TICKS_PER_S,

@@ -132,16 +132,20 @@ def run(soak: Soak, say: Callable[[str], None] = print) -> dict[str, Any]:
                 process.wait()
     if process.returncode not in (0, RunInvalid.exit_code):
         raise RunInvalid(f"soak: the run ended with status {process.returncode}; see {soak.out / 'run.log'}")
-    found = report(soak, watched, began)
-    for line in table(found):
+    verdicts, per_request = verdicts_of(soak, watched), cpu_per_request(soak, watched)
+    for line in table(verdicts, per_request):
         say(line)
-    return found
+    return report(soak, watched, began, verdicts, per_request)
 
 
-def report(soak: Soak, watched: Watched, began: float) -> dict[str, Any]:
-    """Everything as JSON, written as `soak.json`."""
-    verdicts = verdicts_of(soak, watched)
-    per_request = cpu_per_request(soak, watched)
+def report(
+    soak: Soak,
+    watched: Watched,
+    began: float,
+    verdicts: Sequence[Verdict],
+    per_request: Mapping[str, Sequence[float]],
+) -> dict[str, Any]:
+    """Everything as JSON, written as `soak.json`, and the figure."""
     found = {
         "minutes": soak.minutes,
         "ran_minutes": round((time.monotonic() - began) / 60, 2),
@@ -189,62 +193,49 @@ def _cpu_s(watched: Watched, since: float, until: float) -> float:
     return total
 
 
-def table(found: Mapping[str, Any]) -> list[str]:
-    lines = [
-        f"{'process':24} {'min':>6} {'RSS MB':>8} {'rise':>8} {'PSS':>8} {'private':>12} {'fd':>5} {'rise':>5} CPU"
-    ]
-    for one in found["processes"]:
-        rss, pss, private, fds = one["rss_kb"], one["pss_kb"], one["private_kb"], one["descriptors"]
+def table(verdicts: Sequence[Verdict], per_request: Mapping[str, Sequence[float]]) -> list[str]:
+    titles = f"{'heap MB':>8} {'rise':>7} {'off':>7} {'RSS MB':>8} {'rise':>7} {'fd':>4} {'rise':>5} {'CPU':>5}"
+    lines = [f"{'process':20} {'min':>6} {titles}"]
+    for one in verdicts:
+        heap, rss, fds = one.anonymous_kb, one.rss_kb, one.descriptors
         lines.append(
-            f"{one['name'][:24]:24} {one['seconds'] / 60:6.1f} {rss['median'] / 1024:8.1f} {_percent(rss)} "
-            f"{_percent(pss)} {private['rise'] / 1024:+9.3f} MB {fds['median']:5.0f} {fds['rise']:+5.1f} "
-            f"{one['cpu_share']:.1%} {'flat' if one['flat'] else 'NOT FLAT'}"
+            f"{one.name[:20]:20} {one.seconds / 60:6.1f} {heap.median / 1024:8.2f} {heap.share:+7.2%} "
+            f"{heap.off_share:7.2%} {rss.median / 1024:8.1f} {rss.share:+7.2%} {fds.median:4.0f} {fds.rise:+5.1f} "
+            f"{one.cpu_share:5.1%} {'flat' if one.flat else 'NOT FLAT'}"
         )
-    for policy, turns in found["cpu_ms_per_request"].items():
+    for policy, turns in per_request.items():
         lines.append(f"CPU ms per request, turns of {policy}: {', '.join(map(str, turns))}")
-    lines.append(f"within {found['allowed']:.0%}: {'yes' if found['flat'] else 'NO'}")
+    lines.append(f"within {ALLOWED:.0%}: {'yes' if all(one.flat for one in verdicts) else 'NO'}")
     return lines
-
-
-def _percent(trend: Mapping[str, float]) -> str:
-    return f"{trend['rise'] / trend['median'] if trend['median'] else 0.0:+8.2%}"
 
 
 def _save(soak: Soak, watched: Watched, began: float) -> None:
     """What is known so far: a soak that is cut off has shown something."""
-    verdicts = verdicts_of(soak, watched)
-    lines = table(
-        {
-            "processes": [{**asdict(one), "flat": one.flat} for one in verdicts],
-            "cpu_ms_per_request": {},
-            "allowed": ALLOWED,
-            "flat": all(one.flat for one in verdicts),
-        }
-    )
     minutes = (time.monotonic() - began) / 60
-    (soak.out / "so-far.txt").write_text("\n".join([f"after {minutes:.1f} min", *lines]) + "\n")
+    lines = [f"after {minutes:.1f} min", *table(verdicts_of(soak, watched), {})]
+    (soak.out / "so-far.txt").write_text("\n".join(lines) + "\n")
 
 
 def draw(found: Mapping[str, Any], path: Path) -> None:
-    """Resident memory over time, each process by its own median."""
+    """Anonymous memory over time, each process by its own median."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5))
-    judged = {f"{one['name']} ({one['pid']})": one["rss_kb"]["median"] for one in found["processes"]}
+    judged = {f"{one['name']} ({one['pid']})": one["anonymous_kb"]["median"] for one in found["processes"]}
     for name, samples in found["samples"].items():
         if name in judged:
             first = samples[0]["at_s"]
             axes.plot(
                 [(one["at_s"] - first) / 60 for one in samples],
-                [100 * one["rss_kb"] / judged[name] for one in samples],
+                [100 * one["anonymous_kb"] / judged[name] for one in samples],
                 label=name.rpartition(" ")[0],
                 linewidth=1,
             )
     axes.axhspan(100 * (1 - ALLOWED), 100 * (1 + ALLOWED), alpha=0.1, color="grey")
-    axes.set(xlabel="minutes since the process began", ylabel="resident memory, % of its median", ylim=(90, 110))
+    axes.set(xlabel="minutes since the process began", ylabel="heap and stacks, % of its median", ylim=(90, 110))
     axes.legend(fontsize=7, ncol=2)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
