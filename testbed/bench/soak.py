@@ -1,4 +1,4 @@
-"""`python -m testbed.bench soak --minutes M [--out FOLDER]`: does a run under steady load grow?
+"""`python -m testbed.bench soak --minutes 120`: does a run under steady load grow?
 
 One emulated run on the relay fabric, several policies in turn, again and again, on emulated devices so slow that the
 load takes a small share of a core. Every process of it is sampled while there is load; a line each says how its memory
@@ -8,6 +8,7 @@ and descriptors moved after its warm-up, which is the first turn of each policy,
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -244,14 +245,11 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit status 3 when something grew."""
-    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
-    if set(options) - {"--minutes", "--out"} or len(arguments) % 2:
-        raise BadInput("bench soak: usage: python -m testbed.bench soak [--minutes M] [--out FOLDER]")
-    try:
-        minutes = float(options.get("--minutes", "120"))
-    except ValueError:
-        raise BadInput(f"bench soak: --minutes takes a number, not {options['--minutes']!r}") from None
-    if not 0.5 <= minutes <= 10_000:
-        raise BadInput("bench soak: --minutes goes from 0.5 to 10000")
-    found = run(Soak(minutes, Path(options.get("--out", "soak"))))
+    parser = argparse.ArgumentParser(prog="python -m testbed.bench soak", description="does a run under load grow?")
+    parser.add_argument("--minutes", type=float, default=120.0, help="of load")
+    parser.add_argument("--out", type=Path, default=Path("soak"), help="folder for soak.json, soak.png and the run")
+    asked = parser.parse_args(arguments)
+    if not 0.5 <= asked.minutes <= 10_000:
+        raise BadInput(f"bench soak: --minutes {asked.minutes}: from 0.5 to 10000")
+    found = run(Soak(asked.minutes, asked.out))
     return 0 if found["flat"] else RunInvalid.exit_code

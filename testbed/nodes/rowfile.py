@@ -15,7 +15,8 @@ from queue import SimpleQueue
 
 import msgspec
 
-from testbed.errors import MachineCannot, RunInvalid
+from testbed.errors import RunInvalid
+from testbed.files import unwritable
 from testbed.nodes.jobs import Frames, frame
 from testbed.results.records import MessageRow, ProbeRow, RequestRow, Round, Step
 
@@ -39,7 +40,7 @@ class RowFile:
         self._writer.start()
 
     def add(self, row: Row) -> None:
-        """Raises MachineCannot when an earlier row could not be written."""
+        """Raises what `unwritable` makes of it when an earlier row could not be written."""
         self._waiting += frame(row)
         self.rows += 1
         if len(self._waiting) >= CHUNK_BYTES:
@@ -62,7 +63,7 @@ class RowFile:
 
     def _check(self) -> None:
         if self._error is not None:
-            raise MachineCannot(f"{self.path}: rows cannot be written ({self._error.strerror}); fix: free space there")
+            raise unwritable(self.path, self._error) from self._error
 
     def _write(self) -> None:
         while (chunk := self._chunks.get()) is not None:

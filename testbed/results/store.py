@@ -88,16 +88,13 @@ class RunDirectory:
     @contextmanager
     def _table_of(self, kind: str) -> Iterator[_GrowingTable]:
         """The file is there after an orderly end only."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        partial = self.path / f".{kind}.parquet.partial"
-        try:
-            with pq.ParquetWriter(partial, schema_of(_record(kind)), compression="zstd") as file:
-                table = _GrowingTable(kind, file)
-                yield table
-                table.flush()
-            partial.replace(self.path / f"{kind}.parquet")
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replacing(self.path / f"{kind}.parquet") as partial,
+            pq.ParquetWriter(partial, schema_of(_record(kind)), compression="zstd") as file,
+        ):
+            table = _GrowingTable(kind, file)
+            yield table
+            table.flush()
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         self._write_json("manifest.json", manifest)

@@ -34,7 +34,9 @@ def sockets() -> Iterator[list[socket.socket]]:
 def prober(sockets: list[socket.socket], log: TextIO | None = None) -> Prober:
     nodes = [{"address": address, "pid": 0} for address in ADDRESSES]
     port = sockets[0].getsockname()[1]
-    return Prober({"nodes": nodes, "pairs": [[0, 1]], "port": port, "interval_ns": 1_000_000}, sockets, log or StringIO())
+    return Prober(
+        {"nodes": nodes, "pairs": [[0, 1]], "port": port, "interval_ns": 1_000_000}, sockets, log or StringIO()
+    )
 
 
 def finished(prober: Prober) -> list[list[int | None]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from testbed.emulation.rowlogs import RowLog
-from testbed.errors import MachineCannot, RunInvalid
+from testbed.errors import RunInvalid
+from testbed.files import DiskFull
 from testbed.nodes.jobs import frame
 from testbed.nodes.rowfile import CHUNK_BYTES, RowFile, read_rows
 from testbed.results.records import MessageRow, RequestRow, Round, Step
@@ -62,7 +63,7 @@ def test_what_is_no_row_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_and_nothing_is_written_after_the_gap() -> None:
     log = RowFile(Path("/dev/full"))
-    with pytest.raises(MachineCannot, match=r"/dev/full: rows cannot be written \(No space left on device\); fix"):
+    with pytest.raises(DiskFull, match=r"/dev/full: no space left on device"):
         for _ in range(10_000):
             log.add(STEP)
         log.close()
