@@ -220,11 +220,14 @@ class NodeProgram:
     def _raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)  # the traceback, into the log
         error = context.get("exception")
+        if isinstance(error, TestbedError):  # says what is wrong itself
+            self._failed(str(error), error.exit_code)
+            return
         self._failed(f"{type(error).__name__}: {error}" if error is not None else context["message"])
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, exit_code: int = 1) -> None:
         if not self._finished.is_set():
-            self._reply(Failed(why))
+            self._reply(Failed(why, exit_code))
             self._finished.set()
 
     def _reply(self, reply: ControlReply) -> None:
