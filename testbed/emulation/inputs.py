@@ -10,7 +10,7 @@ from pathlib import Path
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
 from testbed.hardware import NodeChoice
-from testbed.linkplan import pair_schedules, replay_of
+from testbed.linkplan import pair_schedules, refuse_unmeasurable, replay_of
 from testbed.models.devices import load_profile
 from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
 from testbed.models.outcomes import refuse_emulation
@@ -72,6 +72,7 @@ def read(scenario: Scenario, options: Options) -> Inputs:
         parse_pair(text, placement)
     replay = replay_of(scenario, topology)
     schedule = LinkSchedule(specified_links(topology, placement), placement, pair_schedules(scenario, topology, replay))
+    refuse_unmeasurable(topology, schedule.pairs, set(placement.values()))
     prompts = load_prompts(scenario.workload.prompts)
     check_enough_prompts(scenario, prompts)
     for device in scenario.devices.model_dump().values():

@@ -25,6 +25,7 @@ from testbed.network.probe import Pair, PairSample, probe_links, verify
 from testbed.network.replay import Applied, without_base
 from testbed.network.schedule import LinkSchedule
 from testbed.network.topology import Topology
+from testbed.roundtrips import Leg, burst_share, expected
 from testbed.tolerances import MANY_PAIRS
 
 BASE_PROBES = 30  # their median is stable to some microseconds; more would only delay every start
@@ -125,20 +126,24 @@ class Network:
         """
         one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
         specified = {(a, b): one_way[a, b] + one_way[b, a] for a, b in one_way}
-        self.samples = self._measure(specified, count)
+        rates = [link.rate_bps for link in self.links if link.rate_bps is not None]
+        self.samples = self._measure(specified, count, min(rates, default=None))
         return self.samples
 
-    def _measure(self, specified_ms: Mapping[Pair, float], count: int) -> list[PairSample]:
+    def _measure(
+        self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None = None
+    ) -> list[PairSample]:
         """Those that count last: then the machine is as awake as it will be."""
         if self._used is None:
-            return self._probe_links(specified_ms, count)
+            return self._probe_links(specified_ms, count, slowest_bps)
         idle = {pair: ms for pair, ms in specified_ms.items() if pair not in self._used}
         used = {pair: ms for pair, ms in specified_ms.items() if pair in self._used}
-        samples = self._probe_links(idle, min(count, IDLE_PAIR_PROBES)) if idle else []
-        return samples + (self._probe_links(used, count) if used else [])
+        samples = self._probe_links(idle, min(count, IDLE_PAIR_PROBES), slowest_bps) if idle else []
+        return samples + (self._probe_links(used, count, slowest_bps) if used else [])
 
-    def _probe_links(self, specified_ms: Mapping[Pair, float], count: int) -> list[PairSample]:
-        return probe_links(self.ports, specified_ms, count, mark=self._journal.environment)
+    def _probe_links(self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+        mark = self._journal.environment
+        return probe_links(self.ports, specified_ms, count, mark=mark, slowest_bps=slowest_bps)
 
     def invalid_reasons(self) -> list[str]:
         """Why the links must not be trusted by the latest probe and the counters so far; empty when they may."""
@@ -146,7 +151,13 @@ class Network:
         lossy = {(a, b) for src, dst in losing for a, b in ((src, dst), (dst, src))}
         jitter = {(link.src, link.dst): link.jitter_ms for link in self.links}
         jitter_ms = {(a, b): own + jitter[b, a] for (a, b), own in jitter.items()}
-        reasons = verify(self.samples, lossy, jitter_ms)
+        legs = {(link.src, link.dst): leg_of(link) for link in self.links}
+        laws = {
+            (one.src, one.dst): expected(legs[one.src, one.dst], legs[one.dst, one.src], one.sent)
+            for one in self.samples
+            if not (legs[one.src, one.dst].plain and legs[one.dst, one.src].plain)
+        }
+        reasons = verify(self.samples, lossy, jitter_ms, laws)
         if unmatched := self.counters().unmatched:
             reasons.append(f"network: {unmatched} packets that no link claims; they must be none")
         return reasons
@@ -216,6 +227,14 @@ class Network:
         if found is None:
             raise BadInput(f"network: no node {node!r}; nodes: {', '.join(self.placement)}")
         return found
+
+
+def leg_of(link: Link) -> Leg:
+    """The link as probes meet it."""
+    loss, memory = link.loss, 1.0
+    if (burst := link.burst_loss) is not None:
+        loss, memory = burst_share(burst.p, burst.r, burst.loss_bad, burst.loss_good)
+    return Leg(link.one_way_ms, link.jitter_ms, link.reorder, link.rate_bps, loss, memory)
 
 
 def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:

@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 from testbed.errors import MachineCannot
 from testbed.network.fabric import Port
+from testbed.roundtrips import Expected
+from testbed.roundtrips import interval_s as spaced_s
 from testbed.tolerances import LINK_P99_MS, jitter_allowance_ms, link_median_tolerance_ms
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
@@ -58,14 +60,16 @@ def probe_links(
     count: int,
     interval_s: float = 0.05,
     mark: Mapping[str, str] | None = None,
+    slowest_bps: int | None = None,
 ) -> list[PairSample]:
     """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
 
-    Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S.
+    Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S, or
+    where they would fill the slowest link, which has the rate `slowest_bps`.
     `mark` goes into the environment of the measuring process (`Journal.environment`).
     """
     index = {port.node: number for number, port in enumerate(ports)}
-    interval_s = max(interval_s, len(specified_ms) / MAX_PROBES_PER_S)
+    interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / MAX_PROBES_PER_S)
     slowest_s = max(specified_ms.values(), default=0.0) / 1000
     question = {
         "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
@@ -115,16 +119,21 @@ def pooled_p99_error_ms(samples: Sequence[PairSample]) -> float | None:
 
 
 def verify(
-    samples: Sequence[PairSample], lossy: Collection[Pair] = (), jitter_ms: Mapping[Pair, float] | None = None
+    samples: Sequence[PairSample],
+    lossy: Collection[Pair] = (),
+    jitter_ms: Mapping[Pair, float] | None = None,
+    laws: Mapping[Pair, Expected] | None = None,
 ) -> list[str]:
     """Why these links must not be trusted; empty when they may. Pairs in `lossy` are meant to lose packets.
 
-    `jitter_ms` is how far a round trip is meant to spread, of pairs where it is. The 99th percentile is judged per pair
-    where it is defined, and over all pairs together always.
+    `jitter_ms` is how far a round trip is meant to spread, of pairs where it is; `laws` are those of pairs whose median
+    is not simply their specified RTT. The 99th percentile is judged per pair where it is defined, and over all pairs
+    together always.
     """
     reasons = []
-    spread = jitter_ms or {}
-    widest = LINK_P99_MS + max(spread.values(), default=0.0)
+    spread, by_law = jitter_ms or {}, laws or {}
+    longer = [by_law[one.src, one.dst].longest_ms - one.specified_ms for one in samples if (one.src, one.dst) in by_law]
+    widest = LINK_P99_MS + max([*spread.values(), *longer], default=0.0)
     if (pooled := pooled_p99_error_ms(samples)) is not None and pooled > widest:
         reasons.append(f"links: 99th percentile of RTT error {pooled:.2f} ms, tolerance {widest:.2f} ms")
     for sample in samples:
@@ -132,6 +141,9 @@ def verify(
         if sample.received < sample.sent and (sample.src, sample.dst) not in lossy:
             reasons.append(f"{name}: {sample.sent - sample.received} of {sample.sent} probes lost")
         if sample.median_ms is None:
+            continue
+        if (law := by_law.get((sample.src, sample.dst))) is not None:
+            reasons += [f"{name}: {reason}" for reason in beyond_law(law, sample.median_ms, sample.p99_ms)]
             continue
         of_median, of_tail = jitter_allowance_ms(spread.get((sample.src, sample.dst), 0.0), sample.received)
         tolerance, tail = link_median_tolerance_ms(sample.specified_ms) + of_median, LINK_P99_MS + of_tail
@@ -141,4 +153,16 @@ def verify(
         if sample.p99_ms is not None and sample.p99_ms - sample.specified_ms > tail:
             measured = f"99th percentile RTT {sample.p99_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
             reasons.append(f"{name}: {measured}, tolerance {tail:.2f} ms")
+    return reasons
+
+
+def beyond_law(law: Expected, median_ms: float, p99_ms: float | None) -> list[str]:
+    """Why a pair's measurement does not fit the law of its links."""
+    reasons = []
+    short_of = law.least_median_ms - link_median_tolerance_ms(law.least_median_ms)
+    beyond = law.most_median_ms + link_median_tolerance_ms(law.most_median_ms)
+    if not short_of - 1e-9 <= median_ms <= beyond + 1e-9:
+        reasons.append(f"median RTT {median_ms:.2f} ms, by the law of its links {law.about}")
+    if p99_ms is not None and p99_ms > law.longest_ms + LINK_P99_MS + 1e-9:
+        reasons.append(f"99th percentile RTT {p99_ms:.2f} ms, longest by the law of its links {law.longest_ms:.2f} ms")
     return reasons

@@ -16,7 +16,7 @@ from testbed.results.metrics.base import passes, rounded
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 from testbed.results.unmet import unmet
-from testbed.results.validity import Counts, checks_that_count, judge, overrun_shares
+from testbed.results.validity import Counts, checks_that_count, judge, not_judged, overrun_shares
 
 
 def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
         **_lossless(run),
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
-        "links": {**_links(run.links, counts), **during.summary(run.probes, run.replay)},
+        "links": {**_links(run.links, counts), "not_judged": not_judged(run), **during.summary(run.probes, run.replay)},
         "compute": _compute(run),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),

@@ -14,11 +14,13 @@ from typing import Any
 import pandas as pd
 
 from testbed import tolerances
+from testbed.network.probe import beyond_law
 from testbed.results import during
 from testbed.results.conservation import broken
 from testbed.results.metrics.base import busy_ms, milliseconds, passes
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
+from testbed.roundtrips import Expected, expected, legs_of
 
 Pair = tuple[str, str]  # source and destination node
 
@@ -126,9 +128,43 @@ def spread_pairs(manifest: Mapping[str, Any]) -> dict[Pair, float]:
     return {pair: jitter_ms for pair, jitter_ms in spread.items() if jitter_ms}
 
 
+class Laws:
+    """What is to be expected of the pairs whose round trips are not simply as long as specified."""
+
+    def __init__(self, manifest: Mapping[str, Any], links: pd.DataFrame) -> None:
+        one_way = {(row["src"], row["dst"]): row["one_way_specified_ms"] for row in links.to_dict("records")}
+        self._legs = legs_of(manifest, one_way)
+
+    def of(self, src: str, dst: str, probes: int) -> Expected | None:
+        """None: one number is expected, and every probe."""
+        there, back = self._legs.get((src, dst)), self._legs.get((dst, src))
+        if there is None or back is None or (there.plain and back.plain):
+            return None
+        return expected(there, back, probes)
+
+
+def not_judged(run: RunData) -> list[str]:
+    """What of the links no check could judge, as they are specified: a sentence for each pair."""
+    if run.manifest["engine"] != "emulation" or run.links.empty:
+        return []
+    laws, said = Laws(run.manifest, run.links), []
+    for (src, dst), rows in run.links.groupby(["src", "dst"], sort=False):
+        sent = int(rows["sent"].max())
+        law = laws.of(str(src), str(dst), sent)
+        if law is None:
+            continue
+        back = f"{law.returning:.0f} of {sent} probes are expected back"
+        if law.may_all_be_lost:
+            said.append(f"link {src} to {dst}: nothing of it, as {back}")
+        elif not law.has_p99:
+            said.append(f"link {src} to {dst}: its RTT p99, as {back}")
+    return said
+
+
 def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
     lossy = lossy_pairs(run.manifest)
-    yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest))
+    laws = Laws(run.manifest, run.links)
+    yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest), laws)
     yield from _during(run, limits)
     if counts.dropped_packets > 0 and not _has_rate(run.manifest):  # a link with a rate has a buffer that may be full
         yield f"packets dropped by queues of links that are specified without a rate: {counts.dropped_packets}"
@@ -177,17 +213,24 @@ def _links(
     limits: Thresholds,
     idle: Collection[Pair],
     spread_ms: Mapping[Pair, float],
+    laws: Laws,
 ) -> Iterator[str]:
     if links.empty:
         yield "no link was checked against its specification"
     links = checks_that_count(links)
     for row in links.to_dict("records"):
         pair = f"link {row['src']} to {row['dst']} ({row['phase']} the run)"
+        law = laws.of(row["src"], row["dst"], row["sent"])
         if row["received"] == 0:
-            yield f"{pair}: none of {row['sent']} probe packets came back"
+            if law is None or not law.may_all_be_lost:
+                yield f"{pair}: none of {row['sent']} probe packets came back"
             continue
         if row["received"] < row["sent"] and (row["src"], row["dst"]) not in lossy:
             yield f"{pair}: {row['sent'] - row['received']} of {row['sent']} probe packets lost"
+        if law is not None:
+            p99_ms = None if pd.isna(row["p99_ms"]) else row["p99_ms"]
+            yield from (f"{pair}: {reason}" for reason in beyond_law(law, row["median_ms"], p99_ms))
+            continue
         jitter_ms = spread_ms.get((row["src"], row["dst"]), 0.0)
         of_median_ms, of_tail_ms = tolerances.jitter_allowance_ms(jitter_ms, row["received"])
         allowed = link_tolerance_ms(row["specified_ms"], limits) + of_median_ms
@@ -198,8 +241,8 @@ def _links(
         tail = row["p99_ms"] - row["specified_ms"]
         if _beyond(tail, allowed_tail):
             yield f"{pair}: RTT p99 is {tail:+.2f} ms off, allowed {allowed_tail:.2f} ms"
-    yield from _unknown_tails(links, idle)
-    yield from _drift(links, limits, spread_ms)
+    yield from _unknown_tails(links, idle, laws)
+    yield from _drift(links, limits, spread_ms, laws)
 
 
 def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
@@ -214,22 +257,25 @@ def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
     return links[links["phase"] != worse]
 
 
-def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair]) -> Iterator[str]:
+def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair], laws: Laws) -> Iterator[str]:
     """Fewer than 100 packets have no 99th percentile (NaN in the log); one check of each pair must have had enough.
 
-    But of `idle` pairs.
+    But of `idle` pairs, and of those that are to lose too many.
     """
     for (src, dst), rows in links[links["received"] > 0].groupby(["src", "dst"], sort=False):
-        if rows["p99_ms"].isna().all() and (src, dst) not in idle:
+        law = laws.of(str(src), str(dst), int(rows["sent"].max()))
+        if rows["p99_ms"].isna().all() and (src, dst) not in idle and (law is None or law.has_p99):
             most = int(rows["received"].max())
             yield f"link {src} to {dst}: RTT p99 never measured, at most {most} probe packets came back in one check"
 
 
-def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, float]) -> Iterator[str]:
+def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, float], laws: Laws) -> Iterator[str]:
     """Between checks of a pair the error, not the delay, must stay: the specification may move with a trace."""
     measured = links[links["received"] > 0]
     errors = measured.assign(error=measured["median_ms"] - measured["specified_ms"])
     for (src, dst), rows in errors.groupby(["src", "dst"], sort=False):
+        if laws.of(str(src), str(dst), int(rows["sent"].min())) is not None:
+            continue  # each check was held against the law, which has no one middle
         drift = float(rows["error"].max() - rows["error"].min())
         jitter_ms = spread_ms.get((str(src), str(dst)), 0.0)
         by_chance_ms, _ = tolerances.jitter_allowance_ms(jitter_ms, int(rows["received"].min()))

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from testbed.models.replay import Replay
 from testbed.models.tables import DecodeTable
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.scenario import PolicyEntry
+from testbed.simulation.anydrafter import AnyDrafter
 from testbed.simulation.links import NS_PER_MS
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size
 from testbed.wire.delivery import Delivery
@@ -136,6 +138,9 @@ class FaultyWorld(World):
         ]
         what = ", ".join([*silent, *self._happened]) or "it never heard anything"
         return f"request {request} of {node}: given up at {self.kernel.now_ns / 1e9:.1f} s: {what}"
+
+    def _models(self, table: DecodeTable) -> Replay:
+        return AnyDrafter(table)
 
     # --- links ---
 

@@ -219,7 +219,7 @@ class World:
     # --- nodes and links ---
 
     def _device(self, table: DecodeTable, node: str) -> VirtualDevice:
-        models = Replay(table)
+        models = self._models(table)
         self._replays.append(models)
         users = [name for name, (role, _) in self._spec.nodes.items() if role == "user"]
         # a user's own device only ever meets that user's requests
@@ -227,6 +227,9 @@ class World:
             models.bind(one.request, one.prompt_id, one.sampling)
         overhead_ns = round(self._spec.overheads.job_ms * NS_PER_MS)
         return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed)
+
+    def _models(self, table: DecodeTable) -> Replay:
+        return Replay(table)
 
     def _peers(self, node: str) -> list[str]:
         """Connections form a star around the targets, as in emulation."""
