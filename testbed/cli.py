@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from testbed import cli_capacity, cli_catalogue, cli_images, cli_shell, cli_sweep
+from testbed import cli_capacity, cli_catalogue, cli_images, cli_runs, cli_shell, cli_sweep
 from testbed.cli_options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, gain_privilege
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
@@ -241,6 +241,7 @@ cli_shell.add_to(app)
 cli_catalogue.add_to(app)
 cli_capacity.add_to(app)
 cli_images.add_to(app)
+cli_runs.add_to(app)
 
 
 if __name__ == "__main__":

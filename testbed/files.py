@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from testbed.errors import BadInput, MachineCannot, TestbedError
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MIB = 1 << 20
 INODES = 50  # more than any verb makes files
+REPLACING = re.compile(r"\..*\.[0-9a-f]{8}\.partial", re.DOTALL)  # names of `replacing`
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
 
 

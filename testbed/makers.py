@@ -54,10 +54,13 @@ def boot_id() -> str:
         return ""
 
 
-def lock(file: IO[bytes]) -> bool:
-    """Takes the file's lock until it is closed; False where somebody else has it. No locks there: True."""
+def lock(file: IO[bytes], shared: bool = False) -> bool:
+    """Takes the file's lock until it is closed; False where somebody else has it. No locks there: True.
+
+    `shared`: beside others who only look, and not beside a holder.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:

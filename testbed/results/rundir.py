@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -27,9 +27,6 @@ from testbed.makers import Maker, lock
 
 SUFFIX = ".partial"
 CLAIM = "attempt.json"  # who is at it; locked meanwhile, gone when the folder is published
-YOUNG_S = 60.0  # a folder without a claim, or with half of one, may be just being made
-
-State = Literal["in progress", "unfinished"]
 
 
 class Claim(msgspec.Struct, frozen=True):

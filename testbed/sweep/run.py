@@ -19,6 +19,7 @@ from testbed.files import replacing
 from testbed.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
+from testbed.results.attempts import prune, remove_scraps, unfinished
 from testbed.results.metrics import REGISTRY
 from testbed.simulation.phases import Way, why_objects
 from testbed.sweep import emulated, journal, workers
@@ -109,6 +110,7 @@ def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepO
     points = tuple(identified(point, options.engine, sources, more) for point in sweep.points)
     directory = options.out / f"{sweep.experiment}-sweep-{options.engine}"
     with journal.opened(directory) as record:
+        remove_scraps(directory)
         known = record.read()
         left = [point for point in points if point.run_id not in known]
         progress.total(len(points), len(points) - len(left))
@@ -147,6 +149,9 @@ def _run(
     tokens = sum(_tokens(point) for point in left) // processes
     way: Way = "compiled" if why_objects(None, tokens) is None else "objects"
     keep = runs if options.keep_logs else None
+    if keep is not None:
+        for one in unfinished(runs):  # what a killed sweep left of single points; one still written to stays
+            prune(one)
     task = Task(options.metrics, keep, options.intervals, options.per_prompt, way)
     yield from workers.results(left, task, processes)
 
