@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.network.schedule import Pair, PairEvent
 from testbed.network.topology import Milliseconds, Topology
+from testbed.strict import Strict
 from testbed.yamlfile import nearest, problem
 
 NS_PER_S = 1_000_000_000
@@ -24,10 +25,8 @@ MAX_AT_S = 86_400.0
 Sites = Annotated[list[str], Field(min_length=1)]
 
 
-class Event(BaseModel):
+class Event(Strict):
     """One event: exactly one of `link`, `partition`, `heal` and `stop_node`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     at_s: Annotated[float, Field(ge=0, le=MAX_AT_S, allow_inf_nan=False)]
     # both directions between two sites, or one of them; from then on it is as the keys below say

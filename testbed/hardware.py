@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
+
+from testbed.strict import Strict
 
 NodeChoice = Literal["auto", "docker", "process"]
 
@@ -35,10 +37,8 @@ def _cpus(text: str) -> str:
     return text
 
 
-class Hardware(BaseModel):
+class Hardware(Strict):
     """Of one node, or of every node of a role."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: Literal["cpu", "cuda"] = "cpu"  # of its models
     gpus: Annotated[int, Field(ge=0)] | Annotated[list[str], Field(min_length=1)] = 0  # how many, or which

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
@@ -25,10 +24,13 @@ from testbed.models.outcomes import RECORDED, Outcomes
 from testbed.network.options import NetworkOptions
 from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
+from testbed.reading import shown
 from testbed.settings import assign
+from testbed.strict import Strict, not_finite
 from testbed.workload.arrivals import Arrivals
-from testbed.yamlfile import Lines, explain, load_yaml, problem, refuse
-from testbed.yamlfile import Place as At
+from testbed.yamlfile import complaint, explain, load_yaml, problem, refuse
+from testbed.yamltext import Lines, parse
+from testbed.yamltext import Place as At
 
 MAX_NODES = 2000  # in virtual time
 MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
@@ -43,11 +45,7 @@ def _file_name(text: str) -> str:
 FileName = Annotated[str, AfterValidator(_file_name)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SamplingOptions(_Strict):
+class SamplingOptions(Strict):
     """How the target chooses tokens; greedy unless a temperature is given."""
 
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
@@ -61,7 +59,7 @@ class SamplingOptions(_Strict):
 SloRate = Annotated[float, Field(gt=0, le=10_000)]
 
 
-class Workload(_Strict):
+class Workload(Strict):
     prompts: str
     requests: Annotated[int, Field(ge=1, le=100_000)]
     output_tokens: Annotated[int, Field(ge=1, le=4096)] = 100  # as in the WANSpec paper
@@ -78,27 +76,35 @@ class Workload(_Strict):
         return [*given] if isinstance(given, list) else [given]
 
 
-class Models(_Strict):
+class Models(Strict):
     target: str
     draft: str
 
 
-class Devices(_Strict):
+class Devices(Strict):
     """`drafter` paces the draft model wherever it runs, at the drafter's site and at the target's."""
 
     target: str = NATIVE
     drafter: str = NATIVE
 
 
-Sites = str | dict[str, Annotated[int, Field(ge=1)]] | list[str]
+# bounded before anything is expanded: a count of 10^12 would be as many names
+Sites = str | dict[str, Annotated[int, Field(ge=1, le=MAX_NODES)]] | Annotated[list[str], Field(max_length=MAX_NODES)]
 
 
-class Place(_Strict):
+class Place(Strict):
     """Where the roles run: a site, a list of sites, or how many at each site."""
 
     user: Sites
     target: Sites
     drafter: Sites | None = None
+
+    @model_validator(mode="after")
+    def _one_network(self) -> Self:
+        nodes = sum(_count(sites) for sites in (self.user, self.target, self.drafter))
+        if nodes > MAX_NODES:
+            raise problem((), f"place: {nodes} nodes are more than the {MAX_NODES} of one network; place fewer")
+        return self
 
     def nodes(self) -> dict[str, tuple[str, str]]:
         """Node name to (role, site): user0, user1, target0, drafter0, in this order."""
@@ -107,6 +113,12 @@ class Place(_Strict):
             for index, site in enumerate(_expand(getattr(self, role))):
                 nodes[f"{role}{index}"] = (role, site)
         return nodes
+
+
+def _count(sites: Sites | None) -> int:
+    if sites is None:
+        return 0
+    return 1 if isinstance(sites, str) else sum(sites.values()) if isinstance(sites, Mapping) else len(sites)
 
 
 def _expand(sites: Sites | None) -> list[str]:
@@ -119,7 +131,7 @@ def _expand(sites: Sites | None) -> list[str]:
     return list(sites)
 
 
-class PolicyEntry(_Strict):
+class PolicyEntry(Strict):
     """One policy of the experiment: registered name, label in the results, its own parameters."""
 
     name: str
@@ -127,7 +139,7 @@ class PolicyEntry(_Strict):
     params: dict[str, Any]
 
 
-class Scenario(_Strict):
+class Scenario(Strict):
     """A resolved experiment."""
 
     name: FileName
@@ -165,8 +177,6 @@ class Scenario(_Strict):
             for role in registry.get(entry.name).roles:
                 if role not in roles:
                     raise problem(("policies", index), f"policy {entry.label!r} needs a {role}; place it under place:")
-        if len(self.place.nodes()) > MAX_NODES:
-            raise problem(("place",), f"{len(self.place.nodes())} nodes are more than the {MAX_NODES} of one network")
         if len(_expand(self.place.target)) != 1:
             raise problem(("place", "target"), "one target is supported; several need a router in front of them")
         check_nodes(self.events, list(self.place.nodes()))
@@ -226,13 +236,10 @@ def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = spec.params.model_validate(given)
     except ValidationError as error:
-        detail = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in detail["loc"])
-        if detail["type"] == "extra_forbidden":
-            words = f"parameter {key!r} is unknown; valid: {', '.join(spec.params.model_fields) or 'none'}"
-        else:
-            words = f"parameter {key!r}: {detail['msg'].removeprefix('Value error, ')} (it is {detail['input']!r})"
-        raise problem((*at, *detail["loc"]), f"{spec.name}: {words}") from error
+        place, words = complaint(error, spec.params)
+        raise problem((*at, *place), f"{spec.name}: {words}") from error
+    if (wild := not_finite(checked.model_dump())) is not None:  # JSON would say null
+        raise problem((*at, wild), f"{spec.name}: {wild} is not finite; write a number")
     return checked.model_dump(mode="json")
 
 
@@ -269,7 +276,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
     overridden: dict[At, str] = {}
     for override in overrides:
-        place = assign(data, *parse_override(override), f"override {override!r}")
+        place = assign(data, *parse_override(override), f"override {shown(override)}")
         overridden.pop(place, None)  # the order is that of the last override of each place
         overridden[place] = override
     return Document(path, data, lines, overridden)
@@ -279,11 +286,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     """Key and value of `key=value`; the value is YAML."""
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise BadInput(f"override {text!r}: write key=value, for example workload.requests=10")
-    try:
-        return key, yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError is a date that is none
-        raise BadInput(f"override {text!r}: the value is not YAML") from error
+        raise BadInput(f"override {shown(text)}: write key=value, for example workload.requests=10")
+    return key, parse(value, f"override {text}", lined=False)[0]
 
 
 def run_id(resolved: Mapping[str, Any], ingredients: Mapping[str, str]) -> str:

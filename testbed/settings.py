@@ -6,10 +6,12 @@ Knows nothing of what the keys mean; the strict model checks the result.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from testbed.errors import BadInput
-from testbed.yamlfile import Place, nearest
+from testbed.yamlfile import nearest, said
+from testbed.yamltext import MAX_DEPTH, Place
 
 POLICIES = "policies"
 
@@ -17,10 +19,12 @@ POLICIES = "policies"
 def assign(data: dict[str, Any], key: str, value: Any, source: str) -> Place:
     """Sets the value in place; returns where. `source` names the setting in complaints: `override 'seed=3'`."""
     *parents, last = key.split(".")
+    if len(parents) > MAX_DEPTH:
+        raise BadInput(f"{source[:80]}...: a key has at most {MAX_DEPTH} dots")
     at: Any = data
     place: Place = ()
     for part in parents:
-        if place == (POLICIES,) and isinstance(at, list) and not part.isdigit():
+        if place == (POLICIES,) and isinstance(at, list) and not _is_index(part):
             index, name, at = _policy(at, part, source)
             place = (*place, index, name)
             continue
@@ -72,6 +76,10 @@ def _named(entry: Any) -> tuple[Any, Any]:
 
 
 def _index(at: Any, part: str, source: str) -> int:
-    if not isinstance(at, list) or not part.isdigit() or int(part) >= len(at):
-        raise BadInput(f"{source}: {part!r} is not an index into a list of this file")
+    if not isinstance(at, list) or not _is_index(part) or int(part) >= len(at):
+        raise BadInput(f"{source}: {said(part)} is not an index into a list of this file")
     return int(part)
+
+
+def _is_index(part: str) -> bool:
+    return re.fullmatch("[0-9]{1,6}", part) is not None  # other signs are digits to Python too, and so are thousands

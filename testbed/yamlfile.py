@@ -7,81 +7,32 @@ keep the last. Knows nothing of topologies or experiments: those are pydantic mo
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
+from typing import Any, NoReturn, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
+from testbed.annotations import forms, is_share, step
 from testbed.errors import BadInput
+from testbed.figures import advice
+from testbed.reading import read_text, shown
+from testbed.yamltext import MAX_BYTES, Lines, Place, parse
 
-Place = tuple[str | int, ...]
-Lines = dict[Place, int]
-
-_QUANTITY = re.compile(r"^\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*([A-Za-z%/]+)\s*$")
-_NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float"}
+_NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
+_TOO_LARGE = {"less_than", "less_than_equal"}
+_SHOWN = 80  # characters of a value
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
     """The content of one YAML document and, for every place in it, its line counted from 1."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    loader = yaml.SafeLoader(text)
-    lines: Lines = {}
-    try:
-        root = loader.get_single_node()
-        if root is None:
-            raise BadInput(f"{path}: is empty")
-        return _build(loader, root, (), lines, path), lines
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise BadInput(f"{path}:{mark.line + 1 if mark else 1}: is not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-    finally:
-        loader.dispose()
-
-
-def _build(loader: yaml.SafeLoader, node: yaml.Node, place: Place, lines: Lines, path: Path) -> Any:
-    lines.setdefault(place, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        _refuse_repeated_keys(node, path)
-        loader.flatten_mapping(node)  # `<<`: the merged keys come first, so the mapping's own win
-        mapping: dict[str | int, Any] = {}
-        for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if isinstance(key, bool) or not isinstance(key, (str, int)):
-                raise BadInput(f"{path}:{line}: key {key!r} is not text; put it in quotes")
-            lines[(*place, key)] = line
-            mapping[key] = _build(loader, value_node, (*place, key), lines, path)
-        return mapping
-    if isinstance(node, yaml.SequenceNode):
-        return [_build(loader, item, (*place, index), lines, path) for index, item in enumerate(node.value)]
-    try:
-        return loader.construct_object(node, deep=True)
-    except ValueError as error:  # 2026-02-30 looks like a date and is none
-        raise BadInput(f"{path}:{node.start_mark.line + 1}: {node.value!r}: {error}; put text in quotes") from error
-
-
-def _refuse_repeated_keys(node: yaml.MappingNode, path: Path) -> None:
-    first: dict[str, int] = {}
-    for key_node, _ in node.value:
-        if isinstance(key_node, yaml.ScalarNode):
-            line = key_node.start_mark.line + 1
-            if key_node.value in first:
-                before = first[key_node.value]
-                raise BadInput(f"{path}:{line}: key {key_node.value!r} is given twice; first on line {before}")
-            first[key_node.value] = line
+    data, lines = parse(read_text(path, MAX_BYTES), str(path))
+    if data is None:
+        raise BadInput(f"{shown(path)}: is empty")
+    return data, lines
 
 
 def problem(at: Place, message: str) -> PydanticCustomError:
@@ -114,14 +65,20 @@ def explain(
     first = min(problems, key=order)
     further = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     override = _override(overrides, first.place)
-    where = f"override {override}" if override else f"{path}:{_line(lines, first.place)}"
+    where = f"override {shown(override)}" if override else f"{shown(path)}:{_line(lines, first.place)}"
     return f"{where}: {_message(first, model)}{further}"
+
+
+def complaint(error: ValidationError, model: type[BaseModel]) -> tuple[Place, str]:
+    """The first problem's place inside the model and one line about it, for values that stand inside something else."""
+    first = min(_problems(error, model), key=lambda item: item.detail["type"] != "extra_forbidden")
+    return first.place, _message(first, model)
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something is close, else the valid names; empty when there are none."""
-    names = list(valid)
-    if close := difflib.get_close_matches(str(name), names, n=1, cutoff=0.5):
+    names = [shown(one) for one in valid]
+    if close := difflib.get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5):
         return f"; did you mean {close[0]!r}?"
     return f"; valid: {', '.join(names)}" if names else ""
 
@@ -155,43 +112,50 @@ def _problem_of(detail: ErrorDetails, model: type[BaseModel]) -> _Problem:
             branches[place] = part  # pydantic puts the branch's name between the keys
         elif part != "[key]":  # of a mapping whose key itself is wrong
             place = (*place, part)
-            inside = [member for one in inside for member in _step(one, part)]
+            inside = [member for one in inside for member in step(one, part)]
     return _Problem(detail, (*place, *detail.get("ctx", {}).get("at", ())), branches)
-
-
-def _step(annotation: Any, part: str | int) -> list[Any]:
-    """What stands behind one key or index: the members of the union, or the one type."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        fields = [field for name, field in annotation.model_fields.items() if part in (name, field.alias)]
-        return [member for field in fields for member in _members(field.annotation)]
-    arguments = get_args(annotation)
-    return _members(arguments[-1]) if get_origin(annotation) in (dict, list) and arguments else []
-
-
-def _members(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Annotated:
-        return _members(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [member for one in get_args(annotation) if one is not type(None) for member in _members(one)]
-    return [annotation]
 
 
 def _message(problem: _Problem, model: type[BaseModel]) -> str:
     detail, place = problem.detail, problem.place
     kind, value = detail["type"], detail["input"]
-    name = ".".join(map(str, place)) or "the file"
-    inside = f" in {'.'.join(map(str, place[:-1]))}" if place[:-1] else ""
+    name = shown(".".join(map(str, place))) or "the file"
+    inside = f" in {shown('.'.join(map(str, place[:-1])))}" if place[:-1] else ""
     if kind == "extra_forbidden":
-        return f"key {place[-1]!r} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}"
+        comma = "; a decimal has a point, not a comma" if isinstance(place[-1], int) else ""
+        return f"key {said(place[-1])} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}{comma}"
     if kind == "missing":
         return f"key {place[-1]!r} is missing{inside}"
-    if kind in _NUMBER_ERRORS and isinstance(value, str) and (match := _QUANTITY.match(value)):
-        return f"{name} is {value!r}; write the number alone, in the unit the key names: {match.group(1)}"
     if kind == "problem":
         return detail["msg"]
+    fields = _fields(model, place)
+    hint = None
+    if kind in _NUMBER_ERRORS:
+        hint = advice(value, any(is_share(field) for field in fields))
+        if hint is None and isinstance(value, float) and value.is_integer() and kind == "int_from_float":
+            hint = f"write {value:.0f}"
+    if hint is not None:
+        return f"{name} is {said(value)}; {hint}"
     text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    shown = "" if isinstance(value, (Mapping, list, BaseModel)) else f" (it is {value!r})"
-    return f"{name}: {text}{shown}"
+    if place in problem.branches and (accepted := forms(fields)):
+        text = f"should be {accepted}"
+    elif kind == "string_type" and isinstance(value, (int, float, date)):
+        text += "; put text in quotes"
+    told = "" if isinstance(value, (Mapping, list, BaseModel)) else f" (it is {said(value)})"
+    if kind in _TOO_LARGE and any(is_share(field) for field in fields) and (share := advice(value, share=True)):
+        told += f"; a percentage? {share}"
+    return f"{name}: {text}{told}"
+
+
+def said(value: object) -> str:
+    """A value as a message shows it: as YAML has it, on one line, not too long."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    try:
+        text = str(value) if isinstance(value, date) else repr(value)
+    except ValueError:  # an integer with thousands of digits
+        text = "a number of very many digits"
+    return shown(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
 def _override(overrides: Mapping[Place, str] | None, place: Place) -> str | None:
@@ -203,6 +167,14 @@ def _override(overrides: Mapping[Place, str] | None, place: Place) -> str | None
 def _line(lines: Lines, place: Place) -> int:
     """The line of a place, or of the innermost thing around it that is in the file."""
     return next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
+
+
+def _fields(model: type[BaseModel], place: Place) -> list[Any]:
+    """The annotations of what may stand at `place`, members of unions one by one, with their bounds."""
+    inside: list[Any] = [model]
+    for part in place:
+        inside = [member for one in inside for member in step(one, part)]
+    return inside
 
 
 def _keys(model: type[BaseModel], place: Place) -> list[str]:

@@ -21,14 +21,20 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
+from testbed.reading import shown
+from testbed.strict import Strict
+from testbed.yamlfile import explain, load_yaml, problem
 
 NATIVE = "native"
+MAX_PASS_MS = 3_600_000.0  # an hour: beyond it a figure is in another unit
+
+Milliseconds = Annotated[float, Field(ge=0, le=MAX_PASS_MS)]
+Knot = Annotated[tuple[int, Annotated[float, Field(gt=0, le=MAX_PASS_MS)]], Field(strict=False)]  # a list in a file
 
 
 class Feed(NamedTuple):
@@ -44,10 +50,8 @@ def padded(feeds: Sequence[Feed]) -> list[Feed]:
     return [Feed(longest, one.cached) for one in feeds]
 
 
-class DeviceProfile(BaseModel):
+class DeviceProfile(Strict):
     """Time of one forward pass as a function of what is fed and cached; `pass_ms` is linear between knots."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     device: str
@@ -56,26 +60,29 @@ class DeviceProfile(BaseModel):
     kind: Literal["measured", "synthetic", "native"]
     source: str
     note: str = ""
-    pass_ms: tuple[tuple[int, float], ...] = Field(
-        default=(), description="knots (tokens in the pass, milliseconds), tokens ascending"
+    pass_ms: tuple[Knot, ...] = Field(
+        default=(), strict=False, description="knots (tokens in the pass, milliseconds), tokens ascending"
     )
-    max_pass_tokens: int = Field(default=4096, gt=0, description="a longer feed is cut into several passes")
-    attention_ms: float = Field(default=0.0, ge=0, description="for each pair of a new token and a token it looks at")
-    kv_read_ms: float = Field(default=0.0, ge=0, description="for each cached token of a request in the pass")
-    sequence_ms: float = Field(default=0.0, ge=0, description="for each request in the pass")
-    step_ms: float = Field(default=0.0, ge=0, description="for each pass: launches, output layer, sampler, scheduling")
-    kv_bytes_per_token: int | None = Field(default=None, gt=0, description="keys and values of one token")
+    max_pass_tokens: int = Field(default=4096, gt=0, le=2**31, description="a longer feed is cut into several passes")
+    attention_ms: Milliseconds = Field(default=0.0, description="for each pair of a new token and a token it looks at")
+    kv_read_ms: Milliseconds = Field(default=0.0, description="for each cached token of a request in the pass")
+    sequence_ms: Milliseconds = Field(default=0.0, description="for each request in the pass")
+    step_ms: Milliseconds = Field(default=0.0, description="for each pass: launches, output layer, sampler, scheduling")
+    kv_bytes_per_token: int | None = Field(default=None, gt=0, le=2**40, description="keys and values of one token")
     kv_capacity_tokens: int | None = Field(
-        default=None, gt=0, description="tokens whose keys and values fit beside the weights; not given: not bounded"
+        default=None,
+        gt=0,
+        le=2**40,
+        description="tokens whose keys and values fit beside the weights; not given: not bounded",
     )
 
     @model_validator(mode="after")
     def _knots_ascend(self) -> DeviceProfile:
         counts = [tokens for tokens, _ in self.pass_ms]
-        if counts != sorted(set(counts)) or any(ms <= 0 for _, ms in self.pass_ms):
-            raise ValueError("pass_ms needs ascending token counts and positive times")
+        if counts != sorted(set(counts)):
+            raise problem(("pass_ms",), "pass_ms needs ascending token counts")
         if self.kind != "native" and (not counts or counts[0] != 1 or counts[-1] < self.max_pass_tokens):
-            raise ValueError("pass_ms must reach from 1 token to max_pass_tokens")
+            raise problem(("pass_ms",), "pass_ms must reach from 1 token to max_pass_tokens")
         return self
 
     @property
@@ -142,12 +149,15 @@ def load_profile(name: str) -> DeviceProfile:
     if shipped is None and path.suffix != ".yaml":
         near = difflib.get_close_matches(name, names(), n=1)
         hint = f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(names())}"
-        raise BadInput(f"device profile '{name}' does not exist{hint}")
-    if shipped is None and not path.is_file():
-        raise BadInput(f"{path}: no such device profile")
-    text = shipped.read_text() if shipped is not None else path.read_text()
+        raise BadInput(f"device profile '{shown(name)}' does not exist{hint}, or a path to a .yaml")
+    if shipped is not None:
+        path = Path(str(shipped))
+    data, lines = load_yaml(path)
+    if not isinstance(data, dict):
+        raise BadInput(
+            f"{shown(path)}:1: a device profile is a mapping with the keys device, model, kind, pass_ms, ..."
+        )
     try:
-        return DeviceProfile.model_validate({"name": name, **yaml.safe_load(text)})
-    except (ValidationError, yaml.YAMLError, TypeError) as error:
-        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise BadInput(f"{name}: not a device profile: {problem}") from error
+        return DeviceProfile.model_validate({"name": name, **data})
+    except ValidationError as error:
+        raise BadInput(explain(error, path, lines, DeviceProfile)) from error

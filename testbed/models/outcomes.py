@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.models.tables import DecodeTable
+from testbed.strict import Strict
 from testbed.yamlfile import problem
 
 RECORDED: Literal["recorded"] = "recorded"
@@ -22,18 +23,14 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Nats = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MeanEntropy(_Strict):
+class MeanEntropy(Strict):
     """Means of exponential entropies (nats) where the drafter agrees with the target, and where it does not."""
 
     match: Nats = 0.3  # by default phi = 0.5 flags 19 % of the matches and 72 % of the mismatches
     mismatch: Nats = 1.5
 
 
-class Iid(_Strict):
+class Iid(Strict):
     """Every position is independent of all before."""
 
     match: Share  # the drafter's first choice is the target's token
@@ -44,13 +41,13 @@ class Iid(_Strict):
     depth: Annotated[int, Field(ge=1, le=64)] = 17  # tokens a draft may run ahead; as recorded tables have
 
 
-class Drawn(_Strict):
+class Drawn(Strict):
     """The outcomes of a recorded table, in random order, each once."""
 
     table: str
 
 
-class MadeUp(_Strict):
+class MadeUp(Strict):
     """Exactly one of the two."""
 
     iid: Iid | None = None

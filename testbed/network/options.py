@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed.network.series import AtEnd, RttSeries, SeriesReplay
 from testbed.network.topology import BufferMilliseconds, BurstLossShares, Milliseconds, Topology
+from testbed.strict import Strict
 from testbed.yamlfile import problem
 
 
-class NetworkOptions(BaseModel):
+class NetworkOptions(Strict):
     """Every key left out leaves the topology as it is."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # of every pair of different regions, or of the pairs named, as in a topology file; the topology's own otherwise
     rtt_ms: Milliseconds | dict[str, dict[str, Milliseconds]] | None = None

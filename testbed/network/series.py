@@ -9,7 +9,6 @@ A pair given in one direction serves both. Nothing is interpolated and no pair i
 from __future__ import annotations
 
 import hashlib
-import math
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,17 +16,21 @@ from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
 from testbed.errors import BadInput
+from testbed.figures import number
 from testbed.network.plan import delay_us
 from testbed.network.topology import Topology
+from testbed.reading import as_text, read_bytes, refuse_file, shown
 from testbed.repository import available
-from testbed.yamlfile import nearest
+from testbed.yamlfile import nearest, said
 
 FOLDER = "workloads/rtt"
 SUFFIX = ".csv"
 COLUMNS = ("time_s", "src", "dst", "rtt_ms")
 ABOUT = ("description", "kind", "source", "licence")  # what every file must say of itself
 KINDS = ("measured", "synthetic")
+OWN = ("name", "sha256", "seconds")  # what a manifest says of a series besides what its file says
 MAX_RTT_MS = 60_000.0  # as in a topology
+MAX_SECONDS = 8_640_000  # at the least speed, 64 bits of nanoseconds hold it
 NS_PER_S = 1_000_000_000
 NS_PER_US = 1_000
 
@@ -152,13 +155,8 @@ def load_series(name_or_path: str) -> RttSeries:
         path = known[name_or_path]
     else:
         raise BadInput(f"RTT series {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
-    try:
-        content = path.read_bytes()
-        lines = content.decode("utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: is not UTF-8 text (byte {error.start})") from error
+    content = read_bytes(path)
+    lines = as_text(content, path).rstrip().splitlines()
     about, start = _about(path, lines)
     rows = _rows(path, lines, start)
     first_s, last_s = _ends(path, rows)
@@ -180,17 +178,19 @@ def _about(path: Path, lines: list[str]) -> tuple[dict[str, str], int]:
         if line.startswith("#"):
             key, colon, value = line[1:].partition(":")
             if not colon or not value.strip():
-                _refuse(path, index, f"{line!r} is not `# key: value`")
+                _refuse(path, index, f"{said(line)} is not `# key: value`")
+            if key.strip() in OWN:
+                _refuse(path, index, f"`# {key.strip()}:` is what the testbed says of a series; call it otherwise")
             about[key.strip()] = value.strip()
             continue
         for key in ABOUT:
             if key not in about:
                 _refuse(path, index, f"the lines before it do not say `# {key}: ...`")
         if about["kind"] not in KINDS:
-            _refuse(path, index, f"kind is {about['kind']!r}; must be one of {', '.join(KINDS)}")
+            _refuse(path, index, f"kind is {said(about['kind'])}; must be one of {', '.join(KINDS)}")
         if tuple(line.split(",")) != COLUMNS:
             right = ",".join(COLUMNS)
-            _refuse(path, index, f"the columns must be {right}, in seconds and milliseconds; they are {line!r}")
+            _refuse(path, index, f"the columns must be {right}, in seconds and milliseconds; they are {said(line)}")
         return about, index + 1
     raise BadInput(f"{path}: holds no figures; after the `#` lines come {','.join(COLUMNS)} and rows")
 
@@ -199,12 +199,17 @@ def _rows(path: Path, lines: list[str], start: int) -> dict[Pair, list[_Row]]:
     rows: dict[Pair, list[_Row]] = {}
     for index, line in enumerate(lines[start:], start=start):
         fields = line.split(",")
+        if not line.strip():
+            _refuse(path, index, "is an empty line; remove it")
         if len(fields) != len(COLUMNS):
             _refuse(path, index, f"{len(fields)} fields, not the {len(COLUMNS)} of {','.join(COLUMNS)}")
         src, dst = fields[1], fields[2]
         time_s, rtt_ms = _number(path, index, 0, fields), _number(path, index, 3, fields)
+        for site in (src, dst):
+            if site != site.strip(" \t\"'") or site != shown(site):
+                _refuse(path, index, f"site {said(site)}; write names without quotes and blanks around them")
         if not src or not dst or src == dst:
-            _refuse(path, index, f"{src!r} -> {dst!r} is no pair of two sites")
+            _refuse(path, index, f"{said(src)} -> {said(dst)} is no pair of two sites")
         if rtt_ms > MAX_RTT_MS:
             _refuse(path, index, f"rtt_ms is {rtt_ms:g}; must be from 0 to {MAX_RTT_MS:g}, in milliseconds")
         of_pair = rows.setdefault((src, dst), [])
@@ -230,19 +235,21 @@ def _ends(path: Path, rows: Mapping[Pair, list[_Row]]) -> tuple[float, float]:
                 _refuse(path, of_pair[at].line - 1, f"{message}; all pairs must begin and end together")
         if len(of_pair) < 2:
             _refuse(path, of_pair[0].line - 1, f"{src} -> {dst} has one row; a series has a begin and an end")
+    if one[-1].time_s - one[0].time_s > MAX_SECONDS:
+        _refuse(path, one[-1].line - 1, f"the series lasts more than {MAX_SECONDS} s, 100 days; are these seconds?")
     return one[0].time_s, one[-1].time_s
 
 
 def _number(path: Path, index: int, column: int, fields: list[str]) -> float:
     text = fields[column]
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0):
-        _refuse(path, index, f"{COLUMNS[column]} is {text!r}; write the number alone, 0 or more, in the column's unit")
+        value = number(text)
+        if value < 0:
+            raise ValueError("write 0 or more")
+    except ValueError as error:
+        _refuse(path, index, f"{COLUMNS[column]} is {said(text)}; {error}, in the column's unit")
     return value
 
 
 def _refuse(path: Path, index: int, message: str) -> NoReturn:
-    raise BadInput(f"{path}:{index + 1}: {message}")
+    refuse_file(path, message, index + 1)

@@ -16,11 +16,12 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from testbed import repository
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
+from testbed.strict import Strict
 from testbed.yamlfile import explain, load_yaml, nearest, problem
 
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
@@ -29,11 +30,7 @@ BitsPerSecond = Annotated[int, Field(ge=8_000)]
 BufferMilliseconds = Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where the figures come from."""
 
     citation: str
@@ -43,13 +40,13 @@ class Source(_Strict):
     statistic: str | None = None  # what one figure is: mean of ten pings, median over a month
 
 
-class Region(_Strict):
+class Region(Strict):
     name: Annotated[str, Field(min_length=1)]
     provider: str
     note: str = ""
 
 
-class BurstLossShares(_Strict):
+class BurstLossShares(Strict):
     """Loss that comes in bursts; see `fabric.BurstLoss` for the model."""
 
     p: Share
@@ -61,7 +58,7 @@ class BurstLossShares(_Strict):
         return BurstLoss(self.p, self.r, self.loss_bad, self.loss_good)
 
 
-class Topology(_Strict):
+class Topology(Strict):
     """See the module's docstring for what the numbers mean; all times are milliseconds."""
 
     name: str

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from testbed.policies.api import Command, Event, MessageReceived, RoleContext, VerifyReady
 from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
+from testbed.strict import Strict
 from testbed.wire.messages import Request
 
 
-class AutoregressiveParams(BaseModel):
+class AutoregressiveParams(Strict):
     """No knobs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Target:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from testbed.policies.api import Command, Draft, DraftReady, Event, MessageReceived, RoleContext, Verify, VerifyReady
 from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
+from testbed.strict import Strict
 from testbed.wire.messages import Request
 
 
-class SpeculativeParams(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class SpeculativeParams(Strict):
     k: int = Field(default=2, ge=1, le=32, description="drafts verified per target pass")
     draft: Literal["greedy", "sampled"] = Field(
         default="greedy", description="how the drafter picks tokens of sampled requests; greedy requests draft greedily"

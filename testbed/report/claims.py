@@ -10,10 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
 from testbed.repository import folders
+from testbed.strict import Strict
 from testbed.yamlfile import explain, load_yaml, nearest, problem
 
 FILE = "claims.yaml"
@@ -23,11 +24,7 @@ Setting = Scalar | dict[str, Any]  # a mapping where the axis sets several thing
 Where = dict[str, Setting | list[Setting]]  # column to value, or to the values that count
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SweepEntry(_Strict):
+class SweepEntry(Strict):
     """An experiment file of the same folder, run in simulation."""
 
     file: str
@@ -39,7 +36,7 @@ class SweepEntry(_Strict):
 Positive = Annotated[float, Field(gt=0)]
 
 
-class CapacityEntry(_Strict):
+class CapacityEntry(Strict):
     """Users inside their promises, by bisection: one row a rate and policy of an experiment file of the same folder.
 
     A list in place of a rate is a fleet of those classes in equal parts; its rows are those of `2+4+8`.
@@ -58,14 +55,14 @@ class CapacityEntry(_Strict):
         return [tuple(rate) if isinstance(rate, list) else rate for rate in self.rates_per_s]
 
 
-class EstimatorEntry(_Strict):
+class EstimatorEntry(Strict):
     """How well WISP's estimate fits device profiles: policy `estimate`, one row a device and seed."""
 
     devices: Annotated[list[str], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
 
 
-class PredictorEntry(_Strict):
+class PredictorEntry(Strict):
     """Rejection predictors trained on a decode table: a policy each, one row a set of prompts it is judged on."""
 
     table: str
@@ -73,14 +70,14 @@ class PredictorEntry(_Strict):
     others: list[str] = []  # tables of other prompts
 
 
-class Reach(_Strict):
+class Reach(Strict):
     """The largest value of an axis up to which the metric's median stays at most at a bound."""
 
     axis: str
     at_most: float
 
 
-class Value(_Strict):
+class Value(Strict):
     """One number out of a sweep's table."""
 
     name: str
@@ -92,7 +89,9 @@ class Value(_Strict):
     where: Where = {}
     reduce: Literal["only", "median", "min", "max"] = "only"  # of the rows that remain; `only`: exactly one
     reach: Reach | None = None  # instead of reduce
-    range: tuple[float, float] | None = None  # of the paper's figure, as far as it can be read
+    range: Annotated[tuple[float, float], Field(strict=False)] | None = (
+        None  # a list in the file; of the paper's figure, as far as it can be read
+    )
     emulation: str | None = None  # a summary of this value's own setting; default: the claim's
 
     @model_validator(mode="after")
@@ -102,7 +101,7 @@ class Value(_Strict):
         return self
 
 
-class Claim(_Strict):
+class Claim(Strict):
     id: str
     part: str | None = None  # title of the part it stands in; none: before the first
     source: str = ""  # where in the paper
@@ -113,7 +112,7 @@ class Claim(_Strict):
     why: str  # why ours and the paper's differ, or agree
 
 
-class Panel(_Strict):
+class Panel(Strict):
     """What one panel of a figure has of its own; the rest is the figure's."""
 
     title: str
@@ -126,7 +125,7 @@ class Panel(_Strict):
     reference: float | None = None
 
 
-class Figure(_Strict):
+class Figure(Strict):
     """One figure from a sweep's table; what is neither x nor told apart by `by` is reduced to its median.
 
     A `cdf` is over the prompts of each line, from the sweep's table of prompts.
@@ -165,14 +164,14 @@ class Figure(_Strict):
         return [alone.model_copy(update=update) for update in own] or [alone]
 
 
-class Part(_Strict):
+class Part(Strict):
     """A heading with its own table and figures."""
 
     title: str
     text: str = ""
 
 
-class Claims(_Strict):
+class Claims(Strict):
     """A whole file."""
 
     title: str

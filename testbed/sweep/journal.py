@@ -17,6 +17,7 @@ import msgspec
 
 from testbed.errors import BadInput
 from testbed.files import check_folder, writing
+from testbed.reading import decode_json
 from testbed.sweep.point import PointResult
 
 NAME = "points.jsonl"
@@ -41,8 +42,8 @@ class Journal:
             if not line.endswith(b"\n"):
                 break
             whole += len(line)
-            with contextlib.suppress(msgspec.MsgspecError, UnicodeError):
-                result = msgspec.json.decode(line, type=PointResult)
+            with contextlib.suppress(BadInput):
+                result = decode_json(line, self._path, PointResult)
                 found[result.run_id] = result
         with writing(self._path):
             self._file.truncate(whole)

@@ -13,9 +13,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from testbed.yamlfile import Lines, Place, refuse
+from testbed.yamlfile import refuse, said
+from testbed.yamltext import Lines, Place
 
 KEY = "matrix"
+MAX_VALUE = 1e18  # of a range: its differences stay finite, and its integers within 64 bits
 MAX_POINTS = 200_000  # beyond this the plan itself takes minutes; more likely a slip
 RANGE_KEYS = {"from", "to", "count"}
 DIGITS = 12  # significant: 0.1 + 0.2 becomes 0.3, and no figure of an experiment needs more
@@ -40,7 +42,7 @@ def parse_axes(raw: Any, path: Path, lines: Lines) -> dict[str, tuple[Any, ...]]
         for value in values:
             text = json.dumps(value, sort_keys=True, default=str)
             if text in seen:
-                refuse(path, lines, at, f"{KEY}.{key}: {value!r} is given twice")
+                refuse(path, lines, at, f"{KEY}.{key}: {said(value)} is given twice")
             seen.add(text)
         axes[key] = tuple(values)
     if count(axes) > MAX_POINTS:
@@ -65,10 +67,10 @@ def _range(given: dict[Any, Any], path: Path, lines: Lines, at: Place) -> list[f
         refuse(path, lines, at, f"{name}: a range has exactly the keys from, to and count")
     start, end, number = given["from"], given["to"], given["count"]
     for key, value in (("from", start), ("to", end)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            refuse(path, lines, (*at, key), f"{name}.{key}: {value!r} is no number")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_VALUE:
+            refuse(path, lines, (*at, key), f"{name}.{key}: {said(value)} is no number up to {MAX_VALUE:g}")
     if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= MAX_POINTS:
-        refuse(path, lines, (*at, "count"), f"{name}.count: {number!r} is no whole number from 2 to {MAX_POINTS}")
+        refuse(path, lines, (*at, "count"), f"{name}.count: {said(number)} is no whole number from 2 to {MAX_POINTS}")
     if start == end:
         refuse(path, lines, at, f"{name}: from and to are the same; give a list of one value")
     whole = isinstance(start, int) and isinstance(end, int) and (end - start) % (number - 1) == 0

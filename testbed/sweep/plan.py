@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from pydantic import TypeAdapter, ValidationError
+
 import testbed
 from testbed.errors import BadInput
 from testbed.models.outcomes import MadeUp, refuse_emulation
-from testbed.scenario import Document, Scenario, parse_override, read_document, run_id
+from testbed.scenario import Document, FileName, Scenario, parse_override, read_document, run_id
 from testbed.settings import assign
 from testbed.simulation.inputs import Sources, choose_table, hashes_of
 from testbed.sweep.matrix import KEY, Axes, Settings, parse_axes, points
-from testbed.yamlfile import Place, refuse
+from testbed.yamlfile import refuse, said
+from testbed.yamltext import Place
 
 SOURCE = Path(testbed.__file__).parent
 
@@ -61,13 +64,22 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     document.data.pop(KEY, None)
     _refuse_conflicts(document, axes)
     return Sweep(
-        experiment=str(document.data.get("name")),
+        experiment=_name(document),
         path=path,
         axes=axes,
         points=tuple(
             Point(number, settings, _scenario(document, settings)) for number, settings in enumerate(points(axes))
         ),
     )
+
+
+def _name(document: Document) -> str:
+    """The sweep's own, which names its folder even where the points have other names."""
+    try:
+        return TypeAdapter(FileName).validate_python(document.data.get("name"), strict=True)
+    except ValidationError as error:
+        words = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        refuse(document.path, document.lines, ("name",), f"name: {words} (it is {said(document.data.get('name'))})")
 
 
 def identified(point: Point, engine: str, sources: Sources, more: Mapping[str, str]) -> Point:
@@ -104,9 +116,9 @@ def _refuse_conflicts(document: Document, axes: Axes) -> None:
     for key in axes:
         scratch = copy.deepcopy(document.data)
         place = assign(scratch, key, None, f"{document.path}: {KEY}: {key!r}")
-        for other, said in places.items():
+        for other, other_key in places.items():
             if place[: len(other)] == other or other[: len(place)] == place:
-                _conflict(document, key, f"axis {said!r}")
+                _conflict(document, key, f"axis {other_key!r}")
         for other, text in document.overridden.items():
             if other[: len(place)] == place:
                 _conflict(document, key, f"override {text!r}; write {key}=VALUE to sweep only that value")

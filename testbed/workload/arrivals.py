@@ -7,58 +7,53 @@ different times. It and bursts use prompts again and again, since both are about
 from __future__ import annotations
 
 import math
+import re
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.decoding.rng import uniform
+from testbed.strict import Strict
+from testbed.yamlfile import problem
+
+MAX_S = 1e6  # eleven days
+# so that 100,000 requests end within thirty years, which 64 bits of nanoseconds hold
+Rate = Annotated[float, Field(ge=1e-4, le=1e6)]
 
 
-class Poisson(BaseModel):
+class Poisson(Strict):
     """Open loop: exponential gaps with the given mean rate, drawn from the run's seed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rate_per_s: float = Field(gt=0, description="mean arrivals per second over all users")
+    rate_per_s: Rate = Field(description="mean arrivals per second over all users")
 
 
-class PoissonArrivals(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class PoissonArrivals(Strict):
     poisson: Poisson
 
 
-class ClosedLoop(BaseModel):
+class ClosedLoop(Strict):
     """Every user has one request open at any time, until the workload's requests are used up."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     stagger_s: float = Field(default=0.0, ge=0, le=3600, description="users begin at uniform times in this")
 
 
-class ClosedLoopArrivals(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ClosedLoopArrivals(Strict):
     closed_loop: ClosedLoop
 
 
-class Surge(BaseModel):
+class Surge(Strict):
     """A stretch of time in which more requests arrive."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    start_s: float = Field(ge=0)
-    length_s: float = Field(gt=0)
-    rate_per_s: float = Field(gt=0, description="mean arrivals per second over all users, in place of the base rate")
+    start_s: float = Field(ge=0, le=MAX_S)
+    length_s: float = Field(gt=0, le=MAX_S)
+    rate_per_s: Rate = Field(description="mean arrivals per second over all users, in place of the base rate")
 
 
-class Burst(BaseModel):
+class Burst(Strict):
     """Open loop: Poisson arrivals at a base rate, and at other rates during surges."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rate_per_s: float = Field(gt=0, description="mean arrivals per second over all users, outside surges")
+    rate_per_s: Rate = Field(description="mean arrivals per second over all users, outside surges")
     surges: list[Surge] = Field(min_length=1, description="in the order of their starts, none overlapping")
 
     @model_validator(mode="after")
@@ -81,13 +76,20 @@ class Burst(BaseModel):
         return at + mass / self.rate_per_s
 
 
-class BurstArrivals(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class BurstArrivals(Strict):
     burst: Burst
 
 
-Arrivals = Literal["sequential"] | PoissonArrivals | ClosedLoopArrivals | BurstArrivals
+def _no_file(given: Any) -> Any:
+    if isinstance(given, str) and ("/" in given or re.search(r"\.\w+$", given)):
+        raise problem((), f"arrivals: {given!r}: arrivals are not read from a file; describe them, as in "
+                          "{poisson: {rate_per_s: 0.5}}")  # fmt: skip
+    return given
+
+
+Arrivals = Annotated[
+    Literal["sequential"] | PoissonArrivals | ClosedLoopArrivals | BurstArrivals, BeforeValidator(_no_file)
+]
 
 
 def due_times_ms(arrivals: Arrivals, requests: int, seed: int, users: int = 1) -> list[float | None]:

@@ -8,10 +8,12 @@ from pathlib import Path
 import msgspec
 
 from testbed.errors import BadInput
+from testbed.reading import as_text, decode_json, read_bytes, refuse_file, shown
 from testbed.repository import available
-from testbed.yamlfile import nearest
+from testbed.yamlfile import nearest, said
 
 SUFFIX = ".jsonl"
+MOST_ID = 200
 
 
 class Prompt(msgspec.Struct, frozen=True):
@@ -37,23 +39,20 @@ def load_prompts(name_or_path: str) -> PromptSet:
         if name_or_path not in known:
             raise BadInput(f"prompt set {name_or_path!r} is not in workloads/prompts/{nearest(name_or_path, known)}")
         path = known[name_or_path]
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    content = read_bytes(path)
     prompts: dict[str, Prompt] = {}
-    for number, text in enumerate(content.splitlines(), start=1):
+    # by this end of a line alone: others, such as U+2028, may stand inside a prompt
+    for number, text in enumerate(as_text(content, path).split("\n"), start=1):
         if not text.strip():
             continue
-        try:
-            prompt = msgspec.json.decode(text, type=Prompt)
-        except msgspec.MsgspecError as error:
-            raise BadInput(f"{path}:{number}: not a prompt (needs id and text): {error}") from error
+        prompt = decode_json(text, path, Prompt, "a prompt (needs id and text)", line=number)
+        if not prompt.id or len(prompt.id) > MOST_ID or shown(prompt.id) != prompt.id:
+            refuse_file(path, f"id {said(prompt.id)} must be 1 to {MOST_ID} characters without control signs", number)
         if prompt.id in prompts:
-            raise BadInput(f"{path}:{number}: id {prompt.id!r} occurs twice")
+            refuse_file(path, f"id {prompt.id!r} occurs twice", number)
         if not prompt.text:
-            raise BadInput(f"{path}:{number}: the text of {prompt.id!r} is empty")
+            refuse_file(path, f"the text of {prompt.id!r} is empty", number)
         prompts[prompt.id] = prompt
     if not prompts:
-        raise BadInput(f"{path}: holds no prompt")
+        refuse_file(path, "holds no prompt")
     return PromptSet(path.name.removesuffix(SUFFIX), tuple(prompts.values()), hashlib.sha256(content).hexdigest())

@@ -55,7 +55,7 @@ def test_symmetric_completes_the_missing_direction(tmp_path: Path) -> None:
         ("east, provider", "east, providr", 6, "key 'providr' is unknown in regions.0; did you mean 'provider'?"),
         ("{west: 40.0}", "{west: 40ms}", 11, "rtt_ms.east.west is '40ms'; write the number alone"),
         ("{west: 40.0}", "{west: -1}", 11, "rtt_ms.east.west: should be greater than or equal to 0 (it is -1)"),
-        ("{west: 40.0}", "{west: .nan}", 11, "rtt_ms.east.west"),
+        ("{west: 40.0}", "{west: .nan}", 11, ".nan is no figure"),
         ("{west: 40.0}", "{wst: 40.0}", 11, "region 'wst' is not in regions; did you mean 'west'?"),
         ("{west: 40.0}", "{west: 40.0, west: 41.0}", 11, "key 'west' is given twice; first on line 11"),
         ("  west: {east: 60.0}", "  east: {west: 1.0}", 12, "key 'east' is given twice; first on line 11"),

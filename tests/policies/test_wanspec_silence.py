@@ -18,7 +18,7 @@ JOBS = [Job(number, (number, 2, 3), 30, at_ms=400.0 * number) for number in rang
 class Losing(TreeLoop):
     """`gone`: when each drafter is not there (from, until, ms): it hears and says nothing."""
 
-    gone: dict[str, tuple[float, float]] = {}  # noqa: RUF012  # set before the run, once
+    gone: dict[str, tuple[float, float]] = {}  # set before the run, once
 
     def _at(self, when: float, node: str, event: Any) -> None:
         since, until = self.gone.get(node, (0.0, 0.0))

@@ -25,7 +25,7 @@ POLICY = {"wanspec": {"branches": 2, "theta": None}}
 class RealModels:
     """The pair itself, behind the interface of a replay: what a world asks for is computed, in no virtual time."""
 
-    loaded: dict[str, Any] = {}  # noqa: RUF012  # once for all nodes
+    loaded: dict[str, Any] = {}  # once for all nodes
 
     def __init__(self, table: DecodeTable) -> None:
         for role, name in (("target", "tiny-target"), ("draft", "tiny-draft")):

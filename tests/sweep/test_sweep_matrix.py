@@ -69,7 +69,7 @@ def test_an_override_of_a_swept_key_leaves_only_that_value(tmp_path):
         ({"seeds": [1]}, "key 'seeds' is unknown"),
         ({"seed": [1, -1]}, "seed: should be greater"),
         ({"policies.wanspek.phi": [1]}, "no policy 'wanspek' in this file; did you mean 'wanspec'"),
-        ({"policies.wanspec.phii": [1]}, "parameter 'phii' is unknown"),
+        ({"policies.wanspec.phii": [1]}, "key 'phii' is unknown"),
         ({"devices": [{"target": "native"}], "devices.target": ["native"]}, "sets the same place as axis 'devices'"),
         ({"a..b": [1]}, "is no dotted key"),
         ({"seed": {"from": 0, "to": 1, "count": 100001}, "repeats": [1, 2]}, "200002 points are more than"),

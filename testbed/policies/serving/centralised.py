@@ -16,22 +16,21 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from testbed.policies.api import BatchReady, Command, Event, MessageReceived, RoleContext, Verify, VerifyBatch
 from testbed.policies.serving.admission import Admission
 from testbed.policies.serving.sequence import Sequence
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
+from testbed.strict import Strict
 from testbed.wire.messages import Request
 
 CONTINUOUS_BATCH = 256  # requests; vLLM's default
 REPORTED_BATCH = 16  # requests; see above
 
 
-class CentralisedParams(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class CentralisedParams(Strict):
     mode: Literal["continuous", "as_reported"] = "continuous"
     max_batch: int | None = Field(
         default=None, ge=1, le=1024, description="requests decoded together; 256 if continuous, 16 as reported"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from testbed.strict import Strict
 
 CONFIDENCE = 0.5
 
 
-class SledParams(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class SledParams(Strict):
     mode: Literal["sled", "as_wisp_describes"] = Field(
         default="sled",
         description="as_wisp_describes: drafts of fixed length max_draft, none while waiting, the narrower SLED that "

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from testbed.strict import Strict
 
 
-class WanspecParams(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class WanspecParams(Strict):
     k: int = Field(default=2, ge=1, le=32, description="drafts verified per target pass; 2 in the paper's cloud runs")
     branches: int = Field(
         default=1, ge=1, le=4, description="drafts per position: 2 in the paper's design, 1 in its cloud prototype"

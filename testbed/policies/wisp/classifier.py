@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import math
 from importlib import resources
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +16,7 @@ import numpy as np
 
 from testbed.errors import BadInput
 from testbed.policies.wisp.features import NAMES, Features
+from testbed.reading import decode_json, one_line, read_bytes, shown
 
 SHIPPED = "testbed.models.controllers"
 SUFFIX = ".json"
@@ -106,32 +106,27 @@ def sigmoid(value: float) -> float:
 def read_weights(name_or_path: str) -> tuple[Weights, str]:
     """Weights that ship by name, others by path to their .json; with the SHA-256 of the file. Raises BadInput."""
     if name_or_path.endswith(SUFFIX):
-        path = Path(name_or_path)
-        if not path.is_file():
-            raise BadInput(f"controller {name_or_path}: no such file; make one with `testbed models train-controller`")
-        raw = path.read_bytes()
+        raw = read_bytes(name_or_path, missing="make one with `testbed models train-controller`")
     else:
         shipped = {file.name.removesuffix(SUFFIX): file for file in resources.files(SHIPPED).iterdir()}
         known = sorted(name for name, file in shipped.items() if file.name.endswith(SUFFIX))
         if name_or_path not in known:
             raise BadInput(
-                f"controller {name_or_path!r} does not ship; known: {', '.join(known)}, or a path to a .json"
+                f"controller {shown(name_or_path)!r} does not ship; known: {', '.join(known)}, or a path to a .json"
             )
-        raw = shipped[name_or_path].read_bytes()
+        raw = read_bytes(str(shipped[name_or_path]))
     return decode(raw, name_or_path), hashlib.sha256(raw).hexdigest()
 
 
 def decode(raw: bytes, what: str) -> Weights:
     """Raises BadInput for what is no file of weights, or none whose shapes fit together."""
     mend = "train it again with `testbed models train-controller`"
-    try:
-        weights = msgspec.json.decode(raw, type=Weights)
-    except msgspec.MsgspecError as error:
-        raise BadInput(f"controller {what}: not a file of weights: {error}; {mend}") from error
+    weights = decode_json(raw, what, Weights, "a file of weights", mend)
+    what = shown(what)
     if weights.format != FORMAT:
         raise BadInput(f"controller {what}: format {weights.format}, this version reads {FORMAT}; {mend}")
     if weights.features != NAMES:
-        raise BadInput(f"controller {what}: has features {weights.features}, not {NAMES}; {mend}")
+        raise BadInput(f"controller {what}: has features {one_line(weights.features)}, not {NAMES}; {mend}")
     wide = len(NAMES)
     fits = len(weights.mean) == len(weights.scale) == wide and all(scale > 0 for scale in weights.scale)
     for layer in weights.layers:

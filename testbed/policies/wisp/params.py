@@ -5,19 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from testbed.policies.wisp.classifier import Classifier, read_weights
 from testbed.policies.wisp.scheduler import Parts
 from testbed.policies.wisp.stops import AdaEdl, Confidence, Entropy, FixedLength, Gain, Predicted, StopRule
+from testbed.strict import Strict
 
 CONTROLLER = "tiny-prose"
 LEARNT = ("classifier", "gain")  # rules that ask a trained classifier
 
 
-class WispParams(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class WispParams(Strict):
     stop: Literal["classifier", "gain", "adaedl", "svip", "confidence", "fixed"] = Field(
         default="classifier",
         description="what ends a draft before max_draft; classifier is the paper's; gain, not the paper's: one token "
