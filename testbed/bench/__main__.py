@@ -1,7 +1,8 @@
 """`python -m testbed.bench [SECTION...] [--json]`: each figure beside what it is compared with, in one run.
 
 Sections: `network` is the fabrics' links, `network:relay` those of one; `replay` links that change on time;
-`containers` nodes in containers; `star` Mininet's links beside ours; `machinery` the rest. None named: all of them.
+`containers` nodes in containers; `star` Mininet's links beside ours; `passes` real passes of the shipped pair by the
+lean path and by transformers; `machinery` the rest. None named: all of them.
 
 `python -m testbed.bench TRIAL [OPTIONS]`: a long trial of docs/reliability.md; `TRIAL --help` says its options.
 """
@@ -19,6 +20,7 @@ from testbed.bench.containers import container_figures
 from testbed.bench.figure import Figure, readable
 from testbed.bench.machinery import machinery_figures
 from testbed.bench.network import FABRICS, network_figures
+from testbed.bench.passes import passes_figures
 from testbed.bench.replay import replay_figures
 from testbed.bench.star import star_figures
 from testbed.errors import BadInput, TestbedError
@@ -29,6 +31,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
     "replay": replay_figures,
     "containers": container_figures,
     "star": star_figures,
+    "passes": passes_figures,
     "machinery": machinery_figures,
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from testbed.models.lean.decoder import Decoder, Layer, Shape
-from testbed.models.lean.matrix import Matrix
+from testbed.models.lean.matrix import Arena, Matrix
 from testbed.models.lean.positions import Rotation, learned
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -92,6 +92,7 @@ class _Weights:
     def __init__(self, model: Any) -> None:
         self._all: Mapping[str, Any] = model.state_dict()
         self.left = set(self._all)
+        self._arena = Arena()
         if {str(one.dtype) for one in self._all.values()} != {str(model.dtype)}:
             raise NotLean("its weights are of several types")
         if model.config.tie_word_embeddings:
@@ -128,7 +129,11 @@ class _Weights:
         if shift is not None:
             bias = shift @ weight + (0 if bias is None else bias)
         weight = columns(scale[:, None] * weight)
-        return Matrix(weight, None if bias is None else columns(bias[None])[0])
+        return self.matrix(weight, None if bias is None else columns(bias[None])[0])
+
+    def matrix(self, weight: Array, bias: Array | None = None) -> Matrix:
+        """A copy of the weights as a pass wants them; all lie in one place."""
+        return Matrix(self._arena, weight, bias)
 
 
 def _llama(model: Any, weights: _Weights) -> Decoder:
@@ -154,12 +159,12 @@ def _llama(model: Any, weights: _Weights) -> Decoder:
                     f"{name}input_layernorm", *qkv, _scaled(heads * width, 1.0 if head_norm is not None else scaling)
                 ),
                 head_norm,
-                Matrix(*weights.linear([f"{name}self_attn.o_proj"])),
+                weights.matrix(*weights.linear([f"{name}self_attn.o_proj"])),
                 weights.after(
                     f"{name}post_attention_layernorm",
                     *weights.linear([f"{name}mlp.gate_proj", f"{name}mlp.up_proj"]),
                 ),
-                Matrix(*weights.linear([f"{name}mlp.down_proj"])),
+                weights.matrix(*weights.linear([f"{name}mlp.down_proj"])),
             )
         )
     head, embedding = _ends(weights, "model.embed_tokens.weight", config)
@@ -191,9 +196,9 @@ def _gpt2(model: Any, weights: _Weights) -> Decoder:
                     _scaled(heads * width, block.attn.scaling),
                 ),
                 None,
-                Matrix(*weights.linear([f"{name}attn.c_proj"], transposed=False)),
+                weights.matrix(*weights.linear([f"{name}attn.c_proj"], transposed=False)),
                 weights.after(f"{name}ln_2", *weights.linear([f"{name}mlp.c_fc"], transposed=False)),
-                Matrix(*weights.linear([f"{name}mlp.c_proj"], transposed=False)),
+                weights.matrix(*weights.linear([f"{name}mlp.c_proj"], transposed=False)),
             )
         )
     head, embedding = _ends(weights, "transformer.wte.weight", config)
@@ -230,9 +235,9 @@ def _neox(model: Any, weights: _Weights) -> Decoder:
                     lambda columns, scaled=scaled: scaled(columns[:, order]),  # type: ignore[misc]
                 ),
                 None,
-                Matrix(*weights.linear([f"{name}attention.dense"])),
+                weights.matrix(*weights.linear([f"{name}attention.dense"])),
                 weights.after(f"{name}post_attention_layernorm", *weights.linear([f"{name}mlp.dense_h_to_4h"])),
-                Matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
+                weights.matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
             )
         )
     head, embedding = _ends(weights, "gpt_neox.embed_in.weight", config)
@@ -265,10 +270,10 @@ def _ends(weights: _Weights, embedding: str, config: Any) -> tuple[Matrix, Calla
     """The head, and what looks up embeddings: in the head itself where they are tied, so that they are held once."""
     table = weights(embedding)
     if config.tie_word_embeddings:
-        matrix = Matrix(table.T)
+        matrix = weights.matrix(table.T)
         return matrix, matrix.columns_at
     own = np.array(table)
-    return Matrix(*weights.linear(["lm_head"])), lambda tokens: own[tokens]
+    return weights.matrix(*weights.linear(["lm_head"])), lambda tokens: own[tokens]
 
 
 def _check_turn(config: Any, rotation: Rotation, width: int) -> None:

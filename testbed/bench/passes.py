@@ -1,0 +1,90 @@
+"""`python -m testbed.bench passes`: real passes of the shipped pair by the lean path and by transformers, in turns.
+
+One thread. Values are medians, spreads from the tenth to the ninetieth percentile; the ratio is of medians, so that
+what else the machine does meets both alike.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from testbed.bench.figure import Figure, readable
+from testbed.models.batch import BatchFeed
+from testbed.models.load import load_model
+from testbed.models.passes import LEAN, TRANSFORMERS, passes_of
+from testbed.nodes.compute import Compute
+from testbed.policies.api import Draft, Verify
+
+MODELS = ("tiny-draft", "tiny-target")
+TEXT = 100  # tokens held before a pass
+TRIALS = 60
+FED = (1, 4, 8)
+BATCHES = (4, 8, 16)
+BATCH_FED = 5
+PREFILL = 64
+TREE = ((7, 8, 9, 10, 11, 12, 13, 14), (-1, -1, 0, 0, 1, 2, 2, 4))
+OTHER = 99  # a request that holds nothing
+WORDS = range(1, 2000)
+
+
+def passes_figures() -> list[Figure]:
+    return [figure for model in MODELS for figure in _of_model(model)]
+
+
+def _of_model(name: str) -> list[Figure]:
+    model = load_model(name, threads=1).model
+    work = {path: _work(name, passes_of(model, path).runtime()) for path in (LEAN, TRANSFORMERS)}
+    return [_in_turns(f"{name}, {kind}", {path: work[path][kind] for path in work}) for kind in work[LEAN]]
+
+
+def _work(name: str, runtime: Any) -> Mapping[str, Callable[[], object]]:
+    text = [WORDS[(7 * index) % len(WORDS)] for index in range(TEXT)]
+    for request in range(max(BATCHES)):
+        runtime.forward(request, 0, text)
+    work: dict[str, Callable[[], object]] = {
+        f"{fed} token(s)": lambda fed=fed: runtime.forward(0, TEXT, text[:fed], fed)  # type: ignore[misc]
+        for fed in FED
+    }
+    nodes, parents = TREE
+    work["tree of 8"] = lambda: runtime.forward_tree(0, TEXT, text[:1], nodes, parents, range(-1, len(nodes)))
+    for users in BATCHES:
+        feeds = [BatchFeed(request, TEXT, text[:BATCH_FED], BATCH_FED) for request in range(users)]
+        work[f"batch of {users} x {BATCH_FED}"] = lambda feeds=feeds: runtime.forward_batch(feeds)  # type: ignore[misc]
+    work[f"prefill of {PREFILL}"] = lambda: runtime.forward(OTHER, 0, text[:PREFILL])
+    role = "draft" if "draft" in name else "target"
+    compute = Compute({role: runtime}, {role: lambda tokens: [tokens]})
+    if role == "draft":
+        job = Draft(0, 0, TEXT, (text[0],))
+        work["one draft as a worker does it"] = lambda: compute.draft(job)
+    else:
+        verify = Verify(0, 0, TEXT, tuple(text[:3]), 2)
+        work["two drafts verified as a worker does it"] = lambda: compute.verify(verify)
+    return work
+
+
+def _in_turns(name: str, ways: Mapping[str, Callable[[], object]]) -> Figure:
+    times: dict[str, list[float]] = {path: [] for path in ways}
+    for trial in range(TRIALS + 3):
+        for path, way in ways.items():
+            start = time.perf_counter_ns()
+            way()
+            if trial >= 3:
+                times[path].append((time.perf_counter_ns() - start) / 1e6)
+    lean, other = statistics.median(times[LEAN]), statistics.median(times[TRANSFORMERS])
+    compared = (
+        f"transformers {readable(other)} ({_spread(times[TRANSFORMERS])}), {readable(other / lean)} times as long"
+    )
+    return Figure(name, lean, "ms", *_tenths(times[LEAN]), compared)
+
+
+def _tenths(values: Sequence[float]) -> tuple[float, float]:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 10], ordered[-(len(ordered) // 10) - 1]
+
+
+def _spread(values: Sequence[float]) -> str:
+    low, high = _tenths(values)
+    return f"{readable(low)} to {readable(high)}"
