@@ -118,6 +118,10 @@ class Decoder:
         width = x.shape[1]
         if self.shape.centred:
             x = x - np.add.reduce(x, axis=1, keepdims=True) / width
+        if len(x) == 1:  # by far the most frequent, and less than half the time this way
+            row = x[0]
+            only: Array = x * (float(row.dot(row)) / width + self.shape.epsilon) ** -0.5
+            return only
         scale: Array = np.sqrt(np.add.reduce(x * x, axis=1, keepdims=True) / width + self.shape.epsilon)
         return x / scale
 
