@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.containers.engine import explained, load_sdk
-from testbed.errors import MachineCannot
+from testbed.errors import MachineCannot, RunInvalid
 from testbed.nodes.control import NodeConfig, line
+from testbed.processes import ending, from_shell
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -56,6 +57,8 @@ class ControlSocket:
 class ContainerProgram:
     """A container of ours that runs; `connect` waits until the program in it has dialled in."""
 
+    contained = True
+
     def __init__(self, client: DockerClient, identity: str, node: str, control: ControlSocket) -> None:
         self.identity = identity
         self._client = client
@@ -70,16 +73,18 @@ class ContainerProgram:
         self.send(line(config))
 
     def connect(self) -> None:
-        """Raises MachineCannot, with what it printed, when it ends or stays silent."""
+        """Raises MachineCannot, with what it printed, when it ends or stays silent; RunInvalid when it is killed."""
         deadline = time.monotonic() + CONNECT_S
         while self._replies is None:
             connection = self._control.accept()
             if connection is not None:
                 self._commands, self._replies = self._commands or connection, self._commands and connection
-            elif self.status() is not None or time.monotonic() > deadline:
+            elif (status := self.status()) is not None and status < 0:
+                raise RunInvalid(f"node {self._node}: its container {ending(status)}")
+            elif status is not None or time.monotonic() > deadline:
                 said = " ".join(self._log().decode(errors="replace").split()) or "it printed nothing"
                 raise MachineCannot(
-                    f"nodes docker: the container of {self._node} did not dial in (status {self.status()}): {said}"
+                    f"nodes docker: the container of {self._node} did not dial in (status {status}): {said}"
                 )
         self._control.close()
 
@@ -99,7 +104,10 @@ class ContainerProgram:
 
     def status(self) -> int | None:
         state = self._state()
-        return None if state is None else int(state["ExitCode"])
+        return None if state is None else from_shell(int(state["ExitCode"]))
+
+    def over_its_memory(self) -> bool:
+        return bool((self._state() or {}).get("OOMKilled"))
 
     def wait(self, timeout_s: float) -> bool:
         deadline = time.monotonic() + timeout_s
@@ -123,10 +131,7 @@ class ContainerProgram:
             self._client.api.unpause(self.identity)
 
     def save_log(self, path: Path) -> None:
-        text = self._log()
-        if (state := self._state()) is not None and state.get("OOMKilled"):
-            text += b"(ended by the kernel: it needed more memory than compute: gives it)\n"
-        path.write_bytes(text)
+        path.write_bytes(self._log())
 
     def close(self) -> None:
         """Closes the control channel, which ends the program."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, Queue
+from types import TracebackType
 from typing import TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
+from testbed.emulation.evidence import Evidence
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
@@ -26,6 +27,7 @@ from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.sharing import shared_workers
 from testbed.policies import registry
+from testbed.processes import ending_with_this
 from testbed.scenario import Scenario
 from testbed.wire.greeting import keys_of, new_secret
 
@@ -60,17 +62,27 @@ class Deployment:
         self.congestion_control = "unknown"
         self.cpu_sets: dict[str, tuple[int, ...]] = {}
         self.workers = SharedWorkers(network, log_dir)
+        self._evidence = Evidence(network, self.workers)
 
     def __enter__(self) -> Deployment:
         try:
             self._start()
-        except BaseException:
-            self.stop()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end(value)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Stops every node; raises what `error` is a consequence of, found while all still is as it was."""
+        try:
+            self._evidence.raise_cause(error, self.nodes.values)
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """Ends every node: all are asked, all share one grace period. Safe at any moment, more than once."""
@@ -97,10 +109,7 @@ class Deployment:
                     raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
                 continue
             if reply is None or isinstance(reply, Failed):
-                self._network.check()  # nodes that lose each other may only be the consequence
-                self.workers.check()
-            node.raise_for(reply)
-            assert reply is not None
+                raise node.failure("failed")  # why, and whether it is only a consequence, is found in `_end`
             if not isinstance(reply, Beat):
                 return node, reply
             if time.monotonic() > deadline:
@@ -226,7 +235,7 @@ class Deployment:
         with log_path.open("wb") as log:
             process = self._network.popen(
                 config.node,
-                [sys.executable, "-m", "testbed.nodes.program", str(config_path)],
+                ending_with_this("testbed.nodes.piped", config_path),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

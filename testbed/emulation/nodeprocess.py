@@ -16,21 +16,23 @@ from typing import Protocol
 
 import msgspec
 
-from testbed.errors import BadInput, MachineCannot, RunInvalid, TestbedError
+from testbed.emulation.culprit import NodeFacts
+from testbed.errors import RunInvalid, TestbedError
 from testbed.nodes.control import ControlCommand, ControlReply, Failed, Quit, Ready, line
 
-LOG_LINES_SHOWN = 15
 KILLED_S = 20.0  # more than the kernel, or a container engine, ever takes to end what was killed
 
 Inbox = Queue[tuple["NodeProcess", ControlReply | None]]
 
 
 class NodeFailed(RunInvalid):
-    """A node ended, or no longer answers, while the run needed it; the message ends with the last lines of its log."""
+    """A node ended, or no longer answers, while the run needed it."""
 
 
 class Program(Protocol):
     """A started node program, whatever holds it: a process of this machine, or one in a container."""
+
+    contained: bool
 
     def send(self, data: bytes) -> None:
         """Raises OSError when the program takes no more."""
@@ -43,7 +45,11 @@ class Program(Protocol):
         ...
 
     def status(self) -> int | None:
-        """Exit status; None while it runs."""
+        """Exit status, below 0 for a signal; None while it runs."""
+        ...
+
+    def over_its_memory(self) -> bool:
+        """Whether it ended because it needed more than it was given."""
         ...
 
     def wait(self, timeout_s: float) -> bool:
@@ -65,6 +71,8 @@ class Program(Protocol):
 class PipedProgram:
     """A process that is talked to through its standard input and output; its standard error is a file already."""
 
+    contained = False
+
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
@@ -82,6 +90,9 @@ class PipedProgram:
 
     def status(self) -> int | None:
         return self._process.poll()
+
+    def over_its_memory(self) -> bool:
+        return False  # it was given no limit of its own
 
     def wait(self, timeout_s: float) -> bool:
         try:
@@ -117,6 +128,8 @@ class NodeProcess:
         self.log_path = log_path
         self.heard = time.monotonic()  # when it last replied, beats included
         self.frozen = False
+        self.said: Failed | None = None  # why it failed, as it reported first
+        self.closed = False  # it replies no more
         self._ready = False
         self._inbox = inbox
         self._reader = threading.Thread(target=self._read, name=f"replies of {name}", daemon=True)
@@ -144,21 +157,31 @@ class NodeProcess:
             self.heard = time.monotonic()
             self.frozen = False
 
-    def failure(self, what: str) -> NodeFailed:
-        """The error to raise for this node, with the end of its log."""
-        self.program.save_log(self.log_path)
-        return NodeFailed(f"node {self.name} {what}; end of {self.log_path}:\n{self._log_tail()}")
+    @property
+    def awaits_status(self) -> bool:
+        """It has closed its end, and how it ended is not known yet."""
+        return self.closed and self.program.status() is None
 
-    def raise_for(self, reply: ControlReply | None) -> None:
-        """Raises what a reply that means failure stands for; None is the end of the program."""
-        if reply is None:
-            self.program.wait(1.0)
-            raise self.failure(f"ended during the run (status {self.program.status()})")
-        if isinstance(reply, Failed):
-            self.program.wait(1.0)  # its log is complete then
-            kinds: dict[int, type[TestbedError]] = {2: BadInput, 4: MachineCannot}
-            kind = kinds.get(reply.exit_code)
-            raise kind(f"node {self.name}: {reply.error}") if kind else self.failure(f"failed: {reply.error}")
+    def facts(self) -> NodeFacts:
+        """How it is right now, for who looks for the cause of a failure. MachineCannot when its engine is gone."""
+        status = self.program.status()
+        if status is not None or self.said is not None:
+            self.program.save_log(self.log_path)
+        return NodeFacts(
+            name=self.name,
+            said=self.said,
+            status=status,
+            log=str(self.log_path),
+            last_words=self._last_words(),
+            contained=self.program.contained,
+            over_its_memory=self.program.over_its_memory(),
+        )
+
+    def failure(self, what: str) -> NodeFailed:
+        """The error to raise for this node, which names its log."""
+        with contextlib.suppress(TestbedError):  # what else is wrong is found by who looks for the cause
+            self.program.save_log(self.log_path)
+        return NodeFailed(f"node {self.name} {what}; log: {self.log_path}")
 
     def ask_to_end(self) -> None:
         """Quit for a program that listens; one still loading its models does not, and is killed."""
@@ -177,12 +200,12 @@ class NodeProcess:
             self.program.wait(KILLED_S)
         self.program.save_log(self.log_path)
 
-    def _log_tail(self) -> str:
+    def _last_words(self) -> str:
         try:
             with self.log_path.open(errors="replace") as log:
-                return "".join(deque(log, LOG_LINES_SHOWN)).strip() or "(its log is empty)"
-        except OSError as error:
-            return f"(its log cannot be read: {error.strerror})"
+                return next(iter(deque((text for line in log if (text := line.strip())), 1)), "")
+        except OSError:
+            return ""
 
     def _read(self) -> None:
         decoder = msgspec.json.Decoder(ControlReply)
@@ -191,8 +214,13 @@ class NodeProcess:
                 reply = decoder.decode(text)
                 self.heard = time.monotonic()
                 self._ready = self._ready or isinstance(reply, Ready)
+                if isinstance(reply, Failed):
+                    self.said = self.said or reply
                 self._inbox.put((self, reply))
-        except msgspec.MsgspecError as error:
-            self._inbox.put((self, Failed(f"sent a reply that cannot be read: {error}")))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for bytes that are not UTF-8
+            self.said = self.said or Failed(f"it sent a reply that cannot be read: {error}")
+        except OSError:
+            pass  # a socket whose other end was killed
         finally:
+            self.closed = True
             self._inbox.put((self, None))

@@ -9,16 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed.errors import RunInvalid
 from testbed.network.network import Network
 from testbed.nodes.sharing import why
-
-LOG_CHARACTERS = 2000
+from testbed.processes import ending_with_this
 
 
 class SharedWorkers:
@@ -44,7 +41,7 @@ class SharedWorkers:
                 self._processes.append(
                     self._network.hosts.popen_at(
                         os.getpid(),  # in no node's namespace: it speaks to nobody but its nodes
-                        [sys.executable, "-m", "testbed.nodes.sharedworker", *map(str, descriptors)],
+                        ending_with_this("testbed.nodes.sharedworker", *descriptors),
                         pass_fds=descriptors,
                         stdin=subprocess.DEVNULL,
                         stdout=log,
@@ -64,13 +61,14 @@ class SharedWorkers:
         if node in self._ends:
             self._ends.pop(node).close()
 
-    def check(self) -> None:
-        """Raises RunInvalid when one has ended while its nodes need it."""
-        for number, process in enumerate(self._processes):
-            if (status := process.poll()) is not None:
-                path = self._log(number)
-                said = path.read_text(errors="replace")[-LOG_CHARACTERS:].strip() or "(its log is empty)"
-                raise RunInvalid(f"shared model worker {number} ended early (status {status}); end of {path}:\n{said}")
+    def ended(self) -> dict[str, int]:
+        """Statuses of those that have ended while their nodes need them, by name."""
+        statuses = {number: process.poll() for number, process in enumerate(self._processes)}
+        return {
+            f"shared model worker {number} ({self._log(number)})": status
+            for number, status in statuses.items()
+            if status is not None
+        }
 
     def end(self, deadline: float) -> None:
         """Waits until `deadline` (time.monotonic), then kills. Safe at any moment, more than once."""

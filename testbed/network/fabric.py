@@ -11,7 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from testbed.errors import RunInvalid
+
 FabricName = Literal["netem", "lab", "relay"]
+
+
+class FabricDied(RunInvalid):
+    """What carried the packets has ended by itself, or was killed."""
 
 
 @dataclass(frozen=True)

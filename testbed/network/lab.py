@@ -24,6 +24,7 @@ from testbed.network.netem_leaves import NetemLeaves
 from testbed.network.plan import check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.rate_stages import RateStages
 from testbed.network.shaping import Shaping
+from testbed.processes import ending
 
 QUEUE_PACKETS = 10_000  # of each vector device: a burst out of netem waits for the socket
 
@@ -88,7 +89,7 @@ class LabFabric:
 
     def died(self) -> str | None:
         status = self._kernel.status if self._kernel else None
-        return None if status is None else f"its guest kernel ended with status {status}"
+        return None if status is None else f"its guest kernel {ending(status)}"
 
     def detach(self) -> None:
         kernel, self._kernel = self._kernel, None

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     finally:
         process.kill()
         status = process.wait()  # ends only when the namespace is empty
-    return status
+    return status if status >= 0 else 128 - status  # of a signal, as a shell says it
 
 
 def take_precedence() -> None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from testbed.errors import MachineCannot
 from testbed.network.lab_netlink import END, WHOLE, read_answer, write_requests
 from testbed.network.netlink import Answer, Refusal
+from testbed.processes import from_shell
 
 GUEST = Path(__file__).with_name("lab_guest.sh")
 GUEST_MODULES = Path(__file__).with_name("lab_modules.py")
@@ -127,8 +128,9 @@ class LabKernel:
 
     @property
     def status(self) -> int | None:
-        """Exit status of the guest once it has ended; None while it runs."""
-        return self._keeper.poll()
+        """Exit status of the guest, below 0 for a signal, once it has ended; None while it runs."""
+        status = self._keeper.poll()
+        return None if status is None else from_shell(status)
 
     @property
     def processors(self) -> list[int]:

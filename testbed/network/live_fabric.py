@@ -14,12 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
-from testbed.errors import MachineCannot
+from testbed.errors import RunInvalid
 from testbed.network.ending import wait_or_kill
-from testbed.network.fabric import Counters, FabricName, Link, Port
+from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.replay import Applied
 from testbed.network.schedule import LinkSchedule, Pair
+from testbed.processes import ending
 
 STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some
 
@@ -76,10 +77,12 @@ class LiveFabric:
         return self._ask("facts")  # type: ignore[no-any-return]
 
     def died(self) -> str | None:
-        status = self._process.poll() if self._process else None
-        if status is not None:
-            return f"the process that changes its links ended with status {status}"
-        return self._ask("died")  # type: ignore[no-any-return]
+        if self._process is None:
+            return None
+        try:
+            return self._ask("died")  # type: ignore[no-any-return]
+        except RunInvalid:
+            return f"the process that changes its links {ending(self._process.wait(STOP_PATIENCE_S))}"
 
     def replay(self, schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float], start_ns: int) -> None:
         """Carries out the schedule from `start_ns` (CLOCK_MONOTONIC) on, until `stop_replay`."""
@@ -104,9 +107,7 @@ class LiveFabric:
             self._connection.send((verb, arguments))
             succeeded, answer = self._connection.recv()
         except (OSError, EOFError) as error:
-            raise MachineCannot(
-                f"{self.name}: the process that changes its links has ended; see its output above"
-            ) from error
+            raise FabricDied(f"fabric {self.name}: the process that changes its links has ended") from error
         if not succeeded:
             raise answer
         return answer

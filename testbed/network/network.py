@@ -9,15 +9,16 @@ twice.
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from testbed.errors import BadInput, MachineCannot, RunInvalid
+from testbed.errors import BadInput, MachineCannot
 from testbed.interrupt import taking_down
 from testbed.network.capabilities import FabricChoice, resolve_fabric
-from testbed.network.fabric import Counters, Fabric, FabricName, Link, Port
+from testbed.network.fabric import Counters, Fabric, FabricDied, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
 from testbed.network.journal import Journal
 from testbed.network.live_fabric import LiveFabric
@@ -32,6 +33,8 @@ BASE_PROBES = 30  # their median is stable to some microseconds; more would only
 CHECK_PROBES = 40  # per pair at bring-up, and so many more in small networks that all together have a 99th percentile
 CHECK_PROBES_TOGETHER = 200
 WAKE_UP_LIMIT_MS = 0.5
+SETTLE_S = 0.4  # after something failed, until everything that died has been found dead
+LOOK_S = 0.02
 IDLE_PAIR_PROBES = 10  # of a pair that will carry no message, where there are MANY_PAIRS
 
 
@@ -74,15 +77,22 @@ class Network:
     def __enter__(self) -> Self:
         try:
             self._bring_up()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._end(error)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        self._end(value)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Takes everything down; raises what `error` is a consequence of, found while all still is as it was."""
+        try:
+            self._raise_cause(error)
+        finally:
+            self.close()
 
     def address(self, node: str) -> str:
         return self._port(node).address
@@ -178,10 +188,25 @@ class Network:
             **self._fabric.facts(),
         }
 
+    def died(self) -> str | None:
+        """The fabric's name and how it died; None while it carries packets."""
+        died = self._fabric.died()
+        return None if died is None else f"{self.fabric_name}: {died}"
+
     def check(self) -> None:
-        """Raises RunInvalid when what carries the packets has died."""
-        if (died := self._fabric.died()) is not None:
-            raise RunInvalid(f"fabric {self.fabric_name}: {died}")
+        """Raises FabricDied when what carries the packets has died."""
+        if (died := self.died()) is not None:
+            raise FabricDied(f"fabric {died}")
+
+    def _raise_cause(self, error: BaseException | None) -> None:
+        """Whatever goes wrong while the fabric dies is the fabric's doing; the kernel may tell of its end last."""
+        if not isinstance(error, Exception) or isinstance(error, FabricDied):
+            return
+        deadline = time.monotonic() + SETTLE_S
+        while time.monotonic() < deadline:
+            if (died := self.died()) is not None:
+                raise FabricDied(f"fabric {died}") from error
+            time.sleep(LOOK_S)
 
     def close(self) -> None:
         with taking_down():

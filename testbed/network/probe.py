@@ -15,12 +15,12 @@ import math
 import os
 import statistics
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.errors import MachineCannot
+from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
+from testbed.processes import ending, ending_with_this
 from testbed.roundtrips import Expected
 from testbed.roundtrips import interval_s as spaced_s
 from testbed.tolerances import LINK_P99_MS, jitter_allowance_ms, link_median_tolerance_ms
@@ -79,14 +79,13 @@ def probe_links(
         "interval_ns": int(interval_s * 1e9),
         "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
     }
-    done = subprocess.run(
-        [sys.executable, "-m", "testbed.network.probe_process"],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        env={**os.environ, **(mark or {}), "PYTHONDONTWRITEBYTECODE": "1"},
-        timeout=count * interval_s + slowest_s + 60,
-    )
+    patience_s = count * interval_s + slowest_s + 60
+    try:
+        done = _measured(question, patience_s, mark or {})
+    except subprocess.TimeoutExpired:
+        raise RunInvalid(f"probe: the measuring process has not answered for {patience_s:.0f} s") from None
+    if done.returncode < 0:
+        raise RunInvalid(f"probe: the measuring process {ending(done.returncode)}")
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
         raise MachineCannot(f"probe: the measuring process failed: {reason[0]}; see testbed doctor")
@@ -95,6 +94,19 @@ def probe_links(
         summarise(pair, specified, legs, count)
         for (pair, specified), legs in zip(specified_ms.items(), answer, strict=True)
     ]
+
+
+def _measured(
+    question: Mapping[str, object], patience_s: float, mark: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ending_with_this("testbed.network.probe_process"),
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **mark, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=patience_s,
+    )
 
 
 def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:

@@ -19,10 +19,11 @@ from typing import Any
 
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.ending import wait_or_kill
-from testbed.network.fabric import Counters, FabricName, Link, Port
+from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.plan import check_links, limit_packets, rate_buffer_bytes, undelayed
 from testbed.network.relay_netns import device_drops
+from testbed.processes import ending
 
 STOP_PATIENCE_S = 2.0
 ANSWER_PATIENCE_S = 10.0
@@ -108,7 +109,7 @@ class RelayFabric:
 
     def died(self) -> str | None:
         status = self._process.poll() if self._process else None
-        return None if status is None else f"its process ended with status {status}"
+        return None if status is None else f"its process {ending(status)}"
 
     def detach(self) -> None:
         process, self._process = self._process, None
@@ -157,9 +158,7 @@ class RelayFabric:
                 raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
             data = os.read(descriptor, 1 << 16)
             if not data:
-                raise MachineCannot(
-                    f"relay: its process ended with status {process.wait()}; mend: see its output above"
-                )
+                raise FabricDied(f"fabric relay: its process {ending(process.wait())}")
             *whole, unfinished = (unfinished + data).split(b"\n")
             lines += whole
         return lines

@@ -9,7 +9,6 @@ import json
 import os
 import select
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
 from testbed.network.journal import Journal
 from testbed.network.probe import PORT_NUMBER, Pair
+from testbed.processes import ending, ending_with_this
 
 PER_PAIR_PER_S = 5.0
 TOGETHER_PER_S = 100.0  # four packets' handling each: half a per cent of what the slowest fabric carries
@@ -58,7 +58,7 @@ class Watch:
         self._pairs = list(pairs)
         self._log = log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.network.watch_process"],
+            ending_with_this("testbed.network.watch_process"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,7 +84,7 @@ class Watch:
         except subprocess.TimeoutExpired:
             raise RunInvalid(f"in-run probe: no answer for {ANSWER_PATIENCE_S:.0f} s") from None
         if self._process.returncode:
-            raise RunInvalid(f"in-run probe: {_last_line(complaint)}")
+            raise RunInvalid(f"in-run probe: {self._why(complaint)}")
         read = 0
         with self._log.open() as lines:
             for line in lines:
@@ -106,10 +106,13 @@ class Watch:
         self._say(json.dumps(question) + "\n")
         assert self._process.stdout is not None
         ready = select.select([self._process.stdout], (), (), START_PATIENCE_S)[0]
-        if not ready or self._process.stdout.readline() != "ready\n":
-            self._process.kill()
+        if not ready:
+            raise RunInvalid(f"in-run probe: not ready within {START_PATIENCE_S:.0f} s")
+        if self._process.stdout.readline() != "ready\n":
             _, complaint = self._process.communicate()
-            raise MachineCannot(f"in-run probe: {_last_line(complaint)}; see testbed doctor, or use --no-probe")
+            if self._process.returncode < 0:
+                raise RunInvalid(f"in-run probe: {self._why(complaint)}")
+            raise MachineCannot(f"in-run probe: {self._why(complaint)}; see testbed doctor, or use --no-probe")
 
     def _say(self, text: str) -> None:
         assert self._process.stdin is not None
@@ -118,8 +121,9 @@ class Watch:
             self._process.stdin.flush()
         except BrokenPipeError:
             _, complaint = self._process.communicate()
-            raise RunInvalid(f"in-run probe: {_last_line(complaint)}") from None
+            raise RunInvalid(f"in-run probe: {self._why(complaint)}") from None
 
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["its process ended without a word"])[-1]
+    def _why(self, complaint: str) -> str:
+        """What the process said last, or how it ended."""
+        said = complaint.strip().splitlines()
+        return said[-1] if said else f"its process {ending(self._process.wait())}"

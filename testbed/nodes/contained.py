@@ -12,7 +12,10 @@ import socket
 import sys
 from pathlib import Path
 
-BEAT_FILE = Path("/tmp/wan-testbed-beat")  # its age is what `testbed.nodes.health` looks at; of the container alone
+from testbed.nodes.commands import Commands
+
+# its age is what `testbed.nodes.health` looks at; in a container $TMPDIR is not set
+BEAT_FILE = Path(os.environ.get("TMPDIR", "/tmp")) / "wan-testbed-beat"
 
 
 class BeatingReplies:
@@ -27,17 +30,6 @@ class BeatingReplies:
         return len(data)
 
 
-def read_line(connection: socket.socket) -> bytes:
-    """The first line and nothing after it; empty at the end of the stream."""
-    text = bytearray()
-    while not text.endswith(b"\n"):
-        byte = connection.recv(1)  # the commands after this line belong to the node program
-        if not byte:
-            return b""
-        text += byte
-    return bytes(text)
-
-
 def _dial(path: str) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(path)
@@ -45,20 +37,17 @@ def _dial(path: str) -> socket.socket:
 
 
 def main(path: str) -> int:
-    commands, replies = _dial(path), _dial(path)
-    first = read_line(commands)
-    if not first:
-        return 0  # the run ended before it began
+    channel, replies = _dial(path), _dial(path)
+    commands = Commands(channel.fileno())
+    configuration = commands.next()  # this process ends here when the run ends before it began
     BEAT_FILE.touch()
-    os.dup2(commands.fileno(), sys.stdin.fileno())
-    commands.close()
 
     import msgspec
 
     from testbed.nodes.control import NodeConfig
     from testbed.nodes.program import serve
 
-    return serve(msgspec.json.decode(first, type=NodeConfig), BeatingReplies(replies))
+    return serve(msgspec.json.decode(configuration, type=NodeConfig), commands, BeatingReplies(replies))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ The control channel never touches the experiment's network, and a node ends when
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from testbed.decoding.sampling import Sampling
@@ -131,9 +133,15 @@ class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
     rows: int  # that the log holds
 
 
+Cause = Literal["own", "worker", "peer"]
+
+
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Why the node cannot go on, in one line; `cause`: itself, its model worker that died, or a node it has lost."""
+
     error: str
     exit_code: int = 1
+    cause: Cause = "own"
 
 
 ControlReply = Ready | Beat | Connected | PolicyStarted | RequestDone | AllDone | PolicyStopped | Failed

@@ -1,7 +1,7 @@
-"""The node program: one asyncio loop that joins wire, role and model worker, driven by control lines on stdin.
+"""The node program: one asyncio loop that joins wire, role and model worker, driven by the engine's commands.
 
-Started as `python -m testbed.nodes.program CONFIG.json` inside the node's network namespace or container. Ends when
-stdin closes, so it cannot outlive the engine that started it.
+Started by `testbed.nodes.piped` in a network namespace, by `testbed.nodes.contained` in a container. Rule kept:
+whatever goes wrong in it is one `Failed` reply, which says whose fault it is; a traceback is for the log.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import signal
-import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from testbed.errors import TestbedError
+from testbed.errors import RunInvalid, TestbedError
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import Capacity, limits_of
+from testbed.nodes.commands import Commands
 from testbed.nodes.control import (
     AllDone,
     Beat,
+    Cause,
     Connect,
     Connected,
     ControlCommand,
@@ -47,7 +48,7 @@ from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.nodes.rowfile import RowFile
 from testbed.nodes.userdriver import UserDriver
-from testbed.nodes.workerclient import WorkerClient, precise_loop
+from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.wire.messages import Ping, Pong
@@ -58,6 +59,10 @@ PINGS_AT_CONNECT = 9
 PING_INTERVAL_S = 0.25
 PONG_TIMEOUT_S = 10.0
 BEAT_INTERVAL_S = 1.0
+
+
+class PeerLost(RunInvalid):
+    """Another node is not there, or not any more: most often a consequence of something else."""
 
 
 class Replies(Protocol):
@@ -72,7 +77,8 @@ class NodeProgram:
     def __init__(self, config: NodeConfig, replies: Replies) -> None:
         self._config = config
         self._replies = replies
-        self._endpoint = TcpEndpoint(config.node, self._arrived, self._failed)
+        self._endpoint = TcpEndpoint(config.node, self._arrived, lambda why: self._failed(PeerLost(why)))
+        self._commands: asyncio.Queue[ControlCommand] = asyncio.Queue()
         self._worker: WorkerClient | None = None
         self._host: RoleHost | None = None
         self._recorder: Recorder | None = None
@@ -82,60 +88,71 @@ class NodeProgram:
         self._finished = asyncio.Event()
         self._pinger: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
+    async def run(self, commands: Commands) -> None:
+        """Returns when the engine has said Quit, or a failure has been reported; raises what else goes wrong."""
+        loop = asyncio.get_running_loop()
         # whatever is raised in a callback, a policy's own exceptions included, ends the node instead of being swallowed
-        asyncio.get_running_loop().set_exception_handler(self._raised)
-        reader = await _stdin()
-        beats = asyncio.create_task(self._beat_forever())
-        ready = WorkerReady()
-        if self._config.models:
-            self._worker = WorkerClient(on_death=self._failed)
-            wanted = WorkerConfig(
-                self._config.models,
-                self._config.devices,
-                self._config.threads,
-                self._config.device,
-                self._config.gpu_memory_fraction,
-                self._config.passes,
-            )
-            if self._config.shared_worker is not None:
-                joined = await self._worker.join(self._config.shared_worker, wanted)
-                ready = msgspec.structs.replace(joined, resident_mb=0.0)  # its memory is not ours
-            else:
-                ready = await self._worker.start(wanted, self._config.cpus)
+        loop.set_exception_handler(self._raised)
+
+        def deliver(text: bytes) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: this program has ended
+                loop.call_soon_threadsafe(self._commanded, text)
+
+        commands.deliver_to(deliver)
+        background = [asyncio.create_task(self._beat_forever())]
+        life = asyncio.create_task(self._live())
+        ended = asyncio.create_task(self._finished.wait())
+        try:
+            await asyncio.wait([life, ended], return_when=asyncio.FIRST_COMPLETED)
+            if life.done():
+                life.result()
+        finally:
+            for task in (life, ended, *background):
+                task.cancel()
+            if self._worker is not None:
+                await self._worker.close()
+            await self._endpoint.close()
+
+    async def _live(self) -> None:
+        """Comes up, and obeys."""
+        ready = await self._load() if self._config.models else WorkerReady()
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
         self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.device, ready.passes))
-        commands = asyncio.create_task(self._serve(reader))
-        ended = asyncio.create_task(self._finished.wait())
-        done, _ = await asyncio.wait([commands, ended], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        beats.cancel()
-        if self._worker is not None:
-            await self._worker.close()
-        await self._endpoint.close()
+        while True:
+            await self._obey(await self._commands.get())
 
-    async def _serve(self, reader: asyncio.StreamReader) -> None:
-        decoder = msgspec.json.Decoder(ControlCommand)
-        while text := await reader.readline():
-            command = decoder.decode(text)
-            if isinstance(command, Quit):
-                break
-            await self._obey(command)
-        self._finished.set()
+    async def _load(self) -> WorkerReady:
+        self._worker = WorkerClient(on_death=self._failed)
+        wanted = WorkerConfig(
+            self._config.models,
+            self._config.devices,
+            self._config.threads,
+            self._config.device,
+            self._config.gpu_memory_fraction,
+            self._config.passes,
+        )
+        if self._config.shared_worker is None:
+            return await self._worker.start(wanted, self._config.cpus)
+        joined = await self._worker.join(self._config.shared_worker, wanted)
+        return msgspec.structs.replace(joined, resident_mb=0.0)  # its memory is not ours
+
+    def _commanded(self, text: bytes) -> None:
+        """Quit is obeyed at once, whatever else is being done; the others one after the other."""
+        command = msgspec.json.decode(text, type=ControlCommand)
+        if isinstance(command, Quit):
+            self._finished.set()
+        else:
+            self._commands.put_nowait(command)
 
     async def _obey(self, command: ControlCommand) -> None:
         match command:
             case Connect():
-                self._endpoint.keys.update(command.keys)
-                if command.expect:
-                    await self._endpoint.listen(self._config.address)
-                for peer, address in command.dial.items():
-                    await self._endpoint.connect(peer, address)
-                await self._endpoint.wait_for(command.expect)
-                await self._measure_peers()
+                try:
+                    await self._connect(command)
+                except TestbedError as error:
+                    raise PeerLost(str(error)) from error
                 self._pinger = asyncio.create_task(self._ping_forever())
                 self._reply(Connected(self._endpoint.congestion_control))
             case StartPolicy():
@@ -153,6 +170,18 @@ class NodeProgram:
                 self._host = self._recorder = self._driver = self._log = None
                 gc.collect()
                 self._reply(stopped)
+
+    async def _connect(self, command: Connect) -> None:
+        self._endpoint.keys.update(command.keys)
+        if command.expect:
+            await self._endpoint.listen(self._config.address)
+        for peer, address in command.dial.items():
+            try:
+                await self._endpoint.connect(peer, address)
+            except OSError as error:  # as when there is no network any more
+                raise PeerLost(f"cannot reach {peer} at {address}: {error.strerror}") from error
+        await self._endpoint.wait_for(command.expect)
+        await self._measure_peers()
 
     def _start_policy(self, command: StartPolicy) -> None:
         spec = registry.get(command.policy)
@@ -219,49 +248,38 @@ class NodeProgram:
 
     def _raised(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         loop.default_exception_handler(context)  # the traceback, into the log
-        error = context.get("exception")
-        if isinstance(error, TestbedError):  # says what is wrong itself
-            self._failed(str(error), error.exit_code)
-            return
-        self._failed(f"{type(error).__name__}: {error}" if error is not None else context["message"])
+        self._failed(context.get("exception") or RunInvalid(str(context["message"])))
 
-    def _failed(self, why: str, exit_code: int = 1) -> None:
+    def _failed(self, error: BaseException) -> None:
         if not self._finished.is_set():
-            self._reply(Failed(why, exit_code))
+            self._reply(failure(error))
             self._finished.set()
 
     def _reply(self, reply: ControlReply) -> None:
         self._replies.write(line(reply))
 
 
-async def _stdin() -> asyncio.StreamReader:
-    reader = asyncio.StreamReader(limit=64 * 1024 * 1024)
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    return reader
+def failure(error: BaseException) -> Failed:
+    """The reply to what went wrong here."""
+    if not isinstance(error, TestbedError):
+        words = " ".join(str(error).split())
+        return Failed(f"{type(error).__name__}: {words}" if words else type(error).__name__)
+    cause: Cause = "worker" if isinstance(error, WorkerDied) else "peer" if isinstance(error, PeerLost) else "own"
+    return Failed(str(error), error.exit_code, cause)
 
 
-def main(config_path: str) -> int:
-    config = msgspec.json.decode(Path(config_path).read_bytes(), type=NodeConfig)
-    # replies get a descriptor of their own: whatever a library prints belongs in the log
-    replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return serve(config, replies)
-
-
-def serve(config: NodeConfig, replies: Replies) -> int:
-    """The node until stdin closes; its exit status."""
+def serve(config: NodeConfig, commands: Commands, replies: Replies) -> int:
+    """The node until it is told to quit, or the engine is gone; its exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     precise_timers()
     try:
         with asyncio.Runner(loop_factory=None if config.shared_worker is None else precise_loop) as runner:
-            runner.run(NodeProgram(config, replies).run())
-    except TestbedError as error:
-        with contextlib.suppress(BrokenPipeError):
-            replies.write(line(Failed(str(error), error.exit_code)))
-        return error.exit_code
+            runner.run(NodeProgram(config, replies).run(commands))
+    except Exception as error:
+        if not isinstance(error, TestbedError):
+            traceback.print_exc()
+        reply = failure(error)
+        with contextlib.suppress(OSError):  # the engine is gone
+            replies.write(line(reply))
+        return reply.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))

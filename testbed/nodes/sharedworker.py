@@ -1,8 +1,9 @@
 """A model worker for the devices of many nodes: weights in memory once, every device a queue and a clock of its own.
 
 Started as `python -m testbed.nodes.sharedworker FD...` with one connected socket a node; ends when the last is closed,
-so it cannot outlive the nodes. A node speaks to it as to a worker of its own, but an answer leaves as soon as it is
-computed and is held by the node until it is due (`testbed.nodes.workerclient`): holding one here would delay others.
+so it cannot outlive the nodes, and with the engine. A node speaks to it as to a worker of its own, but an answer leaves
+as soon as it is computed and is held by the node until it is due (`testbed.nodes.workerclient`): holding one here would
+delay others.
 
 Jobs are computed earliest due first, and single-token drafts that wait together in one real pass, which is what lets
 one core serve dozens of devices. Rule kept: what is computed does not depend on who else is served, up to the

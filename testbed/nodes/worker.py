@@ -1,11 +1,12 @@
 """The model worker: a process of its own, because a compute thread in the node program would delay its messages.
 
 Started as `python -m testbed.nodes.worker FD` with a connected socket and its configuration on it; ends when the socket
-closes, so it cannot outlive its node.
+closes, and with the node program that started it (`testbed.processes`): quietly, for its log is not where to look.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import resource
 import socket
@@ -172,39 +173,49 @@ class Models:
 def main(fd: int) -> int:
     precise_timers()
     precede_ordinary_programs()
-    with socket.socket(fileno=fd) as sock, sock.makefile("rwb", buffering=0) as raw:
-        stream = cast(BinaryIO, _Reader(raw))
-        body = read_frame(stream)
-        if body is None:
-            return 0
-        config = msgspec.msgpack.decode(body, type=WorkerConfig)
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.socket(fileno=fd) as sock,
+        sock.makefile("rwb", buffering=0) as raw,
+    ):
+        return serve(raw)
+    return 0
+
+
+def serve(raw: socket.SocketIO) -> int:
+    """Every job of one node, until it closes its end; ConnectionError when it has gone meanwhile."""
+    stream = cast(BinaryIO, _Reader(raw))
+    body = read_frame(stream)
+    if body is None:
+        return 0
+    config = msgspec.msgpack.decode(body, type=WorkerConfig)
+    try:
+        models = Models(config)
+        worker = models.device(models.compute())
+    except TestbedError as error:
+        raw.write(frame(WorkerReady(error=str(error))))
+        return error.exit_code
+    raw.write(frame(models.ready()))
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
+    decoder = msgspec.msgpack.Decoder(Job)
+    while (body := read_frame(stream)) is not None:
+        job = decoder.decode(body)
+        if job.release is not None:
+            worker.release(job.release)
+            gc.collect(0)
+            continue
         try:
-            models = Models(config)
-            worker = models.device(models.compute())
+            with models.refusals():
+                answer = worker.answer(job)
         except TestbedError as error:
-            raw.write(frame(WorkerReady(error=str(error))))
+            raw.write(frame(Answer(error=str(error))))
             return error.exit_code
-        raw.write(frame(models.ready()))
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
-        decoder = msgspec.msgpack.Decoder(Job)
-        while (body := read_frame(stream)) is not None:
-            job = decoder.decode(body)
-            if job.release is not None:
-                worker.release(job.release)
-                gc.collect(0)
-                continue
-            try:
-                with models.refusals():
-                    answer = worker.answer(job)
-            except TestbedError as error:
-                raw.write(frame(Answer(error=str(error))))
-                return error.exit_code
-            leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
-            body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
-            hold_until(leave_ns)
-            raw.write(body)
+        leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
+        body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
+        hold_until(leave_ns)
+        raw.write(body)
     return 0
 
 

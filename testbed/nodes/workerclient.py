@@ -7,28 +7,33 @@ is here. Rule kept: no answer is handed on before the emulated device would have
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import selectors
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
-from testbed.errors import BadInput, TestbedError
+from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
 from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
 from testbed.policies.estimates import RecentMedian
+from testbed.processes import ending, ending_with_this
+
+
+class WorkerDied(RunInvalid):
+    """The model worker ended though it was needed, and did not say why."""
 
 
 class WorkerClient(asyncio.Protocol):
     """Implements `Device` over a connected socket. Jobs are answered in order; a release is not answered."""
 
-    def __init__(self, on_death: Callable[[str], None]) -> None:
+    def __init__(self, on_death: Callable[[TestbedError], None]) -> None:
         self._on_death = on_death
         self._frames = Frames()
         self._early: deque[tuple[int, Answer, OnAnswer]] = deque()  # computed, not yet due
@@ -42,14 +47,14 @@ class WorkerClient(asyncio.Protocol):
         self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
-        """Returns when the models are loaded. Raises BadInput with the worker's own words when they cannot be."""
+        """Returns when the models are loaded. Raises BadInput with the worker's own words when they cannot be.
+
+        Called in the main thread: see `testbed.processes.ending_with_this`.
+        """
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "testbed.nodes.worker",
-                str(theirs.fileno()),
+                *ending_with_this("testbed.nodes.worker", theirs.fileno()),
                 pass_fds=[theirs.fileno()],
                 stdin=asyncio.subprocess.DEVNULL,
             )
@@ -86,6 +91,9 @@ class WorkerClient(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
         if self._process is not None:
+            if not self._ready.done():  # it does not listen while it loads
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
             await self._process.wait()
 
     # --- asyncio.Protocol ---
@@ -100,7 +108,7 @@ class WorkerClient(asyncio.Protocol):
             answer = self._decode(body)
             if answer.error is not None:
                 self._closing = True  # it has said why
-                self._on_death(answer.error)
+                self._on_death(RunInvalid(answer.error))
                 return
             submitted_ns, on_answer = self._waiting.popleft()
             self._way_ns.add(time.monotonic_ns() - answer.left_ns)
@@ -129,16 +137,18 @@ class WorkerClient(asyncio.Protocol):
         on_answer(submitted_ns, answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self._ready.done():
-            self._ready.set_exception(TestbedError("the model worker ended while loading its models; see the log"))
-        elif not self._closing:
+        if not self._closing:
             self._death = asyncio.ensure_future(self._report_death())
 
     async def _report_death(self) -> None:
         if self._process is None:
-            self._on_death("the shared model worker died")
+            died = WorkerDied("the shared model worker has gone")
         else:
-            self._on_death(f"the model worker died (status {await self._process.wait()})")
+            died = WorkerDied(f"its model worker {ending(await self._process.wait())}")
+        if self._ready.done():
+            self._on_death(died)
+        else:
+            self._ready.set_exception(died)
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:

@@ -117,33 +117,37 @@ def test_a_killed_run_takes_its_nodes_along_and_clean_removes_the_rest(small, tm
     assert lock_is_free()
 
 
-def pid_of(*words: str) -> int:
-    """The one process whose command line holds all of these words."""
-    lines = {int(path.parent.name): command_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")}
+def child_of(parent: int, *words: str) -> int:
+    """The one child whose command line holds all of these words."""
+    children = map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split())
+    lines = {pid: command_line(Path(f"/proc/{pid}/cmdline")) for pid in children}
     (found,) = [pid for pid, line in lines.items() if all(word in line for word in words)]
     return found
 
 
-def worker_of_target() -> int:
-    parent = pid_of("testbed.nodes.program", "target0.json")
-    return int(Path(f"/proc/{parent}/task/{parent}/children").read_text().split()[0])
+def worker_of_target(run: int) -> int:
+    return child_of(child_of(run, "testbed.nodes.piped", "target0.json"), "testbed.nodes.worker")
 
 
 @pytest.mark.parametrize(
     ("victim", "sent", "complaints"),
     [
         (
-            lambda: pid_of("testbed.nodes.program", "drafter0.json"),
+            lambda run: child_of(run, "testbed.nodes.piped", "drafter0.json"),
             signal.SIGKILL,
-            ["node drafter0 ended during the run (status -9)", "drafter0.log"],
+            ["node drafter0 was killed (signal 9)", "drafter0.log"],
         ),
         (
-            lambda: pid_of("testbed.nodes.program", "drafter0.json"),
+            lambda run: child_of(run, "testbed.nodes.piped", "drafter0.json"),
             signal.SIGSTOP,
             ["node drafter0 has not answered", "drafter0.log"],
         ),
-        (worker_of_target, signal.SIGKILL, ["node target0 failed: the model worker died (status -9)", "target0.log"]),
-        (lambda: pid_of("testbed.network.relay_process"), signal.SIGKILL, ["fabric relay: its process ended"]),
+        (worker_of_target, signal.SIGKILL, ["node target0: its model worker was killed (signal 9)", "target0.log"]),
+        (
+            lambda run: child_of(run, "testbed.network.relay_process"),
+            signal.SIGKILL,
+            ["fabric relay: its process was killed (signal 9)"],
+        ),
     ],
     ids=["node killed", "node stopped", "worker killed", "relay killed"],
 )
@@ -158,7 +162,7 @@ def test_what_dies_ends_the_run_by_name_with_its_log_shown(small, tmp_path, vict
         )
     try:
         wait_until(lambda: "autoregressive: 40 requests" in said.read_text())
-        os.kill(victim(), sent)
+        os.kill(victim(process.pid), sent)
         status = process.wait(timeout=60)
     finally:
         process.kill()

@@ -55,8 +55,8 @@ async def asked(theirs: socket.socket, ours: socket.socket, serve: Any) -> list[
     deaths: list[str] = []
     died = asyncio.Event()
 
-    def on_death(why: str) -> None:
-        deaths.append(why)
+    def on_death(why: Exception) -> None:
+        deaths.append(str(why))
         died.set()
 
     thread = threading.Thread(target=serve, args=(theirs,))

@@ -1,0 +1,247 @@
+"""`python -m testbed.bench kill --count 100 --seed S`: small emulated runs, in each of which one process is killed.
+
+What is killed, and when, is drawn from the seed and the trial's number, so `--first` goes on where an earlier call
+stopped, and the moment is one in the life of what is killed. A trial is passed when the run ends in time with the right
+status and names the one that was killed, when nothing is left after `testbed clean`, and when the next run works:
+which it is, if it gets as far as to be killed at a later moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from testbed.bench.victims import KINDS, Kind, Process, journal_of, marked, victims
+from testbed.errors import BadInput, RunInvalid
+from testbed.repository import available
+
+EXPERIMENT = "quickstart"
+SMALL = ("workload.requests=2", "workload.output_tokens=20")
+LIFE_S = 120.0  # of a run, on a busy machine
+ENDING_S = 20.0  # from the kill to the run's end; what comes from time-outs takes longer
+ORPHANS_S = 5.0  # from the engine's death to that of the last process; goal 1 s, on a machine without other work
+LOOK_S = 0.02
+
+# Where in a run each kind lives, by what the run says as it goes on, and how long that stage lasts at most.
+STAGES = {
+    "bringing up": 6.0,
+    "starting 3 nodes": 4.0,
+    "autoregressive:": 1.5,
+    "speculative:": 1.5,
+    "wanspec:": 1.5,
+    "measuring the links again": 3.0,
+}
+LIVES: dict[Kind, tuple[str, ...]] = {
+    "engine": tuple(STAGES),
+    "node": ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:"),
+    "worker": ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:"),
+    "fabric": tuple(STAGES),
+    "probe": tuple(STAGES),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One kill: of what, on which fabric, how long after which stage has begun, and which of several."""
+
+    number: int
+    kind: Kind
+    fabric: str
+    stage: str
+    after_s: float
+    which: float  # 0..1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One kill, and what came of it; `problems` is empty when all is as it must be."""
+
+    plan: Plan
+    killed: str  # the command line's end, or "" when the run no longer had what was to be killed
+    status: int | None
+    ended_s: float  # from the kill until the run had ended, of a killed engine until its last process had
+    said: str  # the last line
+    problems: tuple[str, ...]
+
+
+def plan(number: int, seed: int, kinds: Sequence[Kind], fabrics: Sequence[str]) -> Plan:
+    """Kinds take turns; all else is chance."""
+    chance = random.Random(f"{seed}/{number}")
+    kind = kinds[number % len(kinds)]
+    stage = chance.choice(LIVES[kind])
+    return Plan(number, kind, chance.choice(list(fabrics)), stage, chance.uniform(0, STAGES[stage]), chance.random())
+
+
+def expected_words(kind: Kind, fabric: str, name: str) -> str:
+    """What the run must say of what was killed."""
+    return {
+        "engine": "",
+        "node": f"node {name} was killed (signal 9)",
+        "worker": f"node {name}: its model worker was killed (signal 9)",
+        "fabric": f"fabric {fabric}: its {'guest kernel' if fabric == 'lab' else 'process'} was killed (signal 9)",
+        "probe": "process was killed (signal 9)",
+    }[kind]
+
+
+def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str) -> list[str]:
+    """What is wrong with how a run ended."""
+    problems = []
+    wanted = -signal.SIGKILL if kind == "engine" else RunInvalid.exit_code
+    limit_s = ORPHANS_S if kind == "engine" else ENDING_S
+    if status != wanted:
+        problems.append(f"status {status}, not {wanted}")
+    if ended_s > limit_s:
+        problems.append(f"ended after {ended_s:.1f} s, allowed {limit_s:.0f} s")
+    if "Traceback" in said:
+        problems.append("a traceback")
+    complaints = [line for line in said.splitlines() if line.startswith("testbed: ")]
+    if kind != "engine" and not (len(complaints) == 1 and words in complaints[0]):
+        problems.append(f"did not say {words!r} alone")
+    return problems
+
+
+class Run:
+    """One `testbed run` under way, in a folder of its own."""
+
+    def __init__(self, folder: Path, experiment: Path, fabric: str) -> None:
+        self._stderr = folder / "stderr"
+        self.out = folder / "runs"
+        argv = [sys.executable, "-m", "testbed", "run", str(experiment), *SMALL, "--fabric", fabric]
+        with self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [*argv, "--out", str(self.out)], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr
+            )
+        self._deadline = time.monotonic() + LIFE_S
+
+    @property
+    def said(self) -> str:
+        return self._stderr.read_text(errors="replace")
+
+    def goes_on(self, until: Callable[[], object]) -> bool:
+        """Waits for a condition; False when the run ended, or lasted too long, before it was met."""
+        while not until():
+            if self.process.poll() is not None or time.monotonic() > self._deadline:
+                return False
+            time.sleep(LOOK_S)
+        return True
+
+
+def trial(one: Plan, experiment: Path) -> Trial:
+    """Carries out one kill."""
+    with tempfile.TemporaryDirectory(prefix="testbed-kill-") as folder:
+        run = Run(Path(folder), experiment, one.fabric)
+        try:
+            return _killed(one, run)
+        finally:
+            run.process.kill()
+            run.process.wait()
+
+
+def _killed(one: Plan, run: Run) -> Trial:
+    engine = run.process.pid
+    found: list[Process] = []
+
+    def there() -> list[Process]:
+        found[:] = victims(one.kind, engine)
+        return found
+
+    if run.goes_on(lambda: one.stage in run.said):
+        at = time.monotonic() + one.after_s
+        run.goes_on(lambda: time.monotonic() > at)
+    if not run.goes_on(there):
+        run.process.kill()
+        over = run.process.wait()
+        return Trial(one, "", over, 0.0, _last(run.said), () if over in (0, 3) else (f"status {over}",))
+    victim = found[int(one.which * len(found))]
+    journal = journal_of(engine)
+    os.kill(victim.pid, signal.SIGKILL)
+    killed_at = time.monotonic()
+    status = _status_within(run.process, ENDING_S + 10)
+    while journal is not None and marked(journal) and time.monotonic() < killed_at + ENDING_S:
+        time.sleep(LOOK_S)
+    ended_s = time.monotonic() - killed_at
+    said = run.said
+    words = expected_words(one.kind, one.fabric, victim.name)
+    problems = judge(one.kind, words, status, ended_s, said) + _left(run, journal)
+    return Trial(one, victim.command[-100:], status, round(ended_s, 2), _last(said), tuple(problems))
+
+
+def _status_within(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _left(run: Run, journal: Path | None) -> list[str]:
+    """What is still there once `testbed clean` has been called."""
+    done = subprocess.run([sys.executable, "-m", "testbed", "clean"], capture_output=True, text=True)
+    problems = [] if done.returncode == 0 else [f"clean: status {done.returncode}: {_last(done.stderr)}"]
+    if journal is not None:
+        if pids := marked(journal):
+            problems.append(f"processes {pids} are left")
+        if journal.exists():
+            problems.append(f"{journal} is left")
+    if run.process.returncode == -signal.SIGKILL and run.out.exists():
+        problems += [f"{path.name} is left" for path in run.out.iterdir()]
+    return problems
+
+
+def _last(text: str) -> str:
+    return (text.strip().splitlines() or [""])[-1]
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m testbed.bench kill", description="kill -9 at random moments")
+    parser.add_argument("--count", type=int, default=100, help="trials")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fabric", action="append", choices=["relay", "lab", "netem"], help="default: relay")
+    parser.add_argument("--kind", action="append", choices=KINDS, help="default: all in turn")
+    parser.add_argument("--out", type=Path, help="a file that gets one JSON line a trial, behind what is in it")
+    asked = parser.parse_args(arguments)
+    if asked.count < 1:
+        raise BadInput(f"bench kill: --count {asked.count}: at least 1")
+    experiment = available("experiments", ".yaml").get(EXPERIMENT)
+    if experiment is None:
+        raise BadInput(f"bench kill: no experiment {EXPERIMENT!r}; run it in the project's folder")
+    trials = []
+    for number in range(asked.first, asked.first + asked.count):
+        one = trial(plan(number, asked.seed, asked.kind or KINDS, asked.fabric or ["relay"]), experiment.resolve())
+        trials.append(one)
+        print(sentence(one), flush=True)
+        if asked.out is not None:
+            with asked.out.open("a") as out:
+                out.write(json.dumps(asdict(one)) + "\n")
+    print(table(trials))
+    return RunInvalid.exit_code if any(one.problems for one in trials) else 0
+
+
+def sentence(one: Trial) -> str:
+    p = one.plan
+    what = f"{p.number}: {p.kind} on {p.fabric}, {p.after_s:.2f} s into {p.stage!r}"
+    verdict = "; ".join(one.problems) or ("as it must be" if one.killed else "the run was over before")
+    return f"{what}: status {one.status} after {one.ended_s:.2f} s, {one.said!r}: {verdict}"
+
+
+def table(trials: Sequence[Trial]) -> str:
+    """How many of each kind were killed, and of those ended as they must."""
+    killed = Counter(one.plan.kind for one in trials if one.killed)
+    clean = Counter(one.plan.kind for one in trials if one.killed and not one.problems)
+    lines = [f"{kind:8} {killed[kind]:4} killed {clean[kind]:4} ended as they must" for kind in killed]
+    return "\n".join([*lines, f"{'all':8} {killed.total():4} killed {clean.total():4} ended as they must"])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
