@@ -28,8 +28,9 @@ NODE_IMAGES = ("drafter", "verifier")
 KINDS = ("root", "base", *NODE_IMAGES)
 SOURCE = Path(testbed.__file__).parent
 # what a node's program imports (tests/containers/test_images.py); engine, network, reports and sweeps stay outside
-NODE_CODE = ("__init__.py", "errors.py", "files.py", "decoding", "models", "nodes", "policies", "processes.py",
-             "results/__init__.py", "results/records.py", "wire")  # fmt: skip
+NODE_CODE = ("__init__.py", "annotations.py", "decoding", "errors.py", "figures.py", "files.py", "models", "nodes",
+             "policies", "processes.py", "reading.py", "results/__init__.py", "results/records.py", "strict.py",
+             "wire", "yamlfile.py", "yamltext.py")  # fmt: skip
 LEFT_OUT = ("models/pairs/", "models/training/")  # models are mounted
 
 
