@@ -118,12 +118,14 @@ def models_check(
     from testbed.models.check import check_pair
     from testbed.workload.prompts import load_prompts
 
-    texts = [prompt.text for prompt in load_prompts(prompts).prompts[:limit]]
+    texts = load_prompts(prompts).prompts[:limit]
     result = check_pair(target, draft, texts)
     if as_json:
         print(json.dumps(asdict(result), indent=2))
     else:
         _console().print(_pairs(f"{target} with {draft}, {len(texts)} prompts of '{prompts}'", asdict(result)))
+    if result.not_applied:
+        _note(f"{target}: its checkpoint asks for {result.not_applied}, which is not applied here")
     if not result.lossless:
         raise RunInvalid(f"{target} with {draft}: speculative output differs from target-only greedy output")
 

@@ -26,7 +26,7 @@ def plan_requests(
     scenario: Scenario,
     prompts: PromptSet,
     encode: Callable[[str], Sequence[int]],
-    eos: int | None,
+    eos: tuple[int, ...],
     first: int,
     repeat: int,
 ) -> list[PlannedRequest]:
@@ -52,7 +52,7 @@ def plan_requests(
                 prompt=tokens[which],
                 max_tokens=workload.output_tokens,
                 sampling=workload.sampling.with_seed(seed),
-                eos=None if workload.ignore_eos else eos,
+                eos=() if workload.ignore_eos else eos,
                 due_ms=due[index],
                 slo_tokens_per_s=classes[index % users % len(classes)],
             )

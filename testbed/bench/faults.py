@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from testbed.decoding.output import ended
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
 from testbed.models.devices import load_profile
@@ -149,12 +150,12 @@ def run_case(case: Case) -> tuple[list[str], int, int]:
     table = _table(2 * case.users)
     eos_of = random.Random(case.number)
     planned = [
-        PlannedRequest(number, prompt, one.prompt, len(one.tokens), Sampling(), None, None)
+        PlannedRequest(number, prompt, one.prompt, len(one.tokens), Sampling(), (), None)
         for number, (prompt, one) in enumerate(table.prompts.items(), start=1)
     ]
     if eos_of.random() < 0.3:  # an output that ends early
         end = table.prompts[planned[0].prompt_id].tokens[len(planned) % OUTPUT_TOKENS]
-        planned = [PlannedRequest(one.request, one.prompt_id, one.prompt, one.max_tokens, one.sampling, end, None)
+        planned = [PlannedRequest(one.request, one.prompt_id, one.prompt, one.max_tokens, one.sampling, (end,), None)
                    for one in planned]  # fmt: skip
     nodes = case.nodes
     links = {
@@ -197,8 +198,7 @@ def run_case(case: Case) -> tuple[list[str], int, int]:
 
 
 def _expected(table: DecodeTable, one: PlannedRequest) -> tuple[int, ...]:
-    tokens = table.prompts[one.prompt_id].tokens[: one.max_tokens]
-    return tokens[: tokens.index(one.eos) + 1] if one.eos is not None and one.eos in tokens else tokens
+    return ended(table.prompts[one.prompt_id].tokens[: one.max_tokens], one.eos)
 
 
 @contextlib.contextmanager

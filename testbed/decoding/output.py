@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -15,10 +15,14 @@ class Cut(msgspec.Struct, frozen=True):
     final: bool
 
 
-def cut(tokens: Sequence[int], accepted: int, remaining: int, eos: int | None) -> Cut:
-    """At most `remaining` tokens, ending with the first end-of-sequence token, which is itself emitted."""
-    kept = tuple(tokens[:remaining])
-    if eos is not None and eos in kept:
-        kept = kept[: kept.index(eos) + 1]
-    final = len(kept) >= remaining or (eos is not None and kept[-1:] == (eos,))
+def cut(tokens: Sequence[int], accepted: int, remaining: int, eos: Collection[int]) -> Cut:
+    """At most `remaining` tokens, ending with the first that `eos` holds, which is itself emitted."""
+    kept = ended(tuple(tokens[:remaining]), eos)
+    final = len(kept) >= remaining or (bool(kept) and kept[-1] in eos)
     return Cut(kept, min(accepted, len(kept)), final)
+
+
+def ended(tokens: tuple[int, ...], eos: Collection[int]) -> tuple[int, ...]:
+    """The tokens up to the first that ends an output, that one included; all of them where none does."""
+    place = next((at for at, token in enumerate(tokens) if token in eos), None)
+    return tokens if place is None else tokens[: place + 1]

@@ -137,9 +137,11 @@ def _verify_rejection(
     ]
     # The bonus token is the target's own: the same draw as target-only decoding.
     draws.append((0.0, uniform(seed, request, position + len(drafts), "target")))
+    # a drafter may know more tokens than the target, for which those have probability 0
+    width = max(logits.shape[1], *(1 + max(row.tokens) for row in rows))
     return verify_sampled(
-        [probabilities(row, sampling) for row in logits],
-        [row.dense(logits.shape[1]) for row in rows],
+        [np.pad(probabilities(row, sampling), (0, width - len(row))) for row in logits],
+        [row.dense(width) for row in rows],
         drafts,
         draws,
     )

@@ -25,6 +25,7 @@ from testbed.files import writing
 from testbed.interrupt import taking_down
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
+from testbed.nodes.jobs import Fitness
 from testbed.nodes.sharing import shared_workers
 from testbed.policies import registry
 from testbed.processes import ending_with_this
@@ -49,8 +50,14 @@ class Deployment:
     """All nodes of a run. Use as a context manager: leaving it stops every node."""
 
     def __init__(
-        self, scenario: Scenario, network: Network, log_dir: Path, containers: ContainerNodes | None = None
+        self,
+        scenario: Scenario,
+        network: Network,
+        log_dir: Path,
+        containers: ContainerNodes | None = None,
+        fitness: Fitness = Fitness(),  # noqa: B008  # a frozen struct
     ) -> None:
+        self._fitness = fitness
         self._scenario = scenario
         self._network = network
         self._log_dir = log_dir
@@ -201,6 +208,7 @@ class Deployment:
                 device=hardware.device,
                 gpu_memory_fraction=hardware.gpu_memory_fraction,
                 passes=hardware.passes,
+                fitness=self._fitness,
                 shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -12,7 +12,10 @@ from testbed.emulation.nodekind import choose as choose_nodes
 from testbed.hardware import NodeChoice
 from testbed.linkplan import pair_schedules, refuse_unmeasurable, replay_of
 from testbed.models.devices import load_profile
-from testbed.models.load import check_same_tokenizer, load_tokenizer, model_hash
+from testbed.models.fitness import require_fit
+from testbed.models.generation import end_tokens
+from testbed.models.limits import Text
+from testbed.models.load import check_same_tokenizer, load_config, load_generation_config, load_tokenizer, model_hash
 from testbed.models.outcomes import refuse_emulation
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.capture import parse_pair
@@ -20,9 +23,11 @@ from testbed.network.network import specified_links
 from testbed.network.schedule import LinkSchedule
 from testbed.network.series import SeriesReplay
 from testbed.network.topology import Topology, load_topology
+from testbed.nodes.jobs import Fitness
+from testbed.policies import registry
 from testbed.requests import check_enough_prompts
 from testbed.results import manifest as provenance
-from testbed.scenario import Scenario, run_id
+from testbed.scenario import PolicyEntry, Scenario, run_id
 from testbed.workload.prompts import PromptSet, load_prompts
 
 
@@ -48,8 +53,9 @@ class Inputs:
     replay: SeriesReplay | None
     prompts: PromptSet
     encode: Callable[[str], list[int]]
-    eos: int | None
+    eos: tuple[int, ...]  # tokens that end an output
     model_hashes: Mapping[str, str]
+    fitness: Fitness  # of the models, for what the policies ask of them
     nodes: NodeKind
     run_id: str
 
@@ -77,11 +83,18 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     check_enough_prompts(scenario, prompts)
     for device in scenario.devices.model_dump().values():
         load_profile(device)
-    check_same_tokenizer(scenario.models.target, scenario.models.draft)
-    tokenizer = load_tokenizer(scenario.models.target)
-    hashes = {role: model_hash(name) for role, name in scenario.models.model_dump().items()}
+    target = scenario.models.target
+    check_same_tokenizer(target, scenario.models.draft)
+    tokenizer = load_tokenizer(target)
+    models = scenario.models.model_dump()
+    hashes = {role: model_hash(name) for role, name in models.items()}
+    texts = [
+        Text(one.id, ids := tokenizer.encode(one.text), len(ids) + scenario.workload.output_tokens)
+        for one in prompts.prompts[: scenario.workload.requests]
+    ]
     fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made
     nodes = choose_nodes(options.nodes, scenario)
+    fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
     ingredients = {
         "fabric": fabric,
         "code": str(provenance.code()),
@@ -99,8 +112,20 @@ def read(scenario: Scenario, options: Options) -> Inputs:
         replay,
         prompts,
         tokenizer.encode,
-        tokenizer.eos_token_id,
+        end_tokens(load_generation_config(target), load_config(target), tokenizer),
         hashes,
+        fitness,
         nodes,
         run_id(scenario.resolved(), ingredients),
     )
+
+
+def passes_needed(policies: Sequence[PolicyEntry]) -> dict[str, dict[str, str]]:
+    """By model and kind of pass, a policy that asks for it, in words."""
+    needed: dict[str, dict[str, str]] = {}
+    for entry in policies:
+        spec = registry.get(entry.name)
+        for model, kinds in spec.passes(spec.parse(entry.params)).items():
+            for kind in kinds:
+                needed.setdefault(model, {}).setdefault(kind, f"policy {entry.label!r}")
+    return needed

@@ -36,7 +36,7 @@ def compare(
     `lossless` stays None for policies in `law_only`: sampled drafts keep only the law.
     """
     runtime = CausalRuntime(load_model(target, threads=1).model)
-    known: dict[tuple[tuple[int, ...], int, Sampling, int | None], Reference] = {}
+    known: dict[tuple[tuple[int, ...], int, Sampling, tuple[int, ...]], Reference] = {}
     compared, mismatches = [], []
     for row in rows:
         if row.policy in law_only:

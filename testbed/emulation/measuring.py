@@ -80,7 +80,7 @@ def measure(
             captured = [parse_pair(text, inputs.placement) for text in options.pcap]
             with (
                 Capture(network.ports, captured, partial, journal) as capture,
-                Deployment(inputs.scenario, network, log_dir, contained) as deployment,
+                Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness) as deployment,
             ):
                 _run_phases(inputs, deployment, conditions, measured, progress)
                 measured.facts |= deployment.facts()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from testbed.errors import BadInput
 from testbed.models.batch_cache import Slab, Write, for_pass
 from testbed.models.cache import RequestCache
+from testbed.models.guard import Guard
 from testbed.models.runtime import CausalRuntime, arrived
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class BatchFeed(NamedTuple):
 class BatchRuntime(CausalRuntime):
     """A causal runtime that can also feed many requests at once."""
 
-    def __init__(self, model: Any) -> None:
-        super().__init__(model)
+    def __init__(self, model: Any, guard: Guard | None = None) -> None:
+        super().__init__(model, guard)
         self._slab = Slab()
         self._rows: dict[int, int] = {}  # request to row
         self._lengths: dict[int, int] = {}  # of requests in the slab
@@ -48,10 +49,8 @@ class BatchRuntime(CausalRuntime):
 
     @property
     def can_batch(self) -> bool:
-        """Whether every layer sees the whole text, as the one mask of a batched pass lets it."""
-        config = self.model.config
-        other = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-        return not other and not getattr(config, "sliding_window", None)
+        """Whether batched passes of any length are right, as far as is known."""
+        return "batch" not in self.guard.refused and self._views.own is None and self._views.turns is None
 
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[torch.Tensor]:
         """Logits [last, vocabulary] of each feed, in order. One pass, or a few where feeds differ much in length."""
@@ -64,11 +63,10 @@ class BatchRuntime(CausalRuntime):
                 raise ValueError(
                     f"request {one.request}: position {one.position} is beyond the {self.length(one.request)} cached"
                 )
-        if not self.can_batch:
-            raise BadInput(
-                f"{type(self.model).__name__} has layers that do not see the whole text, which cannot share a batched "
-                "pass: choose a model without sliding windows, or a policy that verifies one request at a time"
-            )
+            self.guard.fits(one.tokens, one.position + len(one.tokens))
+        longest = max(one.position + len(one.tokens) for one in feeds)
+        self._can("batch", longest)
+        self._none_beyond(longest)
         answers: dict[int, torch.Tensor] = {}
         for group in passes_of([len(one.tokens) for one in feeds]):
             for index, logits in zip(group, self._pass([feeds[index] for index in group]), strict=True):
@@ -115,24 +113,31 @@ class BatchRuntime(CausalRuntime):
         with torch.inference_mode():
             positions = torch.tensor(places, device=device)
             write = Write(*torch.tensor(real, device=device).unbind(1))
-            # additive, as every attention implementation takes it
-            hidden = torch.arange(seen, device=device) > positions[:, :, None]
-            mask = torch.zeros(hidden.shape, dtype=self.model.dtype, device=device)
-            mask.masked_fill_(hidden, torch.finfo(self.model.dtype).min)
-            logits = self.model(
+            keys = torch.arange(seen, device=device)[None]
+            logits = self._call(
+                max(1, *(one.last for one in feeds)),
                 input_ids=torch.tensor(ids, device=device),
                 position_ids=positions,
-                attention_mask=mask[:, None],
+                attention_mask=self._views.masks(
+                    keys[:, None, :] <= positions[:, :, None], positions, keys, self.model.dtype
+                ),
                 past_key_values=for_pass(self._slab, rows, seen, write),
-                use_cache=True,
-                logits_to_keep=max(1, *(one.last for one in feeds)),
             ).logits
-            logits = arrived(logits)  # all at once: what was fed without logits wanted has ended as well
+            logits = arrived(logits, self.guard)  # all at once: what was fed without logits wanted has ended as well
         answers: list[Any] = [None] * len(feeds)
         for row, (index, one) in enumerate(zip(order, feeds, strict=True)):
             self._lengths[one.request] = one.position + len(one.tokens)
             answers[index] = logits[row, logits.shape[1] - one.last :]
         return answers
+
+    def _none_beyond(self, longest: int) -> None:
+        """Raises BadInput where one request's length would change how the keys of all others are turned."""
+        limit = self._views.turns
+        if limit is not None and longest > limit:
+            raise BadInput(
+                f"model {self.guard.name} chooses its rotary positions by the length of the text, so a batch pass is "
+                f"right up to {limit} tokens only, and this one reaches {longest}"
+            )
 
     def _own(self, request: int) -> RequestCache:
         """For a pass of one request alone, such as a tree's: one that is in the slab leaves it with what is cached."""

@@ -2,7 +2,7 @@
 
 Rule: a rewind removes tokens by a negative count (the one form that means the same in every transformers release), and
 the length is checked after every change. All layers keep every token, so sliding-window models rewind as well; models
-with a recurrent state instead of keys and values cannot be rewound and are refused.
+with a recurrent state instead of keys and values cannot be rewound, which trying shows (`testbed.models.selftest`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ class RequestCache:
         from transformers import DynamicCache
 
         self.kept: Any = DynamicCache()
+        self.beyond = False  # whether its keys were turned as those of a long text are, see `views.Views.turns`
 
     @property
     def length(self) -> int:

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 
 from testbed.errors import BadInput
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
+from testbed.models.fitness import require_fit
+from testbed.models.generation import not_applied
+from testbed.models.guard import guard_of
+from testbed.models.limits import Text
 from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
 from testbed.models.passes import passes_of
 from testbed.models.reference import Reference, target_only
@@ -17,6 +21,8 @@ from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
 from testbed.models.speed import Rates, pass_ms, rates, resident_mib
 from testbed.nodes.compute import Runtime
+from testbed.nodes.jobs import Fitness
+from testbed.workload.prompts import Prompt
 
 CHECKED_K = (2, 4)
 RATE_K = 4
@@ -59,6 +65,8 @@ class PairReport:
     draft_pass_ms: dict[int, float]
     rates: Rates
     resident_mib: float
+    wrong_in: tuple[str, ...]  # kinds of pass that a model cannot be used for, and why
+    not_applied: str  # what the target's checkpoint would have done to its logits in generate()
 
     @property
     def lossless(self) -> bool:
@@ -67,26 +75,33 @@ class PairReport:
 
 
 def check_pair(
-    target: str, draft: str, prompts: Sequence[str], max_tokens: int = 64, threads: int | None = None
+    target: str, draft: str, prompts: Sequence[Prompt], max_tokens: int = 64, threads: int | None = None
 ) -> PairReport:
-    """Load both models in fp32 and measure them on the prompt texts; BadInput if they cannot be a pair."""
+    """Load both models in fp32 and measure them on the prompts; BadInput if they cannot be a pair."""
     if not prompts:
         raise BadInput("checking a pair needs at least one prompt")
     check_same_tokenizer(target, draft)
     big = load_model(target, threads=threads)
     small = load_model(draft, threads=threads)
-    ids = [_encode(big, prompt) for prompt in prompts]
-    return measure(big, small, ids, max_tokens)
+    ids = [big.tokenizer(prompt.text)["input_ids"] for prompt in prompts]
+    texts = [Text(prompt.id, one, len(one) + max_tokens) for prompt, one in zip(prompts, ids, strict=True)]
+    fitness = require_fit({"target": target, "draft": draft}, {}, texts, {"target": big, "draft": small})
+    return measure(big, small, ids, max_tokens, fitness)
 
 
-def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int) -> PairReport:
+def measure(
+    big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int, fitness: Fitness
+) -> PairReport:
     """The report of two loaded models on encoded prompts."""
-    target, drafter = CausalRuntime(big.model), CausalRuntime(small.model)
-    target_passes, draft_passes = passes_of(big.model), passes_of(small.model)
+    target, drafter = (
+        CausalRuntime(one.model, guard_of(one.model, fitness.of(role)))
+        for role, one in (("target", big), ("draft", small))
+    )
+    target_passes = passes_of(big.model, fitness=fitness.of("target"))
+    draft_passes = passes_of(small.model, fitness=fitness.of("draft"))
     quick_target, quick_drafter = target_passes.runtime(), draft_passes.runtime()
-    references = [target_only(target, prompt, max_tokens) for prompt in prompts]
+    references = [target_only(target, prompt, max_tokens, eos=big.ends) for prompt in prompts]
     judged = [judge(drafter, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
-    end = target.end_of_text
     return PairReport(
         target=big.name,
         draft=small.name,
@@ -98,38 +113,38 @@ def measure(big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int
         draft_passes=draft_passes.described,
         prompts=len(prompts),
         tokens=sum(len(one.tokens) for one in references),
-        mismatches=_mismatches(quick_target, quick_drafter, prompts, references),
+        mismatches=_mismatches(quick_target, quick_drafter, prompts, references, big.ends),
         smallest_margin=min(min(one.gaps) for one in references),
         target_entropy=_mean([value for one in references for value in one.entropies]),
         draft_entropy=_mean([value for one in judged for value in one.drafter_entropies]),
         acceptance=acceptance(judged),
         tokens_per_round=_rounds(judged),
         rejection_auc=rejection_auc(judged),
-        ended_early=sum(end in one.tokens for one in references),
+        ended_early=sum(one.tokens[-1] in big.ends for one in references),
         target_pass_ms=pass_ms(quick_target, prompts[0]),
         draft_pass_ms=pass_ms(quick_drafter, prompts[0]),
-        rates=rates(target, drafter, prompts, max_tokens, RATE_K),
+        rates=rates(target, drafter, prompts, max_tokens, RATE_K, big.ends),
         resident_mib=resident_mib(),
+        wrong_in=tuple(why for reasons in fitness.refused.values() for why in reasons.values()),
+        not_applied=not_applied(big.model.generation_config),
     )
 
 
-def _encode(model: LoadedModel, prompt: str) -> list[int]:
-    ids: list[int] = model.tokenizer(prompt)["input_ids"]
-    if not ids:
-        raise BadInput(f"model {model.name!r}: a prompt is empty after tokenization")
-    return ids
-
-
 def _mismatches(
-    target: Runtime, drafter: Runtime, prompts: Sequence[Sequence[int]], references: Sequence[Reference]
+    target: Runtime,
+    drafter: Runtime,
+    prompts: Sequence[Sequence[int]],
+    references: Sequence[Reference],
+    ends: Sequence[int],
 ) -> tuple[Mismatch, ...]:
     found = []
     for k in CHECKED_K:
         for index, (prompt, one) in enumerate(zip(prompts, references, strict=True)):
-            tokens = speculate(target, drafter, REQUEST, prompt, len(one.tokens), k).tokens
+            tokens = speculate(target, drafter, REQUEST, prompt, len(one.tokens), k, ends).tokens
             if tokens != one.tokens:
-                pairs = zip(tokens, one.tokens, strict=True)
-                position = next(at for at, (ours, theirs) in enumerate(pairs) if ours != theirs)
+                pairs = zip(tokens, one.tokens, strict=False)
+                shorter = min(len(tokens), len(one.tokens)) - 1  # an end too soon has its own token wrong
+                position = next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter)
                 found.append(Mismatch(index, k, position, one.gaps[position]))
     return tuple(found)
 

@@ -1,6 +1,8 @@
 """Find and load a model: a shipped name, a folder, or a Hugging Face name, all through the same transformers calls.
 
-Rule: a folder never touches the network. Importing this module imports neither torch nor transformers.
+Rules: a folder never touches the network; code in a model's folder is never run, and nothing is asked on standard
+input; what is damaged is refused with its file (`testbed.models.folder`), and so are weights that leave a part of the
+model to chance. Importing this module imports neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -9,18 +11,21 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput
+from testbed.models.folder import CONFIG, DECODERS, TOKENIZER, check_texts, check_weights, explained, sees_ahead
+from testbed.models.generation import GENERATION_CONFIG, end_tokens
 from testbed.models.threads import use_threads
 
 PAIRS = Path(__file__).parent / "pairs"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HASH_BLOCK = 1 << 20
+MISFITS = {"ignore_mismatched_sizes": True}  # they are refused by name, in `_require_whole`
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class LoadedModel:
     tokenizer: Any
     sha256: str
     parameters: int
+    ends: tuple[int, ...]  # the tokens that end its output
 
 
 def shipped() -> dict[str, Path]:
@@ -68,17 +74,42 @@ def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: 
         raise BadInput(f"model {name!r}: dtype {dtype!r} is unknown; choose float32, float64, bfloat16 or float16")
     if threads is not None:
         use_threads(threads)
+    if isinstance(place := resolve(name), Path):
+        check_weights(place)
     with quiet():
-        model = _from_pretrained(AutoModelForCausalLM, name, dtype=kind)
+        model, told = _from_pretrained(AutoModelForCausalLM, name, dtype=kind, output_loading_info=True, **MISFITS)
+    _require_whole(name, model, told)
     model = model.to(device).eval()
-    return LoadedModel(name, model, load_tokenizer(name), model_hash(name), int(model.num_parameters()))
+    model.name_or_path = name
+    tokenizer = load_tokenizer(name)
+    ends = end_tokens(model.generation_config, model.config, tokenizer)
+    return LoadedModel(name, model, tokenizer, model_hash(name), int(model.num_parameters()), ends)
 
 
 def load_tokenizer(name: str) -> Any:
     """The tokenizer alone."""
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, name)
+    tokenizer = _from_pretrained(AutoTokenizer, name)
+    if not callable(getattr(tokenizer, "encode", None)) or not len(tokenizer):
+        raise BadInput(f"model {name!r}: its tokenizer has no tokens; the folder needs {TOKENIZER}")
+    return tokenizer
+
+
+def load_config(name: str) -> Any:
+    """The model's configuration alone."""
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, name)
+
+
+def load_generation_config(name: str) -> Any:
+    """What the model's folder says about generating; where it says nothing, what its configuration says."""
+    from transformers import GenerationConfig
+
+    if (local_folder(name) / GENERATION_CONFIG).is_file():
+        return _from_pretrained(GenerationConfig, name)
+    return GenerationConfig.from_model_config(load_config(name))
 
 
 def check_same_tokenizer(target: str, draft: str) -> None:
@@ -123,13 +154,35 @@ def _rules(tokenizer: Any, part: str) -> Any:
 
 
 def _from_pretrained(loader: Any, name: str, **settings: Any) -> Any:
-    """One call for folders and Hugging Face names; a folder is never looked up on the network."""
+    """One call for folders and Hugging Face names; a folder is never looked up on the network.
+
+    What the libraries raise about a folder has no common class: a panic of the tokenizers' is no Exception even.
+    """
     place = resolve(name)
+    if isinstance(place, Path):
+        check_texts(place)
     try:
-        return loader.from_pretrained(str(place), local_files_only=isinstance(place, Path), **settings)
-    except (OSError, ValueError) as problem:
-        reason = str(problem).strip().splitlines()[0]
-        raise BadInput(f"model {name!r} cannot be loaded: {reason}") from problem
+        return loader.from_pretrained(
+            str(place), local_files_only=isinstance(place, Path), trust_remote_code=False, **settings
+        )
+    except BaseException as problem:
+        if not isinstance(problem, Exception) and type(problem).__name__ != "PanicException":
+            raise
+        raise BadInput(f"model {name!r} cannot be loaded: {explained(problem, loader, place)}") from problem
+
+
+def _require_whole(name: str, model: Any, told: Mapping[str, Any]) -> None:
+    """transformers fills what it does not find with random numbers, and says so in a warning only."""
+    kind = type(model).__name__
+    for what, found in (("lack", told.get("missing_keys")), ("do not fit", told.get("mismatched_keys"))):
+        if found:
+            first = sorted(str(one[0] if isinstance(one, tuple) else one) for one in found)[0]
+            if sees_ahead(model):
+                raise BadInput(f"model {name!r}: {kind} is no decoder, its tokens see those after them; {DECODERS}")
+            raise BadInput(
+                f"model {name!r}: its weights {what} {len(found)} of the parameters of {kind}, {first} for one; "
+                f"its {CONFIG} is another model's, or files are missing"
+            )
 
 
 def local_folder(name: str) -> Path:

@@ -12,8 +12,10 @@ from typing import Any, Literal, get_args
 
 from testbed.errors import BadInput
 from testbed.models.batch import BatchRuntime
+from testbed.models.guard import guard_of
 from testbed.models.lean.kinds import NotLean, decoder_of
 from testbed.models.lean.runtime import LeanRuntime
+from testbed.nodes.jobs import Fit
 
 Choice = Literal["auto", "lean", "transformers"]  # auto: lean where it is known
 LEAN, TRANSFORMERS = get_args(Choice)[1:]
@@ -33,14 +35,15 @@ class Passes:
         return f"{self.path} ({self.why})" if self.why else self.path
 
 
-def passes_of(model: Any, choice: Choice = "auto") -> Passes:
+def passes_of(model: Any, choice: Choice = "auto", fitness: Fit | None = None) -> Passes:
     """The path of a transformers model. A lean one does not keep the model: it may be dropped."""
+    guard = guard_of(model, fitness)
     if choice == TRANSFORMERS:
-        return Passes(TRANSFORMERS, "as asked", lambda: BatchRuntime(model))
+        return Passes(TRANSFORMERS, "as asked", lambda: BatchRuntime(model, guard))
     try:
         decoder = decoder_of(model)
     except NotLean as reason:
         if choice == LEAN:
             raise BadInput(f"{type(model).__name__} has no lean passes: {reason}; choose passes: auto") from None
-        return Passes(TRANSFORMERS, f"not lean: {reason}", lambda: BatchRuntime(model))
-    return Passes(LEAN, "", lambda: LeanRuntime(decoder))
+        return Passes(TRANSFORMERS, f"not lean: {reason}", lambda: BatchRuntime(model, guard))
+    return Passes(LEAN, "", lambda: LeanRuntime(decoder, guard))

@@ -11,14 +11,16 @@ from testbed import __version__
 from testbed.decoding.rng import request_seed
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
+from testbed.models.fitness import DTYPE, require_fit
+from testbed.models.guard import guard_of
+from testbed.models.limits import Text
+from testbed.models.load import check_same_tokenizer, load_model
 from testbed.models.record_prompt import Extent, record_prompt
 from testbed.models.runtime import CausalRuntime
 from testbed.models.tables import DecodeTable, PromptTable, Provenance, SampledFrom, make_table, output_key
 from testbed.workload.prompts import PromptSet
 
 DEPTH = 17  # one more than WANSpec's default look-ahead, so that a full look-ahead can still be drafted from
-DTYPE = "float32"  # what losslessness is claimed for
 VERSIONED = ("torch", "transformers", "numpy")
 
 Progress = Callable[[str], None]
@@ -44,17 +46,23 @@ def record(
         raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")
     check_same_tokenizer(target, draft)
     big, small = load_model(target, DTYPE, threads=1), load_model(draft, DTYPE, threads=1)
-    eos = None if ignore_eos else big.tokenizer.eos_token_id
-    extent = Extent(output_tokens, depth, eos, second_choice)
+    extent = Extent(output_tokens, depth, () if ignore_eos else big.ends, second_choice)
+    encoded = [tuple(big.tokenizer.encode(prompt.text)) for prompt in prompts.prompts]
+    texts = [
+        Text(prompt.id, ids, len(ids) + output_tokens + depth, "with its output and a rollout")
+        for prompt, ids in zip(prompts.prompts, encoded, strict=True)
+    ]
+    fitness = require_fit({"target": target, "draft": draft}, {}, texts, {"target": big, "draft": small})
     recorded: dict[str, PromptTable] = {}
     for number, prompt in enumerate(prompts.prompts, start=1):
         progress(f"prompt {number} of {len(prompts.prompts)}: {prompt.id}")
-        ids = tuple(big.tokenizer.encode(prompt.text))
-        for model in (big, small):
-            _check_room(model, prompt.id, len(ids) + output_tokens + depth)
         for one in _requests(sampling, number - 1):
+            runtimes = {
+                role: CausalRuntime(model.model, guard_of(model.model, fitness.of(role)))
+                for role, model in (("target", big), ("draft", small))
+            }
             recorded[output_key(prompt.id, one)] = record_prompt(
-                CausalRuntime(big.model), CausalRuntime(small.model), ids, extent, one
+                runtimes["target"], runtimes["draft"], encoded[number - 1], extent, one
             )
     provenance = Provenance(
         target=target,
@@ -62,7 +70,7 @@ def record(
         prompts=prompts.name,
         depth=depth,
         output_tokens=output_tokens,
-        eos=eos,
+        eos=None if ignore_eos else big.ends[0] if len(big.ends) == 1 else big.ends,
         second_choice=second_choice,
         target_sha256=big.sha256,
         draft_sha256=small.sha256,
@@ -81,12 +89,3 @@ def _requests(sampling: SampledFrom | None, index: int) -> Iterator[Sampling]:
         return
     for repeat in range(sampling.repeats):
         yield sampling.with_seed(request_seed(sampling.seed, index, repeat))
-
-
-def _check_room(model: LoadedModel, prompt_id: str, tokens: int) -> None:
-    room = getattr(model.model.config, "max_position_embeddings", None)
-    if room is not None and tokens > room:
-        raise BadInput(
-            f"model {model.name!r} has room for {room} tokens; prompt {prompt_id!r} with its output and a rollout has "
-            f"{tokens}: ask for fewer output tokens"
-        )

@@ -25,11 +25,11 @@ REQUEST = 0
 
 
 class Extent(NamedTuple):
-    """How far to record. An output goes on for `depth` tokens after `eos`, because drafts do; None ignores it."""
+    """How far to record. An output goes on for `depth` tokens after the first of `eos`, because drafts do."""
 
     output_tokens: int
     depth: int
-    eos: int | None
+    eos: Ints
     second_choice: bool = True
 
 

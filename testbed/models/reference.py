@@ -6,7 +6,7 @@ innocent explanation of a later mismatch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,11 +33,11 @@ def decode(
     prompt: Sequence[int],
     max_tokens: int,
     sampling: Sampling = GREEDY,
-    eos: int | None = None,
+    eos: Collection[int] = (),
     beyond_eos: int = 0,
 ) -> Iterator[tuple[int, Logits]]:
     """Up to `max_tokens` tokens after `prompt`, each with the logits that it was chosen from, greedily or by the
-    request's own keyed draws. Ends `beyond_eos` tokens after `eos`, if that is met, and then forgets the request.
+    request's own keyed draws. Ends `beyond_eos` tokens after the first that `eos` holds, and then forgets the request.
     """
     position, feed = 0, list(prompt)
     decoded, wanted, met = 0, max_tokens, False
@@ -48,7 +48,7 @@ def decode(
         token = choose(logits, sampling, STREAM, position)
         yield token, logits
         decoded, feed = decoded + 1, [token]
-        if token == eos and not met:
+        if token in eos and not met:
             met, wanted = True, min(wanted, decoded + beyond_eos)
     runtime.release(REQUEST)
 
@@ -58,7 +58,7 @@ def target_only(
     prompt: Sequence[int],
     max_tokens: int,
     sampling: Sampling = GREEDY,
-    eos: int | None = None,
+    eos: Collection[int] = (),
     beyond_eos: int = 0,
 ) -> Reference:
     """All that `decode` gives, and how sure the target was of each token."""

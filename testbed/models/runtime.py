@@ -1,14 +1,16 @@
 """Feed tokens of one request to a causal model, from any position, with its cache: the batch-of-one reference path.
 
 Rule: what is returned depends on the tokens before `position` and the tokens fed, never on what was fed and rewound
-before. Positions are always explicit, so absolute-position models (GPT-2) are as right as rotary ones.
+before. Positions are always explicit, so absolute-position models (GPT-2) are as right as rotary ones; what would
+break this (rotary frequencies that depend on the longest text, a window by place in the pass) ends in BadInput.
 Rule: logits are returned in this machine's memory, so a pass has ended when it returns, on a GPU too; nothing before
-that waits for the GPU.
+that waits for the GPU. They leave through `arrived` alone, which ends the run if they are not finite numbers.
 It must not know: policies, time, drafts, acceptance.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +19,14 @@ import numpy as np
 from testbed.decoding.tree import depths, visible
 from testbed.errors import BadInput
 from testbed.models.cache import RequestCache
+from testbed.models.guard import Guard, guard_of
+from testbed.models.views import views_of
 
 if TYPE_CHECKING:
     import torch
+
+
+OPTIONAL = frozenset({"position_ids", "logits_to_keep"})  # what some models work out for themselves
 
 
 class CausalRuntime:
@@ -28,10 +35,11 @@ class CausalRuntime:
     `model` is any transformers causal model with a key-value cache, in evaluation mode.
     """
 
-    def __init__(self, model: Any) -> None:
-        if getattr(model, "_is_stateful", False):
-            raise BadInput(f"{type(model).__name__} keeps a state that cannot be rewound: choose an attention model")
+    def __init__(self, model: Any, guard: Guard | None = None) -> None:
         self.model = model
+        self.guard = guard or guard_of(model)
+        self._views = views_of(model.config)
+        self._takes = {"position_ids", "logits_to_keep"} & set(inspect.signature(model.forward).parameters)
         self._caches: dict[int, RequestCache] = {}
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> torch.Tensor:
@@ -46,19 +54,21 @@ class CausalRuntime:
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
+        end = position + len(tokens)
+        self.guard.fits(tokens, end)
         cache = self._own(request)
+        self._same_turns(cache, position, end)
         device = self.model.device
         with torch.inference_mode():
             cache.rewind(position)
-            answer = self.model(
+            answer = self._call(
+                last,
                 input_ids=torch.tensor([list(tokens)], device=device),
-                position_ids=torch.arange(position, position + len(tokens), device=device)[None],
+                position_ids=torch.arange(position, end, device=device)[None],
                 past_key_values=cache.kept,
-                use_cache=True,
-                logits_to_keep=last,
             )
-            cache.expect(position + len(tokens))
-            return arrived(answer.logits[0, -last:])
+            self._expect(cache, end)
+            return arrived(answer.logits[0, -last:], self.guard)
 
     def forward_tree(
         self,
@@ -82,29 +92,32 @@ class CausalRuntime:
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
-        cache = self._own(request)
-        device, dtype = self.model.device, self.model.dtype
         text, total = position + len(tokens), len(tokens) + len(nodes)
+        self._can("tree", position + total)
         places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
         seen = np.tri(total, position + total, position, dtype=bool)
         seen[len(tokens) :, text:] = visible(parents)
         rows = [len(tokens) + node for node in wanted]
         first = min(rows)
+        self.guard.fits([*tokens, *nodes], max(places) + 1)
+        cache = self._own(request)
+        self._same_turns(cache, position, max(places) + 1)
+        device = self.model.device
         with torch.inference_mode():
             cache.rewind(position)
-            shown = torch.tensor(seen, device=device)
-            hidden = torch.zeros(shown.shape, dtype=dtype, device=device).masked_fill_(~shown, torch.finfo(dtype).min)
-            answer = self.model(
+            queries = torch.tensor([places], device=device)
+            keys = torch.cat([torch.arange(position, device=device)[None], queries], dim=1)
+            shown = torch.tensor(seen, device=device)[None]
+            answer = self._call(
+                total - first,
                 input_ids=torch.tensor([[*tokens, *nodes]], device=device),
-                position_ids=torch.tensor([places], device=device),
-                attention_mask=hidden[None, None],
+                position_ids=queries,
+                attention_mask=self._views.masks(shown, queries, keys, self.model.dtype),
                 past_key_values=cache.kept,
-                use_cache=True,
-                logits_to_keep=total - first,
             )
-            cache.expect(position + total)
+            self._expect(cache, position + total)
             cache.rewind(text)
-            return arrived(answer.logits[0, [row - first for row in rows]])
+            return arrived(answer.logits[0, [row - total for row in rows]], self.guard)
 
     def length(self, request: int) -> int:
         """Cached tokens of a request; 0 for one never seen."""
@@ -119,15 +132,53 @@ class CausalRuntime:
         """The request's cache, an empty one for one never seen."""
         return self._caches.setdefault(request, RequestCache())
 
+    def _call(self, last: int, **inputs: Any) -> Any:
+        """One pass; the logits of the last `last` tokens, or of more where the model cannot leave any out."""
+        offered = {**inputs, "logits_to_keep": last}
+        named = {key: value for key, value in offered.items() if key in self._takes or key not in OPTIONAL}
+        return self.model(**named, use_cache=True)
+
+    def _can(self, kind: str, end: int) -> None:
+        """Raises BadInput for a kind of pass in which the model's logits would be wrong."""
+        self.guard.allows(kind)
+        own = self._views.own
+        if own is not None and end > own:
+            raise BadInput(
+                f"model {self.guard.name} ({type(self.model).__name__}) lays a window of {own} tokens over a pass by "
+                f"place, so a {kind} pass is right up to {own} tokens only, and this one reaches {end}"
+            )
+
+    def _same_turns(self, cache: RequestCache, position: int, end: int) -> None:
+        """Raises BadInput where the pass would turn its keys by other frequencies than those in the cache were."""
+        limit = self._views.turns
+        if limit is None:
+            return
+        beyond = end > limit
+        if position == 0:
+            cache.beyond = beyond
+        if cache.beyond != beyond or (beyond and not self._views.steady):
+            raise BadInput(
+                f"model {self.guard.name} chooses its rotary positions by the length of the text, and this one crosses "
+                f"{limit} tokens: what was cached before cannot be gone on with"
+            )
+
+    def _expect(self, cache: RequestCache, length: int) -> None:
+        if cache.length != length:
+            raise BadInput(
+                f"model {self.guard.name}: {type(self.model).__name__} keeps no cache of keys and values that can be "
+                "rewound (a recurrent state, or no decoder): choose an attention model"
+            )
+
     @property
-    def end_of_text(self) -> int | None:
-        """The model's end-of-text token, if it names one."""
-        end = self.model.config.eos_token_id
-        return int(end[0]) if isinstance(end, list) else end
+    def rows(self) -> int | None:
+        """Tokens that the model knows."""
+        return self.guard.rows
 
 
-def arrived(logits: torch.Tensor) -> torch.Tensor:
-    """In this machine's memory, fp32; fp64 as they are."""
+def arrived(logits: torch.Tensor, guard: Guard) -> torch.Tensor:
+    """In this machine's memory, fp32; fp64 as they are. Raises NotNumbers."""
     import torch
 
-    return (logits if logits.dtype == torch.float64 else logits.float()).cpu()
+    here = (logits if logits.dtype == torch.float64 else logits.float()).cpu()
+    guard.numbers(here)
+    return here

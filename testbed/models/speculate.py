@@ -7,9 +7,11 @@ Rule: the output is the target's greedy output, whatever the drafter says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from testbed.decoding.ids import within
+from testbed.decoding.output import cut
 from testbed.nodes.compute import Runtime
 
 
@@ -28,7 +30,7 @@ def speculate(
     prompt: Sequence[int],
     max_tokens: int,
     k: int,
-    eos: int | None = None,
+    eos: Collection[int] = (),
 ) -> Speculated:
     """Decode up to `max_tokens` tokens after `prompt`, `k` drafts a round. Releases the request in both models."""
     text = list(prompt)
@@ -43,15 +45,14 @@ def speculate(
         # The drafter never read its own last draft: after a fully accepted round it must catch up on two tokens.
         drafter_knows = len(text) + min(count, k - 1)
         target_knows = len(text) + count
-        emitted = [*drafts[:count], token]
+        emitted = cut((*drafts[:count], token), count, end - len(text), eos)
         accepted.append(count)
-        if eos in emitted:
-            text += emitted[: emitted.index(eos) + 1]
+        text += emitted.tokens
+        if emitted.final:
             break
-        text += emitted
     drafter.release(request)
     target.release(request)
-    return Speculated(tuple(text[len(prompt) : end]), tuple(accepted))
+    return Speculated(tuple(text[len(prompt) :]), tuple(accepted))
 
 
 def draft(drafter: Runtime, request: int, known: int, text: Sequence[int], k: int) -> list[int]:
@@ -66,7 +67,8 @@ def draft(drafter: Runtime, request: int, known: int, text: Sequence[int], k: in
 
 def verify(target: Runtime, request: int, known: int, text: Sequence[int], drafts: Sequence[int]) -> tuple[int, int]:
     """How many drafts are the target's own greedy choice, and its choice after them; one pass."""
-    logits = target.forward(request, known, [*text[known:], *drafts], last=len(drafts) + 1)
+    fed = within([*text[known:], *drafts], len(drafts), target.rows)
+    logits = target.forward(request, known, fed, last=len(drafts) + 1)
     choices: list[int] = logits.argmax(-1).tolist()
     count = 0
     while count < len(drafts) and drafts[count] == choices[count]:

@@ -37,7 +37,7 @@ class Rates:
     plain: float
     speculative: float
     transformers_plain: float
-    transformers_assisted: float
+    transformers_assisted: float | None  # None: it cannot do pairs whose vocabularies differ in size
 
 
 def pass_ms(runtime: Runtime, prompt: Sequence[int]) -> dict[int, float]:
@@ -55,13 +55,17 @@ def pass_ms(runtime: Runtime, prompt: Sequence[int]) -> dict[int, float]:
 
 
 def rates(
-    target: CausalRuntime, drafter: CausalRuntime, prompts: Sequence[Sequence[int]], max_tokens: int, k: int
+    target: CausalRuntime,
+    drafter: CausalRuntime,
+    prompts: Sequence[Sequence[int]],
+    max_tokens: int,
+    k: int,
+    ends: Sequence[int],
 ) -> Rates:
     """Decode the first few prompts with each decoder, up to the end of text."""
     import torch
 
     chosen = prompts[:RATE_PROMPTS]
-    end = target.end_of_text
 
     def rate(decoder: Callable[[Sequence[int]], int]) -> float:
         decoder(chosen[0])  # the first call pays for set-up
@@ -72,10 +76,14 @@ def rates(
     return Rates(
         k=k,
         threads=torch.get_num_threads(),
-        plain=rate(lambda prompt: sum(1 for _ in decode(target, prompt, max_tokens, eos=end))),
-        speculative=rate(lambda prompt: len(speculate(target, drafter, REQUEST, prompt, max_tokens, k, end).tokens)),
+        plain=rate(lambda prompt: sum(1 for _ in decode(target, prompt, max_tokens, eos=ends))),
+        speculative=rate(lambda prompt: len(speculate(target, drafter, REQUEST, prompt, max_tokens, k, ends).tokens)),
         transformers_plain=rate(lambda prompt: len(generated(target.model, prompt, max_tokens))),
-        transformers_assisted=rate(lambda prompt: len(assisted(target.model, drafter.model, prompt, max_tokens, k))),
+        transformers_assisted=(
+            rate(lambda prompt: len(assisted(target.model, drafter.model, prompt, max_tokens, k)))
+            if target.rows == drafter.rows
+            else None
+        ),
     )
 
 

@@ -57,7 +57,9 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     prompts: str
     depth: int  # tokens of each rollout
     output_tokens: int  # asked for; a prompt may have fewer where its output ended
-    eos: int | None  # where outputs end, after which `depth` more tokens are recorded; None: it was ignored
+    # The tokens that end an output, after which `depth` more are recorded; None: ends were ignored. One alone is
+    # written without brackets, so that tables of such models keep their hash.
+    eos: int | Ints | None
     second_choice: bool = True  # whether rollouts from the drafter's second choice were recorded too
     synthetic: bool = False  # made up, not recorded from models
     target_sha256: str = ""
@@ -68,6 +70,11 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     # How outputs were sampled; unset: greedy. Unset is not encoded, so that greedy tables keep their hash.
     sampling: SampledFrom | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def ends(self) -> Ints:
+        """The tokens that end an output; none where they were ignored."""
+        return () if self.eos is None else (self.eos,) if isinstance(self.eos, int) else self.eos
 
 
 class RolloutFeatures(msgspec.Struct, frozen=True):

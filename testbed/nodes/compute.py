@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
+from testbed.decoding.ids import within
 from testbed.decoding.processing import logit_variance, margin
 from testbed.decoding.tree import best_choices, verify_tree
 from testbed.decoding.verify import draft_choice, verify
@@ -41,8 +43,11 @@ STREAM = 0
 class Runtime(Protocol):
     """A causal model with one cache a request: what `testbed.models.passes` makes, for real ones.
 
-    A pass has ended when its logits are returned.
+    A pass has ended when its logits are returned. `rows`: tokens that the model knows; None: not known.
     """
+
+    @property
+    def rows(self) -> int | None: ...
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Any: ...
 
@@ -164,14 +169,14 @@ class Compute:
     def verify(self, job: Verify) -> tuple[VerifyReady, list[RealPass]]:
         """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
         real: list[RealPass] = []
-        logits = self._forward("target", job.request, job.position, list(job.tokens), job.drafts + 1, real)
+        logits = self._forward("target", job.request, job.position, self._judgeable(job), job.drafts + 1, real)
         return _judged(job, logits), real
 
     def verify_batch(self, job: VerifyBatch) -> tuple[BatchReady, RealPass]:
         """One target pass over every member's tokens, then the verdict on each member's drafts."""
         begin = self._clock()
         feeds = [
-            BatchFeed(one.request, one.position, one.tokens, 0 if one.prefill else one.drafts + 1)
+            BatchFeed(one.request, one.position, self._judgeable(one), 0 if one.prefill else one.drafts + 1)
             for one in job.members
         ]
         rows_of = [on_host(rows) for rows in self._runtimes["target"].forward_batch(feeds)]
@@ -195,11 +200,17 @@ class Compute:
 
     def verify_tree(self, job: VerifyTree) -> tuple[VerifyReady, list[RealPass]]:
         """One target pass over the text and a tree of drafts, then the verdict on its paths."""
-        logits, real = self._forward_tree("target", job, range(-1, len(job.nodes)))
+        nodes = within(job.nodes, len(job.nodes), self._runtimes["target"].rows)
+        logits, real = self._forward_tree(
+            "target", msgspec.structs.replace(job, nodes=tuple(nodes)), range(-1, len(job.nodes))
+        )
         first = job.position + len(job.tokens)
         verdict = verify_tree(logits, job.nodes, job.parents, job.sampling, STREAM, first)
         ready = VerifyReady(job.job, job.request, verdict.accepted, verdict.tokens, verdict.entropies, duration_ms=0.0)
         return ready, real
+
+    def _judgeable(self, job: Verify) -> list[int]:
+        return within(job.tokens, job.drafts, self._runtimes["target"].rows)
 
     def release(self, request: int) -> None:
         for runtime in self._runtimes.values():

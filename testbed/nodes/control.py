@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from testbed.decoding.sampling import Sampling
+from testbed.nodes.jobs import Fitness
 from testbed.policies.api import RequestArrived
 
 
@@ -26,6 +27,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     device: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None
     passes: str = "auto"  # `testbed.models.passes.Choice`
+    fitness: Fitness = Fitness()  # of its models, found before there were nodes
     shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
 
 
@@ -37,7 +39,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: Sampling
-    eos: int | None
+    eos: tuple[int, ...]  # tokens that end the output
     due_ms: float | None
     slo_tokens_per_s: float | None = None  # the rate its user was promised
 

@@ -66,6 +66,25 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
 
 
+class Fit(msgspec.Struct, frozen=True):
+    """What is known of one model of a pair: kinds of pass that it is not right in and why, sizes of vocabularies."""
+
+    refused: dict[str, str] = {}
+    sizes: str = ""
+
+
+class Fitness(msgspec.Struct, frozen=True):
+    """What nodes are told of a pair, by role of the model."""
+
+    refused: dict[str, dict[str, str]] = {}
+    vocabularies: dict[str, int] = {}
+
+    def of(self, role: str) -> Fit:
+        """The model's share."""
+        sizes = " and ".join(str(size) for size in self.vocabularies.values())
+        return Fit(self.refused.get(role, {}), f"vocab_size {sizes}" if sizes else "")
+
+
 class WorkerConfig(msgspec.Struct, frozen=True):
     """What a model worker loads: models and device profiles by what they are for, "target" and "draft"."""
 
@@ -75,6 +94,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     device: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one
     passes: str = "auto"  # `testbed.models.passes.Choice`
+    fitness: Fitness = Fitness()
 
 
 class WorkerReady(msgspec.Struct, frozen=True):

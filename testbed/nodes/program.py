@@ -132,6 +132,7 @@ class NodeProgram:
             self._config.device,
             self._config.gpu_memory_fraction,
             self._config.passes,
+            self._config.fitness,
         )
         if self._config.shared_worker is None:
             return await self._worker.start(wanted, self._config.cpus)

@@ -115,6 +115,9 @@ class Worker:
         )
 
 
+WARM_UP = 64  # tokens of the longest pass before the first request
+
+
 class Models:
     """The models and profiles of one configuration: loaded once, however many devices run them.
 
@@ -136,7 +139,10 @@ class Models:
                 role: load_model(name, device=config.device, threads=config.threads)
                 for role, name in config.models.items()
             }
-            self._passes = {role: passes_of(one.model, cast(Choice, config.passes)) for role, one in loaded.items()}
+            self._passes = {
+                role: passes_of(one.model, cast(Choice, config.passes), config.fitness.of(role))
+                for role, one in loaded.items()
+            }
         self.hashes = {role: one.sha256 for role, one in loaded.items()}
         self._described = described(config.device, config.threads)
         self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
@@ -152,11 +158,13 @@ class Models:
         runtimes = {role: one.runtime() for role, one in self._passes.items()}
         with self.refusals():
             for role, runtime in runtimes.items():
-                for length in (64, 1, 4, 1):
+                refused, most = runtime.guard.refused, runtime.guard.room or WARM_UP
+                for length in (min(WARM_UP, most), 1, min(4, most), 1):
                     runtime.forward(-1, 0, [0] * length, 1)
-                runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
-                if (role == "target" or together) and runtime.can_batch:
-                    for length in (16, 1, 4, 1):
+                if "tree" not in refused and most > 4:
+                    runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
+                if (role == "target" or together) and "batch" not in refused:
+                    for length in (min(16, most), 1, min(4, most), 1):
                         runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
                 for request in (-1, -2):
                     runtime.release(request)

@@ -27,7 +27,7 @@ class RequestArrived(msgspec.Struct, frozen=True):
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: Sampling
-    eos: int | None = None
+    eos: tuple[int, ...] = ()  # tokens that end the output
     slo_tokens_per_s: float | None = None  # the rate its user was promised
 
 

@@ -21,6 +21,9 @@ class PolicySpec(msgspec.Struct, frozen=True):
     params: type[BaseModel]
     roles: Mapping[str, RoleFactory]  # by role name: "user", "target", "drafter"
     models: Mapping[str, frozenset[str]]  # by role name: "target", "draft"; a role not named runs no model
+    # Which passes besides those of one request it asks of each model ("target", "draft"): "tree", "batch". A pair that
+    # cannot do them right is refused before anything runs; what is not named here is refused when it is asked for.
+    passes: Callable[[Any], Mapping[str, frozenset[str]]] = lambda params: {}
 
     def role(self, name: str, params: Any, context: RoleContext) -> Role:
         """The role of one node, which takes every message once, however often and in whatever order it comes."""

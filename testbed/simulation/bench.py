@@ -85,9 +85,7 @@ class BenchPhase:
         self.planned = []
         for index in range(requests or len(prompts)):
             prompt_id, one = prompts[index % len(prompts)]
-            self.planned.append(
-                PlannedRequest(index + 1, prompt_id, one.prompt, len(one.tokens), Sampling(), None, None)
-            )
+            self.planned.append(PlannedRequest(index + 1, prompt_id, one.prompt, len(one.tokens), Sampling(), (), None))
         self.tokens = sum(one.max_tokens for one in self.planned)
         pairs = [(a, b) for a in NODES for b in NODES if a != b]
         self.spec = WorldSpec(

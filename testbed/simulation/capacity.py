@@ -152,7 +152,7 @@ def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: Rates, users: int, opt
     until_s = options.stagger_s + options.duration_s + length_s
     each = math.ceil(until_s * FASTEST_PER_S / tokens) + 1
     mine = replace(inputs, scenario=_fleet(inputs.scenario, entry, rates, users, each, options.stagger_s))
-    planned = plan_requests(mine.scenario, mine.prompts, mine.encode, mine.table.provenance.eos, 1, 0)
+    planned = plan_requests(mine.scenario, mine.prompts, mine.encode, mine.table.provenance.ends, 1, 0)
     world = mine.world()
     star = {pair: link for pair, link in world.links.items() if _talk(world.nodes, pair)}
     spec = replace(world, links=star, issue_until_ns=round(until_s * NS_PER_S), detailed=False)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from testbed.decoding.output import ended
 from testbed.nodes.control import PlannedRequest
 from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
@@ -141,7 +142,7 @@ def simulate(
         for entry in scenario.policies:
             on_phase(entry, repeat)
             first = len(simulated.planned) + 1
-            eos = inputs.table.provenance.eos
+            eos = inputs.table.provenance.ends
             requests = plan_requests(scenario, inputs.prompts, inputs.encode, eos, first, repeat)
             simulated.planned |= {one.request: one for one in requests}
             simulated.log.run(world, entry, repeat, requests, inputs.table, on_done)
@@ -170,9 +171,7 @@ def _phases(requests: Sequence[RequestRow]) -> list[PhaseTime]:
 def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
     recorded = inputs.table.output(row.prompt_id, planned.sampling)
     assert recorded is not None, "the request ran, so its output is recorded"
-    expected = recorded.tokens[: planned.max_tokens]
-    if planned.eos is not None and planned.eos in expected:
-        expected = expected[: expected.index(planned.eos) + 1]
+    expected = ended(recorded.tokens[: planned.max_tokens], planned.eos)
     return replace(row, lossless=row.tokens == expected)
 
 

@@ -228,8 +228,8 @@ def _checked(inputs: Inputs) -> Inputs:
     if wrong := other_draws(table.provenance, scenario):
         raise BadInput(f"decode table {table.name}: {wrong}; {record_command(scenario)}")
     check_enough_prompts(scenario, inputs.prompts)
-    eos = None if workload.ignore_eos else table.provenance.eos
-    if not workload.ignore_eos and eos is None and not table.synthetic:
+    eos = () if workload.ignore_eos else table.provenance.ends
+    if not workload.ignore_eos and table.provenance.eos is None and not table.synthetic:
         raise BadInput(
             f"decode table {table.name}: was recorded past the end of text; set workload.ignore_eos=true, or "
             f"{record_command(scenario)}"
@@ -242,7 +242,7 @@ def _checked(inputs: Inputs) -> Inputs:
                 raise BadInput(
                     f"decode table {table.name}: prompt {prompt.id!r} is not in it; {record_command(scenario)}"
                 )
-            if len(one.tokens) < workload.output_tokens and (eos is None or eos not in one.tokens):
+            if len(one.tokens) < workload.output_tokens and not any(token in eos for token in one.tokens):
                 raise BadInput(
                     f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
                     f"workload.output_tokens is {workload.output_tokens}; {record_command(scenario)}"

@@ -43,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     prompt: tuple[int, ...]
     max_tokens: int
     sampling: Sampling
-    eos: int | None = None
+    eos: tuple[int, ...] = ()  # tokens that end the output
 
 
 class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):

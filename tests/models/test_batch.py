@@ -7,9 +7,7 @@ import random
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM
 
-from testbed.errors import BadInput
 from testbed.models.batch import CHEAP_PADDING, BatchFeed, BatchRuntime, passes_of
 from testbed.models.load import load_model
 from testbed.models.runtime import CausalRuntime
@@ -123,12 +121,3 @@ def test_what_cannot_be_fed_is_refused(families):
         runtime.forward_batch([BatchFeed(1, 0, [4]), BatchFeed(1, 0, [5])])
     with pytest.raises(ValueError, match="logits of 3 of 2"):
         runtime.forward_batch([BatchFeed(1, 0, [4, 5], 3)])
-
-
-def test_a_sliding_window_model_is_refused_by_name():
-    config = MistralConfig(
-        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1,
-        intermediate_size=32, sliding_window=4,
-    )  # fmt: skip
-    with pytest.raises(BadInput, match=r"MistralForCausalLM.*window"):
-        BatchRuntime(MistralForCausalLM(config).eval()).forward_batch([BatchFeed(1, 0, [1, 2])])

@@ -57,7 +57,7 @@ def as_table(
 @pytest.fixture
 def recorded(near_pair: tuple[Any, Any], sequence: list[int]) -> PromptTable:
     target, drafter = near_pair
-    extent = Extent(OUTPUT_TOKENS, DEPTH, None)
+    extent = Extent(OUTPUT_TOKENS, DEPTH, ())
     return record_prompt(CausalRuntime(target), CausalRuntime(drafter), tuple(sequence[:6]), extent)
 
 
@@ -159,7 +159,7 @@ def test_replay_equals_the_real_models_when_the_target_samples(
     """Seeded coupling: the target's draws are keyed by request seed and position, so no draft can move them."""
     sampling = law.with_seed(SEED)
     runtimes = [CausalRuntime(model) for model in near_pair]
-    extent = Extent(OUTPUT_TOKENS, DEPTH, None)
+    extent = Extent(OUTPUT_TOKENS, DEPTH, ())
     sampled = record_prompt(*runtimes, tuple(sequence[:6]), extent, sampling)
     assert sampled.tokens != record_prompt(*runtimes, tuple(sequence[:6]), extent).tokens
     accepted = refused = 0
@@ -218,7 +218,7 @@ class Counting(CausalRuntime):
 
 def test_only_choices_that_leave_the_output_cost_passes(near_pair: tuple[Any, Any], sequence: list[int]) -> None:
     drafter = Counting(near_pair[1])
-    one = record_prompt(CausalRuntime(near_pair[0]), drafter, tuple(sequence[:6]), Extent(20, 5, None, False))
+    one = record_prompt(CausalRuntime(near_pair[0]), drafter, tuple(sequence[:6]), Extent(20, 5, (), False))
     leaving = 1 + sum(one.matched(at) == 0 for at in range(20))  # the end has no token to agree with
     assert drafter.passes == 21 + 4 * leaving
     assert drafter.length(0) == 0
@@ -229,7 +229,7 @@ def test_an_output_is_recorded_as_far_as_drafts_may_reach_after_its_end(
     near_pair: tuple[Any, Any], recorded: PromptTable
 ) -> None:
     eos = recorded.tokens[7]
-    extent = Extent(OUTPUT_TOKENS, 3, eos)
+    extent = Extent(OUTPUT_TOKENS, 3, (eos,))
     one = record_prompt(CausalRuntime(near_pair[0]), CausalRuntime(near_pair[1]), recorded.prompt, extent)
     assert one.tokens == recorded.tokens[: recorded.tokens.index(eos) + 1 + 3]
 

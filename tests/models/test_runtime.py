@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from testbed.models.runtime import CausalRuntime
+from testbed.errors import BadInput, RunInvalid
+from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.guard import Guard, NotNumbers, guard_of
+from testbed.models.lean.kinds import decoder_of
+from testbed.models.lean.runtime import LeanRuntime
+from testbed.models.runtime import CausalRuntime, arrived
+from testbed.nodes.jobs import Fit
 
 
 def assert_same(left: torch.Tensor, right: torch.Tensor) -> None:
@@ -90,3 +96,54 @@ def test_logits_of_unfed_tokens_are_refused(family: Any, last: int) -> None:
 def test_half_precision_logits_come_back_in_fp32(family: Any) -> None:
     logits = CausalRuntime(family(0).to(torch.bfloat16)).forward(0, 0, [1, 2, 3], last=2)
     assert logits.dtype == torch.float32 and logits.shape == (2, 61)
+
+
+PASSES = {
+    "single": lambda runtime: runtime.forward(0, 0, [1, 2, 3]),
+    "tree": lambda runtime: runtime.forward_tree(0, 0, [1, 2], [3, 4], [-1, -1], [0, 1]),
+    "batch": lambda runtime: runtime.forward_batch([BatchFeed(0, 0, [1, 2]), BatchFeed(1, 0, [3])]),
+}
+
+
+@pytest.mark.parametrize("kind", PASSES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_no_numbers_end_the_run_by_the_models_name(family: Any, kind: str, value: float) -> None:
+    """Invariant 1: argmax of NaN is a token like any other, and both sides of a comparison would choose it."""
+    model = family(0)
+    model.name_or_path = "m/damaged"
+    with torch.no_grad():
+        model.get_output_embeddings().weight[7, 3] = value
+    for runtime in (BatchRuntime(model), LeanRuntime(decoder_of(model), guard_of(model))):
+        with pytest.raises(NotNumbers, match="model m/damaged gives logits that are not numbers"):
+            PASSES[kind](runtime)
+
+
+def test_large_logits_are_numbers() -> None:
+    """Their sum overflows; none of them does."""
+    logits = torch.full((2, 61), 3e38)
+    assert torch.equal(arrived(logits, Guard("m")), logits)
+    Guard("m").numbers(logits.numpy())
+
+
+def runtimes(model: Any, fit: Fit) -> list[Any]:
+    guard = guard_of(model, fit)
+    return [BatchRuntime(model, guard), LeanRuntime(decoder_of(model), guard)]
+
+
+def test_a_token_without_a_row_and_a_text_without_positions_are_named(family: Any) -> None:
+    for runtime in runtimes(family(0), Fit(sizes="vocab_size 70 and 61")):
+        with pytest.raises(RunInvalid, match=r"token 65 .* rows for 61 only \(vocab_size 70 and 61\)"):
+            runtime.forward(0, 0, [1, 65])
+        with pytest.raises(RunInvalid, match=r"token 61 "):
+            runtime.forward_tree(0, 0, [1], [61], [-1], [0])
+        with pytest.raises(RunInvalid, match="room for 256 tokens, and a pass reached 257"):
+            runtime.forward_batch([BatchFeed(0, 0, [1] * 257)])
+
+
+@pytest.mark.parametrize("kind", ["tree", "batch"])
+def test_a_kind_of_pass_that_was_found_wrong_is_refused_and_no_other(family: Any, kind: str) -> None:
+    for runtime in runtimes(family(0), Fit(refused={kind: "model m is not right in it"})):
+        with pytest.raises(BadInput, match="model m is not right in it"):
+            PASSES[kind](runtime)
+        for other in set(PASSES) - {kind}:
+            PASSES[other](runtime)

@@ -109,7 +109,7 @@ def test_what_a_sampled_table_holds_is_target_only_decoding_of_each_request(inpu
         for one in plan_requests(inputs.scenario, inputs.prompts, inputs.encode, None, 1, repeat):
             recorded = inputs.table.output(one.prompt_id, one.sampling)
             assert recorded is not None
-            expected = target_only(target, one.prompt, OUTPUT_TOKENS, one.sampling, None).tokens
+            expected = target_only(target, one.prompt, OUTPUT_TOKENS, one.sampling).tokens
             assert recorded.tokens[:OUTPUT_TOKENS] == expected
             streams.add(expected)
     assert len(streams) == LAW.repeats * 2  # repeats draw anew

@@ -22,8 +22,8 @@ NAMES = ("tiny-target", "tiny-draft", "tiny-draft-small")
 
 @pytest.fixture(scope="module")
 def report() -> PairReport:
-    texts = [prompt.text for prompt in load_prompts(str(PROMPTS / "prose.jsonl")).prompts[::5]]
-    return check_pair("tiny-target", "tiny-draft", texts, max_tokens=48, threads=1)
+    prompts = load_prompts(str(PROMPTS / "prose.jsonl")).prompts[::5]
+    return check_pair("tiny-target", "tiny-draft", prompts, max_tokens=48, threads=1)
 
 
 def test_the_shipped_pair_is_lossless_and_agrees_often_but_not_always(report: PairReport) -> None:

@@ -46,8 +46,8 @@ def test_greedy_ends_with_the_end_of_text_token(family: Any) -> None:
     free = target_only(runtime, PROMPT, 20).tokens
     end = free[6]
     cut = free[: free.index(end) + 1]
-    assert target_only(runtime, PROMPT, 20, eos=end).tokens == cut
-    assert speculate(runtime, runtime, 0, PROMPT, 20, k=4, eos=end).tokens == cut
+    assert target_only(runtime, PROMPT, 20, eos=(end,)).tokens == cut
+    assert speculate(runtime, runtime, 0, PROMPT, 20, k=4, eos=(end,)).tokens == cut
     assert runtime.length(0) == 0
 
 

@@ -37,6 +37,8 @@ PEERS = {role: [node] for node, role in NODES.items()}
 class TableRuntime:
     """A "language model" whose logits are a fixed function of the last two tokens; `noise` makes a drafter of it."""
 
+    rows = VOCABULARY
+
     def __init__(self, noise: float = 0.0) -> None:
         self._noise = noise
         self._cached: dict[int, list[int]] = {}

@@ -10,7 +10,7 @@ from testbed.nodes.userdriver import UserDriver
 
 
 def planned(number: int, due_ms: float | None) -> PlannedRequest:
-    return PlannedRequest(number, "p", (1,), 4, Sampling(), None, due_ms)
+    return PlannedRequest(number, "p", (1,), 4, Sampling(), (), due_ms)
 
 
 def test_requests_without_a_time_wait_for_the_first_that_has_one() -> None:

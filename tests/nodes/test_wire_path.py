@@ -37,7 +37,7 @@ def plan(count, tokens, sampling=Sampling(), seeds=False):  # noqa: B008  # froz
             prompt=(*PROMPT, index % VOCABULARY) if not seeds else PROMPT,
             max_tokens=tokens,
             sampling=sampling if not seeds else Sampling(sampling.temperature, sampling.top_k, sampling.top_p, index),
-            eos=None,
+            eos=(),
             due_ms=None,
         )
         for index in range(count)
@@ -53,7 +53,7 @@ def test_output_equals_target_only_decoding_token_for_token(policy, params, one_
     log = asyncio.run(decode(policy, params, requests, one_way_ms))
     for row in log.requests:
         one = requests[row.request - 1]
-        assert row.tokens == target_only(TableRuntime(), one.prompt, one.max_tokens, one.sampling, None).tokens
+        assert row.tokens == target_only(TableRuntime(), one.prompt, one.max_tokens, one.sampling).tokens
     assert len(log.requests) == 5
 
 

@@ -32,7 +32,7 @@ class Job:
     request: int
     prompt: tuple[int, ...]
     max_tokens: int = 40
-    eos: int | None = None
+    eos: tuple[int, ...] = ()
     sampling: Sampling = GREEDY
     at_ms: float = 0.0
 
@@ -87,7 +87,7 @@ class HashModels:
         tokens = list(job.prompt)
         while len(tokens) < len(job.prompt) + job.max_tokens:
             tokens.append(self.target(tokens))
-            if tokens[-1] == job.eos:
+            if tokens[-1] in job.eos:
                 break
         return tuple(tokens[len(job.prompt) :])
 

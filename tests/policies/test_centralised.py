@@ -18,7 +18,7 @@ SPEC = registry.get("centralised")
 
 
 def jobs(
-    count: int, prompt: int = 9, max_tokens: int = 20, spread_ms: float = 7.0, eos: int | None = None
+    count: int, prompt: int = 9, max_tokens: int = 20, spread_ms: float = 7.0, eos: tuple[int, ...] = ()
 ) -> list[Job]:
     return [
         Job(number, tuple((number + at) % 50 for at in range(1 + (prompt * (1 + number)) % 40)), max_tokens, eos,
@@ -70,7 +70,7 @@ def test_output_equals_greedy_whatever_the_batch_and_budget(
 
 def test_output_ends_with_the_first_end_of_sequence() -> None:
     for seed in range(10):
-        run({"token_budget": 16}, jobs(6, eos=5), HashModels(seed, vocabulary=12))
+        run({"token_budget": 16}, jobs(6, eos=(5,)), HashModels(seed, vocabulary=12))
 
 
 def test_a_pass_takes_one_token_of_every_decoding_request_and_prompts_in_what_is_left() -> None:

@@ -17,7 +17,7 @@ POLICIES: list[tuple[str, dict[str, Any]]] = [
     ("wanspec", {"k": 3, "phi": None}),
 ]
 
-JOBS = [Job(request, (1, 2, request), 40, eos=7, at_ms=5.0 * request) for request in range(4)]
+JOBS = [Job(request, (1, 2, request), 40, eos=(7,), at_ms=5.0 * request) for request in range(4)]
 
 
 def run(name: str, params: dict[str, Any], seed: int = 0) -> Result:

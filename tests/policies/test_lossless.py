@@ -29,7 +29,7 @@ WANSPEC_VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-def jobs(seed: int, count: int, max_tokens: int = 30, eos: int | None = None) -> list[Job]:
+def jobs(seed: int, count: int, max_tokens: int = 30, eos: tuple[int, ...] = ()) -> list[Job]:
     return [
         Job(request, (seed, request, 1, 2)[: 1 + (seed + request) % 4], max_tokens, eos, at_ms=3.0 * request)
         for request in range(count)
@@ -100,7 +100,7 @@ def test_output_ends_with_the_first_end_of_sequence(policy: tuple[str, dict[str,
     ended_early = 0
     for seed in range(20):
         models = HashModels(seed, vocabulary=12)
-        work = jobs(seed, 2, eos=5)
+        work = jobs(seed, 2, eos=(5,))
         ended_early += sum(len(models.reference(job)) < job.max_tokens for job in work)
         check(*policy, models, work, rtt_ms=10.0)
     assert ended_early > 10

@@ -52,7 +52,7 @@ class Watched(Loop):
             self.asked.append((node, command.message))
 
 
-def jobs(seed: int, count: int = 7, max_tokens: int = 25, eos: int | None = None) -> list[Job]:
+def jobs(seed: int, count: int = 7, max_tokens: int = 25, eos: tuple[int, ...] = ()) -> list[Job]:
     return [
         Job(number, (seed, number, 1, 2)[: 1 + (seed + number) % 4], max_tokens, eos, at_ms=11.0 * number)
         for number in range(count)
@@ -90,7 +90,7 @@ def test_output_equals_greedy_with_unlike_devices_jitter_and_any_speed(t_draft_m
 def test_shortest_outputs_and_ends_of_sequence(max_tokens: int) -> None:
     for params in VARIANTS:
         run(params, jobs(1, max_tokens=max_tokens))
-        run(params, jobs(2, eos=5), Confident(2, vocabulary=12))
+        run(params, jobs(2, eos=(5,)), Confident(2, vocabulary=12))
 
 
 @pytest.mark.parametrize("match", [0.0, 1.0])
@@ -238,7 +238,7 @@ def test_a_fall_back_that_never_comes_to_it_changes_nothing() -> None:
 @pytest.mark.parametrize("rtt_ms", [5.0, 40.0, 200.0])
 @pytest.mark.parametrize("fall_back", [1, 2, 3])
 def test_falling_back_ends_every_request_at_any_speed_memory_and_end_of_sequence(rtt_ms: float, fall_back: int) -> None:
-    for seed, eos in enumerate((None, 5, 5)):
+    for seed, eos in enumerate(((), (5,), (5,))):
         for capacity in (None, 60):
             params = {**FALLING, "timeout_ms": 9.0 * (1 + seed), "fall_back": fall_back}
             jitter = lambda sequence: 60.0 * hashed("late", sequence) ** 4  # noqa: E731

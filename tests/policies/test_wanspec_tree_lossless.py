@@ -59,7 +59,7 @@ def test_output_equals_greedy_for_random_parameters(rtt_ms: float, requests: int
     for seed in range(40):
         random = Random(f"{seed}/{rtt_ms}/{requests}")
         params = drawn(random)
-        eos = random.choice([None, None, 7])
+        eos = random.choice([(), (), (7,), (7, 9)])
         work = [
             Job(request, (seed, request, 1, 2)[: 1 + (seed + request) % 4], random.choice([1, 2, 3, 30]), eos)
             for request in range(requests)

@@ -80,7 +80,7 @@ class Watched(Loop):
             self.asked.append(command.message)
 
 
-def jobs(seed: int, count: int = 7, max_tokens: int = 25, eos: int | None = None) -> list[Job]:
+def jobs(seed: int, count: int = 7, max_tokens: int = 25, eos: tuple[int, ...] = ()) -> list[Job]:
     return [
         Job(number, (seed, number, 1, 2, 3, 4)[: 1 + (seed + number) % 6], max_tokens, eos, at_ms=11.0 * number)
         for number in range(count)
@@ -116,7 +116,7 @@ def test_output_ends_at_the_end_of_text_and_at_one_token(variant: int) -> None:
     models = Confident(3)
     for max_tokens in (1, 2, 30):
         reference = models.reference(jobs(3, 1, max_tokens)[0])
-        run(VARIANTS[variant], jobs(3, 4, max_tokens, eos=reference[len(reference) // 2]), models)
+        run(VARIANTS[variant], jobs(3, 4, max_tokens, eos=(reference[len(reference) // 2],)), models)
 
 
 def test_requests_wait_for_memory_and_are_all_served() -> None:

@@ -32,7 +32,7 @@ def test_the_page_stays_short() -> None:
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_its_output_equals_greedy(spec: PolicySpec, k: int) -> None:
     models = HashModels(vocabulary=4)
-    jobs = [Job(number, (number, 1, number, 2), 30, eos=3) for number in range(4)]
+    jobs = [Job(number, (number, 1, number, 2), 30, eos=(3,)) for number in range(4)]
     result = Loop(spec, spec.parse({"k": k}), models).run(jobs)
     assert all(tuple(result.outputs[job.request]) == models.reference(job) for job in jobs)
 

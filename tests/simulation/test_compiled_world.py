@@ -49,7 +49,7 @@ def entry_of(policy: str, **params: object) -> PolicyEntry:
     return PolicyEntry(name=policy, label=policy, params=parsed.model_dump(mode="json"))
 
 
-def planned_of(table, output_tokens=None, first=1, eos=None) -> list[PlannedRequest]:
+def planned_of(table, output_tokens=None, first=1, eos=()) -> list[PlannedRequest]:
     return [
         PlannedRequest(number, prompt, one.prompt, output_tokens or len(one.tokens), Sampling(), eos, None)
         for number, (prompt, one) in enumerate(table.prompts.items(), start=first)
@@ -120,7 +120,8 @@ def phases(draw, policy):
         depth=draw(st.sampled_from([18, 18, 18, 5])),
     )
     shortest = min(len(one.tokens) for one in table.prompts.values())
-    eos = draw(st.sampled_from([None, *list(table.prompts.values())[-1].tokens]))
+    last = list(table.prompts.values())[-1].tokens
+    eos = tuple(draw(st.lists(st.sampled_from(last), max_size=2)))
     planned = planned_of(table, draw(st.integers(1, shortest)), draw(st.sampled_from([1, 120, 65_000])), eos)
     spec = spec_of(
         near_ms=draw(st.sampled_from(ONE_WAY_MS[:4])),

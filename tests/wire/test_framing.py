@@ -10,7 +10,7 @@ from testbed.wire.framing import MAX_FRAME_BYTES, Framer, ProtocolError, encode
 from testbed.wire.messages import Close, Envelope, Open, Request, Speculation, Tokens, Validation
 
 MESSAGES = [
-    Request(1, (5, 6, 7), 100, Sampling(0.7, 5, 0.9, 3), eos=0),
+    Request(1, (5, 6, 7), 100, Sampling(0.7, 5, 0.9, 3), eos=(0, 2)),
     Tokens(1, 3, (8, 9), final=True),
     Open(2, (1,), 10, Sampling()),
     Speculation(2, 4, 17, 99, 0.25),

@@ -16,6 +16,7 @@ import numpy as np
 
 from testbed.decoding.tree import depths, visible
 from testbed.models.batch import BatchFeed
+from testbed.models.guard import Guard
 from testbed.models.lean.decoder import Decoder, Feed, causal
 from testbed.models.lean.held import Held
 
@@ -26,12 +27,21 @@ MOST_ROWS = 512  # of one pass
 class LeanRuntime:
     """Caches of its own over a decoder that others may share."""
 
-    can_batch = True
-
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, guard: Guard | None = None) -> None:
+        self.guard = guard or Guard()
         self._decoder = decoder
         self._held: dict[int, Held] = {}
         self._causal = causal(8, decoder.dtype)
+
+    @property
+    def can_batch(self) -> bool:
+        """Whether batched passes are right, as far as is known."""
+        return "batch" not in self.guard.refused
+
+    @property
+    def rows(self) -> int | None:
+        """Tokens that the model knows."""
+        return self.guard.rows
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Array:
         """Feed `tokens` at `position`, forgetting what was cached from there on.
@@ -40,11 +50,12 @@ class LeanRuntime:
         """
         if not 1 <= last <= len(tokens):
             raise ValueError(f"asked for the logits of {last} of {len(tokens)} fed tokens")
+        self.guard.fits(tokens, position + len(tokens))
         held = self._at(request, position)
         if len(tokens) > MOST_ROWS:
             return self._passes([(held, position, tokens, last)])[0]
         held.reserve(position + len(tokens))
-        logits = self._decoder([self._feed(held, position, tokens)], slice(len(tokens) - last, None))
+        logits = self._run([self._feed(held, position, tokens)], slice(len(tokens) - last, None))
         held.length = position + len(tokens)
         return logits
 
@@ -63,6 +74,8 @@ class LeanRuntime:
         """
         if not tokens:
             raise ValueError("a tree hangs from a token that is fed with it")
+        self.guard.allows("tree")
+        self.guard.fits([*tokens, *nodes], position + len(tokens) + max(depths(parents), default=0))
         held = self._at(request, position)
         if (early := len(tokens) - max(1, MOST_ROWS - len(nodes))) > 0:
             self._passes([(held, position, tokens[:early], 0)])
@@ -73,7 +86,7 @@ class LeanRuntime:
         hidden = np.array(self._below(total))
         hidden[len(tokens) :, len(tokens) :] = np.where(visible(parents), 0, -np.inf)
         feed = Feed(held, position, [*tokens, *nodes], places, hidden)
-        logits = self._decoder([feed], [len(tokens) + node for node in wanted])
+        logits = self._run([feed], [len(tokens) + node for node in wanted])
         held.length = text
         return logits
 
@@ -84,6 +97,8 @@ class LeanRuntime:
         for one in feeds:
             if not 0 <= one.last <= len(one.tokens) or not one.tokens:
                 raise ValueError(f"asked for the logits of {one.last} of {len(one.tokens)} fed tokens")
+            self.guard.fits(one.tokens, one.position + len(one.tokens))
+        self.guard.allows("batch")
         work = [(self._at(one.request, one.position), one.position, one.tokens, one.last) for one in feeds]
         return self._passes(work)
 
@@ -109,7 +124,7 @@ class LeanRuntime:
             for _, feed, keep in share:
                 first += len(feed.tokens)
                 wanted += range(first - keep, first)
-            logits = self._decoder([feed for _, feed, _ in share], wanted)
+            logits = self._run([feed for _, feed, _ in share], wanted)
             at = 0
             for index, feed, keep in share:
                 feed.held.length = feed.at + len(feed.tokens)
@@ -131,6 +146,12 @@ class LeanRuntime:
         if share:
             finish()
         return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in answers]
+
+    def _run(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
+        """One pass. Logits leave here and nowhere else."""
+        logits = self._decoder(feeds, wanted)
+        self.guard.numbers(logits)
+        return logits
 
     def _feed(self, held: Held, position: int, tokens: Sequence[int]) -> Feed:
         count = len(tokens)

@@ -103,5 +103,6 @@ SPEC = PolicySpec(
     description="one server decodes for all users, with continuous batching",
     params=CentralisedParams,
     roles={"user": make_user, "target": Target},
+    passes=lambda params: {"target": frozenset({"batch"})},
     models={"target": frozenset({"target"})},
 )

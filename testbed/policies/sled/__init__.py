@@ -22,5 +22,6 @@ SPEC = PolicySpec(
     description="users' devices draft, one server verifies in static batches",
     params=SledParams,
     roles={"user": Drafter, "target": Server},
+    passes=lambda params: {"target": frozenset({"batch"})},
     models={"user": frozenset({"draft"}), "target": frozenset({"target"})},
 )

@@ -34,5 +34,6 @@ SPEC = PolicySpec(
     description="speculation streamed from a worker site, local drafting only when a stall is expected",
     params=WanspecParams,
     roles={"user": make_user, "target": make_controller, "drafter": make_worker},
+    passes=lambda params: dict.fromkeys(("target", "draft"), frozenset({"tree"})) if params.uses_tree else {},
     models={"target": frozenset({"target", "draft"}), "drafter": frozenset({"draft"})},
 )

@@ -18,5 +18,6 @@ SPEC = PolicySpec(
     description="users' devices draft as far as a learnt controller lets them, one server verifies by deadlines",
     params=WispParams,
     roles={"user": Drafter, "target": Server},
+    passes=lambda params: {"target": frozenset({"batch"})},
     models={"user": frozenset({"draft"}), "target": frozenset({"target"})},
 )

@@ -67,7 +67,7 @@ SETUP = _record(
 )
 CLOCK = _record("now_ns serial events left crowded problem sources rounds chunks requests")
 PLAN = _record(
-    "number prompt_tokens max_tokens eos row length request_bytes open_bytes close_bytes tokens_bytes "
+    "number prompt_tokens max_tokens ends row length request_bytes open_bytes close_bytes tokens_bytes "
     "speculation_bytes validation_bytes"
 )
 PENDING = _record("time_ns serial")

@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from testbed.decoding.output import ended
 from testbed.models.devices import DeviceProfile
 from testbed.models.tables import DecodeTable
 from testbed.nodes.control import PlannedRequest
@@ -26,7 +27,6 @@ from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import WorldSpec, framed_size
 from testbed.wire.messages import Close, Message, Open, Request, Speculation, Tokens, Validation
 
-NO_EOS = -(2**63)  # no token
 RING = 64  # messages under way on a link, to begin with
 SMALL_LOG = 256
 LONG_LOG = 4_000_000  # rows to begin with, at most
@@ -153,9 +153,10 @@ def _plan(planned: Sequence[PlannedRequest], table: DecodeTable, arrays: TableAr
             Validation(number, 0, ()),
         )
         sizes = [framed_size(message) for message in fields]
-        eos = NO_EOS if one.eos is None else one.eos
-        length = len(table.prompts[one.prompt_id].tokens)
-        rows.append((number, len(prompt), one.max_tokens, eos, arrays.rows[one.prompt_id], length, *sizes))
+        output = table.prompts[one.prompt_id].tokens
+        kept, length = ended(output, one.eos), len(output)
+        ends = min(one.max_tokens, len(kept)) if kept and kept[-1] in one.eos else one.max_tokens
+        rows.append((number, len(prompt), one.max_tokens, ends, arrays.rows[one.prompt_id], length, *sizes))
     return np.array(rows, layout.PLAN)
 
 

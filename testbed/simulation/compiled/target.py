@@ -57,12 +57,7 @@ def verified(world: Record, user: int) -> int:
     """Takes a verdict in: how many tokens of it are output, cut at the length limit and the end of sequence."""
     one, device = memory.controllers(world)[user], world.devices[TARGET]
     plan = memory.plan(world)[one.one]
-    most = min(device.accepted + 1, plan.max_tokens - one.validated)
-    emitted = 0
-    while emitted < most:
-        emitted += 1
-        if memory.truth(world)[plan.row + one.validated + emitted - 1] == plan.eos:
-            break
+    emitted = int(min(device.accepted + 1, plan.ends - one.validated))
     log_round(world, one, emitted)
     one.validated += emitted
     return emitted
@@ -72,7 +67,7 @@ def verified(world: Record, user: int) -> int:
 def is_final(world: Record, one: Record) -> bool:
     """The last token validated ends the request."""
     plan = memory.plan(world)[one.one]
-    return bool(one.validated >= plan.max_tokens or memory.truth(world)[plan.row + one.validated - 1] == plan.eos)
+    return bool(one.validated >= plan.ends)
 
 
 @compiled
