@@ -28,6 +28,7 @@ from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 
 Kind = Literal["drop", "delay", "duplicate", "reorder", "cut", "half_open", "slow", "restart", "stop"]
+Session = Delivery[Message, Message]
 LINK_KINDS: tuple[Kind, ...] = ("drop", "delay", "duplicate", "reorder", "cut", "half_open")
 
 
@@ -85,7 +86,7 @@ class FaultyWorld(World):
         self._schedule = schedule
         self._chance = random.Random(schedule.seed)
         self._incarnations = dict.fromkeys(spec.nodes, 0)
-        self._sessions: dict[tuple[str, str], Delivery] = {}
+        self._sessions: dict[tuple[str, str], Session] = {}
         self._read_ns = dict.fromkeys(spec.nodes, 0)  # until when a slow node reads what came before
         self._heard_ns: dict[tuple[str, str], int] = {}
         self._happened: list[str] = []
@@ -149,12 +150,14 @@ class FaultyWorld(World):
             if not self._schedule.sessions:
                 self._cross(src, dst, message, framed_size(message))
                 return
-            number = self._session(src, dst).send(message)
+            session = self._session(src, dst)
+            number = session.next_number()
+            session.keep(number, message)
             self._cross(src, dst, Frame(self._incarnations[src], number, message), framed_size(message))
 
         return send
 
-    def _session(self, src: str, dst: str) -> Delivery:
+    def _session(self, src: str, dst: str) -> Session:
         return self._sessions.setdefault((src, dst), Delivery())
 
     def _cross(self, src: str, dst: str, what: Message | Frame, size_bytes: int) -> None:

@@ -12,27 +12,32 @@ Pure: no clock, no transport.
 from __future__ import annotations
 
 from collections import deque
+from typing import Generic, TypeVar
 
-from testbed.wire.messages import Message
+Sent = TypeVar("Sent")
+Heard = TypeVar("Heard")
 
 KEPT = 4096  # messages for a peer; a request of a thousand tokens has about as many
 
 
-class Delivery:
-    """Both directions with one peer."""
+class Delivery(Generic[Sent, Heard]):
+    """Both directions with one peer: what is kept to be sent again, and what is handed on in order."""
 
     def __init__(self) -> None:
         self.sent = 0  # number of the last message sent
         self.heard = 0  # number up to which all messages of the peer were delivered
-        self._kept: deque[tuple[int, Message]] = deque(maxlen=KEPT)
-        self._early: dict[int, Message] = {}
+        self._kept: deque[tuple[int, Sent]] = deque(maxlen=KEPT)
+        self._early: dict[int, Heard] = {}
         self._peer: int | None = None  # its incarnation
 
-    def send(self, message: Message) -> int:
-        """The number that this message of a policy goes under."""
+    def next_number(self) -> int:
+        """The number that the next message of a policy goes under."""
         self.sent += 1
-        self._kept.append((self.sent, message))
         return self.sent
+
+    def keep(self, number: int, message: Sent) -> None:
+        """As it is to be sent again. Call once for each number, in order."""
+        self._kept.append((number, message))
 
     def knows(self, incarnation: int) -> bool:
         """Whether this is the peer that was met first."""
@@ -40,7 +45,7 @@ class Delivery:
             self._peer = incarnation
         return incarnation == self._peer
 
-    def received(self, number: int, message: Message) -> list[Message]:
+    def received(self, number: int, message: Heard) -> list[Heard]:
         """A message of a policy came under this number; returns what is to be delivered now, in order."""
         if number > self.heard and len(self._early) < KEPT:
             self._early.setdefault(number, message)
@@ -54,7 +59,7 @@ class Delivery:
         """Whether something is missing, now that the peer is known to have sent so many."""
         return number > self.heard
 
-    def again(self, after: int) -> list[tuple[int, Message]] | None:
+    def again(self, after: int) -> list[tuple[int, Sent]] | None:
         """What the peer did not hear, with its numbers; None if it is kept no longer."""
         if after < self.sent and (not self._kept or self._kept[0][0] > after + 1):
             return None

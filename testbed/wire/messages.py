@@ -11,7 +11,7 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -20,6 +20,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     node: str
     nonce: bytes
     version: int = PROTOCOL_VERSION
+    incarnation: int = 0  # of the node's program: one that was started anew has another
 
 
 class Proof(msgspec.Struct, frozen=True, array_like=True, tag="proof"):
@@ -34,6 +35,12 @@ class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
 
 class Pong(msgspec.Struct, frozen=True, array_like=True, tag="pong"):
     ping_sent_ns: int
+
+
+class Again(msgspec.Struct, frozen=True, array_like=True, tag="again"):
+    """Send again what policies said to this node after the message of this number; see `testbed.wire.delivery`."""
+
+    after: int
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
@@ -121,13 +128,16 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close"):
     request: int
 
 
-Message = (
-    Hello | Proof | Ping | Pong | Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
-)
+# What policies say; the rest is the wire's own.
+Said = Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
+Message = Hello | Proof | Ping | Pong | Again | Said
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """What is framed: the sender's send time on the machine-wide monotonic clock, a sequence number, the message."""
+    """What is framed: the sender's send time on the machine-wide monotonic clock, a sequence number, the message.
+
+    What policies say is numbered, from 1 for each peer; the wire's own messages carry the number of the last of those.
+    """
 
     sent_ns: int
     sequence: int

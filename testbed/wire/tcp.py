@@ -3,6 +3,9 @@
 asyncio sets TCP_NODELAY itself; it is set and read back here all the same, because a silent 40 ms would look like WAN.
 Congestion control is pinned (RFC 8312 cubic, else reno), since the machine's default differs from host to host.
 
+A connection that breaks while both programs live is made again, and what it lost is sent again (`delivery`); a peer
+that hangs up, stays away, or was started anew is lost.
+
 Rule kept: whoever cannot prove a pair's key (`greeting`) is closed, costs little memory and time until then, and ends
 neither the node nor the connection of the peer it claims to be.
 """
@@ -17,9 +20,10 @@ import time
 from collections.abc import Callable, Mapping
 
 from testbed.errors import TestbedError
+from testbed.wire.delivery import Delivery
 from testbed.wire.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Framer, ProtocolError, encode
 from testbed.wire.greeting import Greeting, new_nonce
-from testbed.wire.messages import PROTOCOL_VERSION, Envelope, Hello, Message, Ping, Pong, Proof
+from testbed.wire.messages import PROTOCOL_VERSION, Again, Envelope, Hello, Message, Ping, Pong, Proof
 from testbed.wire.transport import Arrival, OnArrival
 
 CONGESTION_CONTROL = ("cubic", "reno")
@@ -30,6 +34,10 @@ STRANGERS_PER_ADDRESS = 8
 STRANGERS_SAID = 20  # lines in the log; the rest is only counted
 RETRY_S = 0.05
 CONNECT_S = 20.0
+RESUME_S = 3.0  # until a connection that broke is there again
+OF_THE_WIRE = (Hello, Proof, Ping, Pong, Again)  # not numbered, never sent again
+
+Stream = Delivery[Envelope, tuple[Envelope, int, int]]
 
 
 def tune(sock: socket.socket) -> str:
@@ -53,13 +61,13 @@ class Connection(asyncio.Protocol):
         """`dialled`: the peer that must answer; None for a connection that came in."""
         self._endpoint = endpoint
         self._framer = Framer(MAX_GREETING_BYTES)
-        self._sequence = 0
         self._nonce = new_nonce()
         self._dialled = dialled
         self._greeting: Greeting | None = None  # once the other side has said Hello
         self._limit: asyncio.TimerHandle | None = None
         self.peer: str | None = None  # once it has proven who it is
         self.claimed = dialled
+        self.incarnation = 0  # of the other side's program
         self.address = "?"
         self.transport: asyncio.Transport | None = None
         self.settled = asyncio.Event()  # greeted, or over
@@ -73,7 +81,7 @@ class Connection(asyncio.Protocol):
             return
         self._endpoint.congestion_control = tune(transport.get_extra_info("socket"))
         self._limit = asyncio.get_running_loop().call_later(GREETING_S, self._refuse, "did not prove itself in time")
-        self.send(Hello(self._endpoint.node, self._nonce))
+        self.send(Hello(self._endpoint.node, self._nonce, incarnation=self._endpoint.incarnation))
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
@@ -96,28 +104,42 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._limit is not None:
             self._limit.cancel()
-        self._endpoint.lost(self)
+        self._endpoint.lost(self, broken=exc is not None)
         self.settled.set()
 
     def send(self, message: Message) -> None:
+        """One of the wire's own messages."""
+        self.write(Envelope(time.monotonic_ns(), self._endpoint.sent_to(self.peer), message))
+
+    def abort(self) -> None:
         assert self.transport is not None
-        self._sequence += 1
-        self.transport.write(encode(Envelope(time.monotonic_ns(), self._sequence, message)))
+        self.transport.abort()
+
+    def write(self, envelope: Envelope) -> None:
+        assert self.transport is not None
+        self.transport.write(encode(envelope))
 
     def _received(self, peer: str, envelope: Envelope, size: int, now: int) -> None:
         match envelope.message:
             case Hello() | Proof():
                 self._endpoint.refused(self, "greeted again: ignored")
             case Ping(sent_ns=sent_ns):
+                self._endpoint.heard_of(self, envelope.sequence)
                 self.send(Pong(ping_sent_ns=sent_ns))
-            case message:
-                self._endpoint.arrived(Arrival(peer, message, envelope.sent_ns, now, size))
+            case Pong() as pong:
+                self._endpoint.heard_of(self, envelope.sequence)
+                self._endpoint.arrived(Arrival(peer, pong, envelope.sent_ns, now, size))
+            case Again(after=after):
+                self._endpoint.send_again(self, after)
+            case _:
+                self._endpoint.said(self, envelope, size, now)
 
     # --- until the peer has proven who it is ---
 
     def _greet(self, message: Message) -> None:
         match message:
-            case Hello(node=node, nonce=nonce, version=version) if self._greeting is None:
+            case Hello(node=node, nonce=nonce, version=version, incarnation=incarnation) if self._greeting is None:
+                self.incarnation = incarnation
                 self._hello(node, nonce, version)
             case Proof(mac=mac) if self._greeting is not None:
                 self._proof(self._greeting, mac)
@@ -179,6 +201,7 @@ class TcpEndpoint:
         `keys` are those of `greeting.keys_of`: without one for it, nobody is let in.
         """
         self.node = node
+        self.incarnation = time.monotonic_ns()
         self.keys = dict(keys or {})
         self.congestion_control = "unknown"
         self.strangers = 0  # connections refused, and greetings too many
@@ -190,6 +213,9 @@ class TcpEndpoint:
         self._ungreeted: dict[Connection, None] = {}  # that came in, oldest first
         self._server: asyncio.Server | None = None
         self._changed = asyncio.Event()
+        self._streams: dict[str, Stream] = {}
+        self._dialled: dict[str, tuple[str, int]] = {}
+        self._resuming: dict[str, asyncio.Task[None]] = {}  # peers whose connection broke
 
     async def listen(self, address: str, port: int = PORT) -> int:
         """Starts accepting peers; returns the port (of use when `port` is 0)."""
@@ -204,6 +230,7 @@ class TcpEndpoint:
             async with asyncio.timeout(timeout_s):
                 while not await self._dial(peer, address, port):
                     await asyncio.sleep(RETRY_S)
+            self._dialled[peer] = address, port
         except TimeoutError:
             why = f": it {self.last_refusal[peer]}" if peer in self.last_refusal else ""
             raise TestbedError(f"cannot reach {peer} at {address} within {timeout_s:.0f} s{why}") from None
@@ -233,7 +260,14 @@ class TcpEndpoint:
             raise TestbedError(f"no hello from {', '.join(missing)} within {timeout_s:.0f} s") from None
 
     def send(self, peer: str, message: Message) -> None:
-        self._connections[peer].send(message)
+        if isinstance(message, OF_THE_WIRE):
+            self._connections[peer].send(message)
+            return
+        stream = self._streams[peer]
+        envelope = Envelope(time.monotonic_ns(), stream.next_number(), message)
+        stream.keep(envelope.sequence, envelope)
+        if peer in self._connections:  # else it is asked for once there is a connection again
+            self._connections[peer].write(envelope)
 
     def peers(self) -> list[str]:
         return sorted(self._connections)
@@ -242,6 +276,8 @@ class TcpEndpoint:
         self._closing = True
         if self._server is not None:
             self._server.close()
+        for task in self._resuming.values():
+            task.cancel()
         for connection in [*self._connections.values(), *self._ungreeted]:
             if connection.transport is not None:
                 connection.transport.close()
@@ -260,8 +296,15 @@ class TcpEndpoint:
     def greeted(self, connection: Connection) -> None:
         assert connection.peer is not None
         self._ungreeted.pop(connection, None)
+        if not self._streams.setdefault(connection.peer, Delivery()).knows(connection.incarnation):
+            self.failed(f"{connection.peer} was started anew: what it knew of the run is gone")
+            connection.abort()
+            return
         self._connections[connection.peer] = connection
         self._changed.set()
+        if (resuming := self._resuming.pop(connection.peer, None)) is not None:
+            resuming.cancel()
+            connection.send(Ping(time.monotonic_ns()))  # so that the peer knows at once what it has missed
 
     def refused(self, connection: Connection, why: str) -> None:
         """A stranger's business, not the run's: said in the log, and counted."""
@@ -271,12 +314,58 @@ class TcpEndpoint:
             end = "; no more of these are said" if self.strangers == STRANGERS_SAID else ""
             print(f"{self.node}: refused a connection with {connection.address}: it {why}{end}", file=sys.stderr)
 
-    def lost(self, connection: Connection) -> None:
+    def lost(self, connection: Connection, broken: bool) -> None:
+        """`broken`: it ended with an error, so the peer need not have gone; one that has gone hangs up."""
         self._ungreeted.pop(connection, None)
-        if connection.peer is not None and self._connections.get(connection.peer) is connection:
-            del self._connections[connection.peer]
-            if not self._closing:
-                self.failed(f"the connection to {connection.peer} was lost")
+        peer = connection.peer
+        if peer is None or self._connections.get(peer) is not connection:
+            return
+        del self._connections[peer]
+        if self._closing:
+            return
+        if broken:
+            self._resuming[peer] = asyncio.get_running_loop().create_task(self._resume(peer))
+        else:
+            self.failed(f"the connection to {peer} was lost")
+
+    async def _resume(self, peer: str) -> None:
+        """Until `greeted` ends it, or time does."""
+        try:
+            async with asyncio.timeout(RESUME_S):
+                while peer not in self._dialled or not await self._dial(peer, *self._dialled[peer]):
+                    await asyncio.sleep(RETRY_S)
+        except TimeoutError:
+            self._resuming.pop(peer, None)
+            self.failed(f"the connection to {peer} was lost, and could not be made again within {RESUME_S:.0f} s")
+
+    # --- what policies say, in order and once ---
+
+    def sent_to(self, peer: str | None) -> int:
+        """The number of the last message that a policy had for this peer."""
+        return self._streams[peer].sent if peer in self._streams else 0
+
+    def said(self, connection: Connection, envelope: Envelope, size: int, now: int) -> None:
+        assert connection.peer is not None
+        stream = self._streams[connection.peer]
+        for one, framed, received_ns in stream.received(envelope.sequence, (envelope, size, now)):
+            self.arrived(Arrival(connection.peer, one.message, one.sent_ns, received_ns, framed))
+        self.heard_of(connection, envelope.sequence)
+
+    def heard_of(self, connection: Connection, number: int) -> None:
+        """The peer has said so much by now."""
+        assert connection.peer is not None
+        stream = self._streams[connection.peer]
+        if stream.misses(number):
+            connection.send(Again(stream.heard))
+
+    def send_again(self, connection: Connection, after: int) -> None:
+        assert connection.peer is not None
+        kept = self._streams[connection.peer].again(after)
+        if kept is None:
+            self.failed(f"{connection.peer} has missed more messages than are kept")
+            return
+        for _, envelope in kept:
+            connection.write(envelope)
 
     def arrived(self, arrival: Arrival) -> None:
         self._on_arrival(arrival)

@@ -10,40 +10,48 @@ from hypothesis import strategies as st
 from testbed.wire.delivery import KEPT, Delivery
 from testbed.wire.messages import Close
 
+Stream = Delivery[Close, Close]
+
+
+def sent(here: Stream, request: int) -> tuple[int, Close]:
+    number = here.next_number()
+    here.keep(number, Close(request))
+    return number, Close(request)
+
 
 def test_in_order_nothing_is_kept_back_or_asked_for() -> None:
-    here, there = Delivery(), Delivery()
+    here, there = Stream(), Stream()
     for request in range(5):
-        number = here.send(Close(request))
+        number, _ = sent(here, request)
         assert there.received(number, Close(request)) == [Close(request)] and not there.misses(here.sent)
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 2**32), st.integers(1, 60), st.floats(0, 0.9), st.floats(0, 0.9))
 def test_all_arrive_once_and_in_order(seed: int, count: int, loss: float, twice: float) -> None:
-    chance, here, there = random.Random(seed), Delivery(), Delivery()
-    under_way = [(here.send(Close(request)), Close(request)) for request in range(count)]
+    chance, here, there = random.Random(seed), Stream(), Stream()
+    under_way = [sent(here, request) for request in range(count)]
     delivered: list[Close] = []
     for _ in range(10_000):
         chance.shuffle(under_way)
         for number, message in under_way:
             for _ in range(1 + (chance.random() < twice)):
                 if chance.random() >= loss:
-                    delivered += there.received(number, message)  # type: ignore[arg-type]
+                    delivered += there.received(number, message)
         if not there.misses(here.sent):
             break
-        under_way = here.again(there.heard) or []  # type: ignore[assignment]
+        under_way = here.again(there.heard) or []
     assert delivered == [Close(request) for request in range(count)]
 
 
 def test_what_is_kept_no_longer_is_said_to_be_lost() -> None:
-    here = Delivery()
+    here = Stream()
     for request in range(KEPT + 1):
-        here.send(Close(request))
+        sent(here, request)
     assert here.again(0) is None
     assert here.again(1) is not None and here.again(KEPT + 1) == []
 
 
 def test_a_peer_that_was_started_anew_is_a_stranger() -> None:
-    here = Delivery()
+    here = Stream()
     assert here.knows(17) and here.knows(17) and not here.knows(18)
