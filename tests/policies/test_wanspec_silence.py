@@ -76,26 +76,26 @@ def test_new_requests_go_to_workers_that_speak() -> None:
 
 
 def test_a_silent_worker_is_tried_again_now_and_then() -> None:
-    presence = Presence(100.0, ["a", "b"])
-    assert not presence.is_silent("a", told=0.0, rtt_ms=10.0, now=99.0)
-    assert presence.is_silent("a", told=0.0, rtt_ms=10.0, now=100.0)
+    presence = Presence(100.0, ["a", "b"], lambda worker: 10.0)
+    assert not presence.is_silent("a", told=0.0, now=99.0)
+    assert presence.is_silent("a", told=0.0, now=100.0)
     assert [presence.choose(2 * turn) for turn in range(RETRY)] == ["b"] * (RETRY - 1) + ["a"]
     presence.heard("a", 200.0)
     assert presence.choose(0) == "a"
 
 
 def test_the_bound_is_some_round_trips_at_least() -> None:
-    presence = Presence(100.0, ["a"])
-    assert not presence.is_silent("a", told=0.0, rtt_ms=50.0, now=ROUND_TRIPS * 50.0 - 1.0)
-    assert presence.is_silent("a", told=0.0, rtt_ms=50.0, now=ROUND_TRIPS * 50.0)
+    presence = Presence(100.0, ["a"], lambda worker: 50.0)
+    assert not presence.is_silent("a", told=0.0, now=ROUND_TRIPS * 50.0 - 1.0)
+    assert presence.is_silent("a", told=0.0, now=ROUND_TRIPS * 50.0)
 
 
 def test_the_only_worker_is_opened_at_all_the_same_so_that_it_can_come_back() -> None:
-    presence = Presence(100.0, ["a"])
-    assert presence.is_silent("a", told=0.0, rtt_ms=None, now=500.0)
+    presence = Presence(100.0, ["a"], lambda worker: None)
+    assert presence.is_silent("a", told=0.0, now=500.0)
     assert presence.choose(5) == "a"
 
 
 def test_off_every_worker_is_waited_for() -> None:
-    presence = Presence(None, ["a"])
-    assert not presence.is_silent("a", told=0.0, rtt_ms=1.0, now=1e9) and presence.alarm(1, "a", 0.0, 1.0) == []
+    presence = Presence(None, ["a"], lambda worker: 1.0)
+    assert not presence.is_silent("a", told=0.0, now=1e9) and presence.alarm(1, "a", 0.0) == []

@@ -59,7 +59,7 @@ class Controller:
         self._workers = context.peers["drafter"]
         self._device: Device[_Request] = Device()
         self._waiting = Waiting(params, self._workers)
-        self._presence = Presence(params.silence_ms, self._workers)
+        self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -84,16 +84,14 @@ class Controller:
         if len(path) >= depth:
             state.verifying = depth
             return session.verify(job, path.tokens(depth), remote_drafts=path.remote_drafts(depth))
-        rtt_ms = self._waiting.rtt_ms(state.worker)
-        if self._waiting.worth_drafting(state.worker, state.t_update, now) or self._presence.is_silent(
-            state.worker, state.told, rtt_ms, now
-        ):
+        worker, told = state.worker, state.told
+        if self._waiting.worth_drafting(worker, state.t_update, now) or self._presence.is_silent(worker, told, now):
             state.drafting = state.context
             known = path.tokens(len(path))
             return session.draft_model.draft(
                 job, session.request, session.validated, known, catch_up=self._params.catch_up
             )
-        alarms += self._presence.alarm(session.request.request, state.worker, state.told, rtt_ms)
+        alarms += self._presence.alarm(session.request.request, state.worker, state.told)
         return None
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:

@@ -10,7 +10,7 @@ Rule kept: what counts is drafts, not pings, since a node may answer those whose
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from testbed.policies.api import SetTimer
 
@@ -20,10 +20,11 @@ ROUNDING_MS = 1e-6  # a timer rings at its nanosecond, which may lie before the 
 
 
 class Presence:
-    """`silence_ms` None: every worker is waited for, as in the listing."""
+    """`silence_ms` None: every worker is waited for, as in the listing. `rtt_ms`: R of a worker."""
 
-    def __init__(self, silence_ms: float | None, workers: Sequence[str]) -> None:
+    def __init__(self, silence_ms: float | None, workers: Sequence[str], rtt_ms: Callable[[str], float | None]) -> None:
         self._silence_ms = silence_ms
+        self._rtt_ms = rtt_ms
         self._workers = workers
         self._heard: dict[str, float] = {}
         self._silent: dict[str, int] = {}  # requests that would have been its own since it fell silent
@@ -46,21 +47,22 @@ class Presence:
             self._heard[worker] = now
             self._silent.pop(worker, None)
 
-    def is_silent(self, worker: str, told: float, rtt_ms: float | None, now: float) -> bool:
+    def is_silent(self, worker: str, told: float, now: float) -> bool:
         """Asked while a draft is waited for; `told` is when this request's worker was last told something."""
         if self._silence_ms is None or worker in self._silent:
             return worker in self._silent
-        if now < self._until(worker, told, rtt_ms) - ROUNDING_MS:
+        if now < self._until(worker, told) - ROUNDING_MS:
             return False
         self._silent[worker] = 0
         return True
 
-    def alarm(self, request: int, worker: str, told: float, rtt_ms: float | None) -> list[SetTimer]:
+    def alarm(self, request: int, worker: str, told: float) -> list[SetTimer]:
         """When to ask again if nothing is heard before."""
         if self._silence_ms is None:
             return []
-        return [SetTimer(f"silence {request}", self._until(worker, told, rtt_ms))]
+        return [SetTimer(f"silence {request}", self._until(worker, told))]
 
-    def _until(self, worker: str, told: float, rtt_ms: float | None) -> float:
+    def _until(self, worker: str, told: float) -> float:
         assert self._silence_ms is not None
-        return max(self._heard.get(worker, told), told) + max(self._silence_ms, ROUND_TRIPS * (rtt_ms or 0.0))
+        least_ms = max(self._silence_ms, ROUND_TRIPS * (self._rtt_ms(worker) or 0.0))
+        return max(self._heard.get(worker, told), told) + least_ms

@@ -63,7 +63,7 @@ class TreeController:
         self._workers = context.peers["drafter"]
         self._device: Device[_Request] = Device()
         self._waiting = Waiting(params, self._workers)
-        self._presence = Presence(params.silence_ms, self._workers)
+        self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
         self._learned = Learned()
         self._switch = WorkerSwitch(params.switch_off)
 
@@ -94,7 +94,11 @@ class TreeController:
             state.verifying = depth, state.candidates.remote_levels(nodes)
             return session.verify_tree(job, tokens, parents, depth, state.verifying[1])
         need = Need(len(session.validated) + drafted, depth - drafted, depth)
-        if state.worker is None or state.hedge.draft_here(need, now) or self._gone(state.worker, state.told, now):
+        if (
+            state.worker is None
+            or state.hedge.draft_here(need, now)
+            or self._presence.is_silent(state.worker, state.told, now)
+        ):
             leaf = max(tree.leaves(), key=lambda node: node.logp)
             width = params.branches if params.local_branches else 1
             return state.draft_model.draft(
@@ -102,12 +106,8 @@ class TreeController:
             )
         if state.hedge.wake is not None:
             alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
-        rtt_ms = self._waiting.rtt_ms(state.worker)
-        alarms += self._presence.alarm(session.request.request, state.worker, state.told, rtt_ms)
+        alarms += self._presence.alarm(session.request.request, state.worker, state.told)
         return None
-
-    def _gone(self, worker: str, told: float, now: float) -> bool:
-        return self._presence.is_silent(worker, told, self._waiting.rtt_ms(worker), now)
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
         worker = self._presence.choose(request.request)
