@@ -7,7 +7,6 @@ machine cannot) and 130 (interrupted).
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -18,9 +17,11 @@ from testbed import cli_capacity, cli_catalogue, cli_images, cli_runs, cli_shell
 from testbed.cli_options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, gain_privilege
 from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
+from testbed.entry import INTERRUPTED
 from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.files import FULL, DiskFull, unwritable
-from testbed.interrupt import interruptible
+from testbed.interrupt import Signals, interruptible
+from testbed.streams import drop_rest
 
 app = typer.Typer(
     help="Emulation testbed for distributed speculative decoding.",
@@ -29,36 +30,45 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-INTERRUPTED = 130
-
 
 def main() -> None:
-    """Entry point of the `testbed` command."""
-    with interruptible():
-        status = _status()
-        if status == INTERRUPTED:
-            print("testbed: interrupted", file=sys.stderr, flush=True)
-            os._exit(INTERRUPTED)  # everything is taken down; a second signal must not change the exit status now
-    sys.exit(status)
+    """The same as `testbed.entry.main`, for scripts that were installed when this was the entry point."""
+    from testbed.entry import main as start
+
+    start()
 
 
-def _status() -> int:
-    """Runs the verb; prints what went wrong, and in the clean-up after it, a line each; returns the exit status."""
+def run_command() -> int:
+    """Runs what the command line asks for, and takes it down whatever happens; returns the exit status."""
+    try:
+        with interruptible() as signals:
+            return _status(signals)
+    except KeyboardInterrupt:  # between the two
+        return INTERRUPTED
+
+
+def _status(signals: Signals | None = None) -> int:
+    """Runs the verb; prints what went wrong, and in the clean-up after it, a line each; returns the exit status.
+
+    After an interrupt that is all that is said by the status, whatever the way out of the verb has come to.
+    """
     try:
         status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
+        sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except KeyboardInterrupt:
         return INTERRUPTED
     except TestbedError as error:
         for line in (error, *getattr(error, "__notes__", ())):
             print(f"testbed: {line}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        print(f"testbed: {unwritable(error.filename or 'output', error)}", file=sys.stderr)
-        return DiskFull.exit_code
+        return error.exit_code if signals is None or not signals.came else INTERRUPTED
     except Exception as error:
+        if signals is not None and signals.came:
+            return INTERRUPTED
+        if isinstance(error, OSError) and error.errno in FULL:
+            drop_rest(sys.stdout)
+            print(f"testbed: {unwritable(error.filename or 'output', error)}", file=sys.stderr)
+            return DiskFull.exit_code
         code = getattr(error, "exit_code", None)  # click's own usage errors
         if code is None or not hasattr(error, "show"):
             raise

@@ -5,31 +5,59 @@ Nor does what goes wrong in a clean-up hide what led to it.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
+from testbed.entry import SIGNALS
 from testbed.errors import TestbedError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+AGAIN_S = 0.05
+
+
+@dataclass
+class Signals:
+    """What has been heard so far."""
+
+    came: int = 0  # the latest one
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Inside, each of these signals raises KeyboardInterrupt; one that was ignored before (nohup) stays ignored."""
+def interruptible() -> Iterator[Signals]:
+    """Inside, each of these signals raises KeyboardInterrupt; one that was ignored before (nohup) stays ignored.
+
+    One that is raised where Python has nobody to give it to, in a finaliser or a callback of a library, is raised
+    again a moment later.
+    """
+    signals = Signals()
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
+        signals.came = signum
         raise KeyboardInterrupt
 
+    def again(lost: Any) -> None:
+        if lost.exc_type is not KeyboardInterrupt:
+            hook(lost)
+            return
+        timer = threading.Timer(AGAIN_S, os.kill, (os.getpid(), signals.came or signal.SIGINT))
+        timer.daemon = True
+        timer.start()
+
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    hook, sys.unraisablehook = sys.unraisablehook, again
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
             signal.signal(number, interrupt)
     try:
-        yield
+        yield signals
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

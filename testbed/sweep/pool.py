@@ -109,7 +109,8 @@ def _killed(what: str) -> MachineCannot:
 
 def _serve(pipe: Connection, make: Callable[[], Callable[[Any], Any]]) -> None:
     """A worker's whole life; ended by the process that started it, or with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the starter decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to all; the starter decides
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     work = make()
     while True:
