@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
 from testbed.emulation.evidence import Evidence
+from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
@@ -26,8 +27,6 @@ from testbed.interrupt import taking_down
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.jobs import Fitness
-from testbed.nodes.sharing import shared_workers
-from testbed.policies import registry
 from testbed.processes import ending_with_this
 from testbed.scenario import Scenario
 from testbed.wire.greeting import keys_of, new_secret
@@ -189,12 +188,11 @@ class Deployment:
 
     def _start(self) -> None:
         placed = self._scenario.place.nodes()
-        models = {name: self._models(role) for name, (role, _) in placed.items()}
-        # a container has a model worker of its own: what it was given is for that node
-        served = [] if self._containers is not None else shared_workers(models, len(os.sched_getaffinity(0)))
+        models = loads(self._scenario)
+        served = sharing(models, in_containers=self._containers is not None)
         self.workers.start(served)
-        sharing = {name for nodes in served for name in nodes}
-        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in sharing])
+        joined = {name for nodes in served for name in nodes}
+        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])
         born: dict[str, float] = {}
         for name, (_, site) in placed.items():
             hardware = self._scenario.hardware(name)
@@ -265,16 +263,6 @@ class Deployment:
                 return
             self._look_around()
             time.sleep(0.02)
-
-    def _models(self, role: str) -> dict[str, str]:
-        """A target's node also gets the draft model: co-located speculation and WANSpec's local drafts run there."""
-        models = self._scenario.models
-        if role == "target":
-            return {"target": models.target, "draft": models.draft}
-        if role == "user":  # a policy may let users' own devices draft
-            specs = [registry.get(entry.name) for entry in self._scenario.policies]
-            return {"draft": models.draft} if any("draft" in spec.models.get(role, ()) for spec in specs) else {}
-        return {"draft": models.draft} if role == "drafter" else {}
 
 
 def cpu_sets(compute_nodes: list[str]) -> dict[str, tuple[int, ...]]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 
+from testbed.emulation import means
+from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
 from testbed.hardware import NodeChoice
@@ -94,6 +96,9 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     ]
     fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made
     nodes = choose_nodes(options.nodes, scenario)
+    loaded = loads(scenario)
+    on_gpus = {name for name in loaded if scenario.hardware(name).device != "cpu"}
+    means.secure(means.of_run(loaded, sharing(loaded, nodes.name == "docker"), on_gpus))
     fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
     ingredients = {
         "fabric": fabric,

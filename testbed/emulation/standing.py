@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from testbed.emulation import means
 from testbed.emulation.lock import machine_lock
 from testbed.interrupt import taking_down
 from testbed.network.capabilities import FabricChoice
@@ -18,6 +19,7 @@ from testbed.network.topology import Topology
 def standing(purpose: str, topology: Topology, placement: Mapping[str, str], fabric: FabricChoice) -> Iterator[Network]:
     """Up and measured inside the block, gone after it, whatever happens there. One at a time on a machine."""
     run_id = f"{purpose}{secrets.token_hex(3)}"
+    means.secure(means.of_network(len(placement)))
     with machine_lock():
         journal = Journal.for_run(run_id)
         try:

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import platform
-import select
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.plan import check_links, limit_packets, rate_buffer_bytes, undelayed
 from testbed.network.relay_netns import device_drops
+from testbed.network.waiting import readable
 from testbed.processes import ending
 
 STOP_PATIENCE_S = 2.0
@@ -154,7 +154,7 @@ class RelayFabric:
         lines: list[bytes] = []
         unfinished = b""
         while len(lines) < count:
-            if not select.select([descriptor], [], [], ANSWER_PATIENCE_S)[0]:
+            if not readable(descriptor, ANSWER_PATIENCE_S):
                 raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
             data = os.read(descriptor, 1 << 16)
             if not data:

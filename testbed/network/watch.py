@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
 from testbed.network.journal import Journal
 from testbed.network.probe import PORT_NUMBER, Pair
+from testbed.network.waiting import readable
 from testbed.processes import ending, ending_with_this
 
 PER_PAIR_PER_S = 5.0
@@ -105,8 +105,7 @@ class Watch:
     def _begin(self, question: dict[str, object]) -> None:
         self._say(json.dumps(question) + "\n")
         assert self._process.stdout is not None
-        ready = select.select([self._process.stdout], (), (), START_PATIENCE_S)[0]
-        if not ready:
+        if not readable(self._process.stdout.fileno(), START_PATIENCE_S):
             raise RunInvalid(f"in-run probe: not ready within {START_PATIENCE_S:.0f} s")
         if self._process.stdout.readline() != "ready\n":
             _, complaint = self._process.communicate()

@@ -64,7 +64,10 @@ class WorkerClient(asyncio.Protocol):
 
     async def join(self, descriptor: int, config: WorkerConfig) -> WorkerReady:
         """As `start`, with a worker that serves other nodes too, by a connection to it. Wants `precise_loop`."""
-        return await self._load(socket.socket(fileno=descriptor), config)
+        # `precise_loop` takes no number above 1023, and this one was given by an engine with many nodes
+        low = os.dup(descriptor)
+        os.close(descriptor)
+        return await self._load(socket.socket(fileno=low), config)
 
     async def _load(self, connection: socket.socket, config: WorkerConfig) -> WorkerReady:
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=connection)

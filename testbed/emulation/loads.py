@@ -1,0 +1,31 @@
+"""Which models each node of an emulated run loads, and which nodes share a worker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from testbed.nodes.sharing import shared_workers
+from testbed.policies import registry
+from testbed.scenario import Scenario
+
+
+def loads(scenario: Scenario) -> dict[str, dict[str, str]]:
+    """By node: "target" and "draft" to the model's name; empty for a node without models."""
+    return {name: _of_role(scenario, role) for name, (role, _) in scenario.place.nodes().items()}
+
+
+def sharing(models: Mapping[str, Mapping[str, str]], in_containers: bool) -> list[list[str]]:
+    """The nodes that each shared worker serves. A container has a worker of its own: what it was given is for it."""
+    return [] if in_containers else shared_workers(models, len(os.sched_getaffinity(0)))
+
+
+def _of_role(scenario: Scenario, role: str) -> dict[str, str]:
+    """A target's node also gets the draft model: co-located speculation and WANSpec's local drafts run there."""
+    models = scenario.models
+    if role == "target":
+        return {"target": models.target, "draft": models.draft}
+    if role == "user":  # a policy may let users' own devices draft
+        specs = [registry.get(entry.name) for entry in scenario.policies]
+        return {"draft": models.draft} if any("draft" in spec.models.get(role, ()) for spec in specs) else {}
+    return {"draft": models.draft} if role == "drafter" else {}
