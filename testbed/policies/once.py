@@ -10,7 +10,7 @@ What must be known besides is how far the text of a request is at this node. Pro
 
 from __future__ import annotations
 
-from math import inf
+from array import array
 
 from testbed.policies.api import (
     Command,
@@ -51,12 +51,33 @@ class _Open:
         self.streams: dict[str, tuple[int, int]] = {}  # lineage and position, or 0 and number, by sender
 
 
+UNKNOWN, CLOSED = -1, 2**31 - 1  # a request that never came; one that opens no more, however long its prompt
+BLOCK = 1024  # requests
+
+
+class Longest:
+    """The longest prompt that each request came with. Kept when a request has ended, so in four bytes for each."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, array[int]] = {}
+
+    def __getitem__(self, request: int) -> int:
+        block = self._blocks.get(request // BLOCK)
+        return UNKNOWN if block is None else block[request % BLOCK]
+
+    def __setitem__(self, request: int, length: int) -> None:
+        number = request // BLOCK
+        if number not in self._blocks:
+            self._blocks[number] = array("i", [UNKNOWN]) * BLOCK
+        self._blocks[number][request % BLOCK] = length
+
+
 class Once:
     """Stands before a role; see `PolicySpec.role`."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
-        self._rounds: dict[int, float] = {}  # the longest prompt each request came with; inf: closed, opens no more
+        self._rounds = Longest()
         self._open: dict[int, _Open] = {}
         self._early: dict[int, list[MessageReceived]] = {}
 
@@ -95,21 +116,21 @@ class Once:
         message = event.message
         kind = type(message)
         if kind is Request or kind is Open:
-            return NEXT if len(message.prompt) > self._rounds.get(message.request, -1) else LATE  # type: ignore[union-attr]
+            return NEXT if len(message.prompt) > self._rounds[message.request] else LATE  # type: ignore[union-attr]
         request: int | None = getattr(message, "request", None)
         if request is None:
             return NEXT
         one = self._open.get(request)
         if kind is Close:
             if one is None:
-                self._rounds[request] = inf  # it overtook what opens it, or comes again
+                self._rounds[request] = CLOSED  # it overtook what opens it, or comes again
                 self._early.pop(request, None)
                 return LATE
             return NEXT
         if kind is Slo:
-            return NEXT if request not in self._rounds else LATE
+            return NEXT if self._rounds[request] == UNKNOWN else LATE
         if one is None:
-            return LATE if request in self._rounds else EARLY
+            return EARLY if self._rounds[request] == UNKNOWN else LATE
         match message:
             case Tokens(position=position):
                 # not had, yet before the end of the text: the role handed out tokens itself meanwhile, and judges it
@@ -134,7 +155,7 @@ class Once:
                 self._opens(message.request, len(message.prompt))
             case Close(request):
                 self._ends(request)
-                self._rounds[request] = inf
+                self._rounds[request] = CLOSED
             case Tokens(request, position):
                 self._open[request].answers.add(position)
             case Validation(request, position, tokens):
