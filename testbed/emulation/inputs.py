@@ -25,9 +25,10 @@ from testbed.network.network import specified_links
 from testbed.network.schedule import LinkSchedule
 from testbed.network.series import SeriesReplay
 from testbed.network.topology import Topology, load_topology
+from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Fitness
 from testbed.policies import registry
-from testbed.requests import check_enough_prompts
+from testbed.requests import check_enough_prompts, plan_requests
 from testbed.results import manifest as provenance
 from testbed.scenario import PolicyEntry, Scenario, run_id
 from testbed.workload.prompts import PromptSet, load_prompts
@@ -66,6 +67,10 @@ class Inputs:
         """Every node speaks with the target's, and with nobody else (`Deployment`)."""
         targets = {name for name, (role, _) in self.scenario.place.nodes().items() if role == "target"}
         return {(a, b) for a, b in permutations(self.placement, 2) if a in targets or b in targets}
+
+    def plan(self, first: int, repeat: int) -> list[PlannedRequest]:
+        """The requests of one phase, the same each time it is asked for; so nobody need keep them."""
+        return plan_requests(self.scenario, self.prompts, self.encode, self.eos, first, repeat)
 
 
 def read(scenario: Scenario, options: Options) -> Inputs:

@@ -21,9 +21,7 @@ from testbed.network.capture import Capture, parse_pair
 from testbed.network.fabric import Counters
 from testbed.network.journal import Journal
 from testbed.network.network import Network
-from testbed.nodes.control import PlannedRequest
 from testbed.progress import Progress
-from testbed.requests import plan_requests
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 
@@ -36,7 +34,7 @@ class Measured:
     """What the run itself brought."""
 
     logs: list[RowLog] = field(default_factory=list)
-    planned: dict[int, PlannedRequest] = field(default_factory=dict)
+    planned: list[tuple[int, int]] = field(default_factory=list)  # of each phase, its repeat and its first request
     links: list[LinkRow] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
     stale_messages: int = 0
@@ -121,9 +119,9 @@ def _run_phases(
     drain_s = inputs.schedule.slowest_rtt_ms() / 1e3 + DRAIN_MARGIN_S
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
-            first = len(measured.planned) + 1
-            requests = plan_requests(scenario, inputs.prompts, inputs.encode, inputs.eos, first, repeat)
-            measured.planned |= {one.request: one for one in requests}
+            first = len(measured.planned) * scenario.workload.requests + 1
+            requests = inputs.plan(first, repeat)
+            measured.planned.append((repeat, first))
             patient = patience(scenario, inputs.schedule, requests)
             phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
             measured.logs += phase.logs

@@ -29,8 +29,9 @@ def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> l
         entry.label for entry in scenario.policies if sampled and entry.params.get("draft") == "sampled"
     )
     recorded: list[RequestRow] = []
+    planned = {one.request: one for repeat, first in measured.planned for one in inputs.plan(first, repeat)}
     directory.write_tables(["rounds", "steps", "messages"], _others(measured.logs, recorded))
-    requests, mismatches = compare(scenario.models.target, recorded, measured.planned, law_only)
+    requests, mismatches = compare(scenario.models.target, recorded, planned, law_only)
     directory.write_rows("requests", requests)
     directory.write_rows("links", measured.links)
     if measured.replay:

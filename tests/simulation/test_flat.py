@@ -1,4 +1,4 @@
-"""Roles, recorders and memory accounts hold nothing of requests that have ended: a long run takes what a short one does.
+"""Roles, recorders and memory accounts hold nothing of requests that have ended: long runs take what short ones do.
 
 In virtual time, so exact: what a host holds at the end is weighed after few requests and after many.
 """
