@@ -1,8 +1,9 @@
 """Whether a process's memory and descriptors stayed flat over a soak. Pure.
 
-Judged is the trend of anonymous memory (heap and stacks) and of descriptors: the least-squares line's rise over the
-time looked at, as a share of the median. Resident memory is reported too, but the kernel drops pages of files and reads
-them again as it likes; and so is the largest distance of any one sample from the median.
+Judged is the trend of anonymous memory (heap and stacks): the least-squares line's rise over the time looked at, as a
+share of the median; and the most descriptors held at once, which must be as many late as early: a node has one more
+while it has a role. Resident memory is reported too, but the kernel drops pages of files and reads them again as it
+likes; and so is the largest distance of any one sample from the median.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ class Verdict:
     anonymous_kb: Trend
     descriptors: Trend
     threads: Trend
+    most_descriptors: tuple[int, int]  # in the earlier half, in the later half
     cpu_share: float  # of a core
 
     @property
     def flat(self) -> bool:
-        return all(abs(trend.share) <= ALLOWED for trend in (self.anonymous_kb, self.descriptors))
+        early, late = self.most_descriptors
+        return abs(self.anonymous_kb.share) <= ALLOWED and late <= early
 
 
 def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Verdict | None:
@@ -65,6 +68,7 @@ def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Ver
     kept = [one for one in samples if one.at_s >= warm_s]
     if len(kept) < MIN_SAMPLES:
         return None
+    early, late = kept[: len(kept) // 2], kept[len(kept) // 2 :]
     seconds = kept[-1].at_s - kept[0].at_s
 
     def trend(of: Callable[[Held], float]) -> Trend:
@@ -80,6 +84,7 @@ def judge(name: str, pid: int, samples: Sequence[Held], warm_up_s: float) -> Ver
         trend(lambda one: one.anonymous_kb),
         trend(lambda one: one.descriptors),
         trend(lambda one: one.threads),
+        (max(one.descriptors for one in early), max(one.descriptors for one in late)),
         (kept[-1].cpu_s - kept[0].cpu_s) / seconds if seconds else 0.0,
     )
 

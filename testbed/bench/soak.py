@@ -195,13 +195,13 @@ def _cpu_s(watched: Watched, since: float, until: float) -> float:
 
 
 def table(verdicts: Sequence[Verdict], per_request: Mapping[str, Sequence[float]]) -> list[str]:
-    titles = f"{'heap MB':>8} {'rise':>7} {'off':>7} {'RSS MB':>8} {'rise':>7} {'fd':>4} {'rise':>5} {'CPU':>5}"
+    titles = f"{'heap MB':>8} {'rise':>7} {'off':>7} {'RSS MB':>8} {'rise':>7} {'most fd':>9} {'CPU':>5}"
     lines = [f"{'process':20} {'min':>6} {titles}"]
     for one in verdicts:
-        heap, rss, fds = one.anonymous_kb, one.rss_kb, one.descriptors
+        heap, rss, (early, late) = one.anonymous_kb, one.rss_kb, one.most_descriptors
         lines.append(
             f"{one.name[:20]:20} {one.seconds / 60:6.1f} {heap.median / 1024:8.2f} {heap.share:+7.2%} "
-            f"{heap.off_share:7.2%} {rss.median / 1024:8.1f} {rss.share:+7.2%} {fds.median:4.0f} {fds.rise:+5.1f} "
+            f"{heap.off_share:7.2%} {rss.median / 1024:8.1f} {rss.share:+7.2%} {early:4d} {late:4d} "
             f"{one.cpu_share:5.1%} {'flat' if one.flat else 'NOT FLAT'}"
         )
     for policy, turns in per_request.items():

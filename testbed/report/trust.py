@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.results import overload
 from testbed.results.manifest import steal_share
 from testbed.results.sampling import GREEDY, unverified
 from testbed.results.unmet import sentence
@@ -26,6 +27,7 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
             for label, counts in summary.get("not_lossless_by_choice", {}).items()
         ),
         *(f"Event that came too late: {sentence(one)}." for one in summary.get("unmet_events", ())),
+        *(f"More requests than could be served: {overload.sentence(one)}." for one in summary.get("overload", ())),
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),

@@ -13,6 +13,7 @@ import pandas as pd
 from testbed.results import during
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import passes, rounded
+from testbed.results.overload import overload
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 from testbed.results.unmet import unmet
@@ -33,6 +34,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
         **({"unmet_events": events} if (events := unmet(manifest)) else {}),
+        **({"overload": phases} if (phases := overload(run.requests, manifest)) else {}),
         # Only where trees were simulated: answers that the decode table approximated, by policy.
         **({"tree_lookups": manifest["tree_lookups"]} if "tree_lookups" in manifest else {}),
     }

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from testbed.results import overload
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY, unverified
 from testbed.results.unmet import sentence
@@ -30,6 +31,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
     parts += [_given_up(by_choice)] if (by_choice := summary.get("not_lossless_by_choice")) else []
     parts += [_unmet(events)] if (events := summary.get("unmet_events")) else []
+    parts += [_overload(phases)] if (phases := summary.get("overload")) else []
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
     parts += [_policies(summary, papers), Text(_lossless(summary)), *_references(papers)]
     return Group(*parts)
@@ -93,6 +95,15 @@ def _unmet(events: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(
         Text("\n".join(sentence(one) for one in events)),
         title="EVENTS THAT CAME TOO LATE",
+        title_align="left",
+        style="bold yellow",
+    )
+
+
+def _overload(phases: Sequence[Mapping[str, Any]]) -> Panel:
+    return Panel(
+        Text("\n".join(overload.sentence(one) for one in phases)),
+        title="MORE REQUESTS THAN COULD BE SERVED",
         title_align="left",
         style="bold yellow",
     )
