@@ -21,13 +21,15 @@ import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from testbed.bench import socketfaults
 from testbed.decoding.output import ended
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
@@ -247,10 +249,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--count", type=int, default=300, help="schedules")
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--only", type=int, help="this one alone, and what it is")
+    parser.add_argument("--sockets", action="store_true", help="over TCP on loopback, through proxies that fail")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     asked = parser.parse_args(arguments)
     if asked.count < 1:
         raise BadInput(f"bench faults: --count {asked.count}: at least 1")
+    if asked.sockets:
+        return _sockets(range(asked.first, asked.first + asked.count), asked.json)
     numbers = [asked.only] if asked.only is not None else range(asked.first, asked.first + asked.count)
     if asked.only is not None:
         print(draw(asked.only))
@@ -280,4 +285,33 @@ def main(arguments: list[str]) -> int:
         print(f"outputs changed: {figures['outputs_changed']}; hangs: {figures['hangs']}")
         print(f"requests ended as they should: {figures['requests_ended']}")
         print(f"requests given up with a reason: {figures['requests_given_up']}")
+    return RunInvalid.exit_code if failed else 0
+
+
+def _sockets(numbers: Sequence[int], as_json: bool) -> int:
+    started = time.monotonic()
+    outcomes = socketfaults.run_all([socketfaults.draw(number, VARIANTS) for number in numbers])
+    failed = [one for one in outcomes if one.wrong]
+    for one in failed:
+        print(f"schedule {one.case.number}: {'; '.join(one.wrong)}", file=sys.stderr)
+        print(f"  {one.case}", file=sys.stderr)
+    figures = {
+        "schedules": len(outcomes),
+        "failed": [one.case.number for one in failed],
+        "outputs_changed": sum("output" in word for one in failed for word in one.wrong),
+        "hangs": sum("hangs" in word for one in failed for word in one.wrong),
+        "requests_ended": sum(one.ended for one in outcomes),
+        "requests_lost": sum(one.lost for one in outcomes),
+        "connections_made_again": sum(one.made_again for one in outcomes),
+        "reasons": Counter(reason for one in outcomes for reason in one.reasons),
+        "wall_s": round(time.monotonic() - started, 1),
+    }
+    if as_json:
+        print(json.dumps(figures, indent=2))
+        return RunInvalid.exit_code if failed else 0
+    print(f"{len(outcomes)} schedules over sockets in {figures['wall_s']} s: {len(failed)} failed")
+    print(f"outputs changed: {figures['outputs_changed']}; hangs: {figures['hangs']}")
+    print(f"connections that broke and were made again: {figures['connections_made_again']}")
+    print(f"requests ended as they should: {figures['requests_ended']}")
+    print(f"requests lost with a node, which was named: {figures['requests_lost']}")
     return RunInvalid.exit_code if failed else 0
