@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from testbed.bench.victims import KINDS, Kind, Process, journal_of, marked, victims
@@ -27,28 +28,32 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.repository import available
 
 EXPERIMENT = "quickstart"
-SMALL = ("workload.requests=2", "workload.output_tokens=20")
+SMALL = ("workload.requests=2", "workload.output_tokens=30")
 LIFE_S = 120.0  # of a run, on a busy machine
 ENDING_S = 20.0  # from the kill to the run's end; what comes from time-outs takes longer
 ORPHANS_S = 5.0  # from the engine's death to that of the last process; goal 1 s, on a machine without other work
 LOOK_S = 0.02
 
-# Where in a run each kind lives, by what the run says as it goes on, and how long that stage lasts at most.
+# Where in a run each kind lives, by what the run says as it goes on, and how far into that stage it is killed at most.
 STAGES = {
     "bringing up": 6.0,
     "starting 3 nodes": 4.0,
-    "autoregressive:": 1.5,
-    "speculative:": 1.5,
-    "wanspec:": 1.5,
+    "autoregressive:": 1.0,
+    "speculative:": 1.0,
+    "wanspec:": 1.0,
     "measuring the links again": 3.0,
 }
+OF_NODES = ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:")
 LIVES: dict[Kind, tuple[str, ...]] = {
     "engine": tuple(STAGES),
-    "node": ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:"),
-    "worker": ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:"),
+    "node": OF_NODES,
+    "worker": OF_NODES,
     "fabric": tuple(STAGES),
     "probe": tuple(STAGES),
 }
+# what the run says when there are none of its nodes, or none of its network, any more
+OVER = {kind: "comparing every output" if len(lives) > len(OF_NODES) else "measuring the links again"
+        for kind, lives in LIVES.items()}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,13 +161,14 @@ def _killed(one: Plan, run: Run) -> Trial:
         found[:] = victims(one.kind, engine)
         return found
 
+    following = next((later for earlier, later in pairwise([*STAGES, OVER["engine"]]) if earlier == one.stage), "")
     if run.goes_on(lambda: one.stage in run.said):
         at = time.monotonic() + one.after_s
-        run.goes_on(lambda: time.monotonic() > at)
-    if not run.goes_on(there):
-        run.process.kill()
+        run.goes_on(lambda: time.monotonic() > at or following in run.said)
+    if not run.goes_on(lambda: there() or OVER[one.kind] in run.said) or not found:
+        run.process.terminate()  # it is not needed any more
         over = run.process.wait()
-        return Trial(one, "", over, 0.0, _last(run.said), () if over in (0, 3) else (f"status {over}",))
+        return Trial(one, "", over, 0.0, _last(run.said), () if over in (0, 3, 130) else (f"status {over}",))
     victim = found[int(one.which * len(found))]
     journal = journal_of(engine)
     os.kill(victim.pid, signal.SIGKILL)

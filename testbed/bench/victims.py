@@ -52,7 +52,7 @@ def family(engine: int) -> list[Process]:
 def victims(kind: Kind, engine: int) -> list[Process]:
     """Those of this kind now; a worker is called after its node."""
     if kind == "engine":
-        return [Process(engine, start_time(engine), 0, "")]
+        return [Process(engine, start_time(engine), 0, "testbed run")]
     descended = family(engine)
     nodes = {one.pid: match["name"] for one in descended if (match := COMMANDS["node"].search(one.command))}
     found = [one for one in descended if COMMANDS[kind].search(one.command)]

@@ -111,6 +111,8 @@ def _crashed(facts: Facts) -> Culprit | None:
 
 def _own_failure(facts: Facts) -> Culprit | None:
     for node in facts.nodes:
+        if node.said is not None and node.said.cause == "policy":
+            return Culprit(f"{node.said.error}{_log(node)}")  # which says the node's name
         if node.said is not None and node.said.cause == "own":
             return _as_said(node, node.said)
     return None

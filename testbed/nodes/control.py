@@ -135,11 +135,11 @@ class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
     rows: int  # that the log holds
 
 
-Cause = Literal["own", "worker", "peer"]
+Cause = Literal["own", "policy", "worker", "peer"]
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """Why the node cannot go on, in one line; `cause`: itself, its model worker that died, or a node it has lost."""
+    """Why the node cannot go on, in one line; `cause`: itself, its policy, its worker that died, a node it lost."""
 
     error: str
     exit_code: int = 1

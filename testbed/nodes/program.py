@@ -51,6 +51,7 @@ from testbed.nodes.userdriver import UserDriver
 from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
+from testbed.policies.faults import PolicyFault
 from testbed.wire.messages import Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
@@ -192,7 +193,7 @@ class NodeProgram:
             limits = limits_of(load_profile(self._config.devices["target"]))
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
-        role = spec.role(command.role, params, context)
+        role = spec.role(command.role, params, context, command.label)
         self._log = RowFile(Path(command.log_path))
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(
@@ -265,8 +266,8 @@ def failure(error: BaseException) -> Failed:
     if not isinstance(error, TestbedError):
         words = " ".join(str(error).split())
         return Failed(f"{type(error).__name__}: {words}" if words else type(error).__name__)
-    cause: Cause = "worker" if isinstance(error, WorkerDied) else "peer" if isinstance(error, PeerLost) else "own"
-    return Failed(str(error), error.exit_code, cause)
+    causes: dict[type, Cause] = {WorkerDied: "worker", PeerLost: "peer", PolicyFault: "policy"}
+    return Failed(str(error), error.exit_code, causes.get(type(error), "own"))
 
 
 def serve(config: NodeConfig, commands: Commands, replies: Replies) -> int:
@@ -277,8 +278,8 @@ def serve(config: NodeConfig, commands: Commands, replies: Replies) -> int:
         with asyncio.Runner(loop_factory=None if config.shared_worker is None else precise_loop) as runner:
             runner.run(NodeProgram(config, replies).run(commands))
     except Exception as error:
-        if not isinstance(error, TestbedError):
-            traceback.print_exc()
+        if isinstance(error, PolicyFault) or not isinstance(error, TestbedError):
+            traceback.print_exc()  # into the log
         reply = failure(error)
         with contextlib.suppress(OSError):  # the engine is gone
             replies.write(line(reply))

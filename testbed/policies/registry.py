@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from testbed.errors import BadInput
 from testbed.policies import autoregressive, sled, speculative, wanspec, wisp
+from testbed.policies.faults import own_line, said
 from testbed.policies.serving import centralised
 from testbed.policies.spec import PolicySpec
 
@@ -34,7 +35,11 @@ def get(name: str) -> PolicySpec:
 
 
 def _load(point: EntryPoint) -> PolicySpec:
-    spec = point.load()
+    try:
+        spec = point.load()
+    except (Exception, SystemExit) as error:
+        place = own_line(error, point.module.partition(".")[0])
+        raise BadInput(f"policy {point.name} ({point.value}) cannot be loaded: {said(error)}; at {place}") from error
     if not isinstance(spec, PolicySpec) or spec.name != point.name:
         raise BadInput(f"entry point {point.name} = {point.value} in group {GROUP} must be a PolicySpec of that name")
     return spec

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from testbed.errors import BadInput
 from testbed.policies.api import Role, RoleContext
+from testbed.policies.faults import guarded
 from testbed.policies.once import Once
 
 RoleFactory = Callable[[Any, RoleContext], Role]  # called with the policy's own parameter model
@@ -25,9 +26,14 @@ class PolicySpec(msgspec.Struct, frozen=True):
     # cannot do them right is refused before anything runs; what is not named here is refused when it is asked for.
     passes: Callable[[Any], Mapping[str, frozenset[str]]] = lambda params: {}
 
-    def role(self, name: str, params: Any, context: RoleContext) -> Role:
-        """The role of one node, which takes every message once, however often and in whatever order it comes."""
-        return Once(self.roles[name](params, context))
+    def role(self, name: str, params: Any, context: RoleContext, label: str | None = None) -> Role:
+        """The role of one node, which takes every message once, however often and in whatever order it comes.
+
+        Its faults are named (`testbed.policies.faults`), with the policy's label in the experiment where it has one.
+        """
+        called = self.name if label in (None, self.name) else f"{label} ({self.name})"
+        who = f"policy {called}, role {name} at {context.node}"
+        return Once(guarded(self.roles[name], params, context, who, self.roles))
 
     def parse(self, values: Mapping[str, Any]) -> Any:
         """The policy's parameters from the experiment file; one line for the first thing that is wrong."""

@@ -6,6 +6,7 @@ of the log (invariant 3). Importing this imports no torch.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 
 from testbed.decoding.output import ended
 from testbed.nodes.control import PlannedRequest
+from testbed.policies.faults import PolicyFault
 from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow, RequestRow
@@ -34,6 +36,8 @@ from testbed.simulation.world import NO_OVERHEADS, Overheads
 if TYPE_CHECKING:
     from testbed.progress import Progress
     from testbed.scenario import Scenario
+
+POLICY_LOG = "policy.log"  # of an attempt that a policy's fault ended: its traceback
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,10 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     with attempting(options.out, scenario.name, identity, needed(scenario, "simulation")) as attempt:
         try:
             return _run(inputs, identity, attempt, progress)
+        except PolicyFault as fault:
+            log = attempt.partial / POLICY_LOG
+            log.write_text("".join(traceback.format_exception(fault)))
+            raise PolicyFault(f"{fault}; log: {log}") from fault
         except BaseException:
             attempt.discard()  # it is done again in no time, and has no logs
             raise

@@ -127,7 +127,7 @@ class World:
         limits = limits_of(self._spec.profiles["target"])
         return VirtualHost(
             self.kernel,
-            policy.role(role, self._params, RoleContext(node, self._role_peers, limits)),
+            policy.role(role, self._params, RoleContext(node, self._role_peers, limits), self._entry.label),
             self._device(self._table, node) if role != "user" or role in policy.models else None,
             recorder,
             self._finisher(node) if role == "user" else lambda request: None,
