@@ -75,3 +75,16 @@ def test_requests_that_need_a_stopped_node_are_given_up_and_the_next_phase_has_i
     replay = pd.read_parquet(directory / "replay.parquet")
     assert set(replay["what"]) == {"stopped: node target0"}
     assert not (directory / "probes.parquet").exists() and summary["links"]["during"] is None
+
+
+def test_a_worker_that_stops_is_done_without_where_asked_and_every_request_ends(tmp_path: Path) -> None:
+    silent = [
+        {"wanspec": {"k": 2, "silence_ms": 300}},
+        {"wanspec": {"branches": 2, "silence_ms": 300, "label": "tree"}},
+    ]
+    path = experiment(tmp_path, policies=silent, events=[{"at_s": 0.5, "stop_node": "drafter0"}], workload=workload(3))
+    summary, directory = finished(path, tmp_path / "runs", "--fabric", "relay", "--no-probe")
+    assert summary["lossless"] == {"checked": 6, "equal": 6}
+    assert not json.loads((directory / "manifest.json").read_text())["given_up"]
+    messages = pd.read_parquet(directory / "messages.parquet")
+    assert (messages["src"] == "drafter0").any(), "the worker spoke before it stopped"

@@ -1,0 +1,95 @@
+"""What a simulated experiment takes away for good: what needs it is given up and named, what does not goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from made_up import decode_table, inputs_of, scenario
+
+from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+from testbed.network.schedule import PairEvent, PairSchedule
+from testbed.simulation.compiled import supports
+from testbed.simulation.engine import rows_of, simulate
+from testbed.simulation.inputs import Inputs
+from testbed.simulation.links import Link, LinkSpec
+
+MS = 1_000_000
+TABLE = decode_table(0.75)
+ENTROPIES = ByOutcome(Exponential(0.3), Exponential(1.5))
+# With second choices, and as deep as a device drafts that asks again and again.
+DEEP = iid_table(made_up_prompts(4, 16, 1), 60, 0.75, ENTROPIES, ENTROPIES, 1, depth=64, second_match_rate=0.5)
+SILENT: dict[str, Any] = {"wanspec": {"silence_ms": 300, "label": "silent"}}
+EXPECTED: dict[str, Any] = {"wanspec": {"rule": "expected_arrival", "label": "expected"}}
+
+
+def outcome(*policies: Any, stop: str, at_s: float = 0.5, table: Any = TABLE) -> tuple[dict[str, list[int]], Any]:
+    made = scenario(*policies, events=[{"at_s": at_s, "stop_node": stop}])
+    inputs = inputs_of(made, table)
+    simulated = simulate(inputs)
+    return simulated.log.given_up, rows_of(inputs, simulated)["requests"]
+
+
+def test_a_worker_that_stops_is_waited_for_by_the_listing_alone() -> None:
+    given_up, requests = outcome("wanspec", SILENT, EXPECTED, "sled", "speculative", stop="drafter0")
+    assert set(given_up) == {"wanspec"}
+    for label in ("silent", "expected", "sled", "speculative"):
+        assert [row.lossless for row in requests if row.policy == label] == [True] * 4
+
+
+@pytest.mark.parametrize("silent", [{"branches": 2}, {"k": 4}, {"rule": "expected_arrival", "branches": 2}])
+def test_trees_and_longer_drafts_go_on_without_a_worker_too(silent: dict[str, Any]) -> None:
+    given_up, requests = outcome({"wanspec": {**silent, "silence_ms": 300}}, stop="drafter0", table=DEEP)
+    assert given_up == {} and [row.lossless for row in requests] == [True] * 4
+
+
+@pytest.mark.parametrize("policy", ["autoregressive", "speculative", "wanspec", "sled", "centralised", SILENT])
+def test_without_the_target_what_is_open_is_given_up(policy: Any) -> None:
+    given_up, requests = outcome(policy, stop="target0")
+    (numbers,) = given_up.values()
+    assert len(numbers) + len(requests) == 4 and numbers
+    assert all(row.lossless for row in requests)
+
+
+def test_a_users_node_takes_its_own_requests_along_and_no_others() -> None:
+    made = scenario(
+        "speculative", place={"user": {"near": 2}, "target": "near", "drafter": "far"},
+        events=[{"at_s": 0.5, "stop_node": "user1"}],
+    )  # fmt: skip
+    simulated = simulate(inputs_of(made, TABLE))
+    assert simulated.log.given_up == {"speculative": [2, 4]}
+    assert [row.request for row in simulated.log.requests] == [1, 3]
+
+
+def test_a_device_that_asks_again_for_ever_is_given_up_too() -> None:
+    given_up, _ = outcome({"sled": {"timeout_ms": 50}}, stop="target0", table=DEEP)
+    assert given_up["sled"]
+
+
+def cut(*events: PairEvent) -> Inputs:
+    inputs = inputs_of(scenario("wanspec", SILENT), TABLE)
+    return dataclasses.replace(inputs, schedules={("far", "near"): PairSchedule(None, events)})
+
+
+def test_one_direction_that_is_cut_for_good_is_a_silent_worker() -> None:
+    simulated = simulate(cut(PairEvent(300 * MS, up=False)))
+    assert set(simulated.log.given_up) == {"wanspec"}
+    assert len([row for row in simulated.log.requests if row.policy == "silent"]) == 4
+
+
+def test_nothing_arrives_over_a_link_that_never_comes_back() -> None:
+    link = Link(LinkSpec(10.0, events=(PairEvent(1000 * MS, up=False),)), 20 * MS, "a")
+    assert link.arrival_ns(999 * MS, 100) == 1009 * MS
+    assert link.arrival_ns(1000 * MS, 100) is None and link.arrival_ns(5000 * MS, 100) is None
+    healed = Link(LinkSpec(10.0, events=(PairEvent(0, up=False), PairEvent(100 * MS, up=True))), 20 * MS, "a")
+    assert healed.arrival_ns(10 * MS, 100) is not None
+
+
+def test_the_compiled_world_leaves_them_to_the_objects() -> None:
+    inputs = inputs_of(scenario(SILENT), TABLE)
+    stopped = inputs_of(scenario("wanspec", events=[{"at_s": 1, "stop_node": "drafter0"}]), TABLE)
+    why = supports(inputs.world(), inputs.scenario.policies[0], [], TABLE)
+    assert why is not None and "silence_ms is not compiled" in why
+    why = supports(stopped.world(), stopped.scenario.policies[0], [], TABLE)
+    assert why is not None and "stops is not compiled" in why
