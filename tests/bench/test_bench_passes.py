@@ -11,7 +11,7 @@ from testbed.bench.figure import Figure
 @pytest.fixture(scope="module")
 def figures() -> dict[str, Figure]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passes, "TRIALS", 15)
+        patch.setattr(passes, "TRIALS", 7)
         return {one.name: one for one in passes.passes_figures()}
 
 
