@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from testbed.bench import faults
 from testbed.bench.faults import VARIANTS, Case, draw, run_case, smaller
+from testbed.policies.api import Role, RoleContext
 from testbed.policies.spec import PolicySpec
 from testbed.simulation.faults import Fault, Schedule
 
@@ -25,10 +28,12 @@ def test_every_policy_is_in_it() -> None:
 
 
 def test_schedules_find_a_role_that_takes_messages_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = lambda self, name, params, context: self.roles[name](params, context)  # noqa: E731
+    def bare(self: PolicySpec, name: str, params: Any, context: RoleContext, label: str | None = None) -> Role:
+        return self.roles[name](params, context)
+
     monkeypatch.setattr(PolicySpec, "role", bare)
     failed = [number for number in range(60) if run_case(draw(number))[0]]
-    assert failed
+    assert 0 < len(failed) < 60  # with nothing met twice or out of order it does well
     assert len(smaller(draw(failed[0])).schedule.faults) <= len(draw(failed[0]).schedule.faults)
 
 
