@@ -13,6 +13,9 @@ import pytest
 from leftovers import lock_is_free, remains, wait_until
 from run_examples import command, experiment, workload
 
+from testbed.bench.kill import ORPHANS_S
+from testbed.wire.tcp import CONNECT_S
+
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
 
@@ -57,6 +60,7 @@ def clean() -> str:
         ("bringing up and measuring the network", "relay"),
         ("bringing up and measuring the network", "lab"),
         ("starting 3 nodes", "lab"),
+        ("starting 3 nodes", "relay"),
         ("autoregressive: 8 requests", "relay"),
         ("measuring the links again", "relay"),
         ("comparing every output", "relay"),
@@ -69,6 +73,8 @@ def test_clean_removes_what_a_killed_run_made(tmp_path: Path, moment: str, fabri
         run.says(moment)
     finally:
         run.kill()
+    assert ORPHANS_S < CONNECT_S  # so that no time-out of a dial can have been waited for
+    wait_until(lambda: remains()["processes"] == before["processes"], ORPHANS_S)
     assert lock_is_free()
     assert "clean" in clean()
     assert remains() == before
