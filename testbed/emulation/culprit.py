@@ -77,7 +77,10 @@ def _engine_of_containers(facts: Facts) -> Culprit | None:
 
 
 def _shared_worker(facts: Facts) -> Culprit | None:
+    """With status 0 it has ended in order, because all its nodes had gone."""
     for name, status in facts.shared_workers.items():
+        if status == 0:
+            continue
         return Culprit(f"{name} {ending(status)}{_why(status, facts)}")
     return None
 

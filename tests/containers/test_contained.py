@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from testbed.containers.program import ControlSocket
-from testbed.nodes import health
+from testbed.nodes import contained, health
 from testbed.nodes.control import NodeConfig, Quit, line
 
 
@@ -50,12 +50,13 @@ def test_it_waits_and_ends_by_itself_when_the_run_ends_before_it_began(dialled):
     assert program.wait(20) == 0
 
 
-def test_it_becomes_ready_and_obeys_quit(dialled):
+def test_it_becomes_ready_and_obeys_quit(dialled, tmp_path):
     program, commands, replies = dialled
     commands.sendall(line(NodeConfig("user0", "near", "127.0.0.1")))
     with replies.makefile("rb") as stream:
         seen = [json.loads(text)["type"] for text in _until(stream, "ready")]
     assert seen[-1] == "ready"
+    assert (tmp_path / contained.BEAT_FILE.name).exists()  # and none in the machine's own folder
     commands.sendall(line(Quit()))
     assert program.wait(20) == 0
 

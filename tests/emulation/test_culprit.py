@@ -39,6 +39,15 @@ cases: list[tuple[str, Facts, type[TestbedError], str]] = [
         "shared model worker 0 was killed (signal 9)",
     ),
     (
+        "a killed node before the shared worker that ended when its last node had",
+        Facts(
+            shared_workers={"shared model worker 0": 0},
+            nodes=[NodeFacts("user0", LOST, 0), NodeFacts("target0", status=-9)],
+        ),
+        RunInvalid,
+        "node target0 was killed (signal 9)",
+    ),
+    (
         "a killed node before those that lost it",
         Facts(nodes=[NodeFacts("user0", LOST, 0), NodeFacts("drafter0", LOST, 0), NodeFacts("target0", status=-9)]),
         RunInvalid,
