@@ -20,6 +20,8 @@ from testbed.errors import BadInput, TestbedError
 
 MIB = 2**20
 MAX_TEXT_BYTES = 64 * MIB  # of YAML, JSON, CSV and prompts: an hour of a fleet's series has 4 MiB
+MAX_TABLE_BYTES = 2048 * MIB  # of parquet
+MAX_TABLE_CELLS = 2**30  # 8 GiB as numbers
 NO_LIMIT = 2**62  # weights: their own library maps them
 WORDS_SHOWN = 300  # characters of a library's words
 
@@ -134,6 +136,45 @@ def read_json(
     return found
 
 
+def open_table(path: Name, what: str, fix: str = "", missing: str = "") -> Any:
+    """A parquet file (`pyarrow.parquet.ParquetFile`) whose footer promises no more than can be read. Read it inside
+    `reading`."""
+    import pyarrow.parquet as pq
+
+    require_file(path, MAX_TABLE_BYTES, missing)
+    with reading(path, what, fix):
+        file = pq.ParquetFile(path)
+        metadata = file.metadata
+        groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+        if metadata.num_rows != sum(group.num_rows for group in groups) or metadata.num_rows < 0:
+            raise ValueError("its footer does not say how many rows it has")
+        if metadata.num_rows * max(1, metadata.num_columns) > MAX_TABLE_CELLS:
+            raise ValueError(f"its footer says {metadata.num_rows} rows of {metadata.num_columns} columns")
+        if sum(group.total_byte_size for group in groups) > 4 * MAX_TABLE_BYTES:
+            raise ValueError("its footer says that it unpacks to more than 8 GiB")
+        return file
+
+
+def read_table(path: Name, what: str, fix: str = "", missing: str = "") -> Any:
+    """A parquet file as `pyarrow.Table`, with every value checked. Raises BadInput."""
+    file = open_table(path, what, fix, missing)
+    with reading(path, what, fix):
+        table = file.read()
+        table.validate(full=True)  # a damaged file may hold text that is none
+        return table
+
+
+def sha256_of(path: Name, most: int = NO_LIMIT, missing: str = "") -> str:
+    """Of a regular file's content."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    with _opened(path, most, missing) as descriptor, reading(path):
+        while part := os.read(descriptor, MIB):
+            digest.update(part)
+    return digest.hexdigest()
+
+
 def shown(text: object) -> str:
     """A name as a message may hold it: on one line, with nothing that a terminal obeys."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode("ascii"), str(text))
@@ -152,7 +193,9 @@ def _opened(path: Name, most: int, missing: str) -> Iterator[int]:
         try:
             _regular(path, Path(path).stat(), most)  # before it is opened: opening a device may do something
         except FileNotFoundError as error:
-            raise refusal(path, error, fix=missing) from error
+            if not missing:
+                raise
+            raise BadInput(f"{shown(path)}: not there; {missing}") from error
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _regular(path, os.fstat(descriptor), most)

@@ -24,8 +24,11 @@ from testbed.models.tables import (
     output_key,
     prompt_of,
 )
+from testbed.reading import decode_json, open_table, reading
+from testbed.reading import read_table as read_arrow
 
 FORMAT = 1
+WHAT, AGAIN = "a decode table", "record it again with `testbed record`"
 METADATA_KEY = b"testbed.decode-table"
 ZSTD_LEVEL = 9
 
@@ -106,22 +109,14 @@ def write_table(table: DecodeTable, path: Path) -> None:
 
 def read_table(path: Path) -> DecodeTable:
     """Read and check a file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        arrow = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{path}: cannot be read as a decode table: {str(error).splitlines()[0]}") from error
+    arrow = read_arrow(path, WHAT, AGAIN)
     header = _header(path, arrow.schema.metadata, _Header)
     seed = () if header.provenance.sampling is msgspec.UNSET else (SEED,)
     missing = [name for name in ("prompt_id", *seed, *TARGET, *STATE, *LISTS) if name not in arrow.column_names]
     if missing:
         raise BadInput(f"{path}: lacks the column {missing[0]!r}; record the table again")
-    try:
+    with reading(path, f"{WHAT}, by the types of its columns", AGAIN):
         table = make_table(path.name.removesuffix(SUFFIX), header.provenance, dict(_prompts(header, arrow)))
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BadInput(f"{path}: its columns do not have the types of a decode table: {error}") from error
     if table.sha256 != header.sha256:
         raise BadInput(
             f"{path}: is damaged: its content has hash {table.sha256[:12]}, not {header.sha256[:12]} as it says"
@@ -131,13 +126,9 @@ def read_table(path: Path) -> DecodeTable:
 
 def read_provenance(path: Path) -> Provenance:
     """From the file's footer alone: neither rows nor hash are checked."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_schema(path).metadata
-    except (OSError, pa.ArrowException) as error:
-        raise BadInput(f"{path}: cannot be read as a decode table: {str(error).splitlines()[0]}") from error
+    file = open_table(path, WHAT, AGAIN)
+    with reading(path, WHAT, AGAIN):
+        metadata = file.schema_arrow.metadata
     return _header(path, metadata, _Origin).provenance
 
 
@@ -145,10 +136,7 @@ def _header(path: Path, metadata: Mapping[bytes, bytes] | None, kind: type[_OneH
     raw = (metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise BadInput(f"{path}: is parquet but no decode table; make one with `testbed record`")
-    try:
-        header = msgspec.json.decode(raw, type=kind)
-    except msgspec.MsgspecError as error:
-        raise BadInput(f"{path}: its header is damaged: {error}") from error
+    header = decode_json(raw, path, kind, f"{WHAT}, by its header", AGAIN)
     if header.format != FORMAT:
         raise BadInput(f"{path}: decode table format {header.format}, this version reads {FORMAT}; record it again")
     return header

@@ -6,11 +6,9 @@ apart, with `testbed run` or `testbed sweep --engine emulation`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -81,10 +79,11 @@ def _emulated(claim: Claim, value: Value, docs: Path) -> Ours | None:
         return None
     path = docs / said
     try:
-        summary: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"claims: {claim.id}: emulation {path}: no summary of a run ({error})") from error
-    return emulated(value, summary)
+        summary = read_json(path, "a summary of a run")
+    except BadInput as error:
+        raise BadInput(f"claims: {claim.id}: emulation: no summary of a run: {error}") from error
+    with reading(path, "a summary of a run"):
+        return emulated(value, summary)
 
 
 def _names(outcomes: Mapping[str, SweepOutcome]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
 from testbed.results.metrics.base import passes
 from testbed.results.reference import reference_for
-from testbed.results.store import RunData, RunDirectory, load
+from testbed.results.store import RunData, RunDirectory, load, using
 
 NAME = "report.html"
 
@@ -51,7 +51,9 @@ def write_report(run_dir: Path) -> Path:
     directory = RunDirectory(run_dir)
     summary = directory.read_summary()
     check_file(run_dir / NAME, option="report")
-    return directory.write_text(NAME, render(load(run_dir), summary))
+    with using(run_dir):
+        page = render(load(run_dir), summary)
+    return directory.write_text(NAME, page)
 
 
 def render(run: RunData, summary: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from testbed.errors import BadInput
 from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.base import RatioMetric, SampleMetric, rounded
 from testbed.results.overheads import measured_overheads
-from testbed.results.store import RunData, frame_of, load
+from testbed.results.store import RunData, frame_of, load, using
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import Inputs, from_manifest
 from testbed.simulation.world import NO_OVERHEADS
@@ -35,6 +35,11 @@ def calibrate(run_dir: Path, table: str | None = None) -> dict[str, Any]:
     `metrics` and `policies` are of the plain simulation. `explained` has the same figures of a second one, which adds
     the overheads that the run's own log shows: what is left there is neither policy, nor link, nor testbed.
     """
+    with using(run_dir):
+        return _calibrated(run_dir, table)
+
+
+def _calibrated(run_dir: Path, table: str | None) -> dict[str, Any]:
     emulated = load(run_dir)
     if emulated.manifest.get("engine") != "emulation":
         raise BadInput(f"{run_dir}: not an emulated run; calibrate compares an emulation with its simulation")

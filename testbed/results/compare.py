@@ -18,7 +18,7 @@ from testbed.errors import BadInput
 from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.base import KEY, RatioMetric, SampleMetric, interval_json, rounded
 from testbed.results.statistics import median_interval, ratio_of_medians_interval
-from testbed.results.store import RunData, RunDirectory, load
+from testbed.results.store import RunData, RunDirectory, load, using
 
 # Against another policy of the same run, or of the testbed itself: a ratio of them says nothing about two runs.
 NOT_COMPARED = {"latency_ratio", "target_site_draft_ratio", "dispatch_delay_ms", "round_overhead_ms"}
@@ -29,6 +29,11 @@ def compare_runs(paths: Sequence[Path]) -> dict[str, Any]:
     """The first run against each other one. Raises BadInput where nothing pairs."""
     if len(paths) < 2:
         raise BadInput("compare needs at least two runs: testbed compare RUN RUN ...")
+    with using(*paths):
+        return _compared(paths)
+
+
+def _compared(paths: Sequence[Path]) -> dict[str, Any]:
     base, *others = ((path, load(path), RunDirectory(path).read_summary()) for path in paths)
     comparisons = [_comparison(base[1], base[0], run, path) for path, run, _ in others]
     return {

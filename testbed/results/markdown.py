@@ -6,16 +6,17 @@ RUN --json` printed, and all of these share one table at the end.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput
-from testbed.results.store import RunDirectory
+from testbed.reading import read_json, reading
+from testbed.results.store import RunDirectory, using
 
 UNDEFINED = "-"
+CALIBRATION = "a result of testbed calibrate --json"
 POLICY_HEADINGS = (
     "policy", "TPOT ms", "TTFT ms", "e2e p95 ms", "tokens/round", "acceptance", "target-site drafts", "draft ratio",
     "latency ratio", "round overhead ms", "lossless", "valid", "fabric",
@@ -119,11 +120,7 @@ def _lossless(equal: Any, checked: int) -> str:
 
 
 def _result(file: Path) -> dict[str, Any]:
-    try:
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInput(f"{file}: neither a run directory nor a result of testbed calibrate --json ({error})") from None
-    return result
+    return read_json(file, CALIBRATION, missing="name a run directory, or a result of testbed calibrate --json")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,11 +128,16 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if not paths:
             raise BadInput("no run given: python -m testbed.results.markdown RUN_DIR... RESULT.json...")
-        parts = [f"{title(path)}\n\n{policy_table(path)}" for path in paths if path.is_dir()]
-        results = [_result(path) for path in paths if not path.is_dir()]
+        folders, files = [path for path in paths if path.is_dir()], [path for path in paths if not path.is_dir()]
+        with using(*folders):
+            parts = [f"{title(path)}\n\n{policy_table(path)}" for path in folders]
+        for path in files:
+            with reading(path, CALIBRATION):
+                calibration_table([_result(path)])
+        results = [_result(path) for path in files]
     except BadInput as error:
         print(error, file=sys.stderr)
-        return 2
+        return error.exit_code
     print("\n\n".join([*parts, *([calibration_table(results)] if results else [])]))
     return 0
 

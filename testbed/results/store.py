@@ -7,6 +7,7 @@ same bytes (invariant 3). Every file appears whole or not at all.
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from testbed.errors import BadInput
+from testbed.errors import BadInput, TestbedError
 from testbed.files import replacing
+from testbed.reading import read_json, read_table, read_text, reading, refusal, refuse_file, sha256_of, shown
 from testbed.results.columns import Columns, Joined
 from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
 
@@ -36,6 +38,10 @@ _ARROW: Mapping[Any, Any] = types.MappingProxyType(
 )
 
 
+WHAT = "a table of a run"
+AGAIN = "run the experiment again"
+# What files were when the run ended, in the format of sha256sum(1); `sha256sum -c SHA256SUMS` checks them too.
+SUMS, LAST = "SHA256SUMS", "summary.json"
 # Every run directory has these; `report.html` comes with them where a run stands alone.
 FILES = (*(f"{kind}.parquet" for kind in RECORDS), "manifest.json", "summary.json")
 
@@ -114,31 +120,61 @@ class RunDirectory:
         return self._read_json("summary.json")
 
     def read_rows(self, kind: str) -> pd.DataFrame:
-        file = self.path / f"{kind}.parquet"
-        if not file.is_file():
-            raise BadInput(f"{file}: not there; is {self.path} a finished run directory?")
-        frame: pd.DataFrame = pq.read_table(file).to_pandas()
+        file = self._intact(f"{kind}.parquet")
+        table = read_table(file, WHAT, AGAIN)
+        with reading(file, WHAT, AGAIN):
+            frame: pd.DataFrame = _as_recorded(table, schema_of(_record(kind))).to_pandas()
         return frame
+
+    @property
+    def sealed(self) -> bool:
+        """Whether sums say of every file of a run what it was when it was written."""
+        return {*FILES} <= self._sums().keys()
+
+    def _intact(self, name: str) -> Path:
+        """The file's path. BadInput where it is not there, or not as it was written."""
+        file = self.path / name
+        found = sha256_of(file, missing=f"is {shown(self.path)} a finished run directory?")
+        if self._sums().get(name, found) != found:
+            raise BadInput(
+                f"{shown(file)}: is damaged, or was changed: not what {SUMS} says; restore it, {AGAIN}, or remove "
+                f"{SUMS} to read it as it is"
+            )
+        return file
+
+    def _sums(self) -> dict[str, str]:
+        if not (self.path / SUMS).exists():
+            return {}
+        sums: dict[str, str] = {}
+        for number, line in enumerate(read_text(self.path / SUMS).splitlines(), start=1):
+            digest, _, name = line.partition("  ")
+            if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
+                refuse_file(self.path / SUMS, f"is not a list of sums; {AGAIN}, or remove it", number)
+            sums[name] = digest
+        return sums
+
+    def _seal(self, name: str) -> None:
+        """Notes what a file is: all files at the end of a run, and after that each that is written anew."""
+        sums = self._sums()
+        if not sums and name != LAST:
+            return
+        written = [name] if sums else sorted(path.name for path in self.path.iterdir() if _summed(path.name))
+        sums |= {one: sha256_of(self.path / one) for one in written}
+        with replacing(self.path / SUMS) as partial:
+            partial.write_text("".join(f"{sums[one]}  {one}\n" for one in sorted(sums)), encoding="utf-8")
 
     def _write_json(self, name: str, value: Mapping[str, Any]) -> None:
         # allow_nan=False: undefined is null in our files; a NaN here is a bug and must not reach a reader.
         self.write_text(name, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def _read_json(self, name: str) -> dict[str, Any]:
-        file = self.path / name
-        try:
-            value = json.loads(file.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise BadInput(f"{file}: not there; is {self.path} a finished run directory?") from None
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{file}:{error.lineno}: not JSON ({error.msg}); run the experiment again") from None
-        if not isinstance(value, dict):
-            raise BadInput(f"{file}: expected a JSON object; run the experiment again")
-        return value
+        return read_json(self._intact(name), "JSON", AGAIN)
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
         with replacing(self.path / name) as partial:
             write(partial)
+        if _summed(name):
+            self._seal(name)
 
 
 class _GrowingTable:
@@ -158,6 +194,23 @@ class _GrowingTable:
         if self._rows:
             self._file.write_table(_table(self._kind, self._rows))
             self._rows.clear()
+
+
+@contextmanager
+def using(*paths: Path) -> Iterator[None]:
+    """Around work with run directories: what fails in it because one is not as it was written becomes BadInput.
+
+    A failure with directories whose sums are right is a defect of ours, and passes.
+    """
+    try:
+        yield
+    except TestbedError:
+        raise
+    except Exception as error:
+        for path in paths:
+            if not RunDirectory(path).sealed:
+                raise refusal(path, error, "a finished run of this version", AGAIN) from error
+        raise
 
 
 def load(path: Path) -> RunData:
@@ -181,6 +234,27 @@ def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
         return pa.concat_tables([_table(kind, part) for part in rows.parts]).combine_chunks()
     columns = {name: [getattr(row, name) for row in rows] for name in record.__struct_fields__}
     return pa.Table.from_pydict(columns, schema=schema)
+
+
+def _summed(name: str) -> bool:
+    """Whether a file is the run's own; reports may be drawn again by another version."""
+    return name in FILES or name.removesuffix(".parquet") in LIVE_RECORDS
+
+
+def _as_recorded(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of the record with its types; those that may be null are null where an older run has none."""
+    columns = []
+    for field_ in schema:
+        if field_.name not in table.column_names and field_.nullable:
+            columns.append(pa.nulls(table.num_rows, field_.type))
+            continue
+        column = table[field_.name]
+        if column.type != field_.type and not pa.types.is_list(field_.type):
+            raise ValueError(f"column {field_.name} is {column.type}, not {field_.type}")
+        if not field_.nullable and column.null_count:
+            raise ValueError(f"column {field_.name} has rows without a value")
+        columns.append(column.cast(field_.type))
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _field(name: str, hint: Any) -> pa.Field:
