@@ -122,7 +122,13 @@ def decode_json(
         if isinstance(raw, str):
             raw = raw.encode()
         raw = raw.removeprefix(b"\xef\xbb\xbf")
-        return msgspec.json.decode(raw) if kind is None else msgspec.json.decode(raw, type=kind)
+        try:
+            return msgspec.json.decode(raw) if kind is None else msgspec.json.decode(raw, type=kind)
+        except msgspec.DecodeError as error:
+            at = re.search(r"\(byte ([0-9]+)\)", str(error))
+            if line is None and at:
+                raise refusal(path, error, what, fix, raw.count(b"\n", 0, int(at[1])) + 1) from error
+            raise
 
 
 def read_json(

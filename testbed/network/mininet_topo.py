@@ -11,11 +11,10 @@ lose is said in the topology's description: pairs that share a narrow link do no
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from heapq import heappop, heappush
@@ -24,6 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from testbed.errors import BadInput, MachineCannot
+from testbed.foreign import foreign
+from testbed.reading import MAX_TEXT_BYTES, one_line, sha256_of, shown
 
 NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}  # as tc(8) reads times; a bare number is microseconds
 UNITS = {"nsec": "ns", "nsecs": "ns", "usec": "us", "usecs": "us", "msec": "ms", "msecs": "ms", "sec": "s", "secs": "s"}
@@ -71,9 +72,18 @@ def collapse(hosts: Sequence[str], wires: Iterable[Wire]) -> dict[tuple[str, str
             if dst == src:
                 continue
             if dst not in paths:
-                raise BadInput(f"no path from {src} to {dst}; link them")
+                raise BadInput(f"no path from {src} to {dst}; {_why_no_path(src, dst, hosts, leaving)}")
             found[src, dst] = _along(src, paths[dst])
     return found
+
+
+def _why_no_path(src: str, dst: str, hosts: Sequence[str], leaving: Mapping[str, list[Wire]]) -> str:
+    """What to do: link them, or make a switch of the host that stands between them."""
+    through = _shortest(src, frozenset(), leaving).get(dst)
+    if through is None:
+        return "link them"
+    between = next(wire.dst for wire in through if wire.dst in hosts)
+    return f"hosts forward nothing, and {between} is a host: make it a switch with addSwitch"
 
 
 def _shortest(src: str, hosts: frozenset[str], leaving: Mapping[str, list[Wire]]) -> dict[str, tuple[Wire, ...]]:
@@ -121,10 +131,13 @@ def wires_of(topo: Any) -> list[Wire]:
         where = f"link {node1} - {node2}"
         options = {key: value for key, value in info.items() if key not in IN_MININET_ONLY}
         link_class = options.pop("cls", None)
-        if link_class is not None and link_class.__name__ not in ("TCLink", "TCULink"):
-            raise BadInput(f"{where}: cls {link_class.__name__} does not shape; leave cls out, or use TCLink")
+        class_name = getattr(link_class, "__name__", one_line(repr(link_class)))
+        if link_class is not None and class_name not in ("TCLink", "TCULink"):
+            raise BadInput(f"{where}: cls {class_name} does not shape; leave cls out, or use TCLink")
         ends = [options.pop("params1", None), options.pop("params2", None)]
         for (src, dst), own in zip(((node1, node2), (node2, node1)), ends, strict=True):
+            if own is not None and not isinstance(own, Mapping):
+                raise BadInput(f"{where}: params1 and params2 are mappings, as in params1={{'delay': '5ms'}}")
             wires.append(_wire(src, dst, {**(own or {}), **options}, where))
     return wires
 
@@ -146,16 +159,17 @@ def _wire(src: str, dst: str, options: Mapping[str, Any], where: str) -> Wire:
 
 def tc_time_ns(value: object, what: str) -> int:
     """A time as tc(8) reads it: `20ms`, `1.5s`, `300us`; a bare number is microseconds."""
-    match = re.fullmatch(r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)\s*", str(value).lower())
+    text = str(value).lower() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
+    match = re.fullmatch(r"\s*([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})\s*([a-z]*)\s*", text)
     unit = UNITS.get(match[2], match[2] or "us") if match else ""
     if match is None or unit not in NS:
-        raise BadInput(f"{what}: {value!r} is no time; write it as tc reads it, such as '20ms'")
+        raise BadInput(f"{what}: {one_line(repr(value))} is no time; write it as tc reads it, such as '20ms'")
     return round(float(match[1]) * NS[unit])
 
 
 def _number(value: object, what: str, unit: str, least: float, most: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise BadInput(f"{what}: {value!r} is no number of {unit} from {least:g} to {most:g}")
+        raise BadInput(f"{what}: {one_line(repr(value))} is no number of {unit} from {least:g} to {most:g}")
     return float(value)
 
 
@@ -186,36 +200,47 @@ def as_topology(topo: Any, name: str, source: str, sha256: str) -> dict[str, Any
 
 def load_fields(path: Path, class_name: str) -> dict[str, Any]:
     """Runs the file and makes the class, without arguments. Raises BadInput in one line, naming file and class."""
-    where = f"{path}:{class_name}"
+    where = f"topology {shown(path)}:{class_name}"
     try:
         from mininet.topo import Topo
     except ImportError as error:
-        raise MachineCannot(f"topology {where}: Mininet cannot be imported ({error}); see testbed doctor") from error
-    module = _run_file(path, where)
-    found = getattr(module, class_name, None)
-    if not (isinstance(found, type) and issubclass(found, Topo)):
-        raise BadInput(f"topology {where}: {path} has no mininet.topo.Topo of that name")
-    try:
-        topo = found()
-    except Exception as error:  # their code may raise anything
-        raise BadInput(f"topology {where}: cannot be made without arguments ({_said(error)})") from error
-    try:
-        return as_topology(topo, class_name, str(path), hashlib.sha256(path.read_bytes()).hexdigest())
-    except BadInput as error:
-        raise BadInput(f"topology {where}: {error}") from error
+        raise MachineCannot(f"{where}: Mininet cannot be imported ({one_line(error)}); see testbed doctor") from error
+    sha256 = sha256_of(path, MAX_TEXT_BYTES)
+    with foreign(path, "running it"):
+        module = _run_file(path)
+    make = _maker(vars(module), class_name, Topo, where)
+    with foreign(path, f"making {class_name} without arguments"):
+        topo = make()
+    if not isinstance(topo, Topo):
+        raise BadInput(f"{where}: gives {one_line(repr(topo))}, which is no mininet.topo.Topo")
+    with foreign(path, f"reading what {class_name} holds"):
+        try:
+            return as_topology(topo, class_name, str(path), sha256)
+        except BadInput as error:
+            raise BadInput(f"{where}: {error}") from error
 
 
-def _run_file(path: Path, where: str) -> ModuleType:
+def _maker(names: Mapping[str, Any], wanted: str, kind: type, where: str) -> Callable[[], Any]:
+    """The class of this name, or an entry of the file's `topos`, as `mn --custom` has them."""
+    found = names.get(wanted)
+    if isinstance(found, type) and issubclass(found, kind):
+        return found
+    topos = names.get("topos")
+    entries: dict[Any, Any] = topos if isinstance(topos, dict) else {}
+    if callable(entries.get(wanted)):
+        return entries[wanted]  # type: ignore[no-any-return]
+    classes = [
+        name for name, one in names.items() if isinstance(one, type) and issubclass(one, kind) and one is not kind
+    ]
+    known = [*classes, *(str(name) for name in entries)]
+    there = f"it has {', '.join(map(shown, known))}" if known else "define a subclass of mininet.topo.Topo"
+    raise BadInput(f"{where}: no Topo class or entry of `topos` has that name; {there}")
+
+
+def _run_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"topo_{path.stem}", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(f"topology {where}: no file {path}")
+    if spec is None or spec.loader is None:
+        raise BadInput(f"{shown(path)}: is no Python file")
     module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # their code may raise anything
-        raise BadInput(f"topology {where}: running {path} failed ({_said(error)})") from error
+    spec.loader.exec_module(module)
     return module
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -21,8 +21,9 @@ from pydantic import Field, ValidationError, model_validator
 from testbed import repository
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
+from testbed.reading import shown
 from testbed.strict import Strict
-from testbed.yamlfile import explain, load_yaml, nearest, problem
+from testbed.yamlfile import complaint, explain, load_yaml, nearest, problem, said
 
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -212,21 +213,19 @@ def load_topology(name_or_path: str | Path) -> Topology:
     Raises BadInput in one line.
     """
     text = str(name_or_path)
-    if match := re.fullmatch(r"(.+\.py):(\w+)", text):
+    if match := re.fullmatch(r"(.+\.py):(\w+)", text, re.DOTALL):
         from testbed.network.mininet_topo import load_fields
 
         try:
             return Topology.model_validate(load_fields(Path(match[1]), match[2]))
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in detail["loc"])
-            raise BadInput(f"topology {text}: {place}: {detail['msg']} (it is {detail['input']!r})") from error
+            raise BadInput(f"topology {shown(text)}: {complaint(error, Topology)[1]}") from error
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         path = Path(name_or_path)
     elif text in (known := available()):
         path = known[text]
     else:
-        raise BadInput(f"topology {text!r} is not in topologies/{nearest(text, known)}")
+        raise BadInput(f"topology {said(text)} is not in topologies/{nearest(text, known)}")
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: a topology is a mapping with the keys name, regions, rtt_ms, ...")

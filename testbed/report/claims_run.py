@@ -14,6 +14,7 @@ import pandas as pd
 
 from testbed.errors import BadInput
 from testbed.files import check_folder, replacing
+from testbed.reading import read_json, reading
 from testbed.report import claims_drawing, claims_figures
 from testbed.report.claims import Claim, Claims, Figure, Value, load_claims
 from testbed.report.claims_measured import measured

@@ -138,7 +138,7 @@ def test_a_column_of_another_type_is_refused(tmp_path: Path) -> None:
         index = arrow.column_names.index("rollout_tokens")
         return arrow.set_column(index, "rollout_tokens", pa.array(["x"] * len(arrow)))
 
-    with pytest.raises(BadInput, match="types of a decode table"):
+    with pytest.raises(BadInput, match="is not a decode table, by the types of its columns"):
         load_table(edited(tmp_path, edit))
 
 
@@ -163,9 +163,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         load_table(edited(tmp_path, lambda arrow: arrow.replace_schema_metadata({})))
     text = tmp_path / "text.parquet"
     text.write_text("hello")
-    with pytest.raises(BadInput, match="cannot be read as a decode table"):
+    with pytest.raises(BadInput, match="is not a decode table"):
         load_table(str(text))
-    with pytest.raises(BadInput, match="cannot be read as a decode table"):
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
         load_table(str(tmp_path / "none.parquet"))
 
 

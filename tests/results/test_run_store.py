@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 from tiny_log import rows, run
 
 from testbed.errors import BadInput
-from testbed.results.store import RECORDS, RunDirectory, frame_of, load, schema_of
+from testbed.results.store import FILES, RECORDS, RunDirectory, frame_of, load, schema_of, using
 
 
 def write(path: Path) -> RunDirectory:
@@ -65,12 +66,54 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="JSON compliant"):
         directory.write_summary({"tpot_ms": float("nan")})
     assert directory.read_summary() == {"valid": True}
-    assert [file.name for file in tmp_path.iterdir()] == ["summary.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["SHA256SUMS", "summary.json"]
 
 
 def test_a_directory_that_is_no_run_is_bad_input_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"manifest\.json: not there; is .* a finished run directory\?"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text("{,}")
-    with pytest.raises(BadInput, match=r"manifest\.json:1: not JSON"):
+    with pytest.raises(BadInput, match=r"manifest\.json:1: is not JSON"):
         load(tmp_path)
+
+
+def written(path: Path) -> RunDirectory:
+    directory = RunDirectory(path)
+    directory.write_manifest(run().manifest)
+    for kind, of_kind in rows().items():
+        directory.write_rows(kind, of_kind)
+    directory.write_summary({"validity": {"valid": True, "reasons": []}})
+    return directory
+
+
+def test_the_sums_are_those_of_sha256sum(tmp_path: Path) -> None:
+    assert written(tmp_path).sealed
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.count(": OK") == len(FILES)
+
+
+@pytest.mark.parametrize("name", ["requests.parquet", "manifest.json", "summary.json"])
+def test_a_file_that_is_not_as_it_was_written_is_named(tmp_path: Path, name: str) -> None:
+    directory = written(tmp_path)
+    raw = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(raw.replace(raw[20:21], b"x", 1))
+    with pytest.raises(BadInput, match=rf"{name}: is damaged, or was changed: .*remove SHA256SUMS to read it as it is"):
+        load(tmp_path)
+        directory.read_summary()
+
+
+def test_what_we_write_again_is_sealed_again(tmp_path: Path) -> None:
+    directory = written(tmp_path)
+    directory.write_manifest({**run().manifest, "note": "x"})
+    assert load(tmp_path).manifest["note"] == "x"
+
+
+def test_what_fails_with_a_directory_of_another_shape_is_bad_input_and_with_a_whole_one_a_defect(
+    tmp_path: Path,
+) -> None:
+    written(tmp_path)
+    with pytest.raises(KeyError), using(tmp_path):
+        raise KeyError("nothing of the run's fault")
+    (tmp_path / "SHA256SUMS").unlink()
+    with pytest.raises(BadInput, match="is not a finished run of this version: lacks 'x'"), using(tmp_path):
+        raise KeyError("x")
