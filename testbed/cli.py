@@ -19,9 +19,8 @@ from testbed.cli_options import console as _console
 from testbed.cli_options import note as _note
 from testbed.entry import INTERRUPTED
 from testbed.errors import BadInput, RunInvalid, TestbedError
-from testbed.files import FULL, DiskFull, unwritable
 from testbed.interrupt import Signals, interruptible
-from testbed.streams import drop_rest
+from testbed.unexpected import explained
 
 app = typer.Typer(
     help="Emulation testbed for distributed speculative decoding.",
@@ -65,13 +64,9 @@ def _status(signals: Signals | None = None) -> int:
     except Exception as error:
         if signals is not None and signals.came:
             return INTERRUPTED
-        if isinstance(error, OSError) and error.errno in FULL:
-            drop_rest(sys.stdout)
-            print(f"testbed: {unwritable(error.filename or 'output', error)}", file=sys.stderr)
-            return DiskFull.exit_code
         code = getattr(error, "exit_code", None)  # click's own usage errors
         if code is None or not hasattr(error, "show"):
-            raise
+            return explained(error)
         error.show()
         return int(code)
 

@@ -51,10 +51,10 @@ def gain_privilege() -> None:
 
 
 def console() -> Any:
-    """For results, on stdout."""
+    """For results, on stdout. Names from files are text: rich reads no markup in them."""
     from rich.console import Console
 
-    return Console()
+    return Console(markup=False, emoji=False)
 
 
 def note(text: str) -> None:

@@ -28,10 +28,10 @@ class ConsoleProgress:
     """Implements `Progress`. `total` is the number of requests of the whole run."""
 
     def __init__(self, total: int) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False, emoji=False)
         self._live = sys.stderr.isatty()
         self._bar = Bar(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("requests"),

@@ -33,9 +33,14 @@ def outlasting(stream: TextIO, optional: bool = False) -> TextIO:
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors=stream.errors if optional else _in_place_of_errors(stream.encoding),
         line_buffering=optional or raw.isatty(),
     )
+
+
+def _in_place_of_errors(encoding: str) -> str:
+    """What becomes of signs that a terminal cannot show: question marks; names of files that are no text stay as is."""
+    return "surrogateescape" if encoding.lower().replace("-", "") == "utf8" else "replace"
 
 
 def drop_rest(stream: TextIO) -> None:

@@ -25,10 +25,10 @@ class SweepConsole:
     """Implements `SweepProgress`."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, markup=False, emoji=False)
         self._live = sys.stderr.isatty()
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("points"),
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("points"),
             TimeElapsedColumn(), TimeRemainingColumn(), console=self._console, disable=not self._live,
         )  # fmt: skip
         self._task = self._bar.add_task("sweep", total=None)
