@@ -132,7 +132,7 @@ def _message(problem: _Problem, model: type[BaseModel]) -> str:
     hint = None
     if kind in _NUMBER_ERRORS:
         hint = advice(value, any(is_share(field) for field in fields))
-        if hint is None and isinstance(value, float) and value.is_integer() and kind == "int_from_float":
+        if hint is None and isinstance(value, float) and value.is_integer() and kind.startswith("int_"):
             hint = f"write {value:.0f}"
     if hint is not None:
         return f"{name} is {said(value)}; {hint}"

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from testbed.errors import BadInput
 from testbed.files import replacing
+from testbed.reading import read_text
 from testbed.report.claims import Claim, Claims, Figure, Value
 from testbed.report.claims_value import AT_LEAST, Ours
 
@@ -137,12 +138,7 @@ def _rows(found: Sequence[Found]) -> list[str]:
 def put(document: Path, name: str, title: str, text: str) -> None:
     """Replaces what stands between this name's markers; a document without them gets the section at its end."""
     begin, end = f"<!-- begin {name}: made by testbed reproduce -->", f"<!-- end {name} -->"
-    try:
-        old = document.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        old = "# Reproduction of published results\n"
-    except OSError as error:
-        raise BadInput(f"{document}: cannot be read ({error.strerror})") from error
+    old = read_text(document) if document.exists() else "# Reproduction of published results\n"
     if (old.count(begin), old.count(end)) == (0, 0):
         old = f"{old.rstrip()}\n\n## {title}\n\n{begin}\n{end}\n"
     if (old.count(begin), old.count(end)) != (1, 1) or old.index(begin) > old.index(end):

@@ -137,10 +137,10 @@ def test_what_cannot_be_expressed_is_refused_in_one_line(tmp_path: Path, options
 @pytest.mark.parametrize(
     ("text", "name", "said"),
     [
-        (None, "Wan", "no file"),
+        (None, "Wan", "No such file"),
         ("import nothing_of_that_name", "Wan", "running .* failed .ModuleNotFoundError"),
-        ("class Wan: pass", "Wan", "has no mininet.topo.Topo of that name"),
-        (TOPO.format(build="raise ValueError('k?')"), "Wan", "cannot be made without arguments .ValueError: k?"),
+        ("class Wan: pass", "Wan", "no Topo class or entry of `topos` has that name"),
+        (TOPO.format(build="raise ValueError('k?')"), "Wan", ":6: making Wan without arguments failed .ValueError: k?"),
         (TOPO.format(build="pass"), "Wan", "no hosts; give the Topo some with addHost"),
         (TOPO.format(build="self.addHost('a'); self.addHost('b')"), "Wan", "no path from a to b"),
     ],
