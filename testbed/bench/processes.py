@@ -66,8 +66,10 @@ def name_of(pid: int) -> str | None:
         return Path(words[0]).name
     at = words.index("-m") + 1
     module, rest = words[at], words[at + 1 :]
+    if module == "testbed.processes":  # ends with its parent: `ending_with_this`
+        module, rest = rest[1], rest[2:]
     match module.removeprefix("testbed.").rpartition(".")[2]:
-        case "program" if rest:
+        case "piped" if rest:
             return Path(rest[0]).stem
         case "worker":
             parent = _parent(pid)

@@ -24,7 +24,7 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.results.store import load
 
 POLICIES = ("wanspec", "sled", "{wisp: {basis: whole}}", "speculative")
-RATE_PER_S = 0.6  # requests; a request of OUTPUT_TOKENS takes about a second, so users overlap now and then
+RATE_PER_S = 0.6  # requests; one of OUTPUT_TOKENS takes about a second, so users overlap now and then
 OUTPUT_TOKENS = 16
 TARGET_MS, DRAFT_MS = 60, 25
 SAMPLE_S = 10.0
@@ -42,6 +42,7 @@ class Soak:
     sample_s: float = SAMPLE_S
     policies: Sequence[str] = POLICIES
     rate_per_s: float = RATE_PER_S
+    output_tokens: int = OUTPUT_TOKENS
     turns: int = TURNS
 
     @property
@@ -90,7 +91,7 @@ topology: aws-north-america
 workload:
   prompts: prose
   requests: {requests}
-  output_tokens: {OUTPUT_TOKENS}
+  output_tokens: {soak.output_tokens}
   arrivals: {{burst: {{{steady}}}}}
 models: {{target: tiny-target, draft: tiny-draft}}
 devices: {{target: {folder / "target.yaml"}, drafter: {folder / "drafter.yaml"}}}
@@ -152,7 +153,7 @@ def report(
         "ran_minutes": round((time.monotonic() - began) / 60, 2),
         "allowed": ALLOWED,
         "warm_up_s": soak.warm_up_s,
-        "flat": bool(verdicts) and all(one.flat for one in verdicts),
+        "flat": all_flat(verdicts),
         "processes": [{**asdict(one), "flat": one.flat} for one in verdicts],
         "cpu_ms_per_request": per_request,
         "samples": {
@@ -194,6 +195,11 @@ def _cpu_s(watched: Watched, since: float, until: float) -> float:
     return total
 
 
+def all_flat(verdicts: Sequence[Verdict]) -> bool:
+    """Where nothing lived long enough to be judged, nothing has been shown."""
+    return bool(verdicts) and all(one.flat for one in verdicts)
+
+
 def table(verdicts: Sequence[Verdict], per_request: Mapping[str, Sequence[float]]) -> list[str]:
     titles = f"{'heap MB':>8} {'rise':>7} {'off':>7} {'RSS MB':>8} {'rise':>7} {'most fd':>9} {'CPU':>5}"
     lines = [f"{'process':20} {'min':>6} {titles}"]
@@ -206,7 +212,7 @@ def table(verdicts: Sequence[Verdict], per_request: Mapping[str, Sequence[float]
         )
     for policy, turns in per_request.items():
         lines.append(f"CPU ms per request, turns of {policy}: {', '.join(map(str, turns))}")
-    lines.append(f"within {ALLOWED:.0%}: {'yes' if all(one.flat for one in verdicts) else 'NO'}")
+    lines.append(f"within {ALLOWED:.0%}: {'yes' if all_flat(verdicts) else 'NO'}")
     return lines
 
 
