@@ -12,6 +12,7 @@ import gc
 import signal
 import time
 import traceback
+from collections import deque
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -85,7 +86,7 @@ class NodeProgram:
         self._recorder: Recorder | None = None
         self._log: RowFile | None = None
         self._driver: UserDriver | None = None
-        self._rtt_samples: dict[str, list[float]] = {}
+        self._rtt_samples: dict[str, deque[float]] = {}  # the latest of each peer, for the next policy
         self._finished = asyncio.Event()
         self._pinger: asyncio.Task[None] | None = None
 
@@ -216,7 +217,7 @@ class NodeProgram:
     async def _measure_peers(self) -> None:
         """A few round trips to every peer, all peers at once."""
         peers = self._endpoint.peers()
-        self._rtt_samples = {peer: [] for peer in peers}
+        self._rtt_samples = {peer: deque(maxlen=PINGS_AT_CONNECT) for peer in peers}
         for number in range(1, PINGS_AT_CONNECT + 1):
             for peer in peers:
                 self._endpoint.send(peer, Ping(time.monotonic_ns()))
@@ -238,7 +239,7 @@ class NodeProgram:
 
     def _arrived(self, arrival: Arrival) -> None:
         if isinstance(arrival.message, Pong) and self._host is None:
-            samples = self._rtt_samples.setdefault(arrival.sender, [])
+            samples = self._rtt_samples.setdefault(arrival.sender, deque(maxlen=PINGS_AT_CONNECT))
             samples.append((arrival.received_ns - arrival.message.ping_sent_ns) / 1e6)
         elif self._host is not None:
             self._host.arrived(arrival)
