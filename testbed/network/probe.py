@@ -16,7 +16,7 @@ import os
 import statistics
 import subprocess
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
@@ -48,6 +48,17 @@ class PairSample:
     sent: int
     received: int
     rtts_ms: tuple[float, ...] = field(default=(), repr=False)  # every probe's, ascending
+    back_median_ms: float | None = field(default=None, repr=False)  # one way, from dst to src
+
+    def seen_from_there(self) -> PairSample:
+        """The pair of the other direction, by the same packets: each went both ways."""
+        return replace(
+            self,
+            src=self.dst,
+            dst=self.src,
+            one_way_median_ms=self.back_median_ms,
+            back_median_ms=self.one_way_median_ms,
+        )
 
     @property
     def error_ms(self) -> float | None:
@@ -114,9 +125,9 @@ def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]],
     rtts = sorted((forward + backward) / 1e6 for forward, backward in legs_ns)
     if not rtts:
         return PairSample(*pair, specified_ms, None, None, None, sent, 0)
-    one_way = statistics.median(forward / 1e6 for forward, _ in legs_ns)
+    there, back = (statistics.median(leg / 1e6 for leg in legs) for legs in zip(*legs_ns, strict=True))
     return PairSample(
-        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), one_way, sent, len(rtts), tuple(rtts)
+        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), there, sent, len(rtts), tuple(rtts), back
     )
 
 

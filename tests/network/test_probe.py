@@ -1,6 +1,11 @@
 """Statistics of a probe, and when links must not be trusted."""
 
-from testbed.network.probe import PairSample, pooled_p99_error_ms, summarise, verify
+from itertools import permutations
+
+import pytest
+
+from testbed.network.network import Network
+from testbed.network.probe import Pair, PairSample, pooled_p99_error_ms, summarise, verify
 
 
 def sample(specified_ms: float, rtts_ms: list[float], sent: int | None = None) -> PairSample:
@@ -45,3 +50,30 @@ def test_a_dead_link_has_no_times_and_is_not_trusted() -> None:
     assert (dead.median_ms, dead.p99_ms, dead.error_ms) == (None, None, None)
     assert verify([dead]) == ["link a -> b: 10 of 10 probes lost"]
     assert pooled_p99_error_ms([dead]) is None
+
+
+def test_a_pair_is_known_from_both_ends_by_the_same_packets() -> None:
+    legs = [(10_000_000, 10_400_000), (10_200_000, 10_300_000), (10_100_000, 10_900_000)]
+    back = [(backward, forward) for forward, backward in legs]
+    assert summarise(("a", "b"), 20.0, legs, 4).seen_from_there() == summarise(("b", "a"), 20.0, back, 4)
+    assert summarise(("a", "b"), 20.0, [], 4).seen_from_there() == summarise(("b", "a"), 20.0, [], 4)
+
+
+@pytest.mark.parametrize(("nodes", "probes"), [(20, 10), (65, 10), (250, 3)])
+def test_pairs_without_messages_are_probed_one_way_and_less_where_they_are_many(nodes: int, probes: int) -> None:
+    """Each is still there in both directions, in its place."""
+    names = [f"n{number}" for number in range(nodes)]
+    pairs = dict.fromkeys(permutations(names, 2), 5.0)
+    network, asked = object.__new__(Network), []
+    network._used = frozenset(pair for pair in pairs if "n0" in pair)
+
+    def probe_links(specified_ms: dict[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+        asked.append((len(specified_ms), count))
+        return [summarise(pair, ms, [(2_500_000, 2_500_000)] * count, count) for pair, ms in specified_ms.items()]
+
+    network._probe_links = probe_links  # type: ignore[method-assign,assignment]
+    found = network._measure(pairs, 40)
+    idle = (nodes - 1) * (nodes - 2)
+    assert asked == [(idle // 2, probes), (2 * (nodes - 1), 40)]
+    assert sorted((one.src, one.dst) for one in found) == sorted(pairs)
+    assert {one.sent for one in found if "n0" in (one.src, one.dst)} == {40}
