@@ -33,7 +33,7 @@ from testbed.bench import socketfaults
 from testbed.decoding.output import ended
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
-from testbed.models.devices import load_profile
+from testbed.models.devices import DeviceProfile, load_profile
 from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.models.tables import DecodeTable
 from testbed.nodes.control import PlannedRequest
@@ -46,7 +46,7 @@ from testbed.simulation.world import WorldSpec
 HANG_S = 60  # of real time for one schedule, which takes milliseconds
 PATIENCE_S = 30.0  # virtual, after the last fault or the last request that ended
 LAST_MS = 4000.0  # no fault lasts longer; requests take about as long
-OUTPUT_TOKENS = 30
+OUTPUT_TOKENS = 24
 
 # Every policy, with the options that change what it sends or waits for.
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -147,6 +147,11 @@ def _table(prompts: int) -> DecodeTable:
     )
 
 
+@cache
+def _profiles() -> dict[str, DeviceProfile]:
+    return {"target": load_profile("l40s/llama-3.1-8b"), "draft": load_profile("l40s/llama-3.2-1b")}
+
+
 def run_case(case: Case) -> tuple[list[str], int, int]:
     """What does not hold of it, and how many requests ended and were given up."""
     table = _table(2 * case.users)
@@ -166,7 +171,7 @@ def run_case(case: Case) -> tuple[list[str], int, int]:
     spec = WorldSpec(
         nodes,
         links,
-        {"target": load_profile("l40s/llama-3.1-8b"), "draft": load_profile("l40s/llama-3.2-1b")},
+        _profiles(),
         case.number,
         drain_ns=2 * NS_PER_S,
         patience_ns=round((PATIENCE_S + LAST_MS / 1e3) * NS_PER_S),
