@@ -13,11 +13,11 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -29,21 +29,22 @@ from testbed.repository import available
 
 EXPERIMENT = "quickstart"
 SMALL = ("workload.requests=2", "workload.output_tokens=30")
-LIFE_S = 120.0  # of a run, on a busy machine
-ENDING_S = 20.0  # from the kill to the run's end; what comes from time-outs takes longer
+LIFE_S = 240.0  # of a run, on a busy machine
+ENDING_S = 60.0  # from the kill to the run's end: 2 s, and as often so many as there are others for each core
 ORPHANS_S = 5.0  # from the engine's death to that of the last process; goal 1 s, on a machine without other work
 LOOK_S = 0.02
 
+POLICIES = ("autoregressive", "speculative", "wanspec")
+
 # Where in a run each kind lives, by what the run says as it goes on, and how far into that stage it is killed at most.
+REQUESTS = "requests"  # of the policy
 STAGES = {
     "bringing up": 6.0,
     "starting 3 nodes": 4.0,
-    "autoregressive:": 1.0,
-    "speculative:": 1.0,
-    "wanspec:": 1.0,
+    REQUESTS: 1.0,
     "measuring the links again": 3.0,
 }
-OF_NODES = ("starting 3 nodes", "autoregressive:", "speculative:", "wanspec:")
+OF_NODES = ("starting 3 nodes", REQUESTS)
 LIVES: dict[Kind, tuple[str, ...]] = {
     "engine": tuple(STAGES),
     "node": OF_NODES,
@@ -51,21 +52,29 @@ LIVES: dict[Kind, tuple[str, ...]] = {
     "fabric": tuple(STAGES),
     "probe": tuple(STAGES),
 }
-# what the run says when there are none of its nodes, or none of its network, any more
-OVER = {kind: "comparing every output" if len(lives) > len(OF_NODES) else "measuring the links again"
-        for kind, lives in LIVES.items()}  # fmt: skip
+AFTER_NODES, AFTER_ALL = "measuring the links again", "comparing every output"  # then there are none of them any more
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One kill: of what, on which fabric, how long after which stage has begun, and which of several."""
+    """One kill: of what, on which fabric, in which policy's run, how long after a stage has begun, which of several."""
 
     number: int
     kind: Kind
     fabric: str
+    policy: str
     stage: str
     after_s: float
     which: float  # 0..1
+
+    @property
+    def over(self) -> str:
+        """What the run says when there is nothing of this kind any more."""
+        return AFTER_NODES if LIVES[self.kind] == OF_NODES else AFTER_ALL
+
+    def words(self, stage: str) -> str:
+        """What the run says when a stage begins."""
+        return f"{self.policy}:" if stage == REQUESTS else stage
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,8 @@ def plan(number: int, seed: int, kinds: Sequence[Kind], fabrics: Sequence[str]) 
     chance = random.Random(f"{seed}/{number}")
     kind = kinds[number % len(kinds)]
     stage = chance.choice(LIVES[kind])
-    return Plan(number, kind, chance.choice(list(fabrics)), stage, chance.uniform(0, STAGES[stage]), chance.random())
+    fabric, policy = chance.choice(list(fabrics)), chance.choice(POLICIES)
+    return Plan(number, kind, fabric, policy, stage, chance.uniform(0, STAGES[stage]), chance.random())
 
 
 def expected_words(kind: Kind, fabric: str, name: str) -> str:
@@ -119,13 +129,16 @@ def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str)
 class Run:
     """One `testbed run` under way, in a folder of its own."""
 
-    def __init__(self, folder: Path, experiment: Path, fabric: str) -> None:
+    def __init__(self, folder: Path, experiment: Path, one: Plan) -> None:
         self._stderr = folder / "stderr"
         self.out = folder / "runs"
-        argv = [sys.executable, "-m", "testbed", "run", str(experiment), *SMALL, "--fabric", fabric]
+        what = [str(experiment), *SMALL, f"policies=[{one.policy}]", "--fabric", one.fabric]
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*argv, "--out", str(self.out)], cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr
+                [sys.executable, "-m", "testbed", "run", *what, "--out", str(self.out)],
+                cwd=folder,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
             )
         self._deadline = time.monotonic() + LIFE_S
 
@@ -145,7 +158,7 @@ class Run:
 def trial(one: Plan, experiment: Path) -> Trial:
     """Carries out one kill."""
     with tempfile.TemporaryDirectory(prefix="testbed-kill-") as folder:
-        run = Run(Path(folder), experiment, one.fabric)
+        run = Run(Path(folder), experiment, one)
         try:
             return _killed(one, run)
         finally:
@@ -161,11 +174,11 @@ def _killed(one: Plan, run: Run) -> Trial:
         found[:] = victims(one.kind, engine)
         return found
 
-    following = next((later for earlier, later in pairwise([*STAGES, OVER["engine"]]) if earlier == one.stage), "")
-    if run.goes_on(lambda: one.stage in run.said):
+    following = dict(pairwise([*map(one.words, STAGES), AFTER_ALL]))[one.words(one.stage)]
+    if run.goes_on(lambda: one.words(one.stage) in run.said):
         at = time.monotonic() + one.after_s
         run.goes_on(lambda: time.monotonic() > at or following in run.said)
-    if not run.goes_on(lambda: there() or OVER[one.kind] in run.said) or not found:
+    if not run.goes_on(lambda: there() or one.over in run.said) or not found:
         run.process.terminate()  # it is not needed any more
         over = run.process.wait()
         return Trial(one, "", over, 0.0, _last(run.said), () if over in (0, 3, 130) else (f"status {over}",))
@@ -236,17 +249,22 @@ def main(arguments: list[str]) -> int:
 
 def sentence(one: Trial) -> str:
     p = one.plan
-    what = f"{p.number}: {p.kind} on {p.fabric}, {p.after_s:.2f} s into {p.stage!r}"
+    what = f"{p.number}: {p.kind} on {p.fabric}, {p.policy}, {p.after_s:.2f} s into {p.stage!r}"
     verdict = "; ".join(one.problems) or ("as it must be" if one.killed else "the run was over before")
     return f"{what}: status {one.status} after {one.ended_s:.2f} s, {one.said!r}: {verdict}"
 
 
 def table(trials: Sequence[Trial]) -> str:
-    """How many of each kind were killed, and of those ended as they must."""
-    killed = Counter(one.plan.kind for one in trials if one.killed)
-    clean = Counter(one.plan.kind for one in trials if one.killed and not one.problems)
-    lines = [f"{kind:8} {killed[kind]:4} killed {clean[kind]:4} ended as they must" for kind in killed]
-    return "\n".join([*lines, f"{'all':8} {killed.total():4} killed {clean.total():4} ended as they must"])
+    """How many of each kind were killed, how many of those ended as they must, and how soon."""
+    killed = [one for one in trials if one.killed]
+    kinds = [*dict.fromkeys(one.plan.kind for one in killed), "all"]
+    lines = [f"{'':8} killed  as they must  ended after s: median, largest"]
+    for kind in kinds if killed else ():
+        of_kind = [one for one in killed if kind in (one.plan.kind, "all")]
+        took = [one.ended_s for one in of_kind]
+        good = sum(not one.problems for one in of_kind)
+        lines.append(f"{kind:8} {len(of_kind):6} {good:13} {statistics.median(took):14.2f} {max(took):8.2f}")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
