@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
+from loopback_node import Node
 
-from testbed.nodes.control import Beat, Connect, ControlCommand, ControlReply, Failed, NodeConfig, Ready, line
+from testbed.nodes.control import Beat, Connect, Failed, Ready
 from testbed.processes import ending_with_this
 from testbed.wire.tcp import CONNECT_S
 
@@ -24,60 +24,12 @@ GONE_S = 5.0  # generous, for a machine with other work; a dial alone would take
 MODELS = {"draft": "tiny-draft"}
 
 
-class Node:
-    """A node program on an address of its own."""
-
-    def __init__(self, folder: Path, models: dict[str, str]) -> None:
-        number = os.getpid() % 65000 + 256
-        address = f"127.77.{number >> 8}.{number & 255}"
-        config = folder / "user0.json"
-        devices = {"target": "l40s/llama-3.1-8b", "draft": "l40s/llama-3.2-1b"}
-        config.write_bytes(msgspec.json.encode(NodeConfig("user0", "near", address, models, devices)))
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                ending_with_this("testbed.nodes.piped", config),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-
-    def send(self, command: ControlCommand | None, raw: bytes = b"") -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(line(command) if command is not None else raw)
-        self.process.stdin.flush()
-
-    def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-    def until(self, kind: type) -> ControlReply:
-        assert self.process.stdout is not None
-        for text in self.process.stdout:
-            reply = msgspec.json.decode(text, type=ControlReply)
-            if isinstance(reply, kind):
-                return reply
-        raise AssertionError(self.log.read_text())
-
-    def worker(self) -> int:
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        deadline = time.monotonic() + 60
-        while not (found := children.read_text().split()):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        return int(found[0])
-
-
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[list[Node]]:
     made: list[Node] = []
     yield made
     for one in made:
-        one.process.kill()
-        one.process.wait()
-        for pipe in (one.process.stdin, one.process.stdout):
-            assert pipe is not None
-            pipe.close()
+        one.end()
 
 
 def gone(pid: int) -> bool:
