@@ -18,8 +18,9 @@ from testbed.errors import BadInput
 from testbed.files import replacing
 from testbed.models.devices import DeviceProfile
 from testbed.models.load import LoadedModel, load_model
+from testbed.models.passes import passes_of
 from testbed.models.placement import CPU, described, plain_words, prepare
-from testbed.models.runtime import CausalRuntime
+from testbed.nodes.compute import Runtime
 
 CACHED = 64  # tokens held before each timed pass: a short prompt
 REPEATS = 15  # their median; a shared machine disturbs some
@@ -43,7 +44,8 @@ def _measured(name: str, device: str, threads: int, max_pass_tokens: int, note: 
     limit = getattr(loaded.model.config, "max_position_embeddings", None)
     if limit is not None and CACHED + max_pass_tokens > limit:
         raise BadInput(f"--max-pass-tokens {max_pass_tokens}: {name} has {limit} positions; at most {limit - CACHED}")
-    runtime = CausalRuntime(loaded.model)
+    passes = passes_of(loaded.model)
+    runtime = passes.runtime()
     knots = []
     for tokens in counts(max_pass_tokens):
         knots.append((tokens, round(_median_ms(runtime, tokens), 4)))
@@ -54,7 +56,8 @@ def _measured(name: str, device: str, threads: int, max_pass_tokens: int, note: 
         model=f"{name}, {loaded.parameters} parameters, fp32, weights {loaded.sha256[:12]}",
         kind="measured",
         source=f"testbed models profile: median of {REPEATS} passes after {CACHED} cached tokens",
-        note="As a node program meets it: until the logits are in the machine's memory, batch of one.",
+        note=f"As a node program meets it, passes by {passes.described}: until the logits are in the machine's memory, "
+        "batch of one.",
         pass_ms=tuple(knots),
         max_pass_tokens=max_pass_tokens,
         kv_bytes_per_token=_kv_bytes(loaded),
@@ -74,7 +77,7 @@ def write(profile: DeviceProfile, path: Path) -> None:
         partial.write_text(yaml.safe_dump(values, sort_keys=False, width=100))
 
 
-def _median_ms(runtime: CausalRuntime, tokens: int) -> float:
+def _median_ms(runtime: Runtime, tokens: int) -> float:
     feed = [1] * tokens
     runtime.forward(REQUEST, 0, [1] * CACHED)
     samples = [_ms(runtime, feed) for _ in range(WARM_UP + REPEATS)][WARM_UP:]
@@ -82,7 +85,7 @@ def _median_ms(runtime: CausalRuntime, tokens: int) -> float:
     return statistics.median(samples)
 
 
-def _ms(runtime: CausalRuntime, feed: Sequence[int]) -> float:
+def _ms(runtime: Runtime, feed: Sequence[int]) -> float:
     start = time.perf_counter()
     runtime.forward(REQUEST, CACHED, feed, last=len(feed))
     return (time.perf_counter() - start) * 1e3

@@ -31,6 +31,7 @@ def test_a_profile_reads_back_as_it_was_measured(tmp_path):
     assert again.pass_ms == profile.pass_ms
     assert [tokens for tokens, _ in again.pass_ms] == [1, 2, 4, 5]
     assert again.kind == "measured" and not again.native
+    assert "passes by lean" in again.note  # those that a node takes
     assert again.duration_ms(3) > 0
 
 

@@ -41,6 +41,10 @@ def test_longer_drafts_give_more_tokens_a_round(report: PairReport) -> None:
     assert rounds[7] > rounds[3] > rounds[0]
 
 
+def test_the_shipped_models_are_lean(report: PairReport) -> None:
+    assert (report.target_passes, report.draft_passes) == ("lean", "lean")
+
+
 def test_the_report_measures_speed_and_memory(report: PairReport) -> None:
     assert report.draft_pass_ms[1] < report.target_pass_ms[1]
     assert min(report.rates.plain, report.rates.speculative, report.rates.transformers_assisted) > 1
