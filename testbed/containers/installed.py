@@ -17,7 +17,8 @@ from testbed.errors import MachineCannot
 from testbed.policies.registry import GROUP as POLICIES
 
 # what `testbed.nodes` imports; the rest of the project's dependencies is for the engine, reports and sweeps
-ROOTS = ("msgspec", "numpy", "pydantic", "pyyaml", "safetensors", "tokenizers", "torch", "transformers")
+ROOTS = ("msgspec", "numpy", "pydantic", "pyyaml", "safetensors", "threadpoolctl", "tokenizers", "torch",
+         "transformers")  # fmt: skip
 OURS = "wan-testbed"
 HEAVY = "torch"  # a layer of its own, which changes seldom
 

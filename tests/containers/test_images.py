@@ -18,11 +18,12 @@ NODE_IMPORTS = """\
 import sys
 import testbed.nodes.program, testbed.nodes.worker, testbed.nodes.contained, testbed.nodes.health
 import testbed.models.placement
-from testbed.models.batch import BatchRuntime
-from testbed.models.load import load_model
+from testbed.nodes.jobs import WorkerConfig
+from testbed.nodes.worker import Models
 from testbed.policies import registry
 for name in registry.names(): registry.get(name)
-BatchRuntime(load_model("tiny-draft").model).forward(0, 0, [1, 2], 1)
+for passes in ("lean", "transformers"):
+    Models(WorkerConfig({"draft": "tiny-draft"}, {"draft": "native"}, passes=passes)).compute()
 """
 
 

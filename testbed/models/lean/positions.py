@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-STEP = 256
+STEP = 2048  # positions that the tables begin with: few texts make them grow in the middle of a pass
 
 
 class Rotation:
