@@ -61,6 +61,7 @@ PINGS_AT_CONNECT = 9
 PING_INTERVAL_S = 0.25
 PONG_TIMEOUT_S = 10.0
 BEAT_INTERVAL_S = 1.0
+TIDY_S = 2.0  # between two collections, of a millisecond or less each: what lasts is frozen
 
 
 class PeerLost(RunInvalid):
@@ -87,6 +88,7 @@ class NodeProgram:
         self._log: RowFile | None = None
         self._driver: UserDriver | None = None
         self._rtt_samples: dict[str, deque[float]] = {}  # the latest of each peer, for the next policy
+        self._tidied = 0.0  # time.monotonic of the last collection
         self._finished = asyncio.Event()
         self._pinger: asyncio.Task[None] | None = None
 
@@ -164,6 +166,7 @@ class NodeProgram:
             case Issue():
                 assert self._host is not None
                 self._driver = UserDriver(command.requests, self._host.issue, lambda: self._reply(AllDone()))
+                gc.freeze()  # the plan lasts
                 self._driver.start()
             case StopPolicy():
                 assert self._host is not None and self._log is not None
@@ -205,12 +208,20 @@ class NodeProgram:
                 self._host.sample(peer, rtt_ms)
 
     def _request_finished(self, request: int) -> None:
+        self._tidy()
         if self._driver is None or self._recorder is None:
             return  # not the user's node
         tokens = self._recorder.finished(request, time.monotonic_ns())
         self._reply(RequestDone(request, tokens))
         # the next request starts from the loop, not from inside the role's own commands
         asyncio.get_running_loop().call_soon(self._driver.finished, request)
+
+    def _tidy(self) -> None:
+        """What a role dropped in cycles, such as trees, goes now and then: just after a request, which nobody waits for."""
+        now = time.monotonic()
+        if now - self._tidied >= TIDY_S:
+            self._tidied = now
+            asyncio.get_running_loop().call_soon(gc.collect)
 
     # --- round-trip times for the policies ---
 
