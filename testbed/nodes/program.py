@@ -216,7 +216,7 @@ class NodeProgram:
         asyncio.get_running_loop().call_soon(self._driver.finished, request)
 
     def _tidy(self) -> None:
-        """What a role dropped in cycles, such as trees, goes now and then, just after a request: nobody waits for that."""
+        """What a role dropped in cycles, such as trees, goes now and then, just after a request."""
         now = time.monotonic()
         if now - self._tidied >= TIDY_S:
             self._tidied = now
