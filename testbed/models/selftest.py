@@ -17,6 +17,7 @@ import numpy as np
 
 from testbed.errors import TestbedError
 from testbed.models.batch import BatchFeed
+from testbed.models.folder import sees_ahead
 from testbed.models.generation import left_alone
 from testbed.models.guard import NotNumbers
 from testbed.models.limits import room_of, rows_of
@@ -32,9 +33,9 @@ SHORT = 12  # tokens of the text that is always tried
 BEYOND = 3  # by how many tokens a boundary is crossed
 MORE = 8  # tokens that passes add to a text
 GENERATED = 16
-TOLERANCE = {"float64": 1e-6, "float32": 5e-3, "bfloat16": 0.5, "float16": 0.1}  # of a row's standard deviation
-NODES = 5
-PARENTS = (-1, -1, 0, 1, 2)
+TOLERANCE = {"float64": 1e-6, "float32": 2e-3, "bfloat16": 0.5, "float16": 0.1}  # of a row's standard deviation
+PARENTS = (-1, -1, -1, -1, 0, 1, 2, 4, 7)  # wide: a node that is counted by its place in the pass is far off
+NODES = len(PARENTS)
 
 MakeRuntime = Callable[[], BatchingRuntime]
 
@@ -102,6 +103,8 @@ class _Trial:
 
     def single(self) -> None:
         """In pieces; on after a rewind; a fresh short request after a long one."""
+        if sees_ahead(self._model):
+            raise _Wrong(f"{type(self._model).__name__} is no decoder, its tokens see those after them")
         runtime, ids, at = self._make(), self._ids, self._length
         self._same(runtime.forward(1, 0, ids[:at]), [ids[:at]])
         junk = list(reversed(ids[: MORE - 2]))
@@ -166,7 +169,7 @@ def differs_from_generate(loaded: LoadedModel, make: MakeRuntime, prompt: Sequen
     if count < 1:
         return ""
     ours = target_only(make(), prompt, count, eos=loaded.ends)
-    theirs = tuple(_generated(loaded, prompt, count))
+    theirs = tuple(generated(loaded, prompt, count))
     for at, (our, their) in enumerate(zip(ours.tokens, theirs, strict=False)):
         if our != their:
             close = ours.gaps[at] <= TOLERANCE[str(loaded.model.dtype).removeprefix("torch.")]
@@ -176,7 +179,8 @@ def differs_from_generate(loaded: LoadedModel, make: MakeRuntime, prompt: Sequen
     return ""
 
 
-def _generated(loaded: LoadedModel, prompt: Sequence[int], count: int) -> Iterator[int]:
+def generated(loaded: LoadedModel, prompt: Sequence[int], count: int) -> Iterator[int]:
+    """What transformers' own greedy `generate()` says after a prompt."""
     import torch
 
     model, settings = loaded.model, left_alone(loaded.model.generation_config)
