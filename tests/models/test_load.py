@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from testbed.errors import BadInput
-from testbed.models.load import check_same_tokenizer, load_model, load_tokenizer, model_hash, resolve
+from testbed.models.load import check_same_tokenizer, load_model, load_tokenizer, model_hash, resolve, shipped
 
 
 def save_tokenizer(folder: Path, text: str, vocabulary: int = 300, end: str = "<end>") -> Path:
@@ -132,3 +134,80 @@ def test_the_shipped_tokenizer_reads_like_any_other() -> None:
     ours = load_tokenizer("tiny-target")
     assert ours.decode(ours(text)["input_ids"]) == text
     assert ours.get_vocab() == AutoTokenizer.from_pretrained(str(resolve("tiny-target"))).get_vocab()
+
+
+def damaged(tmp_path: Path, file: str, content: bytes | None) -> str:
+    """A copy of the shipped draft with one file changed, or gone."""
+    folder = tmp_path / "mine"
+    shutil.copytree(shipped()["tiny-draft"], folder)
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    return str(folder)
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9087654\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("model.safetensors", POINTER, r"model\.safetensors.*git lfs pull"),
+        ("model.safetensors", b"", r"model\.safetensors: is empty"),
+        ("model.safetensors", b"\x10" + bytes(7) + b"{}" + bytes(90), r"model\.safetensors: is not a whole"),
+        ("config.json", POINTER, r"config\.json.*git lfs pull"),
+        ("tokenizer.json", None, r"tokenizer\.json is missing"),
+        ("tokenizer.json", b'{"version":', r"tokenizer\.json:1: is not JSON"),
+        ("tokenizer.json", b'{"version": "9", "model": {"type": "Tomorrow"}}', r"tokenizer\.json is not read by"),
+    ],
+)
+def test_a_damaged_folder_is_one_line_with_the_file(tmp_path: Path, file: str, content: bytes, words: str) -> None:
+    name = damaged(tmp_path, file, content)
+    if file == "tokenizer.json" and content is None:
+        (Path(name) / "tokenizer_config.json").unlink()
+    with pytest.raises(BadInput, match=words) as caught:
+        load_model(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_that_leave_a_part_of_the_model_to_chance_are_refused(tmp_path: Path) -> None:
+    """transformers would fill the rest with random numbers, and warn where nobody sees it."""
+    folder = tmp_path / "mine"
+    shutil.copytree(shipped()["tiny-draft"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": config["num_hidden_layers"] + 1}))
+    with pytest.raises(BadInput, match=r"its weights lack \d+ of the parameters of LlamaForCausalLM, model\.layers"):
+        load_model(str(folder))
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_size": 2 * config["hidden_size"]}))
+    with pytest.raises(BadInput, match=r"its weights do not fit \d+ of the parameters"):
+        load_model(str(folder))
+
+
+def test_an_encoder_is_no_decoder(tmp_path: Path) -> None:
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    for file in ("model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(shipped()["tiny-draft"] / file, folder / file)
+    sizes = {"vocab_size": 2048, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    said = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "intermediate_size": 64, **sizes}
+    (folder / "config.json").write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="BertLMHeadModel is no decoder"):
+        load_model(str(folder))
+
+
+def test_code_in_a_models_folder_is_not_run_and_nothing_is_asked(tmp_path: Path) -> None:
+    """With somebody at the terminal who would say yes to everything."""
+    folder = tmp_path / "mine"
+    shutil.copytree(shipped()["tiny-draft"], folder)
+    mark = tmp_path / "mark"
+    (folder / "own.py").write_text(f"import pathlib; pathlib.Path({str(mark)!r}).touch()\n")
+    for file, key, value in (
+        ("config.json", "AutoConfig", "own.C"), ("tokenizer_config.json", "AutoTokenizer", ["own.T", None])
+    ):  # fmt: skip
+        said = json.loads((folder / file).read_text()) | {"auto_map": {key: value}, "tokenizer_class": "T"}
+        (folder / file).write_text(json.dumps(said))
+    command = [sys.executable, "-m", "testbed", "models", "check", str(folder), "tiny-draft", "--limit", "1"]
+    result = subprocess.run(command, input="y\n" * 50, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 2 and not mark.exists()
+    assert "code of its own (auto_map), which is never run" in result.stderr
+    assert "[y/N]" not in result.stdout + result.stderr
