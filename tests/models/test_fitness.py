@@ -113,16 +113,15 @@ def test_a_kind_of_pass_that_is_wrong_is_refused_for_the_policies_that_need_it(t
     assert set(found.fitness.refused["target"]) == {"tree", "batch"}  # which the nodes are told
 
 
-def test_policies_say_which_passes_they_need() -> None:
+def test_policies_say_which_passes_they_need(tmp_path: Path) -> None:
     def needed(*policies: Any) -> dict[str, set[str]]:
-        base = load_scenario(Path("experiments/quickstart.yaml")).resolved()
-        scenario = Scenario.model_validate({**base, "policies": list(policies)})
+        scenario = experiment(tmp_path, "tiny-target", "tiny-draft", list(policies))
         return {model: set(kinds) for model, kinds in passes_needed(scenario.policies).items()}
 
-    assert needed({"name": "autoregressive"}, {"name": "speculative"}, {"name": "wanspec"}) == {}
-    assert needed({"name": "wanspec", "params": {"branches": 2}}) == {"target": {"tree"}, "draft": {"tree"}}
+    assert needed("autoregressive", "speculative", "wanspec") == {}
+    assert needed({"wanspec": {"branches": 2}}) == {"target": {"tree"}, "draft": {"tree"}}
     for name in ("centralised", "sled", "wisp"):
-        assert needed({"name": name}) == {"target": {"batch"}}
+        assert needed(name) == {"target": {"batch"}}
 
 
 def test_weights_that_are_not_numbers_are_named_before_anything_is_made(tmp_path: Path) -> None:
