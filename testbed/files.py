@@ -49,16 +49,21 @@ def writing(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives the name to write to; when the block ends well, the file takes the place of `path`, whole and on disk."""
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """Gives the name to write to; when the block ends well, the file takes the place of `path`, whole.
+
+    `durable`: and on disk; else somebody calls `sync` later, for many files together.
+    """
     final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
     partial = final.with_name(f".{final.name[:80]}.{secrets.token_hex(4)}.partial")
     with writing(path):
         try:
             yield partial
-            sync(partial)
+            if durable:
+                sync(partial)
             partial.replace(final)
-            sync(final.parent)
+            if durable:
+                sync(final.parent)
         finally:
             partial.unlink(missing_ok=True)
 

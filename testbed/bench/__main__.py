@@ -36,7 +36,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
 }
 
 # A module of this package each, with `main(arguments) -> exit status`; imported when asked for.
-TRIALS = ("demo", "faults", "kill", "soak", "families")
+TRIALS = ("concurrent", "demo", "faults", "kill", "soak", "families", "sweepkill")
 
 
 def main(arguments: list[str]) -> int:

@@ -112,6 +112,9 @@ def publish(attempt: Attempt, required: Sequence[str], newest: bool = True) -> P
     partial, out = attempt.partial, attempt.out
     if missing := [name for name in required if not (partial / name).is_file()]:
         raise RunInvalid(f"{partial}: lacks {', '.join(missing)}, so it is not published; has somebody deleted files?")
+    with writing(partial):
+        for name in (*required, "."):
+            sync(partial / name)
     with shielded():
         (partial / CLAIM).unlink(missing_ok=True)
         final, number = out / attempt.final_name, 1

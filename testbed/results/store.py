@@ -26,6 +26,7 @@ from testbed.files import replacing
 from testbed.reading import read_json, read_table, read_text, reading, refusal, refuse_file, sha256_of, shown
 from testbed.results.columns import Columns, Joined
 from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
+from testbed.results.rundir import SUFFIX
 
 RECORDS: Mapping[str, type[msgspec.Struct]] = types.MappingProxyType(
     {"requests": RequestRow, "rounds": Round, "steps": Step, "messages": MessageRow, "links": LinkRow}
@@ -171,7 +172,8 @@ class RunDirectory:
         return read_json(self._intact(name), "JSON", AGAIN)
 
     def _replace(self, name: str, write: Callable[[Path], object]) -> None:
-        with replacing(self.path / name) as partial:
+        unfinished = self.path.name.endswith(SUFFIX)  # it is brought to the disk when it is published
+        with replacing(self.path / name, durable=not unfinished) as partial:
             write(partial)
         if _summed(name):
             self._seal(name)
