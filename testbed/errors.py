@@ -27,3 +27,9 @@ class MachineCannot(TestbedError):
     """This machine lacks what was asked for: root, netem, Mininet, /dev/net/tun. Exit code 4."""
 
     exit_code = 4
+
+
+def error_of(exit_code: int, words: str) -> TestbedError:
+    """What another process of the run said in one line, as the error it was there; else RunInvalid."""
+    kinds: dict[int, type[TestbedError]] = {kind.exit_code: kind for kind in (BadInput, MachineCannot)}
+    return kinds.get(exit_code, RunInvalid)(words)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.errors import BadInput, MachineCannot, RunInvalid, TestbedError
+from testbed.errors import MachineCannot, RunInvalid, TestbedError, error_of
 from testbed.network.fabric import FabricDied
 from testbed.nodes.control import Failed
 from testbed.processes import ending
@@ -130,7 +130,7 @@ def _lost_peer(facts: Facts) -> Culprit | None:
 
 def _as_said(node: NodeFacts, said: Failed) -> Culprit:
     """Bad input and what the machine lacks need no log; the class is the node's own."""
-    kind: type[TestbedError] = {2: BadInput, 4: MachineCannot}.get(said.exit_code, RunInvalid)
+    kind = type(error_of(said.exit_code, said.error))
     return Culprit(f"node {node.name}: {said.error}{_log(node) if kind is RunInvalid else ''}", kind)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from testbed.errors import BadInput, RunInvalid
 from testbed.policies.api import (
     BatchReady,
     Draft,
@@ -64,6 +65,7 @@ class Answer(msgspec.Struct, frozen=True):
     draft_tree: TreeDraftReady | None = None
     batch: BatchReady | None = None
     error: str | None = None
+    exit_code: int = RunInvalid.exit_code  # of the error
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -105,6 +107,7 @@ class WorkerReady(msgspec.Struct, frozen=True):
     device: str = ""  # that the models run on, in words
     passes: dict[str, str] = {}  # role -> the path its passes take, and why
     error: str | None = None
+    exit_code: int = BadInput.exit_code  # of the error
 
 
 def frame(message: msgspec.Struct) -> bytes:

@@ -136,7 +136,7 @@ class SharedWorker:
             gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
         loaded = self._loaded[body]
         if isinstance(loaded, TestbedError):
-            self._tell(one, WorkerReady(error=str(loaded)))
+            self._tell(one, WorkerReady(error=str(loaded), exit_code=loaded.exit_code))
             return
         one.models, one.compute = loaded
         one.device = one.models.device(one.compute)
@@ -171,7 +171,7 @@ class SharedWorker:
                 self._compute(nodes, jobs)
         except TestbedError as error:
             for node in nodes:
-                self._tell(node, Answer(error=str(error)))
+                self._tell(node, Answer(error=str(error), exit_code=error.exit_code))
 
     def _compute(self, nodes: Sequence[Served], jobs: Sequence[Due[Job]]) -> None:
         if len(jobs) == 1:

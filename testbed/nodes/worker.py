@@ -201,7 +201,7 @@ def serve(raw: socket.SocketIO) -> int:
         models = Models(config)
         worker = models.device(models.compute())
     except TestbedError as error:
-        raw.write(frame(WorkerReady(error=str(error))))
+        raw.write(frame(WorkerReady(error=str(error), exit_code=error.exit_code)))
         return error.exit_code
     raw.write(frame(models.ready()))
     gc.collect()
@@ -218,7 +218,7 @@ def serve(raw: socket.SocketIO) -> int:
             with models.refusals():
                 answer = worker.answer(job)
         except TestbedError as error:
-            raw.write(frame(Answer(error=str(error))))
+            raw.write(frame(Answer(error=str(error), exit_code=error.exit_code)))
             return error.exit_code
         leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
         body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it

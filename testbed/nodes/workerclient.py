@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from testbed.errors import BadInput, RunInvalid, TestbedError
+from testbed.errors import RunInvalid, TestbedError, error_of
 from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
@@ -47,7 +47,7 @@ class WorkerClient(asyncio.Protocol):
         self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
-        """Returns when the models are loaded. Raises BadInput with the worker's own words when they cannot be.
+        """Returns when the models are loaded. Raises the worker's own error when they cannot be.
 
         Called in the main thread: see `testbed.processes.ending_with_this`.
         """
@@ -75,7 +75,7 @@ class WorkerClient(asyncio.Protocol):
         self._transport.write(frame(config))
         ready = await self._ready
         if ready.error is not None:
-            raise BadInput(ready.error)
+            raise error_of(ready.exit_code, ready.error)
         return ready
 
     def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
@@ -111,7 +111,7 @@ class WorkerClient(asyncio.Protocol):
             answer = self._decode(body)
             if answer.error is not None:
                 self._closing = True  # it has said why
-                self._on_death(RunInvalid(answer.error))
+                self._on_death(error_of(answer.exit_code, answer.error))
                 return
             submitted_ns, on_answer = self._waiting.popleft()
             self._way_ns.add(time.monotonic_ns() - answer.left_ns)

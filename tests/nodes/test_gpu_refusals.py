@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import torch
 
-from testbed.errors import BadInput
+from testbed.errors import MachineCannot
 from testbed.models import load, placement
 from testbed.nodes import worker
 from testbed.nodes.compute import Compute
@@ -91,7 +91,7 @@ def test_a_gpu_that_is_full_in_the_middle_of_a_run_is_named_by_the_node(
 @pytest.mark.parametrize("serve", [own, shared])
 def test_a_model_that_does_not_fit_is_refused_before_the_run(monkeypatch: pytest.MonkeyPatch, serve: Any) -> None:
     monkeypatch.setattr(load, "load_model", refuse)
-    with pytest.raises(BadInput, match=f"^{SAID}"):
+    with pytest.raises(MachineCannot, match=f"^{SAID}"):
         run(serve)
 
 
@@ -99,6 +99,6 @@ def test_the_share_of_a_gpus_memory_is_set_before_anything_is_put_there(monkeypa
     done: list[Any] = []
     monkeypatch.setattr(placement, "prepare", lambda *given: done.append(given))
     monkeypatch.setattr(load, "load_model", lambda name, device, threads: done.append(device) or refuse())
-    with pytest.raises(placement.MachineCannot):
+    with pytest.raises(MachineCannot):
         Models(msgspec.structs.replace(CONFIG, device="cuda", gpu_memory_fraction=0.4))
     assert done == [("cuda", 0.4), "cuda"]
