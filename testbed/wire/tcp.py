@@ -109,6 +109,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, message: Message) -> None:
         """One of the wire's own messages."""
+        if isinstance(message, Ping) and self.peer is not None:
+            self._endpoint.stream(self.peer).pinged(message.sent_ns)
         self.write(Envelope(time.monotonic_ns(), self._endpoint.sent_to(self.peer), message))
 
     def abort(self) -> None:
@@ -126,7 +128,8 @@ class Connection(asyncio.Protocol):
             case Ping(sent_ns=sent_ns):
                 self._endpoint.heard_of(self, envelope.sequence)
                 self.send(Pong(ping_sent_ns=sent_ns))
-            case Pong() as pong:
+            case Pong(ping_sent_ns=ping_sent_ns) as pong:
+                self._endpoint.stream(peer).ponged(ping_sent_ns)
                 self._endpoint.heard_of(self, envelope.sequence)
                 self._endpoint.arrived(Arrival(peer, pong, envelope.sent_ns, now, size))
             case Again(after=after):
@@ -304,6 +307,7 @@ class TcpEndpoint:
         self._changed.set()
         if (resuming := self._resuming.pop(connection.peer, None)) is not None:
             resuming.cancel()
+            self._streams[connection.peer].interrupted()
             connection.send(Ping(time.monotonic_ns()))  # so that the peer knows at once what it has missed
 
     def refused(self, connection: Connection, why: str) -> None:
@@ -339,6 +343,9 @@ class TcpEndpoint:
             self.failed(f"the connection to {peer} was lost, and could not be made again within {RESUME_S:.0f} s")
 
     # --- what policies say, in order and once ---
+
+    def stream(self, peer: str) -> Stream:
+        return self._streams[peer]
 
     def sent_to(self, peer: str | None) -> int:
         """The number of the last message that a policy had for this peer."""

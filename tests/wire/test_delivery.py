@@ -55,3 +55,25 @@ def test_what_is_kept_no_longer_is_said_to_be_lost() -> None:
 def test_a_peer_that_was_started_anew_is_a_stranger() -> None:
     here = Stream()
     assert here.knows(17) and here.knows(17) and not here.knows(18)
+
+
+def test_what_arrived_is_kept_no_longer() -> None:
+    here = Stream()
+    sent(here, 1)
+    here.pinged(sent_ns=10)
+    sent(here, 2)
+    here.ponged(ping_sent_ns=10)
+    assert here.again(0) is None and here.again(1) == [(2, Close(2))]
+
+
+def test_a_ping_from_before_a_break_tells_nothing_of_what_is_sent_again() -> None:
+    here = Stream()
+    sent(here, 1)
+    here.pinged(sent_ns=10)
+    assert here.again(0) == [(1, Close(1))]  # so it had not arrived, or has not yet
+    here.ponged(ping_sent_ns=10)
+    assert here.again(0) == [(1, Close(1))]
+    here.pinged(sent_ns=20)
+    here.interrupted()
+    here.ponged(ping_sent_ns=20)
+    assert here.again(0) == [(1, Close(1))]
