@@ -223,9 +223,13 @@ def load_claims(name: str) -> tuple[Claims, Path]:
     known = {path.parent.name: path for folder in reversed(folders("experiments")) for path in folder.glob(f"*/{FILE}")}
     if name not in known:
         raise BadInput(f"no experiments/{name}/{FILE}{nearest(name, known)}")
-    path = known[name]
+    return read_claims(known[name]), known[name].parent
+
+
+def read_claims(path: Path) -> Claims:
+    """A file of claims. Raises BadInput in one line."""
     data, lines = load_yaml(path)
     try:
-        return Claims.model_validate(data), path.parent
+        return Claims.model_validate(data)
     except ValidationError as error:
         raise BadInput(explain(error, path, lines, Claims)) from error

@@ -1,0 +1,263 @@
+"""The loaders of files that people bring, each as a function of one file's bytes, with seeds from shipped files.
+
+Rule kept: a loader goes as far as a command would before it runs anything: what it makes is looked at, too. None of
+them runs code of the file, so Topo files are not among them (their options are: tests/fuzz).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from testbed.repository import folders
+
+SMALL = """\
+name: edge
+topology: two-sites
+workload: {prompts: prose, requests: 2, output_tokens: 8, slo_tokens_per_s: [2, 4],
+  arrivals: {burst: {rate_per_s: 1, surges: [{start_s: 1, length_s: 1, rate_per_s: 9}]}}}
+models: {target: tiny-target, draft: tiny-draft}
+devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
+place: {user: {near: 2}, target: near, drafter: [far, near]}
+network: {rtt_ms: {near: {far: 20}}, loss: 0.01, rate_mbit: 5, burst_loss: null}
+policies: [autoregressive, speculative: {k: 2}, wanspec: {k: 2, phi: .5, label: w}, sled: {}, wisp: {}]
+compute: {target: {cpus: 0-1, memory: 2GiB}}
+events: [{at_s: 1, link: [near, far], up: false}, {at_s: 2, heal: true}]
+matrix: {seed: [1, 2], policies.w.phi: {from: 0, to: 1, count: 3}}
+"""
+OVERRIDES = (
+    "workload.requests=10", "policies.wanspec.phi=0.5", "network.loss=50%", "place.drafter={far: 2}",
+    "workload.arrivals={poisson: {rate_per_s: 0.5}}", "policies.1={speculative: {k: 1}}", "events=[{at_s: 1}]",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Loader:
+    """`read` gets a path; `suffix` is that of the files; `seeds` are contents to begin with."""
+
+    name: str
+    suffix: str
+    read: Callable[[Path], object]
+    seeds: Callable[[], list[bytes]]
+
+
+def _experiment(path: Path) -> object:
+    from testbed.scenario import read_document
+
+    document = read_document(path)
+    document.data.pop("matrix", None)
+    return document.scenario().resolved()
+
+
+def _sweep(path: Path) -> object:
+    from testbed.sweep.matrix import KEY, count, parse_axes
+    from testbed.sweep.plan import load_sweep
+    from testbed.yamlfile import load_yaml
+
+    data, lines = load_yaml(path)
+    if isinstance(data, dict) and KEY in data and count(parse_axes(data[KEY], path, lines)) > 50:
+        return None  # right, and as slow as it is large
+    return load_sweep(path)
+
+
+def _override(path: Path) -> object:
+    from testbed.scenario import read_document
+
+    text = path.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
+    document = read_document(_small(path.parent), [text])
+    document.data.pop("matrix", None)
+    return document.scenario()
+
+
+def _small(folder: Path) -> Path:
+    path = folder / "small.yaml"
+    if not path.exists():
+        path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def _topology(path: Path) -> object:
+    from testbed.network.topology import load_topology
+
+    topology = load_topology(path)
+    names = topology.region_names[:5]
+    return topology.with_rtt_ms(5.0).model_dump_json(), [topology.rtt_ms(a, b) for a in names for b in names]
+
+
+def _profile(path: Path) -> object:
+    from testbed.models.devices import load_profile
+
+    profile = load_profile(str(path))
+    return profile.native or (profile.duration_ms(1), profile.duration_ms(profile.max_pass_tokens, 100))
+
+
+def _series(path: Path) -> object:
+    from testbed.network.series import SeriesReplay, load_series
+    from testbed.network.series_summary import pair_rows, summary
+    from testbed.network.topology import load_topology
+
+    series = load_series(str(path))
+    replay, topology = SeriesReplay(series, 0.001), load_topology("two-sites")
+    a, b = topology.region_names[:2]
+    return summary(series), pair_rows(series), replay.delay(topology, a, b)
+
+
+def _prompts(path: Path) -> object:
+    from testbed.workload.prompts import load_prompts
+
+    return load_prompts(str(path))
+
+
+def _table(path: Path) -> object:
+    from testbed.models.tables import load_provenance, load_table
+
+    load_provenance(str(path))
+    return load_table(str(path))
+
+
+def _controller(path: Path) -> object:
+    from testbed.policies.wisp.classifier import Classifier, read_weights
+    from testbed.policies.wisp.features import Features
+
+    return Classifier(read_weights(str(path))[0]).probability(Features(0.9, 0.1, 0.9, 5.0, 1))
+
+
+def _claims(path: Path) -> object:
+    from testbed.report.claims import read_claims
+
+    return read_claims(path)
+
+
+def _journal(path: Path) -> object:
+    from testbed.sweep.journal import opened
+
+    folder = path.parent / "sweep"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(path, folder / "points.jsonl")
+    with opened(folder) as journal:
+        return journal.read()
+
+
+def _run(path: Path) -> object:
+    """The first byte says which file of a run the rest is."""
+    from testbed.results.markdown import policy_table, title
+    from testbed.results.metrics import policy_logs
+    from testbed.results.store import FILES, RunDirectory, load, using
+
+    content = path.read_bytes()
+    run = path.parent / "run"
+    shutil.copytree(_a_run(), run, dirs_exist_ok=True)
+    (run / FILES[(content[0] if content else 0) % len(FILES)]).write_bytes(content[1:])
+    with using(run):
+        data = load(run)
+        RunDirectory(run).read_summary()
+        return policy_logs(data), title(run), policy_table(run)
+
+
+@cache
+def _a_run() -> Path:
+    """A small simulated run without its sums, so that what is read is looked at and not only summed."""
+    import tempfile
+
+    from testbed.results.store import SUMS
+    from testbed.scenario import load_scenario
+    from testbed.simulation import engine
+
+    folder = Path(tempfile.mkdtemp(prefix="testbed-fuzz-run-"))
+    text = SMALL.split("compute:")[0].replace(", sled: {}, wisp: {}", "")
+    (folder / "e.yaml").write_text(text, encoding="utf-8")
+    outcome = engine.run(load_scenario(folder / "e.yaml"), engine.Options(out=folder / "out"), _Quiet())
+    (outcome.directory / SUMS).unlink()
+    (outcome.directory / "report.html").unlink(missing_ok=True)
+    return outcome.directory
+
+
+class _Quiet:
+    def note(self, text: str) -> None: ...
+
+    def phase(self, label: str, repeat: int, requests: int) -> None: ...
+
+    def request_done(self, tokens: int) -> None: ...
+
+
+def _run_seeds() -> list[bytes]:
+    from testbed.results.store import FILES
+
+    return [bytes([index]) + (_a_run() / name).read_bytes() for index, name in enumerate(FILES)]
+
+
+def _shipped(kind: str, pattern: str, most: int = 20_000) -> Callable[[], list[bytes]]:
+    def seeds() -> list[bytes]:
+        found = sorted(path for folder in folders(kind) for path in folder.glob(pattern))
+        return [_lines(path.read_bytes(), most) for path in dict.fromkeys(found)][:20]
+
+    return seeds
+
+
+def _lines(content: bytes, most: int) -> bytes:
+    """Whole lines of its beginning."""
+    return content if len(content) <= most else content[:most].rpartition(b"\n")[0]
+
+
+def _texts(*texts: str) -> Callable[[], list[bytes]]:
+    return lambda: [text.encode() for text in texts]
+
+
+def _profiles() -> list[bytes]:
+    here = Path(__file__).parents[1] / "models" / "profiles"
+    return [path.read_bytes() for path in sorted(here.glob("*/*.yaml"))][:10]
+
+
+def _controllers() -> list[bytes]:
+    here = Path(__file__).parents[1] / "models" / "controllers"
+    return [path.read_bytes() for path in sorted(here.glob("*.json"))]
+
+
+def _tables() -> list[bytes]:
+    """A small one: the shipped one takes a second to read."""
+    import tempfile
+
+    from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+
+    entropies = ByOutcome(Exponential(0.3), Exponential(1.5))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.parquet"
+        iid_table(made_up_prompts(2, 4, 0), 5, 0.8, entropies, entropies, 0, 3, 0.5).write(path)
+        return [path.read_bytes()]
+
+
+LOADERS: Mapping[str, Loader] = {
+    one.name: one
+    for one in (
+        Loader("experiment", ".yaml", _experiment, _texts(SMALL)),
+        Loader("sweep", ".yaml", _sweep, _texts(SMALL)),
+        Loader("override", ".txt", _override, _texts(*OVERRIDES)),
+        Loader("topology", ".yaml", _topology, _shipped("topologies", "*.yaml")),
+        Loader("profile", ".yaml", _profile, _profiles),
+        Loader("series", ".csv", _series, _shipped("workloads/rtt", "*.csv", 2_000)),
+        Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),
+        Loader("table", ".parquet", _table, _tables),
+        Loader("controller", ".json", _controller, _controllers),
+        Loader("claims", ".yaml", _claims, _shipped("experiments", "*/claims.yaml", 3_000)),
+        Loader("journal", ".jsonl", _journal, _texts('{"run_id":"a","valid":true}\n{"run_id":"b","error":"x"}\n')),
+        Loader("run", ".bin", _run, _run_seeds),
+    )
+}
+
+
+def close() -> None:
+    """Removes what loaders made for themselves."""
+    if _a_run.cache_info().currsize:
+        shutil.rmtree(_a_run().parents[1], ignore_errors=True)
+        _a_run.cache_clear()
+
+
+def call(loader: Loader, content: bytes, folder: Path) -> Any:
+    """Reads one mutated file."""
+    path = folder / f"input{loader.suffix}"
+    path.write_bytes(content)
+    return loader.read(path)
