@@ -122,11 +122,11 @@ def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
 
 def plain(loader: Loader, count: int, seconds: float, seed: int) -> Found:
     """Seeded mutations, in this process."""
-    found, chance, begun = Found(), random.Random(f"{seed}/{loader.name}"), time.monotonic()
-    seeds = loader.seeds()
+    found, chance, seeds = Found(), random.Random(f"{seed}/{loader.name}"), loader.seeds()
     with tempfile.TemporaryDirectory(prefix="testbed-fuzz-") as folder:
         for content in seeds:  # also loads what has to be loaded once
             one_input(loader, content, Path(folder), Found())
+        begun = time.monotonic()
         while found.inputs < count and time.monotonic() - begun < seconds and len(found.bad) < 20:
             one_input(loader, mutated(seeds, chance), Path(folder), found)
     found.seconds = time.monotonic() - begun

@@ -242,7 +242,7 @@ LOADERS: Mapping[str, Loader] = {
         Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),
         Loader("table", ".parquet", _table, _tables),
         Loader("controller", ".json", _controller, _controllers),
-        Loader("claims", ".yaml", _claims, _shipped("experiments", "*/claims.yaml", 3_000)),
+        Loader("claims", ".yaml", _claims, _shipped("experiments", "*/claims.yaml", 1_500)),
         Loader("journal", ".jsonl", _journal, _texts('{"run_id":"a","valid":true}\n{"run_id":"b","error":"x"}\n')),
         Loader("run", ".bin", _run, _run_seeds),
     )
