@@ -8,8 +8,10 @@ takes longer than the limit and what grows the process by more than 200 MB is pr
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +29,14 @@ from testbed.errors import TestbedError
 
 LIMIT_S = 10.0
 LIMIT_MB = 200
+# Whose branches guide the mutations: they are imported with counters in them.
+INSTRUMENTED = (
+    "yaml", "testbed.yamltext", "testbed.yamlfile", "testbed.figures", "testbed.scenario", "testbed.settings",
+    "testbed.sweep.plan", "testbed.sweep.matrix", "testbed.network.topology", "testbed.network.series",
+    "testbed.models.devices", "testbed.models.tables_file", "testbed.workload.prompts",
+    "testbed.policies.wisp.classifier",
+    "testbed.report.claims", "testbed.results.store",
+)  # fmt: skip
 TOKENS = (
     b"0100", b"1:30", b"yes", b".inf", b".nan", b"1e999", b"-1", b"9" * 30, b"'", b'"', b"\0", b"\xff",
     b"\xef\xbb\xbf", b"*a", b"&a ", b"<<: ", b"!!int ", b"{", b"}", b"[", b"]", b"[" * 60, b"null", b"true", b"\n",
@@ -134,44 +145,32 @@ def plain(loader: Loader, count: int, seconds: float, seed: int) -> Found:
 
 
 def guided(loader: Loader, count: int, seconds: float) -> int:
-    """By atheris, which ends this process. Its status is that of libFuzzer; the counts are printed at its end."""
-    import atexit
-
+    """By atheris, in a process that is the loader's own: it ends it, as libFuzzer does not come back."""
     import atheris
 
     with atheris.instrument_imports(include=["testbed", "yaml"]):
-        import testbed.bench.fuzzloaders as loaders  # imported already where the command was; see `main`
-
-        one = loaders.LOADERS[loader.name]
+        for name in INSTRUMENTED:
+            import_module(name)
     folder, corpus = Path(tempfile.mkdtemp(prefix="testbed-fuzz-")), Path(tempfile.mkdtemp(prefix="testbed-corpus-"))
-    for index, content in enumerate(one.seeds()):
+    for index, content in enumerate(loader.seeds()):
         (corpus / f"seed{index}").write_bytes(content)
-        one_input(one, content, folder, Found())
+        one_input(loader, content, folder, Found())
     found, begun = Found(), time.monotonic()
 
-    def finish() -> None:
-        found.seconds = time.monotonic() - begun
-        print(found.line(loader.name), *found.bad, sep="\n  ", flush=True)
-        subprocess.run(["rm", "-rf", str(folder), str(corpus)], check=False)
-        loaders.close()
-
-    atexit.register(finish)
-
     def test(content: bytes) -> None:
-        one_input(one, content, folder, found)
-        if len(found.bad) >= 20:
-            raise RuntimeError("enough found")
+        one_input(loader, content, folder, found)
+        found.seconds = time.monotonic() - begun
+        if found.inputs >= count or found.seconds >= seconds or len(found.bad) >= 20:
+            print(found.line(loader.name), *found.bad, sep="\n  ", flush=True)
+            for made in (folder, corpus):
+                shutil.rmtree(made, ignore_errors=True)
+            close()
+            os._exit(int(bool(found.bad)))
 
-    arguments = [
-        f"-runs={count}",
-        f"-max_total_time={seconds:.0f}",
-        "-timeout=60",
-        "-rss_limit_mb=4096",
-        "-max_len=20000",
-    ]
-    atheris.Setup([sys.argv[0], *arguments, "-max_len=20000", "-verbosity=0", str(corpus)], test)
+    arguments = ["-timeout=60", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0"]
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], test)
     atheris.Fuzz()
-    return 0
+    return 1  # libFuzzer gave up by itself
 
 
 def main(arguments: list[str]) -> int:
