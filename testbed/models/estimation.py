@@ -46,11 +46,11 @@ def estimate_profile(device: str, seed: int = 0) -> Fitted:
 def estimate_machine(model: str, seed: int = 0, progress: Callable[[str], None] = lambda _: None) -> Fitted:
     """On real batched passes of a model, each timed three times. Takes minutes."""
     from testbed.models.batch import BatchFeed, BatchRuntime
+    from testbed.models.limits import room_of, rows_of
     from testbed.models.load import load_model
 
     loaded = load_model(model, threads=1)
-    room = int(loaded.model.config.max_position_embeddings)
-    vocabulary = int(loaded.model.config.vocab_size)
+    room, vocabulary = room_of(loaded.model.config) or 2 * MOST_CACHED_HERE, rows_of(loaded.model.config) or 1
     random = Random(f"tokens {seed}")
     rows = []
     batches = configurations(CONFIGURATIONS, seed, room * 8, most_cached=min(MOST_CACHED_HERE, room // 2))

@@ -17,6 +17,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.files import replacing
 from testbed.models.devices import DeviceProfile
+from testbed.models.limits import room_of
 from testbed.models.load import LoadedModel, load_model
 from testbed.models.passes import passes_of
 from testbed.models.placement import CPU, described, plain_words, prepare
@@ -41,7 +42,7 @@ def measure(
 
 def _measured(name: str, device: str, threads: int, max_pass_tokens: int, note: Callable[[str], None]) -> DeviceProfile:
     loaded = load_model(name, device=device, threads=threads)
-    limit = getattr(loaded.model.config, "max_position_embeddings", None)
+    limit = room_of(loaded.model.config)
     if limit is not None and CACHED + max_pass_tokens > limit:
         raise BadInput(f"--max-pass-tokens {max_pass_tokens}: {name} has {limit} positions; at most {limit - CACHED}")
     passes = passes_of(loaded.model)
