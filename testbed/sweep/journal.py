@@ -10,8 +10,8 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
@@ -26,7 +26,7 @@ NAME = "points.jsonl"
 class Journal:
     """Open while a sweep runs."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: FileIO, path: Path) -> None:
         self._file, self._path = file, path
         self._encoder = msgspec.json.Encoder()
 
@@ -38,10 +38,8 @@ class Journal:
         self._file.seek(0)
         found: dict[str, PointResult] = {}
         whole = 0
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
+        for line in self._file.read().split(b"\n")[:-1]:  # what follows the last one is no whole line
+            whole += len(line) + 1
             with contextlib.suppress(BadInput):
                 result = decode_json(line, self._path, PointResult)
                 found[result.run_id] = result
@@ -53,8 +51,9 @@ class Journal:
     def add(self, results: Iterable[PointResult]) -> None:
         """Appends; on return the lines are on the disk."""
         with writing(self._path):
-            self._file.write(b"".join(self._encoder.encode(result) + b"\n" for result in results))
-            self._file.flush()
+            left = memoryview(b"".join(self._encoder.encode(result) + b"\n" for result in results))
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
 
 
@@ -65,7 +64,8 @@ def opened(directory: Path) -> Iterator[Journal]:
     path = directory / NAME
     with writing(path):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    with os.fdopen(descriptor, "r+b") as file:
+    # unbuffered: what a full disk has not taken is not tried again when the file is closed
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
