@@ -21,6 +21,7 @@ from testbed.errors import BadInput, MachineCannot, TestbedError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MIB = 1 << 20
+LEAST_ROOM = 64 << 10  # with less, what failed has most likely failed for it
 INODES = 50  # more than any verb makes files
 REPLACING = re.compile(r"\..*\.[0-9a-f]{8}\.partial", re.DOTALL)  # names of `replacing`
 AT_FDCWD, RENAME_NOREPLACE = -100, 1  # linux/fcntl.h, linux/fs.h
@@ -109,6 +110,17 @@ def require_space(folder: Path, needed: int, option: str = "--out") -> None:
         )
     if found.f_files and found.f_favail < INODES:
         raise BadInput(f"{option} {folder}: no space left on device (no inodes); delete some files, or choose another")
+
+
+def blame_disk(folder: Path, error: BaseException) -> None:
+    """Raises DiskFull from an error that is the consequence of a disk without room, whoever met it and said what."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return
+    if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_ROOM and not isinstance(error, DiskFull):
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DiskFull(f"{folder}: no space left on device; free some, or write to another one (it ended by: {said})")
 
 
 def check_file(path: Path, needed: int = MIB, option: str = "--out") -> None:

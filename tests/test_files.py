@@ -75,6 +75,15 @@ def test_room_is_asked_of_the_disk_where_the_folder_will_be(tmp_path: Path) -> N
         require_space(tmp_path / "not" / "there", 1 << 60)
 
 
+def test_what_a_full_disk_has_led_to_is_blamed_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.blame_disk(tmp_path, RuntimeError("something else"))
+    monkeypatch.setattr(files, "LEAST_ROOM", 1 << 60)
+    with pytest.raises(DiskFull, match=r"no space left on device.*ended by: a probe broke") as caught:
+        files.blame_disk(tmp_path, RuntimeError("a probe broke\nand more"))
+    assert "\n" not in str(caught.value)
+    files.blame_disk(tmp_path, DiskFull("says so itself"))
+
+
 def test_checks_leave_nothing(tmp_path: Path) -> None:
     check_file(tmp_path / "file")
     check_folder(tmp_path / "made" / "deep")

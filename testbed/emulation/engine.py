@@ -16,6 +16,7 @@ from testbed.emulation.lock import machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
+from testbed.files import blame_disk
 from testbed.interrupt import taking_down
 from testbed.network.journal import Journal
 from testbed.progress import Progress
@@ -51,6 +52,8 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
                 attempt.discard()  # nothing was run, so there is nothing to look at
             else:
                 progress.note(f"what there is of this run is in {attempt.partial}; testbed runs prune removes it")
+            if isinstance(error, Exception):
+                blame_disk(options.out, error)
             raise
 
 
