@@ -249,5 +249,5 @@ def _problem(error: BaseException, what: str) -> str:
         return f"is not UTF-8 text (byte {error.start})"
     if isinstance(error, RecursionError):
         return f"{prefix}it is nested too deeply"
-    words = one_line(getattr(error, "problem", None) or error)
+    words = one_line(getattr(error, "problem", None) or error).removesuffix(".")
     return prefix + (f"lacks {words}" if isinstance(error, KeyError) else words or type(error).__name__)

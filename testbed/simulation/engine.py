@@ -111,7 +111,8 @@ def write_run(
     for kind, of_kind in rows.items():
         directory.write_rows(kind, of_kind)
     manifest = _manifest(inputs, identity)
-    manifest["phases"] = [one._asdict() for one in _phases(rows["requests"])]
+    phases = _phases(rows["requests"], {} if log is None else log.gave_up_ns)
+    manifest["phases"] = [one._asdict() for one in phases]
     if log is not None:
         if log.lookups:
             manifest["tree_lookups"] = {
@@ -167,13 +168,14 @@ def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
     }
 
 
-def _phases(requests: Sequence[RequestRow]) -> list[PhaseTime]:
-    """Each phase's clock starts at 0, with its requests."""
+def _phases(requests: Sequence[RequestRow], gave_up_ns: Mapping[tuple[str, int], int]) -> list[PhaseTime]:
+    """Each phase's clock starts at 0, with its requests, and goes on to its last answer, or to giving up."""
     ended_ns: dict[tuple[str, int], int] = {}
     for row in requests:
         phase = row.policy, row.repeat
         ended_ns[phase] = max(ended_ns.get(phase, 0), row.finished_ns)
-    return [PhaseTime(*phase, lasted_s=at_ns / NS_PER_S) for phase, at_ns in ended_ns.items()]
+    lasted_ns = {**ended_ns, **gave_up_ns}
+    return [PhaseTime(*phase, lasted_s=at_ns / NS_PER_S) for phase, at_ns in lasted_ns.items()]
 
 
 def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:

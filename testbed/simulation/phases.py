@@ -48,6 +48,7 @@ class Phases:
     parts: list[PhaseLog | PhaseColumns] = field(default_factory=list)
     ways: dict[str, str] = field(default_factory=dict)
     given_up: dict[str, list[int]] = field(default_factory=dict)  # requests without an answer, as an event cut them off
+    gave_up_ns: dict[tuple[str, int], int] = field(default_factory=dict)  # by policy and repeat, when that was
 
     def run(
         self,
@@ -76,6 +77,7 @@ class Phases:
             part = objects.run()
             if objects.given_up:
                 self.given_up.setdefault(entry.label, []).extend(objects.given_up)
+                self.gave_up_ns[entry.label, repeat] = objects.kernel.now_ns
         self.parts.append(part)
         if why_not is not None:
             self.ways[entry.label] = f"objects: {why_not}"

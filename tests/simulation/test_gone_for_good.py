@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from made_up import decode_table, inputs_of, scenario
 from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.network.schedule import PairEvent, PairSchedule
 from testbed.simulation.compiled import supports
-from testbed.simulation.engine import rows_of, simulate
+from testbed.simulation.engine import rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.links import Link, LinkSpec
 
@@ -93,3 +94,13 @@ def test_the_compiled_world_leaves_them_to_the_objects() -> None:
     assert why is not None and "silence_ms is not compiled" in why
     why = supports(stopped.world(), stopped.scenario.policies[0], [], TABLE)
     assert why is not None and "stops is not compiled" in why
+
+
+def test_a_phase_that_gave_up_met_its_event(tmp_path: Path) -> None:
+    """Its last answer may have come before: it went on all the same."""
+    inputs = inputs_of(scenario("speculative", events=[{"at_s": 1.5, "stop_node": "target0"}]), TABLE)
+    simulated = simulate(inputs)
+    assert simulated.log.given_up and max(row.finished_ns for row in simulated.log.requests) < 1.5e9
+    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "id", tmp_path, simulated.log)
+    assert "unmet_events" not in summary and manifest["phases"][0]["lasted_s"] > 10
+    assert "were given up, as asked" in " ".join(summary["validity"]["reasons"])
