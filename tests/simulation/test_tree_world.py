@@ -108,7 +108,7 @@ def test_a_run_says_how_much_was_approximated_and_conserves_its_rows(tmp_path: P
     policies = ("speculative", {"wanspec": {"branches": 2, "theta": None, "label": "tree"}}, "wanspec")
     inputs = inputs_of(scenario(*policies, requests=3, output_tokens=50), made)
     simulated = simulate(inputs)
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log.lookups)
+    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log)
     (said,) = summary["tree_lookups"].items()
     assert said == ("tree", manifest["tree_lookups"]["tree"])
     assert 0 < said[1]["approximated"] < said[1]["of"]
@@ -123,5 +123,5 @@ def test_a_run_without_trees_has_nothing_to_say_about_them(tmp_path: Path) -> No
     inputs = inputs_of(scenario("wanspec", requests=3, output_tokens=50), table(5))
     simulated = simulate(inputs)
     assert simulated.log.lookups == {}
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log.lookups)
+    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log)
     assert "tree_lookups" not in summary and "tree_lookups" not in manifest
