@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` runs the main job, `make test` passes the tests. Both set up what they need.
 PY := .venv/bin/python
 
-.PHONY: demo test bench lint setup clean
+.PHONY: demo test bench lint lock audit setup clean
 
 setup:
 	@./setup.sh
@@ -26,6 +26,18 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# The hashes of every file of each version that is pinned, for all Pythons and systems: after a pin was changed by hand.
+# PyTorch is not in it, as setup.sh chooses among builds of which some have no file on the index.
+LOCK := .venv/bin/uv pip compile -q --generate-hashes --no-annotate --universal --python-version 3.11 \
+	--custom-compile-command "make lock"
+lock: setup
+	.venv/bin/pip install -q uv==0.13.9
+	$(LOCK) --no-deps requirements.lock -o requirements.lock
+	$(LOCK) .ci/audit.in -o .ci/audit.lock
+
+audit: setup
+	.ci/audit
 
 clean:
 	$(PY) -m testbed clean

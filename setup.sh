@@ -129,9 +129,10 @@ lab_kernel
 STAMP=$(cat requirements.lock pyproject.toml setup.sh | sha256sum | cut -d' ' -f1)-$VERSION-$TORCH
 if [ "$STAMP_BEFORE" != "$STAMP" ]; then
     echo "unfinished-$VERSION-$TORCH" >"$STAMP_FILE" # an interrupted change must not pass for what was there before
-    install_torch
     say "installing locked dependencies"
-    "$VENV/bin/pip" install -q -r requirements.lock
+    # only files whose hashes are in the lock; PyTorch after them, so that of what it needs nothing else is fetched
+    "$VENV/bin/pip" install -q --require-hashes -r requirements.lock
+    install_torch
     "$VENV/bin/pip" install -q --no-deps --no-build-isolation -e .
     "$VENV/bin/python" -m compileall -q testbed
     echo "$STAMP" >"$STAMP_FILE"

@@ -74,7 +74,7 @@ def render(findings: dict[str, Any]) -> Any:
     for heading in ("missing", "so", "mend"):
         missing.add_column(heading, overflow="fold")
     for lack in findings["lacks"]:
-        missing.add_row(lack["what"], lack["effect"], lack["mend"])
+        missing.add_row(lack["what"], lack["effect"], _with_what_it_opens(lack))
     return Group(head, facts, missing)
 
 
@@ -100,8 +100,13 @@ def _privilege_rows(findings: dict[str, Any]) -> dict[str, str]:
     if findings["root"]:
         ordinary = findings["without_root"]
         rows["fabric without root"] = ordinary["fabric"] or f"none ({ordinary['fabric_reason']})"
-        rows["what would help it"] = "\n".join(f"{lack['what']}: {lack['mend']}" for lack in ordinary["lacks"]) or "-"
+        helps = [f"{lack['what']}: {_with_what_it_opens(lack)}" for lack in ordinary["lacks"]]
+        rows["what would help it"] = "\n".join(helps) or "-"
     return rows
+
+
+def _with_what_it_opens(lack: dict[str, str]) -> str:
+    return f"{lack['mend']}\n(opens {lack['opens']})" if lack["opens"] else lack["mend"]
 
 
 def _choice(name: FabricChoice, caps: Capabilities) -> tuple[str | None, str]:

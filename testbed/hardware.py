@@ -47,12 +47,17 @@ class Hardware(Strict):
     passes: Literal["auto", "lean", "transformers"] = "auto"
     cpus: Annotated[str, AfterValidator(_cpus)] | None = None  # cores the whole container may use; any, if not given
     memory: Annotated[str, AfterValidator(_memory)] | None = None  # a node that needs more ends, and the run with it
+    tmp: Annotated[str, AfterValidator(_memory)] | None = None  # of a container's /tmp, which lies in memory
 
     @property
     def memory_bytes(self) -> int | None:
         return None if self.memory is None else parse_memory(self.memory)
 
     @property
+    def tmp_bytes(self) -> int | None:
+        return None if self.tmp is None else parse_memory(self.tmp)
+
+    @property
     def needs_container(self) -> bool:
         """Whether it asks for what only a container is given."""
-        return bool(self.gpus) or self.cpus is not None or self.memory is not None
+        return bool(self.gpus) or any((self.cpus, self.memory, self.tmp))

@@ -11,9 +11,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from testbed.nodes.priority import FIFO_PRIORITY, WORKER_NICENESS, obtained
+from testbed.nodes.priority import WORKER_NICENESS, put_first
 
-PROGRAM_NICENESS = -20
 PROGRAM, WORKER = b"testbed.nodes.contained", b"testbed.nodes.worker"
 
 
@@ -26,25 +25,11 @@ def precede(pids: Mapping[str, int]) -> dict[str, str]:
         for pid in inside.get(_namespace(first), []):
             words = _command(pid)
             if PROGRAM in words and pid != first:  # the first one only waits for it
-                got[node] = _first(pid)
+                got[node] = put_first(pid)
             elif WORKER in words:
                 with contextlib.suppress(OSError):
                     os.setpriority(os.PRIO_PROCESS, pid, WORKER_NICENESS)
     return got
-
-
-def _first(pid: int) -> str:
-    """Real-time priority; where the kernel budgets it by control group (RT_GROUP_SCHED) and gives none, all niceness.
-
-    Niceness counts against the container's own model worker, which is what a message would wait for.
-    """
-    try:
-        os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(FIFO_PRIORITY))
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, pid, PROGRAM_NICENESS)
-            return f"nice {PROGRAM_NICENESS}"
-    return obtained(pid)
 
 
 def _by_namespace() -> dict[str, list[int]]:

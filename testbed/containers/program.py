@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.containers.engine import explained, load_sdk
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.nodes.control import NodeConfig, line
+from testbed.nodes.control import NodeConfig, bounded_lines, line
 from testbed.processes import ending, from_shell
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ContainerProgram:
     def lines(self) -> Iterator[bytes]:
         if self._replies is not None:
             with self._replies.makefile("rb") as stream:
-                yield from stream
+                yield from bounded_lines(stream)
 
     def status(self) -> int | None:
         state = self._state()

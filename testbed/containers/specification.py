@@ -21,6 +21,10 @@ SOCKET = f"{EXCHANGE}/control.sock"
 PIDS = 256  # a node program, its model worker and their threads; a program gone wild must not take the machine
 # by name, so that neither an image's environment nor another maker's GPU decides: CUDA, and nvidia-smi with its library
 GPU_CAPABILITIES = ("gpu", "compute", "utility")
+TMP_BYTES = 256 * 2**20  # of /tmp, which counts as the container's memory
+MEMORY_BYTES = 4 * 2**30  # of a container that has none given: Python, PyTorch and its /tmp, and with them its models
+WEIGHTS_TIMES = 4  # over their files: bfloat16 becomes float32, and both are there while it is loaded
+FILE_BYTES = 2 * 2**30  # the largest file it may write; a log is less
 LOG_BYTES = 8 * 1024 * 1024  # what the engine keeps of a node's output
 
 
@@ -36,6 +40,7 @@ class Wanted:
     working_dir: Path = Path("/")
     hardware: Hardware = field(default_factory=Hardware)
     environment: Mapping[str, str] = field(default_factory=dict)
+    weights_bytes: int = 0  # of the files of all models that are mounted
 
     @property
     def name(self) -> str:
@@ -53,7 +58,8 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "NetworkMode": "none",
         "Init": True,
         "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": "rw,nosuid,nodev,mode=1777"},
+        "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={hardware.tmp_bytes or TMP_BYTES}"},
+        "Ulimits": [{"Name": name, "Soft": most, "Hard": most} for name, most in (("fsize", FILE_BYTES), ("core", 0))],
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": PIDS,
@@ -62,8 +68,8 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
     }
     if hardware.cpus is not None:
         config["CpusetCpus"] = hardware.cpus
-    if hardware.memory_bytes is not None:  # swap would hide that a node does not fit
-        config["Memory"] = config["MemorySwap"] = hardware.memory_bytes
+    memory = hardware.memory_bytes or MEMORY_BYTES + WEIGHTS_TIMES * wanted.weights_bytes
+    config["Memory"] = config["MemorySwap"] = memory  # swap would hide that a node does not fit
     if hardware.gpus:
         config["DeviceRequests"] = [_devices(hardware.gpus)]
     return config

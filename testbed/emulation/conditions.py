@@ -58,6 +58,7 @@ class Conditions:
         self.replayed: list[ReplayRow] = []
         self.probes: list[RowLog] = []  # one a phase
         self.phases: list[PhaseTime] = []
+        self.strange_packets = 0  # at the ports of probes, and not probes
         self._network = network
         self._schedule = schedule
         self._about = _about(events)
@@ -142,6 +143,7 @@ class Conditions:
         finally:
             rows.close()
         self.probes.append(RowLog(rows.path, rows.rows))
+        self.strange_packets += watch.strange
 
 
 class _Running:

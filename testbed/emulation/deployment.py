@@ -15,8 +15,10 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from testbed import environment
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
+from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
@@ -27,6 +29,7 @@ from testbed.interrupt import taking_down
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.jobs import Fitness
+from testbed.nodes.leftfile import open_left
 from testbed.processes import ending_with_this
 from testbed.scenario import Scenario
 from testbed.wire.greeting import keys_of, new_secret
@@ -67,6 +70,8 @@ class Deployment:
         self.ready: dict[str, Ready] = {}
         self.congestion_control = "unknown"
         self.cpu_sets: dict[str, tuple[int, ...]] = {}
+        self._pids: dict[str, int] = {}  # of programs that are processes of this machine
+        self._confinement: Confinement | None = None  # of processes; containers have theirs from the engine
         self.workers = SharedWorkers(network, log_dir)
         self._evidence = Evidence(network, self.workers)
 
@@ -146,6 +151,7 @@ class Deployment:
             "node_priority": {name: one.priority for name, one in self.ready.items()},
             "node_device": {name: one.device for name, one in self.ready.items() if one.device},
             "node_passes": {name: one.passes for name, one in self.ready.items() if one.passes},
+            "node_capabilities": self._confinement.facts() if self._confinement else {},
             "workers": self.workers.facts(),
             "cpu_sets": {name: list(cpus) for name, cpus in self.cpu_sets.items()},
             "connection_congestion_control": self.congestion_control,
@@ -162,7 +168,11 @@ class Deployment:
         """A file that a node wrote, in a place that lasts as long as the run's directory."""
         if path.parent == self._log_dir:
             return path
-        return Path(shutil.move(path, self._log_dir / path.name))
+        ours = self._log_dir / path.name
+        with open_left(path) as left, ours.open("xb") as copy:
+            shutil.copyfileobj(left, copy)
+        path.unlink()
+        return ours
 
     def by_role(self) -> dict[str, list[str]]:
         peers: dict[str, list[str]] = {}
@@ -190,7 +200,10 @@ class Deployment:
         placed = self._scenario.place.nodes()
         models = loads(self._scenario)
         served = sharing(models, in_containers=self._containers is not None)
-        self.workers.start(served)
+        if self._containers is None:
+            folders = [mounts.model_folder(name) for name in self._scenario.models.model_dump().values()]
+            self._confinement = Confinement([*folders, *mounts.of_names(self._scenario.resolved())])
+            self.workers.start(served, self._confinement)
         joined = {name for nodes in served for name in nodes}
         self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])
         born: dict[str, float] = {}
@@ -219,9 +232,12 @@ class Deployment:
             born[name] = self.nodes[name].heard
             self._let_them_start(born)
         self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")
-        if self._containers is not None:  # they cannot do it themselves
+        # they cannot do it themselves
+        if self._containers is not None:
             got = self._containers.precede_compute()
-            self.ready = {name: replace(one, priority=got[name]) for name, one in self.ready.items()}
+        else:
+            got = precede_compute(self._pids, self.workers.pids())
+        self.ready = {name: replace(one, priority=got[name]) for name, one in self.ready.items()}
         targets = [name for name, (role, _) in placed.items() if role == "target"]
         others = [name for name in placed if name not in targets]
         commands: dict[str, ControlCommand] = {
@@ -238,21 +254,18 @@ class Deployment:
     def _launch(self, config: NodeConfig, config_path: Path, log_path: Path) -> Program:
         if self._containers is not None:
             return self._containers.configure(config)
+        assert self._confinement is not None
         with log_path.open("wb") as log:
             process = self._network.popen(
                 config.node,
-                ending_with_this("testbed.nodes.piped", config_path),
+                self._confinement.command(ending_with_this("testbed.nodes.piped", config_path)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 pass_fds=() if config.shared_worker is None else (config.shared_worker,),
-                env={
-                    **os.environ,
-                    "OMP_NUM_THREADS": "1",
-                    "PYTHONUNBUFFERED": "1",
-                    "TOKENIZERS_PARALLELISM": "false",
-                },
+                env=environment.of_nodes(os.environ),
             )
+        self._pids[config.node] = process.pid
         return PipedProgram(process)
 
     def _let_them_start(self, born: Mapping[str, float]) -> None:

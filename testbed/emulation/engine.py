@@ -12,7 +12,7 @@ from typing import Any
 
 from testbed.emulation.inputs import Inputs, read
 from testbed.emulation.inputs import Options as Options
-from testbed.emulation.lock import machine_lock
+from testbed.emulation.lock import elsewhere, machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
@@ -42,10 +42,17 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
         attempting(options.out, scenario.name, inputs.run_id, room, name, journal.result) as attempt,
     ):
         before = provenance.gather(provenance.MOMENTS)
+        if others := elsewhere():
+            progress.note(f"{', '.join(others)}: emulates too, it seems; each takes cores from the other")
         measured = Measured()
         try:
             measure(inputs, options, attempt.partial, journal, progress, measured)
-            facts = {**manifest_of(inputs, started), "attempt": name, "before": before}
+            facts = {
+                **manifest_of(inputs, started),
+                "attempt": name,
+                "before": before,
+                "emulations_of_others": len(others),
+            }
             return _results(inputs, measured, facts, attempt, progress)
         except BaseException as error:
             if isinstance(error, BadInput | MachineCannot) and not measured.planned:

@@ -88,6 +88,7 @@ def measure(
             if captured:
                 measured.facts["captures"] = capture.facts
             measured.replay, measured.probes = conditions.replayed, conditions.probes
+            measured.facts["strange_probe_packets"] = conditions.strange_packets
             measured.facts["phases"] = [one._asdict() for one in conditions.phases]
             conditions.restore()
             progress.note("measuring the links again")

@@ -1,7 +1,8 @@
 """What the nodes of a run are: processes in namespaces, or containers; decided once, before anything is made.
 
 `auto` never looks at what happens to be installed: the same file and command give the same kind of node on every
-machine. It is `process`, unless the experiment asks for what only a container has (`compute:` with gpus, cpus, memory).
+machine. It is `process`, unless the experiment asks for what only a container has (`compute:` with gpus, cpus, memory
+or tmp).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
     nodes = scenario.place.nodes()
     needing = [name for name in nodes if scenario.hardware(name).needs_container]
     if requested == "process" and needing:
-        raise BadInput(f"compute: {needing[0]} asks for gpus, cpus or memory, which only containers have; "
+        raise BadInput(f"compute: {needing[0]} asks for gpus, cpus, memory or tmp, which only containers have; "
                        "leave them out, or use --nodes docker")  # fmt: skip
     if requested == "process" or (requested == "auto" and not needing):
         return NodeKind("process", "asked for" if requested == "process" else "nothing asks for containers")
@@ -62,6 +63,7 @@ def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journa
         return
     models = mounts.of_models(mounts.model_folder(name) for name in scenario.models.model_dump().values())
     files = mounts.of_names(scenario.resolved())
+    weights = sum(path.stat().st_size for folder in models for path in folder.iterdir() if path.is_file())
     wanted = [
         Wanted(
             run_id=attempt,
@@ -72,6 +74,7 @@ def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journa
             working_dir=Path.cwd(),
             hardware=scenario.hardware(name),
             environment=journal.environment,
+            weights_bytes=weights,
         )
         for name, (role, _) in scenario.place.nodes().items()
     ]

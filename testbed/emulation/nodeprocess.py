@@ -18,7 +18,7 @@ import msgspec
 
 from testbed.emulation.culprit import NodeFacts
 from testbed.errors import RunInvalid, TestbedError
-from testbed.nodes.control import ControlCommand, ControlReply, Failed, Quit, Ready, line
+from testbed.nodes.control import ControlCommand, ControlReply, Failed, Quit, Ready, bounded_lines, line
 
 KILLED_S = 20.0  # more than the kernel, or a container engine, ever takes to end what was killed
 
@@ -86,7 +86,7 @@ class PipedProgram:
         os.write(self._stdin.fileno(), data)
 
     def lines(self) -> Iterator[bytes]:
-        yield from self._stdout
+        yield from bounded_lines(self._stdout)
 
     def status(self) -> int | None:
         return self._process.poll()
@@ -219,6 +219,8 @@ class NodeProcess:
                 self._inbox.put((self, reply))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for bytes that are not UTF-8
             self.said = self.said or Failed(f"it sent a reply that cannot be read: {error}")
+        except RunInvalid as error:
+            self.said = self.said or Failed(f"it {error}")
         except OSError:
             pass  # a socket whose other end was killed
         finally:

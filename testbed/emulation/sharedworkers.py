@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from testbed import environment
+from testbed.emulation.confinement import Confinement
 from testbed.network.network import Network
 from testbed.nodes.sharing import why
 from testbed.processes import ending_with_this
@@ -28,7 +30,7 @@ class SharedWorkers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ends: dict[str, socket.socket] = {}  # of nodes not started yet
 
-    def start(self, served: Sequence[Sequence[str]]) -> None:
+    def start(self, served: Sequence[Sequence[str]], confinement: Confinement) -> None:
         """One worker for each group of nodes."""
         for number, nodes in enumerate(served):
             self._served.append(list(nodes))
@@ -38,17 +40,16 @@ class SharedWorkers:
                 theirs.append(worker_end)
             descriptors = [one.fileno() for one in theirs]
             with self._log(number).open("wb") as log:
-                self._processes.append(
-                    self._network.hosts.popen_at(
-                        os.getpid(),  # in no node's namespace: it speaks to nobody but its nodes
-                        ending_with_this("testbed.nodes.sharedworker", *descriptors),
-                        pass_fds=descriptors,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
-                    )
+                process = self._network.hosts.popen_at(
+                    os.getpid(),  # in no node's namespace: it speaks to nobody but its nodes
+                    confinement.command(ending_with_this("testbed.nodes.sharedworker", *descriptors)),
+                    pass_fds=descriptors,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=environment.of_nodes(os.environ),
                 )
+            self._processes.append(process)
             for one in theirs:
                 one.close()
 
@@ -81,6 +82,9 @@ class SharedWorkers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
 
     def facts(self) -> dict[str, object]:
         """For the manifest; while they run."""

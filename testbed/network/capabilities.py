@@ -19,7 +19,7 @@ from typing import Literal
 from testbed.errors import MachineCannot
 from testbed.network.fabric import FabricName
 from testbed.network.hosts import MININET_MEND, load_mininet
-from testbed.network.userns import Privilege, mend, privilege, user_namespace_allowed
+from testbed.network.userns import GROUP, Privilege, join_group, mend, privilege, user_namespace_allowed
 
 FabricChoice = Literal["auto", "netem", "lab", "relay"]
 
@@ -74,11 +74,15 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Lack:
-    """Something this machine is without, what that costs, and the one command that mends it."""
+    """Something this machine is without, what that costs, and the one command that mends it.
+
+    `opens`: what the command permits, and to whom, where it permits anything; always to the fewest that will do.
+    """
 
     what: str
     effect: str
     mend: str
+    opens: str = ""
 
 
 MODULES = {"netem": "sch_netem", "htb": "sch_htb", "u32": "cls_u32"}  # what the fabric netem needs of the kernel
@@ -86,11 +90,23 @@ TUN = "/dev/net/tun"
 NOBODY = 65534  # the user that owns nothing, on every Linux distribution
 NAMESPACES = "root or user namespaces"
 REALTIME = "real-time priority"
+OPENS = {  # by a part of the command
+    "/etc/apparmor.d": "user namespaces with their capabilities to every program that this Python interpreter runs",
+    "sysctl user.max_user_namespaces": "user namespaces to every user",
+    "sysctl kernel.unprivileged_userns_clone": "user namespaces to every user",
+    "seccomp=unconfined": "every system call to this container",
+    f"chgrp {GROUP} {TUN}": f"network devices, in namespaces of their own, to members of the group {GROUP}",
+    f"@{GROUP} - rtprio": f"all processor time to members of the group {GROUP}",
+    "sched_rt_runtime_us": "all processor time to real-time programs, so one in a loop stops the machine",
+    "SYS_NICE": "all processor time to this container",
+    f"--device {TUN}": "network devices of its own to this container",
+}
 TOOL_PACKAGES = {
     "ip": "iproute2",
     "tc": "iproute2",
     "nsenter": "util-linux",
     "unshare": "util-linux",
+    "setpriv": "util-linux",
     "ethtool": "ethtool",
 }
 
@@ -152,21 +168,24 @@ def lacks(caps: Capabilities) -> list[Lack]:
     """Everything missing that some part of the testbed would use."""
     found: list[Lack] = []
 
-    def lack(missing: bool, what: str, effect: str, mend: str) -> None:
+    def lack(missing: bool, what: str, effect: str, mend: str, opens: str = "") -> None:
         if missing:
-            found.append(Lack(what, effect, mend))
+            found.append(Lack(what, effect, mend, opens))
 
-    lack(not caps.networks, NAMESPACES, "no network namespaces, so no fabric at all", mend())
+    namespaces = mend()
+    lack(not caps.networks, NAMESPACES, "no network namespaces, so no fabric at all", namespaces, _opened(namespaces))
     lack(not caps.mininet, "Mininet", "no nodes, so no emulation", MININET_MEND)
     for tool, present in caps.tools.items():
         package = TOOL_PACKAGES[tool]
         lack(not present, tool, "no emulated network", f"apt-get install {package}")
     for name in MODULES:
         lack(not caps.qdiscs.get(name, False), f"kernel {name}", "no fabric netem", _kernel_mend(name, caps))
-    lack(not caps.tun, TUN, "no fabric relay", _tun_mend(caps))
+    tun = _tun_mend(caps)
+    lack(not caps.tun, TUN, "no fabric relay", tun, _opened(tun))
     lack(not caps.uml, "User-Mode Linux", "no fabric lab", "apt-get install user-mode-linux")
     delays = "other load delays packets by milliseconds, so more runs are not valid"
-    lack(not caps.realtime, REALTIME, delays, _realtime_mend(caps))
+    realtime = _realtime_mend(caps)
+    lack(not caps.realtime, REALTIME, delays, realtime, _opened(realtime))
     return found
 
 
@@ -175,7 +194,7 @@ def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricNa
     kernel = {"kernel netem", "kernel htb", "kernel u32"}
     obstacles: dict[FabricName, Callable[[Capabilities], Lack | None]] = {
         "netem": lambda c: _first(c, {NAMESPACES, "Mininet", *kernel, *TOOL_PACKAGES}),
-        "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "ip", "nsenter", "unshare"}),
+        "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "ip", "nsenter", "unshare", "setpriv"}),
         "lab": lambda c: _first(c, {NAMESPACES, "Mininet", "User-Mode Linux", *TOOL_PACKAGES}),
     }
     if requested != "auto":
@@ -211,7 +230,7 @@ def _kernel_mend(name: str, caps: Capabilities) -> str:
 def _tun_mend(caps: Capabilities) -> str:
     if caps.tun_mode is None:
         return f"sudo modprobe tun, or start the container with --device {TUN}"
-    return f"sudo chmod 0666 {TUN}"
+    return f"{join_group()} && sudo chgrp {GROUP} {TUN} && sudo chmod 0660 {TUN}, and log in again"
 
 
 def _realtime_mend(caps: Capabilities) -> str:
@@ -219,7 +238,13 @@ def _realtime_mend(caps: Capabilities) -> str:
         return "sysctl kernel.sched_rt_runtime_us=-1"
     if caps.privilege == "container":
         return "start the container with --cap-add SYS_NICE"
-    return "echo '* - rtprio 10' | sudo tee /etc/security/limits.d/wan-testbed.conf, and log in again"
+    limits = "/etc/security/limits.d/wan-testbed.conf"
+    return f"{join_group()} && echo '@{GROUP} - rtprio 10' | sudo tee {limits}, and log in again"
+
+
+def _opened(command: str) -> str:
+    """What a mend permits, in words, by what it does; empty for one that permits nothing that was forbidden."""
+    return next((words for part, words in OPENS.items() if part in command), "")
 
 
 def _working_qdiscs() -> dict[str, bool]:

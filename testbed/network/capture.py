@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from testbed.environment import of_programs
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.fabric import Port
 from testbed.network.journal import Journal
@@ -88,7 +89,7 @@ class Capture:
             [sys.executable, "-m", "testbed.network.capture_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **self._journal.environment},
+            env={**of_programs(os.environ), **self._journal.environment},
             start_new_session=True,  # an interrupt at the terminal is the parent's to answer
         )
         self._journal.group(self._process.pid)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from testbed.network import pcapng
 from testbed.network.relay_netns import in_namespace, namespace_of
+from testbed.rights import give_up
 
 ETH_P_ALL = 0x0003  # linux/if_ether.h
 ARPHRD_ETHER = 1  # linux/if_arp.h; a TUN device is ARPHRD_NONE and carries bare IP packets
@@ -131,6 +132,7 @@ def main() -> None:
     except OSError as error:
         print(error, flush=True)
         return
+    give_up()
     with contextlib.suppress(BrokenPipeError):
         print("capturing", flush=True)
         capture(captures, sys.stdin.fileno())

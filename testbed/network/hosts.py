@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from testbed.environment import of_programs
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.journal import Journal
 from testbed.network.undoing import stop_group
@@ -84,8 +85,8 @@ class MininetHosts:
         self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
         """Starts a program in the namespace of process `pid`, in a session of its own; options as for `Popen`."""
-        environment = {**(os.environ if env is None else env), **self._journal.environment}
-        process = subprocess.Popen(enter(pid, argv), env=environment, start_new_session=True, **options)
+        wanted = {**(of_programs(os.environ) if env is None else env), **self._journal.environment}
+        process = subprocess.Popen(enter(pid, argv), env=wanted, start_new_session=True, **options)
         self._journal.group(process.pid)
         self._processes.append(process)
         return process
@@ -135,6 +136,6 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
             command = [*mnexec_command(), *cmd[1:]] if cmd[0] == "mnexec" else cmd
             if inside is not None and self.shell is None:  # later ones enter the shell's namespace, which is the same
                 command = enter(inside, command)
-            return super()._popen(command, env={**os.environ, **mark}, **params)
+            return super()._popen(command, env={**of_programs(os.environ), **mark}, **params)
 
     return QuietHost

@@ -17,6 +17,8 @@ import signal
 import subprocess
 import sys
 
+from testbed.rights import give_up
+
 CLONE_NEWPID = 0x20000000  # linux/sched.h
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PRIORITY = 10  # SCHED_FIFO: above ordinary processes, below the kernel's own threads (50)
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> int:
     process = subprocess.Popen(
         command,
         pass_fds=[int(descriptor) for descriptor in descriptors.split(",")],
-        preexec_fn=lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0),
+        preexec_fn=lambda: _of_the_command(libc),
     )
     try:
         select.select([watched, os.pidfd_open(process.pid)], (), ())
@@ -44,6 +46,12 @@ def main(arguments: list[str]) -> int:
         process.kill()
         status = process.wait()  # ends only when the namespace is empty
     return status if status >= 0 else 128 - status  # of a signal, as a shell says it
+
+
+def _of_the_command(libc: ctypes.CDLL) -> None:
+    """It has no rights over the machine, and dies with this keeper."""
+    give_up()
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def take_precedence() -> None:

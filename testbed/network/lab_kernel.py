@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from testbed.environment import of_programs
 from testbed.errors import MachineCannot
 from testbed.network.lab_netlink import END, WHOLE, read_answer, write_requests
 from testbed.network.netlink import Answer, Refusal
@@ -115,7 +116,7 @@ class LabKernel:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[end.fileno() for end in inherited],
-                env={**os.environ, **env, "TMPDIR": memory_directory()},
+                env={**of_programs(os.environ), **env, "TMPDIR": memory_directory()},
                 start_new_session=True,
             )
         guest_shell.close()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
+from testbed.environment import of_programs
 from testbed.errors import RunInvalid
 from testbed.network.ending import wait_or_kill
 from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
@@ -45,7 +46,7 @@ class LiveFabric:
             ],
             stdin=subprocess.DEVNULL,
             pass_fds=[descriptor],
-            env={**os.environ, **self._journal.environment},
+            env={**of_programs(os.environ), **self._journal.environment},
             start_new_session=True,  # an interrupt at the terminal is the parent's to answer
         )
         self._journal.group(self._process.pid)

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.interrupt import taking_down
+from testbed.network import congestion
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabric import Counters, Fabric, FabricDied, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
@@ -230,6 +231,7 @@ class Network:
             pid = self.hosts.add(node, self._pids.get(node))
             self.ports.append(Port(node, index, node_address(index), pid))
         self._fabric.attach(self.ports)
+        congestion.pin(port.pid for port in self.ports)
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
         base = self._measure({(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES)
         for sample in base:

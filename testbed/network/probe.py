@@ -18,6 +18,7 @@ import subprocess
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from testbed.environment import of_programs
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
 from testbed.processes import ending, ending_with_this
@@ -115,7 +116,7 @@ def _measured(
         input=json.dumps(question),
         capture_output=True,
         text=True,
-        env={**os.environ, **mark, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**of_programs(os.environ), **mark, "PYTHONDONTWRITEBYTECODE": "1"},
         timeout=patience_s,
     )
 

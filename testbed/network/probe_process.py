@@ -23,6 +23,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from testbed.rights import give_up
+
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h (SO_TIMESTAMPNS_OLD): struct timespec with every packet, CLOCK_REALTIME
 PR_SET_TIMERSLACK = 29  # linux/prctl.h
@@ -30,7 +32,7 @@ PRIORITY = 5  # SCHED_FIFO; below a shaper's own, so that measuring never delays
 
 REQUEST, REPLY = 0, 1
 # token of the measurement, kind, pair, number of the probe, time sent, forward delay (in replies); ns
-PACKET = struct.Struct("!IBIIqq")
+PACKET = struct.Struct("!QBIIqq")
 TIMESPEC = struct.Struct("@qq")
 
 Address = tuple[str, int]
@@ -40,6 +42,7 @@ def main() -> None:
     question = json.load(sys.stdin)
     be_prompt()
     sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
+    give_up()
     gc.disable()
     json.dump(_measure(question, sockets), sys.stdout)
 
@@ -48,7 +51,7 @@ def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[lis
     pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
     addresses: list[Address] = [(node["address"], question["port"]) for node in question["nodes"]]
     sources = [addresses[src] for src, _ in pairs]
-    token = new_token()
+    token, strange = new_token(), Strange()
     legs: list[list[tuple[int, int]]] = [[] for _ in pairs]
     interval: int = question["interval_ns"]
     total = question["count"] * len(pairs)
@@ -73,15 +76,22 @@ def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[lis
             continue
         wake = due(sent) if sent < total else end
         for descriptor, _ in poller.poll(max(0, wake - now) / 1e9):
-            for pair, _, forward_ns, backward_ns in replies(by_descriptor[descriptor], token, sources):
+            for pair, _, forward_ns, backward_ns in replies(by_descriptor[descriptor], token, sources, strange):
                 legs[pair].append((forward_ns, backward_ns))
                 received += 1
     return legs
 
 
 def new_token() -> int:
-    """What tells a measurement's packets from any other's."""
-    return int.from_bytes(os.urandom(4))
+    """What tells a measurement's packets from any other's, and what a stranger cannot guess."""
+    return int.from_bytes(os.urandom(8))
+
+
+class Strange:
+    """How many packets were nobody's here: strangers', or kept by a full buffer since an earlier measurement."""
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 def request(token: int, pair: int, number: int) -> bytes:
@@ -89,11 +99,12 @@ def request(token: int, pair: int, number: int) -> bytes:
     return PACKET.pack(token, REQUEST, pair, number, time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
 
 
-def replies(sock: socket.socket, token: int, sources: Sequence[Address]) -> Iterator[tuple[int, int, int, int]]:
+def replies(
+    sock: socket.socket, token: int, sources: Sequence[Address], strange: Strange
+) -> Iterator[tuple[int, int, int, int]]:
     """Takes everything that waits on one socket: echoes requests to their pair's source, yields replies.
 
-    A reply is (pair, number, forward_ns, backward_ns). What has not our length and token is nobody's here: a stranger's
-    datagram, or a packet that a full buffer kept since an earlier measurement on the same port.
+    A reply is (pair, number, forward_ns, backward_ns). What has not our length and token is counted, and not answered.
     """
     while True:
         try:
@@ -101,11 +112,10 @@ def replies(sock: socket.socket, token: int, sources: Sequence[Address]) -> Iter
             data, ancillary, _, _ = sock.recvmsg(PACKET.size + 1, socket.CMSG_SPACE(TIMESPEC.size))
         except BlockingIOError:
             return
-        if len(data) != PACKET.size:
+        if len(data) != PACKET.size or PACKET.unpack(data)[0] != token:
+            strange.count += 1
             continue
-        of, kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
-        if of != token:
-            continue
+        _, kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
         seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
         delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
         if kind == REQUEST:

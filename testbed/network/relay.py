@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from testbed.environment import of_programs
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.ending import wait_or_kill
 from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
@@ -50,7 +51,7 @@ class RelayFabric:
             [sys.executable, "-m", "testbed.network.relay_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **self._journal.environment},
+            env={**of_programs(os.environ), **self._journal.environment},
             start_new_session=True,  # an interrupt at the terminal is the parent's to answer
         )
         self._journal.group(self._process.pid)

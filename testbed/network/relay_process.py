@@ -30,6 +30,7 @@ from testbed.errors import MachineCannot
 from testbed.network.relay_netns import Interface, in_namespace, namespace_of, refuse_ipv6
 from testbed.network.relay_queue import NS_PER_S
 from testbed.network.relay_switch import MTU, Switch
+from testbed.rights import give_up
 
 TUN_PATH = "/dev/net/tun"
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
@@ -92,7 +93,7 @@ def explain(error: OSError, node: str) -> str:
     if error.filename == TUN_PATH and error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
         return f"{TUN_PATH} is missing; mend: modprobe tun, or mkdir -p /dev/net && mknod {TUN_PATH} c 10 200"
     if error.filename == TUN_PATH:
-        return f"{TUN_PATH} may not be opened ({error.strerror}); mend: run as root, or chmod 0666 {TUN_PATH}"
+        return f"{TUN_PATH} may not be opened ({error.strerror}); mend: run as root, or see testbed doctor"
     if error.errno in (errno.EBUSY, errno.EINVAL, errno.EEXIST):
         return f"node {node}: its namespace already has an eth0 or a default route; mend: start it without a network"
     if error.errno in (errno.EPERM, errno.EACCES):
@@ -179,7 +180,9 @@ def main() -> int:
             control.send({"error": str(error)})
             return 4
     switch = Switch([port["address"] for port in config["ports"]], devices, config["seed"])
-    control.send({"priority": take_precedence()})
+    priority = take_precedence()
+    give_up()
+    control.send({"priority": priority})
     carry(switch, control, parent)
     return 0
 

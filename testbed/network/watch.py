@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from testbed.environment import of_programs
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.fabric import Port
 from testbed.network.journal import Journal
@@ -55,6 +56,7 @@ class Watch:
             "interval_ns": int(interval_s(len(pairs)) * 1e9),
             "log": str(log.absolute()),
         }
+        self.strange = 0  # packets that were not of this watch; known with its results
         self._pairs = list(pairs)
         self._log = log
         self._process = subprocess.Popen(
@@ -63,7 +65,7 @@ class Watch:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **journal.environment, "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**of_programs(os.environ), **journal.environment, "PYTHONDONTWRITEBYTECODE": "1"},
             start_new_session=True,  # an interrupt at the terminal is the parent's to answer
         )
         journal.group(self._process.pid)
@@ -80,11 +82,12 @@ class Watch:
     def results(self) -> Iterator[Probe]:
         """Every probe so far, in the order of sending; ends the process and removes its file."""
         try:
-            count, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
+            answer, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
         except subprocess.TimeoutExpired:
             raise RunInvalid(f"in-run probe: no answer for {ANSWER_PATIENCE_S:.0f} s") from None
         if self._process.returncode:
             raise RunInvalid(f"in-run probe: {self._why(complaint)}")
+        count, self.strange = map(int, answer.split())
         read = 0
         with self._log.open() as lines:
             for line in lines:
@@ -92,7 +95,7 @@ class Watch:
                 src, dst = self._pairs[pair]
                 yield Probe(src, dst, sent_ns, forward_ns, backward_ns)
                 read += 1
-        if read != int(count):
+        if read != count:
             raise RunInvalid(f"in-run probe: {self._log} holds {read} of the {count} probes that were sent")
         self._log.unlink()
 

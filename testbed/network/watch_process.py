@@ -2,8 +2,8 @@
 
 Sockets, packets and clocks are those of `probe_process`. Standard input: the question in one JSON line, then a line
 when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, how many
-probes were sent. Every probe is a line of the file `log`, in the order of sending, as [pair, sent_ns, forward_ns,
-backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
+probes were sent and how many packets were nobody's. Every probe is a line of the file `log`, in the order of sending,
+as [pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, TextIO
 
-from testbed.network.probe_process import be_prompt, new_token, replies, request, socket_in
+from testbed.network.probe_process import Strange, be_prompt, new_token, replies, request, socket_in
+from testbed.rights import give_up
 
 LATEST_NS = 120 * 1_000_000_000  # what has not come back for so long is lost
 FLUSH_PROBES = 500  # of these at once go to the file; some 30 kB, 50 us
@@ -41,6 +42,7 @@ class Prober:
         self._interval_ns: int = question["interval_ns"]
         self._sources = [self._addresses[src] for src, _ in self._pairs]
         self._token = new_token()
+        self.strange = Strange()
         self._start_ns = time.monotonic_ns()
         self._due = [(self._at(pair, 0), pair, 0) for pair in range(len(self._pairs))]
         heapq.heapify(self._due)
@@ -90,7 +92,7 @@ class Prober:
 
     def receive(self, sock: socket.socket) -> None:
         """Everything that waits on one socket."""
-        for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources):
+        for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources, self.strange):
             if number in self._open:
                 self._open[number][2:] = [forward_ns, backward_ns]
 
@@ -119,13 +121,14 @@ def main() -> None:
     question = json.loads(sys.stdin.readline())
     sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
     be_prompt()
+    give_up()
     gc.disable()
     print("ready", flush=True)
     with Path(question["log"]).open("w") as log:
         prober = Prober(question, sockets, log)
         run(prober, sockets)
         prober.finish()
-    print(prober.sent)
+    print(prober.sent, prober.strange.count)
 
 
 if __name__ == "__main__":

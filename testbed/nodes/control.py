@@ -5,13 +5,17 @@ The control channel never touches the experiment's network, and a node ends when
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import IO, Literal
 
 import msgspec
 
 from testbed.decoding.sampling import Sampling
+from testbed.errors import RunInvalid
 from testbed.nodes.jobs import Fitness
 from testbed.policies.api import RequestArrived
+
+MOST_REPLY_BYTES = 1 << 20  # a reply is hundreds of bytes
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -104,7 +108,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
     models: dict[str, str]
     resident_mb: float
-    priority: str  # of the node program, as obtained
+    priority: str  # of the node program, as it could take by itself
     device: str = ""  # that its models run on, in words; empty: it has none
     passes: dict[str, str] = {}  # role -> the path its passes take, and why
 
@@ -151,3 +155,11 @@ ControlReply = Ready | Beat | Connected | PolicyStarted | RequestDone | AllDone 
 
 def line(message: msgspec.Struct) -> bytes:
     return msgspec.json.encode(message) + b"\n"
+
+
+def bounded_lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Until its end; raises RunInvalid for a line that does not end within MOST_REPLY_BYTES."""
+    while text := stream.readline(MOST_REPLY_BYTES):
+        if len(text) == MOST_REPLY_BYTES and not text.endswith(b"\n"):
+            raise RunInvalid(f"sent a reply of more than {MOST_REPLY_BYTES} bytes")
+        yield text

@@ -2,6 +2,9 @@
 
 A node program does microseconds of work per message. Left at ordinary priority it waits out a model worker's time slice
 (3 to 4 ms on two cores), which would look like network delay.
+
+Programs take their places themselves where they may. As nodes have no capability, most may not: whoever runs them, who
+has, puts them there from outside (`put_first`, `put_second`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from pathlib import Path
 
 FIFO_PRIORITY = 5  # below the shaper's 10
 WORKER_NICENESS = -10
+PROGRAM_NICENESS = -20
 AUTOGROUP = Path("/proc/self/autogroup")  # proc(5)
 
 
@@ -27,6 +31,32 @@ def obtained(pid: int = 0) -> str:
     if os.sched_getscheduler(pid) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO:
         return f"SCHED_FIFO {os.sched_getparam(pid).sched_priority}"
     return "SCHED_OTHER"
+
+
+def put_first(pid: int) -> str:
+    """A node program, from outside; says what it got.
+
+    Where the kernel budgets real-time priority by control group (RT_GROUP_SCHED) and gives none, it is all niceness,
+    which counts against the node's own model worker: that is what a message would wait for.
+    """
+    try:
+        os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(FIFO_PRIORITY))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, pid, PROGRAM_NICENESS)
+            return f"nice {PROGRAM_NICENESS}"
+    try:
+        return obtained(pid)
+    except ProcessLookupError:
+        return "ended"
+
+
+def put_second(pid: int) -> None:
+    """A model worker whose session has nothing else in it but its node, from outside."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, WORKER_NICENESS)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(WORKER_NICENESS))
 
 
 def precede_ordinary_programs() -> None:

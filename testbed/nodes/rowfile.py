@@ -18,6 +18,7 @@ import msgspec
 from testbed.errors import RunInvalid
 from testbed.files import unwritable
 from testbed.nodes.jobs import Frames, frame
+from testbed.nodes.leftfile import open_left
 from testbed.results.records import MessageRow, ProbeRow, RequestRow, Round, Step
 
 Row = Step | Round | MessageRow | RequestRow | ProbeRow
@@ -81,12 +82,11 @@ def read_rows(path: Path) -> Iterator[Row]:
     """Every whole row of a file, one by one; raises RunInvalid where a frame is not a row."""
     decode = msgspec.msgpack.Decoder(Row).decode
     frames = Frames()
-    # no link is followed: a node in a container may have put anything there
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+    with open_left(path) as file:
         while data := file.read(READ_BYTES):
             for body in frames.feed(data):
                 try:
                     row = decode(body)
-                except msgspec.MsgspecError as error:
+                except (msgspec.MsgspecError, ValueError) as error:  # ValueError: text not in UTF-8
                     raise RunInvalid(f"{path}: what a node wrote there is not a log row ({error})") from None
                 yield row

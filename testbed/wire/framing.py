@@ -44,7 +44,7 @@ class Framer:
         while len(self._buffer) >= HEADER_BYTES:
             length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")
             if length > self.limit:
-                raise ProtocolError(f"frame of {length} bytes is over the limit of {self.limit}")
+                raise ProtocolError(f"sent a frame of {length} bytes, over the limit of {self.limit}")
             end = HEADER_BYTES + length
             if len(self._buffer) < end:
                 return
@@ -53,5 +53,5 @@ class Framer:
             try:
                 envelope = _decoder.decode(body)
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: text not in UTF-8
-                raise ProtocolError(f"frame is not a message of this protocol: {error}") from error
+                raise ProtocolError(f"sent a frame that is not a message of this protocol: {error}") from error
             yield envelope, end

@@ -9,7 +9,7 @@ import pytest
 from testbed.containers.engine import load_sdk
 from testbed.containers.images import Image
 from testbed.containers.nodes import _engine_words
-from testbed.containers.specification import Wanted, container_config, host_config
+from testbed.containers.specification import FILE_BYTES, MEMORY_BYTES, TMP_BYTES, Wanted, container_config, host_config
 from testbed.errors import MachineCannot
 from testbed.hardware import Hardware
 
@@ -58,8 +58,19 @@ def test_limits_are_those_of_the_experiment_and_swap_does_not_stretch_them():
     assert config["Memory"] == config["MemorySwap"] == 2 * 2**30
 
 
-def test_without_limits_none_are_set():
-    assert not {"CpusetCpus", "Memory", "MemorySwap", "DeviceRequests"} & set(host_config(wanted()))
+def test_without_limits_memory_is_bounded_by_what_its_models_need():
+    config = host_config(wanted(weights_bytes=2**30))
+    assert not {"CpusetCpus", "DeviceRequests"} & set(config)
+    assert config["Memory"] == config["MemorySwap"] == MEMORY_BYTES + 4 * 2**30
+
+
+def test_what_a_node_may_write_is_bounded():
+    assert host_config(wanted())["Tmpfs"] == {"/tmp": f"rw,nosuid,nodev,mode=1777,size={TMP_BYTES}"}
+    own = host_config(wanted(hardware=Hardware(tmp="1GiB")))
+    assert own["Tmpfs"]["/tmp"].endswith(f"size={2**30}")
+    limits = {one["Name"]: (one["Soft"], one["Hard"]) for one in own["Ulimits"]}
+    assert limits == {"fsize": (FILE_BYTES, FILE_BYTES), "core": (0, 0)}
+    assert Hardware(tmp="1GiB").needs_container
 
 
 @pytest.mark.parametrize(("gpus", "asked"), [(2, {"Count": 2}), (["0", "GPU-1f"], {"DeviceIDs": ["0", "GPU-1f"]})])

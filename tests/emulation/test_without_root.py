@@ -75,10 +75,10 @@ def test_where_tun_is_for_root_alone_lab_is_chosen_and_the_mend_said(stage: Stag
     if "netem" in findings["qdiscs"] and findings["qdiscs"]["netem"]:
         pytest.skip("this kernel gives netem to user namespaces too, and that is chosen")
     assert findings["fabric"] == "lab"
-    assert "sudo chmod 0666 /dev/net/tun" in findings["fabric_reason"]
+    assert "chgrp testbed /dev/net/tun" in findings["fabric_reason"]
     status, _, err = stage.run("probe", "two-sites", "--fabric", "relay", tun=False)
     assert status == 4
-    assert "sudo chmod 0666 /dev/net/tun" in err
+    assert "chgrp testbed /dev/net/tun" in err
     assert "Traceback" not in err
 
 

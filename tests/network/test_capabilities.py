@@ -10,7 +10,7 @@ from testbed.errors import MachineCannot
 from testbed.network import capabilities
 from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, lacks, of_ordinary_user
 from testbed.network.hosts import load_mininet
-from testbed.network.userns import as_root
+from testbed.network.userns import as_root, mend_of
 
 ABLE = Capabilities(
     kernel="6.8.0",
@@ -61,7 +61,7 @@ def test_choice(requested: str, caps: Capabilities, chosen: str) -> None:
         ("netem", NO_NETEM, ["kernel netem", "modprobe sch_netem"]),
         ("netem", replace(NO_NETEM, kernel_modules=False), ["kernel netem", "--fabric relay"]),
         ("relay", replace(ABLE, tun=False, tun_mode=None), ["/dev/net/tun", "modprobe tun"]),
-        ("relay", of_ordinary_user(ABLE), ["/dev/net/tun", "sudo chmod 0666 /dev/net/tun"]),
+        ("relay", of_ordinary_user(ABLE), ["/dev/net/tun", "chgrp testbed /dev/net/tun"]),
         ("lab", replace(ABLE, uml=False), ["User-Mode Linux", "apt-get install user-mode-linux"]),
         ("auto", replace(NO_NETEM, tun=False), ["/dev/net/tun", "kernel netem"]),  # lab is there, and not taken
         ("auto", replace(ABLE, mininet=False), ["Mininet", "pip install --force-reinstall mininet"]),
@@ -113,9 +113,20 @@ def test_what_stops_netem_and_relay_alike_is_said_once() -> None:
 
 
 def test_lab_in_place_of_relay_comes_with_the_mend_for_relay() -> None:
-    assert "sudo chmod 0666 /dev/net/tun" in choose_fabric("auto", of_ordinary_user(NO_NETEM))[1]
+    assert "chgrp testbed /dev/net/tun" in choose_fabric("auto", of_ordinary_user(NO_NETEM))[1]
 
 
 def test_an_ordinary_user_has_no_real_time_priority_and_is_told_how_to_get_it() -> None:
     (lack,) = [lack for lack in lacks(of_ordinary_user(ABLE)) if lack.what == "real-time priority"]
-    assert "rtprio" in lack.mend
+    assert "'@testbed - rtprio 10'" in lack.mend
+
+
+@pytest.mark.parametrize("change", [{"user_namespace": False}, {"tun": False}, {"realtime": False}])
+@pytest.mark.parametrize("privilege", ["none", "container"])
+def test_what_a_mend_permits_is_said_and_never_everybodys(privilege: str, change: dict, monkeypatch) -> None:
+    settings = {"kernel.apparmor_restrict_unprivileged_userns": "1"}
+    monkeypatch.setattr(capabilities, "mend", lambda: mend_of(settings, filtered=False))
+    found = lacks(replace(ABLE, privilege=privilege, **change))
+    for lack in found:
+        assert lack.opens, lack
+        assert "0666" not in lack.mend and "'* -" not in lack.mend and "restrict_unprivileged_userns=0" not in lack.mend

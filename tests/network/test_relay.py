@@ -56,7 +56,7 @@ def test_an_update_pauses_between_slices_and_changes_every_link_of_it() -> None:
     ("error", "mend"),
     [
         (OSError(errno.ENOENT, "no such file", TUN_PATH), "modprobe tun"),
-        (OSError(errno.EACCES, "permission denied", TUN_PATH), "chmod 0666"),
+        (OSError(errno.EACCES, "permission denied", TUN_PATH), "testbed doctor"),
         (OSError(errno.EPERM, "not permitted"), "run as root"),
         (OSError(errno.EBUSY, "busy"), "without a network"),
     ],

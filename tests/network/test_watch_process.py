@@ -85,6 +85,7 @@ def test_a_stranger_s_datagram_is_ignored_and_what_follows_it_counts(
     let_pass(own, sockets[0])
     (only,) = finished(own)
     assert None not in only
+    assert own.strange.count == 2
 
 
 def test_a_long_phase_holds_no_more_than_what_may_still_come_back(sockets: list[socket.socket]) -> None:
@@ -110,3 +111,13 @@ def test_an_echo_that_comes_after_its_probe_was_given_up_is_nobody_s(sockets: li
     let_pass(own, sockets[0])
     first, second = finished(own)
     assert first[2:] == [None, None] and second[2] is not None and second[3] is not None
+
+
+def test_a_probe_of_another_token_is_not_even_answered(sockets: list[socket.socket]) -> None:
+    """Else strangers could have nodes send for them."""
+    own = prober(sockets)
+    packet = PACKET.pack(own._token ^ 1, 0, 0, 0, 0, 0)
+    sockets[0].sendto(packet, sockets[1].getsockname())
+    let_pass(own, sockets[1])
+    assert not select.select([sockets[0]], (), (), 0.1)[0]
+    assert own.strange.count == 1
