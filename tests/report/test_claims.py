@@ -201,7 +201,7 @@ def test_doing_it_again_gives_the_same_bytes(paper):
         (lambda c: c["claims"][0].update(sweep="smal"), "no sweep 'smal'; did you mean 'small'"),
         (lambda c: c["claims"].append(c["claims"][0]), "'S1' is there twice"),
         (lambda c: c["claims"][0].update(whi="x"), "key 'whi' is unknown"),
-        (lambda c: c["claims"][0].update(emulation="results/none.json"), "none.json: no summary of a run"),
+        (lambda c: c["claims"][0].update(emulation="results/none.json"), "none.json: cannot be read"),
         (lambda c: c["sweeps"]["small"].update(file="none.yaml"), "none.yaml: cannot be read"),
     ],
 )
