@@ -25,6 +25,7 @@ from pathlib import Path
 
 from testbed.bench.victims import KINDS, Kind, Process, journal_of, marked, victims
 from testbed.errors import BadInput, RunInvalid
+from testbed.interrupt import interruptible
 from testbed.repository import available
 
 EXPERIMENT = "quickstart"
@@ -237,7 +238,8 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"bench kill: no experiment {EXPERIMENT!r}; run it in the project's folder")
     trials = []
     for number in range(asked.first, asked.first + asked.count):
-        one = trial(plan(number, asked.seed, asked.kind or KINDS, asked.fabric or ["relay"]), experiment.resolve())
+        with interruptible():  # so that a trial that is cut short takes its run along
+            one = trial(plan(number, asked.seed, asked.kind or KINDS, asked.fabric or ["relay"]), experiment.resolve())
         trials.append(one)
         print(sentence(one), flush=True)
         if asked.out is not None:
