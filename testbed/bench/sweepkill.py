@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -75,12 +76,18 @@ class Sweeps:
         kept_logs, workers = number % 4 == 0, 2 if number % 10 == 5 else 1
         expected = self._untouched(kept_logs)
         out = self._folder / f"trial-{number}"
-        killed_at, torn = [], 0
-        for _ in range(chance.randint(1, MOST_KILLS)):
-            process = self._start(out, kept_logs, workers)
+        killed_at: list[int] = []
+        torn = 0
+        wanted = chance.randint(1, MOST_KILLS)
+        while len(killed_at) < wanted:
+            process, start = self._start(out, kept_logs, workers), time.monotonic()
             process.join(chance.uniform(0, self.life_s))
-            if process.exitcode is not None:
-                break
+            if process.exitcode is not None:  # too quick: from the beginning, and sooner
+                self.life_s = time.monotonic() - start
+                shutil.rmtree(out)
+                killed_at.clear()
+                torn = 0
+                continue
             process.kill()
             process.join()
             journal = out / f"{NAME}-sweep-simulation" / JOURNAL
