@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -225,7 +225,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"bench concurrent: --minutes {asked.minutes}: more than 0")
     counts = whole(asked.minutes, asked.seed, asked.emulated)
     if asked.json:
-        print(json.dumps(asdict(counts), indent=2))
+        print(json.dumps(vars(counts), indent=2))  # asdict() makes nonsense of a Counter
     else:
         print("\n".join(lines(counts)))
     return 0 if not counts.lost and not counts.left else RunInvalid.exit_code
