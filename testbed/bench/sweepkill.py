@@ -68,7 +68,7 @@ class Sweeps:
         self._file = folder / f"{NAME}.yaml"
         self._file.write_text(yaml.safe_dump(EXPERIMENT, sort_keys=False))
         self._expected: dict[bool, dict[str, bytes]] = {}
-        self.life_s = 0.0
+        self._life_s: dict[bool, float] = {}
 
     def trial(self, number: int, seed: int) -> Trial:
         chance = random.Random(f"{seed}/{number}")
@@ -81,9 +81,10 @@ class Sweeps:
         wanted = chance.randint(1, MOST_KILLS)
         while len(killed_at) < wanted:
             process, start = self._start(out, kept_logs, workers), time.monotonic()
-            process.join(chance.uniform(0, self.life_s))
-            if process.exitcode is not None:  # too quick: from the beginning, and sooner
-                self.life_s = time.monotonic() - start
+            process.join(chance.uniform(0, self._life_s[kept_logs]))
+            if process.exitcode is not None:  # before it was to be killed: from the beginning
+                if not killed_at:
+                    self._life_s[kept_logs] = time.monotonic() - start  # of a whole sweep, as busy as the machine is
                 shutil.rmtree(out)
                 killed_at.clear()
                 torn = 0
@@ -104,7 +105,7 @@ class Sweeps:
             out = self._folder / f"untouched-{kept_logs}"
             start = time.monotonic()
             self._finish(out, kept_logs, workers=1)
-            self.life_s = max(self.life_s, time.monotonic() - start)
+            self._life_s[kept_logs] = time.monotonic() - start
             self._expected[kept_logs] = contents(out)
         return self._expected[kept_logs]
 
