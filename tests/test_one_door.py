@@ -23,9 +23,11 @@ TRUSTED = "the package's own files, and what a maker of models or images gives b
 GUARDED = "what is damaged there counts as not there, or is answered on the spot"
 ELSEWHERE = {
     "containers/nodes.py": KERNEL, "containers/priority.py": KERNEL, "emulation/evidence.py": KERNEL,
-    "emulation/sharedworkers.py": KERNEL, "makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
+    "emulation/lock.py": KERNEL, "emulation/means.py": KERNEL,
+    "emulation/sharedworkers.py": KERNEL, "network/congestion.py": KERNEL,
+    "makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
     "network/capabilities.py": KERNEL, "network/lab_modules.py": KERNEL, "network/relay_netns.py": KERNEL,
-    "network/undoing.py": KERNEL, "network/userns.py": KERNEL, "results/manifest.py": KERNEL,
+    "network/undoing.py": KERNEL, "network/userns.py": KERNEL, "results/manifest.py": KERNEL, "rights.py": KERNEL,
     "network/capture.py": OURS, "network/capture_process.py": OURS, "network/lab_kernel.py": OURS,
     "network/probe.py": OURS, "network/probe_process.py": OURS, "network/relay.py": OURS,
     "network/relay_process.py": OURS, "network/watch.py": OURS, "network/watch_process.py": OURS,

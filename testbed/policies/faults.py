@@ -16,7 +16,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from testbed.errors import RunInvalid
+from testbed.errors import BadInput, RunInvalid
 from testbed.policies.api import (
     Command,
     Draft,
@@ -47,6 +47,8 @@ def guarded(
     """What the factory makes, whose every fault is a PolicyFault of `who`. `roles` are those that the policy has."""
     try:
         made = factory(params, context)
+    except BadInput:
+        raise  # a policy's word on its own parameters, or on the devices it was given: no fault of the policy
     except (Exception, SystemExit) as error:
         package = _package(getattr(factory, "__module__", ""))
         raise PolicyFault(f"{who}, when it was made: {said(error)}; at {own_line(error, package)}") from error

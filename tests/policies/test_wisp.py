@@ -283,7 +283,7 @@ def test_parameters_pin_the_weights_they_name() -> None:
         WispParams(controller_sha256="0" * 64)
     with pytest.raises(BadInput, match=r"does not ship; known: .*tiny-prose"):
         WispParams(controller="tiny-pose")
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput, match="not there; make one with"):
         WispParams(controller="none/there.json")
 
 
