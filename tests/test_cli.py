@@ -79,7 +79,8 @@ def test_without_root_and_user_namespaces_a_run_exits_4_with_one_line_and_makes_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("engine", ["emulation", "simulation"])
+# an emulation has the machine for itself, even one that is refused
+@pytest.mark.parametrize("engine", [pytest.param("emulation", marks=pytest.mark.shaped), "simulation"])
 def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
     if engine == "emulation" and json.loads(command("doctor", "--json").stdout)["fabric"] is None:
         pytest.skip("without a fabric the emulation is refused before it asks where to write")
