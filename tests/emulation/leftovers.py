@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,8 +26,23 @@ def remains() -> dict[str, set[str]]:
             for path in Path("/proc").glob("[0-9]*/cmdline")
             if (words := command_line(path))
             and ("testbed.nodes" in words or "testbed.network" in words or "linux.uml" in words)
+            and not somebody_elses(int(path.parent.name))
         },
     }
+
+
+def somebody_elses(pid: int) -> bool:
+    """Whether a testbed that lives, and that these tests did not start, is above this process."""
+    above: list[int] = []
+    while pid > 1:
+        if pid == os.getpid():
+            return False
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])  # proc(5): the parent
+        except OSError:
+            return False
+        above.append(pid)
+    return any("testbed" in command_line(Path(f"/proc/{one}/cmdline")) for one in above)
 
 
 def command_line(path: Path) -> str:
