@@ -39,4 +39,6 @@ def test_real_passes_of_the_shipped_target_are_timed(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(estimation, "REPETITIONS", 1)
     notes: list[str] = []
     found = estimate_machine("tiny-target", progress=notes.append)
-    assert (found.train, found.test) == (7, 3) and found.new_ms + found.pass_ms > 0
+    assert (found.train, found.test) == (7, 3)
+    # which term takes the time is left open: on a busy machine noise decides it
+    assert found.new_ms + found.pass_ms + found.attended_ms + found.cached_ms > 0
