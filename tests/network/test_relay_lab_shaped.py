@@ -273,7 +273,7 @@ import importlib, pathlib, sys, time
 from testbed.network.fabric import Port
 from testbed.network.journal import Journal
 module, name, journal, *pids = sys.argv[1:]
-fabric = getattr(importlib.import_module(module), name)("killed", Journal(pathlib.Path(journal)))
+fabric = getattr(importlib.import_module(module), name)("killed", Journal(pathlib.Path(journal), holder=False))
 fabric.attach([Port(f"n{i}", i, f"10.77.0.{i + 1}", int(pid)) for i, pid in enumerate(pids)])
 print("attached", flush=True)
 time.sleep(600)
