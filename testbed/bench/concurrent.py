@@ -174,7 +174,7 @@ class Trial:
         lost += [f"runs of {run} differ" for run, contents in by_run.items() if any(c != contents[0] for c in contents)]
         latest = (self.out / "latest").resolve()
         if not any(one.path.resolve() == latest and one.state == "finished" for one in found):
-            lost.append(f"latest points at {latest.name}, which is no finished run")
+            lost.append(f"latest points at {latest.name}, which is not a finished run")
 
     def _file(self, name: str) -> Path:
         return self._folder / f"{name}.yaml"

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         raise BadInput(f"bench demo: --count {asked.count}: at least 1")
     repository = Path(__file__).resolve().parents[2]
     if not (repository / ".git").exists():
-        raise BadInput(f"bench demo: {repository} is no git checkout, so there is nothing to clone")
+        raise BadInput(f"bench demo: {repository} is not a git checkout, so nothing can be cloned")
     trials = []
     for number in range(1, asked.count + 1):
         trials.append(trial(repository))
