@@ -14,12 +14,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
-from testbed.network.schedule import Pair, PairEvent
+from testbed.network.fabric import Pair
+from testbed.network.schedule import PairEvent
 from testbed.network.topology import Milliseconds, Topology
 from testbed.strict import Strict
+from testbed.units import NS_PER_S
 from testbed.yamlfile import nearest, problem
 
-NS_PER_S = 1_000_000_000
 MAX_AT_S = 86_400.0
 
 Sites = Annotated[list[str], Field(min_length=1)]

@@ -10,7 +10,8 @@ from itertools import permutations
 
 from testbed.errors import BadInput
 from testbed.events import pair_events
-from testbed.network.schedule import Pair, PairSchedule
+from testbed.network.fabric import Pair
+from testbed.network.schedule import PairSchedule
 from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology
 from testbed.roundtrips import burst_share

@@ -11,9 +11,9 @@ from itertools import pairwise
 
 from testbed.events import Event, node_stops
 from testbed.nodes.control import PlannedRequest
+from testbed.units import NS_PER_S
 
 GIVE_UP_S = 10.0
-NS_PER_S = 1_000_000_000
 
 
 def work_s(step_ms: float, rtt_ms: float, output_tokens: int, requests: Sequence[PlannedRequest]) -> float:

@@ -12,7 +12,8 @@ import runpy
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from testbed.linux import PR_SET_PDEATHSIG
+
 SHELL_SIGNALLED = 128  # a container's status, as a shell's, is this and the signal's number
 
 

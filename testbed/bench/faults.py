@@ -40,8 +40,9 @@ from testbed.nodes.control import PlannedRequest
 from testbed.policies import registry
 from testbed.scenario import PolicyEntry
 from testbed.simulation.faults import LINK_KINDS, Fault, FaultyWorld, Kind, Schedule
-from testbed.simulation.links import NS_PER_S, LinkSpec
+from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import WorldSpec
+from testbed.units import NS_PER_S
 
 HANG_S = 60  # of real time for one schedule, which takes milliseconds
 PATIENCE_S = 30.0  # virtual, after the last fault or the last request that ended

@@ -18,10 +18,9 @@ from testbed.network.replay import Applied
 from testbed.network.schedule import LinkSchedule, PairSchedule
 from testbed.network.series import SteppedDelay
 from testbed.tolerances import REPLAY_LATE_MS
+from testbed.units import NS_PER_S, NS_PER_US
 
 SECONDS = 20
-NS_PER_S = 1_000_000_000
-NS_PER_US = 1_000
 
 
 def replay_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Figure]:

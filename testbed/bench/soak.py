@@ -22,6 +22,7 @@ from testbed.bench.flatness import ALLOWED, Verdict, judge
 from testbed.bench.processes import Held, descendants, held, name_of
 from testbed.errors import BadInput, RunInvalid
 from testbed.results.store import load
+from testbed.units import NS_PER_S
 
 POLICIES = ("wanspec", "sled", "{wisp: {basis: whole}}", "speculative")
 RATE_PER_S = 0.6  # requests; one of OUTPUT_TOKENS takes about a second, so users overlap now and then
@@ -30,7 +31,6 @@ TARGET_MS, DRAFT_MS = 60, 25
 SAMPLE_S = 10.0
 NODES = ("user", "target", "drafter")  # their names, with a number
 TURNS = 10  # of each policy, the first of which is not looked at
-NS_PER_S = 1e9
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,14 @@ import sys
 import time
 from collections.abc import Callable
 
+from testbed.linux import SO_RCVBUFFORCE
+
 UDP_PORT, TCP_PORT = 7011, 7012  # inside the nodes' own namespaces
 PAYLOAD = bytes(36)  # with IPv4 and UDP headers a packet of 64 bytes
 BURST = 16  # packets between two looks at the clock
 CHUNK_BYTES = 1 << 18
 SILENCE_S = 1.0  # after which a receiver of datagrams takes them to be over
 RECEIVE_BUFFER_BYTES = 8 << 20
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h: not bound by net.core.rmem_max
 
 
 def flood(address: str, seconds: str) -> str:

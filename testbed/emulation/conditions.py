@@ -18,17 +18,18 @@ from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
 from testbed.events import Event, NodeStop, node_stops
 from testbed.network.drift import histories, judge
+from testbed.network.fabric import Pair
 from testbed.network.journal import Journal
 from testbed.network.network import Network
 from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, Pair, PairSchedule
+from testbed.network.schedule import LinkSchedule, PairSchedule
 from testbed.network.watch import Watch
 from testbed.nodes.rowfile import RowFile
 from testbed.progress import Progress
 from testbed.results.records import STOPPED, ProbeRow, ReplayRow
 from testbed.results.unmet import PhaseTime
+from testbed.units import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 MAX_RECOVERY_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h: a connection tries again no later than this
 
 

@@ -19,18 +19,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from testbed.linux import ETH_P_ALL, ETHERNET_HEADER_BYTES, SO_RCVBUFFORCE, SO_TIMESTAMPNS, SOL_PACKET, TIMESPEC
 from testbed.network import pcapng
 from testbed.network.relay_netns import in_namespace, namespace_of
 from testbed.rights import give_up
 
-ETH_P_ALL = 0x0003  # linux/if_ether.h
 ARPHRD_ETHER = 1  # linux/if_arp.h; a TUN device is ARPHRD_NONE and carries bare IP packets
-ETHERNET_HEADER_BYTES = 14
-SOL_PACKET, PACKET_STATISTICS = 263, 6  # linux/socket.h, linux/if_packet.h
+PACKET_STATISTICS = 6  # linux/if_packet.h
 PACKET_OUTGOING = 4  # linux/if_packet.h
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h (SO_TIMESTAMPNS_OLD): struct timespec with every packet, CLOCK_REALTIME
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond the limit of net.core, for root
-TIMESPEC = struct.Struct("@qq")
 BUFFER_BYTES = 8 << 20
 SNAP_BYTES = 65_535  # more than any packet here has
 READ_BATCH = 64

@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from testbed.network.fabric import Link
+from testbed.network.fabric import Link, Pair
 from testbed.network.replay import Applied
-from testbed.network.schedule import NS_PER_MS, LinkSchedule
+from testbed.network.schedule import LinkSchedule
 from testbed.network.watch import Probe
-
-NodePair = tuple[str, str]
+from testbed.units import NS_PER_MS
 
 # From a probe's clock to its link: its program, the node's stack, the fabric taking note. A probe that met a cut and
 # was judged by the link before would make a run invalid, so this is some ten times what it takes on an idle machine.
@@ -67,7 +66,7 @@ class History:
         return link, self.settled[index] and plain
 
 
-def histories(schedule: LinkSchedule, applied: Sequence[Applied]) -> dict[NodePair, History]:
+def histories(schedule: LinkSchedule, applied: Sequence[Applied]) -> dict[Pair, History]:
     """Every link over a phase whose steps were carried out as `applied` says, in the order of the schedule."""
     found = {(link.src, link.dst): History.of(link) for link in schedule.at(0)}
     for step, done in zip(schedule.steps(), applied, strict=False):  # steps may have no end
@@ -76,7 +75,7 @@ def histories(schedule: LinkSchedule, applied: Sequence[Applied]) -> dict[NodePa
     return found
 
 
-def judge(probes: Iterable[Probe], links: Mapping[NodePair, History]) -> Iterator[Judged]:
+def judge(probes: Iterable[Probe], links: Mapping[Pair, History]) -> Iterator[Judged]:
     """Each probe against the two links it went over, at the moments when it entered them."""
     for probe in probes:
         there, fair_there = links[probe.src, probe.dst].at(probe.sent_ns)

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from testbed.errors import RunInvalid
 
 FabricName = Literal["netem", "lab", "relay"]
+Pair = tuple[str, str]  # source and destination: of nodes, or of the sites they stand at
 
 
 class FabricDied(RunInvalid):

@@ -17,10 +17,10 @@ import signal
 import subprocess
 import sys
 
+from testbed.linux import PR_SET_PDEATHSIG
 from testbed.rights import give_up
 
 CLONE_NEWPID = 0x20000000  # linux/sched.h
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PRIORITY = 10  # SCHED_FIFO: above ordinary processes, below the kernel's own threads (50)
 
 

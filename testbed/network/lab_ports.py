@@ -16,15 +16,13 @@ from functools import partial
 from typing import TypeVar
 
 from testbed.errors import MachineCannot
+from testbed.linux import ETH_P_ALL, SO_RCVBUFFORCE, SO_SNDBUFFORCE, SOL_PACKET
 from testbed.network.fabric import Port
 from testbed.network.relay_netns import Interface, in_namespace, namespace_of, new_namespace, refuse_ipv6
 
 T = TypeVar("T")
 
-ETH_P_ALL = 0x0003  # linux/if_ether.h
-SOL_PACKET = 263  # linux/socket.h
 PACKET_IGNORE_OUTGOING = 23  # linux/if_packet.h
-SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h; beyond the limit of net.core, for root
 SOCKET_BUFFER_BYTES = 8 << 20
 MTU = 1500
 

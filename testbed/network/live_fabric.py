@@ -17,10 +17,10 @@ from typing import Any
 from testbed.environment import of_programs
 from testbed.errors import RunInvalid
 from testbed.network.ending import wait_or_kill
-from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Port
+from testbed.network.fabric import Counters, FabricDied, FabricName, Link, Pair, Port
 from testbed.network.journal import Journal
 from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, Pair
+from testbed.network.schedule import LinkSchedule
 from testbed.processes import ending
 
 STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Literal, NamedTuple, Protocol
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.fabric import Counters, Link, Port
+from testbed.network.fabric import Counters, Link, Pair, Port
 from testbed.network.netem_encoder import (
     JITTER_LIMIT_NS,
     RESET_BYTES,
@@ -41,7 +41,6 @@ from testbed.network.netlink import (
 )
 from testbed.network.plan import CATCH_ALL, FIRST_CLASS, ROOT, LeafKind, limit_packets
 
-Pair = tuple[str, str]
 Fate = Literal["dropped", "lost", "cut"]
 
 # Any rate keeps netem's queue in order (sch_netem.c, netem_enqueue). This one adds 0 ns to a full packet: one that adds

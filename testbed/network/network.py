@@ -19,11 +19,11 @@ from testbed.errors import BadInput, MachineCannot
 from testbed.interrupt import taking_down
 from testbed.network import congestion
 from testbed.network.capabilities import FabricChoice, resolve_fabric
-from testbed.network.fabric import Counters, Fabric, FabricDied, FabricName, Link, Port
+from testbed.network.fabric import Counters, Fabric, FabricDied, FabricName, Link, Pair, Port
 from testbed.network.hosts import MininetHosts
 from testbed.network.journal import Journal
 from testbed.network.live_fabric import LiveFabric
-from testbed.network.probe import Pair, PairSample, probe_links, verify
+from testbed.network.probe import PairSample, probe_links, verify
 from testbed.network.replay import Applied, without_base
 from testbed.network.schedule import LinkSchedule
 from testbed.network.topology import Topology

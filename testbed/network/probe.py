@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 
 from testbed.environment import of_programs
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.network.fabric import Port
+from testbed.network.fabric import Pair, Port
 from testbed.processes import ending, ending_with_this
 from testbed.roundtrips import Expected
 from testbed.roundtrips import interval_s as spaced_s
@@ -29,8 +29,6 @@ from testbed.tolerances import LINK_P99_MS, jitter_allowance_ms, link_median_tol
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
 MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
-
-Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)

@@ -23,17 +23,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from testbed.linux import CLONE_NEWNET, SO_TIMESTAMPNS, TIMESPEC, precise_timers
 from testbed.rights import give_up
 
-CLONE_NEWNET = 0x40000000  # linux/sched.h
-SO_TIMESTAMPNS = 35  # asm-generic/socket.h (SO_TIMESTAMPNS_OLD): struct timespec with every packet, CLOCK_REALTIME
-PR_SET_TIMERSLACK = 29  # linux/prctl.h
 PRIORITY = 5  # SCHED_FIFO; below a shaper's own, so that measuring never delays what it measures
 
 REQUEST, REPLY = 0, 1
 # token of the measurement, kind, pair, number of the probe, time sent, forward delay (in replies); ns
 PACKET = struct.Struct("!QBIIqq")
-TIMESPEC = struct.Struct("@qq")
 
 Address = tuple[str, int]
 
@@ -127,7 +124,7 @@ def replies(
 
 def be_prompt() -> None:
     """Real-time priority and no timer slack, where this machine allows it."""
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    precise_timers()
     with contextlib.suppress(PermissionError):
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
 

@@ -25,12 +25,11 @@ from testbed.network.plan import check_links, limit_packets, rate_buffer_bytes, 
 from testbed.network.relay_netns import device_drops
 from testbed.network.waiting import readable
 from testbed.processes import ending
+from testbed.units import NS_PER_MS, NS_PER_US
 
 STOP_PATIENCE_S = 2.0
 ANSWER_PATIENCE_S = 10.0
 MESSAGE_LINKS = 64  # of one message: packets wait while the process decodes it, 0.02 to 0.15 ms
-NS_PER_US = 1_000
-NS_PER_MS = 1_000_000
 
 
 class RelayFabric:

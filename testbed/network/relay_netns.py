@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from testbed.errors import MachineCannot
+from testbed.linux import CLONE_NEWNET
 
 T = TypeVar("T")
-
-CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 # linux/sockios.h
 SIOCADDRT = 0x890B

@@ -11,7 +11,6 @@ arrived or is due is looked after.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import gc
@@ -27,15 +26,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from testbed.errors import MachineCannot
+from testbed.linux import precise_timers
 from testbed.network.relay_netns import Interface, in_namespace, namespace_of, refuse_ipv6
-from testbed.network.relay_queue import NS_PER_S
 from testbed.network.relay_switch import MTU, Switch
 from testbed.rights import give_up
+from testbed.units import NS_PER_S
 
 TUN_PATH = "/dev/net/tun"
 TUNSETIFF = 0x400454CA  # linux/if_tun.h
 IFF_TUN, IFF_NO_PI = 0x0001, 0x1000  # linux/if_tun.h
-PR_SET_TIMERSLACK = 29  # linux/prctl.h
 QUEUE_PACKETS = 10_000  # of each TUN device: a burst waits for the relay instead of being lost before it is counted
 SPIN_NS = 150_000  # an idle virtual CPU wakes a sleeper up to this late: wake so much earlier, and poll
 PRIORITY = 10  # SCHED_FIFO: above ordinary processes, below the kernel's own threads (50)
@@ -103,7 +102,7 @@ def explain(error: OSError, node: str) -> str:
 
 def take_precedence() -> str:
     """Timer slack and priority of this process, as far as the machine allows; says which priority it got."""
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    precise_timers()
     gc.disable()  # the relay makes no cycles; a collection would only be a pause
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))

@@ -19,8 +19,8 @@ import heapq
 from typing import NamedTuple
 
 from testbed.network.relay_impair import NONE, Chances, Fates
+from testbed.units import NS_PER_S
 
-NS_PER_S = 1_000_000_000
 BIT_NS_PER_BYTE = 8 * NS_PER_S
 
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from testbed.linux import ETHERNET_HEADER_BYTES
 from testbed.network.fabric import BurstLoss
 from testbed.network.relay_impair import NONE, Chances
 from testbed.network.relay_lateness import Lateness
 from testbed.network.relay_queue import DelayLine, LinkState
 
 MTU = 1500
-ETHERNET_HEADER_BYTES = 14  # TUN packets have none, but the rates of the other fabrics count it
 READ_BATCH = 16  # packets taken from one device before departures are looked at again
 SLICE_LINKS = 32  # of an update between two looks at the packets; some 20 us
 
@@ -45,7 +45,9 @@ class Switch:
     """Carries packets between the devices (open TUN descriptors) of numbered nodes."""
 
     def __init__(self, addresses: Sequence[str], devices: Sequence[int], seed: str) -> None:
-        self.line = DelayLine(len(devices), seed, ETHERNET_HEADER_BYTES)
+        self.line = DelayLine(
+            len(devices), seed, ETHERNET_HEADER_BYTES
+        )  # TUN packets have none; the other fabrics' rates count it
         self.sources = dict(zip(devices, range(len(devices)), strict=True))  # node of each device that still answers
         self._devices = list(devices)
         nodes = [socket.inet_aton(address) for address in addresses]

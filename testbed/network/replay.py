@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from testbed.errors import BadInput
-from testbed.network.fabric import Link
-from testbed.network.schedule import LinkSchedule, Pair, Step
+from testbed.network.fabric import Link, Pair
+from testbed.network.schedule import LinkSchedule, Step
 
 
 class Applied(NamedTuple):

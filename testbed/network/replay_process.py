@@ -7,7 +7,6 @@ whatever became of the engine.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import select
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import TestbedError
+from testbed.linux import precise_timers
 from testbed.network.fabric import Fabric
 from testbed.network.journal import Journal
 from testbed.network.network import make_fabric
 from testbed.network.replay import Applied, Replay
 
-PR_SET_TIMERSLACK = 29  # linux/prctl.h
 PRIORITY = 8  # SCHED_FIFO: above node programs (5), below the shaper (10), which must not wait for a change
 OF_THE_FABRIC = frozenset({"attach", "shape", "change", "read_back", "counters"})
 
@@ -76,7 +75,7 @@ class Server:
 
 def take_precedence() -> str:
     """Timer slack and priority of this process, as far as the machine allows; says which priority it got."""
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
+    precise_timers()
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(PRIORITY))
     except PermissionError:

@@ -13,12 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from testbed.network.fabric import Link
+from testbed.network.fabric import Link, Pair
 from testbed.network.series import SteppedDelay
-
-NS_PER_MS = 1_000_000
-
-Pair = tuple[str, str]  # source and destination, of sites
+from testbed.units import NS_PER_MS
 
 
 @dataclass(frozen=True)

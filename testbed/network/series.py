@@ -17,10 +17,12 @@ from typing import Literal, NamedTuple, NoReturn
 
 from testbed.errors import BadInput
 from testbed.figures import number
+from testbed.network.fabric import Pair
 from testbed.network.plan import delay_us
 from testbed.network.topology import Topology
 from testbed.reading import as_text, read_bytes, refuse_file, shown
 from testbed.repository import available
+from testbed.units import NS_PER_S, NS_PER_US
 from testbed.yamlfile import nearest, said
 
 FOLDER = "workloads/rtt"
@@ -31,10 +33,7 @@ KINDS = ("measured", "synthetic")
 OWN = ("name", "sha256", "seconds")  # what a manifest says of a series besides what its file says
 MAX_RTT_MS = 60_000.0  # as in a topology
 MAX_SECONDS = 8_640_000  # at the least speed, 64 bits of nanoseconds hold it
-NS_PER_S = 1_000_000_000
-NS_PER_US = 1_000
 
-Pair = tuple[str, str]  # source and destination site
 AtEnd = Literal["loop", "hold"]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 
-from testbed.network.fabric import Counters, Link
-from testbed.network.netem_leaves import NetemLeaves, Pair
+from testbed.network.fabric import Counters, Link, Pair
+from testbed.network.netem_leaves import NetemLeaves
 from testbed.network.rate_stages import RateStages
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.errors import MachineCannot
+from testbed.linux import CLONE_NEWNET, CLONE_NEWUSER
 
 Privilege = Literal["root", "container", "user namespace", "none"]
 
-CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000  # linux/sched.h
 CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_ADMIN = 12, 16, 21  # linux/capability.h
 WHOLE_MAP = ["0", "0", "4294967295"]  # /proc/PID/uid_map of the initial user namespace
 SECCOMP_MODE_FILTER = "2"  # linux/seccomp.h, as /proc/PID/status shows it

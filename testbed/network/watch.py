@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from testbed.environment import of_programs
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.network.fabric import Port
+from testbed.network.fabric import Pair, Port
 from testbed.network.journal import Journal
-from testbed.network.probe import PORT_NUMBER, Pair
+from testbed.network.probe import PORT_NUMBER
 from testbed.network.waiting import readable
 from testbed.processes import ending, ending_with_this
 

@@ -6,11 +6,9 @@ forward pass runs meanwhile, so the time to carry the job to the worker process 
 
 from __future__ import annotations
 
-import ctypes
 import time
 from dataclasses import dataclass
 
-PR_SET_TIMERSLACK = 29  # include/uapi/linux/prctl.h
 # A device's step time is what its serving program sees. An answer therefore leaves the worker ahead of its due time by
 # what its way to the node program usually takes, at most by this; what is still early there is held until it is due.
 MAX_LEAD_NS = 500_000
@@ -50,11 +48,6 @@ class DeviceClock:
             ready_ns = finished
         self._free_ns = ready_ns
         return timings
-
-
-def precise_timers() -> None:
-    """Asks the kernel not to batch this process's wake-ups (timer slack 1 ns instead of 50 us)."""
-    ctypes.CDLL(None).prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)
 
 
 def hold_until(due_ns: int) -> None:

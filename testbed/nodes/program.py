@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import msgspec
 
 from testbed.errors import RunInvalid, TestbedError
+from testbed.linux import precise_timers
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.commands import Commands
@@ -43,7 +44,6 @@ from testbed.nodes.control import (
     line,
 )
 from testbed.nodes.jobs import WorkerConfig, WorkerReady
-from testbed.nodes.pacing import precise_timers
 from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost

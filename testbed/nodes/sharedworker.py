@@ -24,10 +24,10 @@ import msgspec
 from msgspec.structs import replace
 
 from testbed.errors import TestbedError
+from testbed.linux import precise_timers
 from testbed.nodes.compute import Compute
 from testbed.nodes.duequeue import Due, DueQueue
 from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
-from testbed.nodes.pacing import precise_timers
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.nodes.worker import Models, Worker
 

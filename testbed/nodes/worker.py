@@ -19,11 +19,12 @@ from typing import BinaryIO, cast
 import msgspec
 
 from testbed.errors import TestbedError
+from testbed.linux import precise_timers
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.compute import Compute, RealPass
 from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, cut, frame
-from testbed.nodes.pacing import DeviceClock, hold_until, precise_timers
+from testbed.nodes.pacing import DeviceClock, hold_until
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.policies.api import BatchReady, DraftReady, VerifyBatch
 

@@ -14,11 +14,11 @@ import pandas as pd
 
 from testbed.results.metrics.base import rounded
 from testbed.results.records import STOPPED
+from testbed.units import NS_PER_MS
 
 WINDOW_PROBES = 50
 FEWEST_PROBES = 20  # fewer say too little of a median; their pair is not judged in that phase
 P99_STEPS = 100  # fewer have no 99th percentile, only a maximum
-NS_PER_MS = 1e6
 COLUMNS = ["policy", "repeat", "src", "dst", "sent_ns", "specified_ms", "error_ms", "probes"]
 
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from testbed.units import NS_PER_S
+
 OPEN_LOOPS = ("poisson", "burst")
 LEAST_RISE = 5  # requests
-NS_PER_S = 1e9
 
 
 def overload(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from testbed import tolerances
+from testbed.network.fabric import Pair
 from testbed.network.probe import beyond_law
 from testbed.results import during
 from testbed.results.conservation import broken
@@ -21,8 +22,6 @@ from testbed.results.metrics.base import busy_ms, milliseconds, passes
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 from testbed.roundtrips import Expected, expected, legs_of
-
-Pair = tuple[str, str]  # source and destination node
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from testbed.results.records import RequestRow
 from testbed.scenario import Place, PolicyEntry, Scenario
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.world import run_phase
+from testbed.units import NS_PER_S
 from testbed.workload.arrivals import ClosedLoop, ClosedLoopArrivals
 
-NS_PER_S = 1_000_000_000
 FASTEST_PER_S = 50.0  # tokens of one user; decides how many requests are laid out, and is checked
 NORMAL_95 = 1.959964  # two-sided 95 % point of the normal distribution
 

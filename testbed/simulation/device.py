@@ -26,8 +26,7 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.simulation.kernel import Kernel
-
-NS_PER_MS = 1_000_000
+from testbed.units import NS_PER_MS
 
 AnyJob = Draft | Verify | VerifyBatch | DraftTree | VerifyTree
 AnyReady = DraftReady | TreeDraftReady | VerifyReady | BatchReady

@@ -29,9 +29,10 @@ from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
 from testbed.scenario import PolicyEntry, run_id
 from testbed.simulation.inputs import Inputs, from_scenario
-from testbed.simulation.links import NS_PER_S, LinkSpec
+from testbed.simulation.links import LinkSpec
 from testbed.simulation.phases import Phases, Way, why_objects
 from testbed.simulation.world import NO_OVERHEADS, Overheads
+from testbed.units import NS_PER_S
 
 if TYPE_CHECKING:
     from testbed.progress import Progress

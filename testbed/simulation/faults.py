@@ -21,8 +21,8 @@ from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.scenario import PolicyEntry
 from testbed.simulation.anydrafter import AnyDrafter
-from testbed.simulation.links import NS_PER_MS
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size
+from testbed.units import NS_PER_MS
 from testbed.wire.delivery import Delivery
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival

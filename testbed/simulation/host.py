@@ -35,10 +35,9 @@ from testbed.policies.api import (
 )
 from testbed.simulation.device import Answered, AnyJob, AnyReady
 from testbed.simulation.kernel import Kernel, Timer
+from testbed.units import NS_PER_MS
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
-
-NS_PER_MS = 1_000_000
 
 
 class Device(Protocol):

@@ -23,7 +23,7 @@ from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_
 from testbed.network.schedule import PairSchedule
 from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology, load_topology
-from testbed.patience import NS_PER_S, gives_up_s, last_for_good_ns, work_s
+from testbed.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.repository import available
 from testbed.requests import check_enough_prompts
 from testbed.scenario import Scenario
@@ -35,8 +35,9 @@ from testbed.simulation.fitting import (
     refuse_sampled_drafts,
     refuse_unverified,
 )
-from testbed.simulation.links import MAX_RTO_NS, NS_PER_MS, link_specs
+from testbed.simulation.links import MAX_RTO_NS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
+from testbed.units import NS_PER_MS, NS_PER_S
 from testbed.workload.arrivals import due_times_ms
 from testbed.workload.prompts import Prompt, PromptSet, load_prompts
 

@@ -33,10 +33,8 @@ from testbed.network.plan import delay_us
 from testbed.network.relay_impair import NONE, Chances, Fates
 from testbed.network.schedule import PairEvent, PairSchedule
 from testbed.network.topology import Topology
+from testbed.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
-NS_PER_US = 1_000
-NS_PER_MS = 1_000_000
-NS_PER_S = 1_000_000_000
 RTO_FLOOR_NS = 200 * NS_PER_MS
 MAX_RTO_NS = 120 * NS_PER_S  # TCP_RTO_MAX, include/net/tcp.h
 

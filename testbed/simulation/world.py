@@ -23,7 +23,8 @@ from testbed.scenario import PolicyEntry
 from testbed.simulation.device import VirtualDevice
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
-from testbed.simulation.links import NS_PER_MS, LinkSpec, make_links
+from testbed.simulation.links import LinkSpec, make_links
+from testbed.units import NS_PER_MS
 from testbed.wire.framing import encode
 from testbed.wire.messages import Envelope, Message, Ping
 from testbed.wire.transport import Arrival

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from testbed.report.style import BLACK, GREY, OTHERS, new_figure
 from testbed.results.during import comparable, windows
 from testbed.results.validity import LIMITS, link_tolerance_ms
+from testbed.units import NS_PER_S
 
-NS_PER_S = 1e9
 MANY_PAIRS = len(OTHERS)  # beyond, single pairs cannot be told apart and share one colour
 
 
