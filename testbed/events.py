@@ -19,7 +19,7 @@ from testbed.network.schedule import PairEvent
 from testbed.network.topology import Milliseconds, Topology
 from testbed.strict import Strict
 from testbed.units import NS_PER_S
-from testbed.yamlfile import nearest, problem
+from testbed.yamlfile import Mistake, nearest, raise_mistakes
 
 MAX_AT_S = 86_400.0
 
@@ -73,27 +73,31 @@ class Event(Strict):
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:
+        raise_mistakes(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[Mistake]:
         kinds = [key for key in ("link", "partition", "heal", "stop_node") if getattr(self, key) is not None]
         if len(kinds) != 1:
-            raise problem((), f"an event has one of link, partition, heal, stop_node; this has {_list(kinds)}")
+            yield Mistake((), f"an event has one of link, partition, heal, stop_node; this has {_list(kinds)}")
+            return
         changes = [key for key in ("up", "rtt_ms", "loss", "rate_mbit") if getattr(self, key) is not None]
-        if self.link is None and changes:
-            raise problem((changes[0],), f"{changes[0]} is of a link; this event is of {kinds[0]}")
-        if self.link is not None:
+        if self.link is None:
+            yield from (Mistake((key,), f"{key} is of a link; this event is of {kinds[0]}") for key in changes)
+        else:
             if not changes:
-                raise problem(("link",), "an event of a link has one or more of up, rtt_ms, loss, rate_mbit")
+                yield Mistake(("link",), "an event of a link has one or more of up, rtt_ms, loss, rate_mbit")
             if len(self.ends) == 2 and self.ends[0] == self.ends[1]:
-                raise problem(("link",), f"link: {self.ends[0]} twice; links inside a site do not change")
+                yield Mistake(("link",), f"link: {self.ends[0]} twice; links inside a site do not change")
             if isinstance(self.link, Mapping) and set(self.link) != {"from", "to"}:
-                raise problem(("link",), "link: write [site, site] for both directions, or {from: site, to: site}")
+                yield Mistake(("link",), "link: write [site, site] for both directions, or {from: site, to: site}")
         if self.at_ns == 0 and (self.up is False or self.partition is not None):
-            raise problem(
-                ("at_s",), "at_s: nodes connect before a phase starts, so nothing can be cut at 0; cut it later"
-            )
-        for site in (site for group in self.partition or () for site in group):
+            text = "at_s: nodes connect before a phase starts, so nothing can be cut at 0; cut it later"
+            yield Mistake(("at_s",), text)
+        sites = [site for group in self.partition or () for site in group]
+        for site in dict.fromkeys(sites):
             if sum(site in group for group in self.partition or ()) > 1:
-                raise problem(("partition",), f"partition: {site} is in two groups")
-        return self
+                yield Mistake(("partition",), f"partition: {site} is in two groups")
 
 
 @dataclass(frozen=True)
@@ -104,13 +108,12 @@ class NodeStop:
     node: str
 
 
-def check_nodes(events: Sequence[Event], nodes: Collection[str]) -> None:
-    """For the experiment's own validation: nodes that an event names."""
+def unknown_nodes(events: Sequence[Event], nodes: Collection[str]) -> Iterator[Mistake]:
+    """For the experiment's own validation: nodes that an event names and that are not there."""
     for index, event in enumerate(events):
         if event.stop_node is not None and event.stop_node not in nodes:
-            raise problem(
-                ("events", index, "stop_node"), f"no node {event.stop_node!r}{nearest(event.stop_node, nodes)}"
-            )
+            text = f"no node {event.stop_node!r}{nearest(event.stop_node, nodes)}"
+            yield Mistake(("events", index, "stop_node"), text)
 
 
 def node_stops(events: Iterable[Event]) -> tuple[NodeStop, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.events import Event, check_nodes
+from testbed.events import Event, unknown_nodes
 from testbed.hardware import Hardware
 from testbed.models.devices import NATIVE
 from testbed.models.outcomes import RECORDED, Outcomes
@@ -28,7 +28,7 @@ from testbed.reading import shown
 from testbed.settings import assign
 from testbed.strict import Strict, not_finite
 from testbed.workload.arrivals import Arrivals
-from testbed.yamlfile import complaint, explain, load_yaml, problem, refuse
+from testbed.yamlfile import Mistake, complaints, explain, load_yaml, problem, problems, raise_mistakes, refuse
 from testbed.yamltext import Lines, parse
 from testbed.yamltext import Place as At
 
@@ -138,6 +138,12 @@ class PolicyEntry(Strict):
     label: FileName
     params: dict[str, Any]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, item: Any) -> Any:
+        """`- name` and `- name: {params, label}`; the parameters are checked by the policy."""
+        return item if isinstance(item, cls) else _entry(item)
+
 
 class Scenario(Strict):
     """A resolved experiment."""
@@ -157,34 +163,29 @@ class Scenario(Strict):
     repeats: Annotated[int, Field(ge=1, le=1000)] = 1
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _policies(cls, data: Any) -> Any:
-        """`- name` and `- name: {params, label}` become PolicyEntry mappings; parameters are checked by the policy."""
-        if not isinstance(data, dict) or not isinstance(data.get("policies"), list):
-            return data
-        entries = [_entry(index, item) for index, item in enumerate(data["policies"])]
-        return {**data, "policies": entries}
-
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        raise_mistakes(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[Mistake]:
+        """What no key says by itself."""
         labels = [entry.label for entry in self.policies]
-        for index, label in enumerate(labels):
-            if label in labels[:index]:
-                raise problem(("policies", index), f"two policies are called {label!r}; give one of them a label")
         roles = {role for role, _ in self.place.nodes().values()}
         for index, entry in enumerate(self.policies):
+            at: At = ("policies", index)
+            if entry.label in labels[:index]:
+                yield Mistake(at, f"two policies are called {entry.label!r}; give one of them a label")
             for role in registry.get(entry.name).roles:
                 if role not in roles:
-                    raise problem(("policies", index), f"policy {entry.label!r} needs a {role}; place it under place:")
+                    yield Mistake(at, f"policy {entry.label!r} needs a {role}; place it under place:")
         if len(_expand(self.place.target)) != 1:
-            raise problem(("place", "target"), "one target is supported; several need a router in front of them")
-        check_nodes(self.events, list(self.place.nodes()))
+            yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
+        yield from unknown_nodes(self.events, list(self.place.nodes()))
         known = [*roles, *self.place.nodes()]
         for name in self.compute:
             if name not in known:
-                raise problem(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
-        return self
+                yield Mistake(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
 
     def hardware(self, node: str) -> Hardware:
         """Of a node: its own, else its role's, else the defaults."""
@@ -205,8 +206,7 @@ class Scenario(Strict):
         return self.model_dump(mode="json")
 
 
-def _entry(index: int, item: Any) -> Any:
-    at: At = ("policies", index)
+def _entry(item: Any) -> Any:
     if isinstance(item, str):
         item = {item: {}}
     if isinstance(item, dict) and set(item) == {"name", "label", "params"}:  # resolved already: a manifest read back
@@ -219,25 +219,26 @@ def _entry(index: int, item: Any) -> Any:
             label = params.get("label", name)
             params = {key: value for key, value in params.items() if key != "label"}
     else:
-        raise problem(at, "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
+        raise problem((), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
     if not isinstance(name, str):
-        raise problem(at, f"the name of a policy is text; this one is {name!r}")
+        raise problem((), f"the name of a policy is text; this one is {name!r}")
     try:
         spec = registry.get(name)
     except BadInput as error:
-        raise problem(at, str(error)) from error
-    at = (*at, name)
+        raise problem((), str(error)) from error
     if not isinstance(params, dict):
-        raise problem(at, f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}")
-    return {"name": name, "label": label, "params": _params(at, spec, params)}
+        raise problem((name,), f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}")
+    return {"name": name, "label": label, "params": _params(spec, params)}
 
 
-def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
+def _params(spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
+    at: At = (spec.name,)
     try:
         checked = spec.params.model_validate(given)
     except ValidationError as error:
-        place, words = complaint(error, spec.params)
-        raise problem((*at, *place), f"{spec.name}: {words}") from error
+        found = [one._replace(place=(*at, *one.place), text=f"{spec.name}: {one.text}")
+                 for one in complaints(error, spec.params)]  # fmt: skip
+        raise problems(found) from error
     if (wild := not_finite(checked.model_dump())) is not None:  # JSON would say null
         raise problem((*at, wild), f"{spec.name}: {wild} is not finite; write a number")
     return checked.model_dump(mode="json")
@@ -266,7 +267,7 @@ class Document:
         try:
             return Scenario.model_validate(self.data)
         except ValidationError as error:
-            raise BadInput(explain(error, self.path, self.lines, Scenario, self.overridden)) from error
+            raise explain(error, self.path, self.lines, Scenario, self.overridden) from error
 
 
 def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:

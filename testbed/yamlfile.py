@@ -7,11 +7,11 @@ keep the last. Knows nothing of topologies or experiments: those are pydantic mo
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, NoReturn, get_args
+from typing import Any, NamedTuple, NoReturn, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -25,6 +25,7 @@ from testbed.yamltext import MAX_BYTES, Lines, Place, parse
 _NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
 _TOO_LARGE = {"less_than", "less_than_equal"}
 _SHOWN = 80  # characters of a value
+MOST_MISTAKES = 20  # of one file, each on a line of its own; of further ones only the number
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
@@ -35,9 +36,28 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
     return data, lines
 
 
+class Mistake(NamedTuple):
+    """One thing that is wrong: where inside the model being validated, and a line about it."""
+
+    place: Place
+    text: str
+    unknown: bool = False  # a key that is not there
+
+
 def problem(at: Place, message: str) -> PydanticCustomError:
     """For validators: an error about the place `at` inside the model being validated."""
-    return PydanticCustomError("problem", "{text}", {"text": message, "at": at})
+    return problems([Mistake(at, message)])
+
+
+def problems(found: Sequence[Mistake]) -> PydanticCustomError:
+    """For validators: several errors at once; at least one."""
+    return PydanticCustomError("problem", "{text}", {"text": found[0].text, "found": tuple(found)})
+
+
+def raise_mistakes(found: Iterable[Mistake]) -> None:
+    """For validators: raises what was found, if anything was."""
+    if several := list(found):
+        raise problems(several)
 
 
 def refuse(path: Path, lines: Lines, at: Place, message: str) -> NoReturn:
@@ -51,36 +71,46 @@ def explain(
     lines: Lines,
     model: type[BaseModel],
     overrides: Mapping[Place, str] | None = None,
-) -> str:
-    """One line for the first problem, with the number of further ones. `overrides`: what did not come from the file.
+) -> BadInput:
+    """Every mistake, one on a line: the first is the error's text, the others are its notes.
 
-    On one line an unknown key comes first: it usually is the missing one, misspelt.
+    Unknown keys come first, since one of them often is a missing one, misspelt; then the order is that of the file.
+    `overrides`: what did not come from the file.
     """
-    problems = _problems(error, model)
 
-    def order(item: _Problem) -> tuple[int, bool]:
-        line = 0 if _override(overrides, item.place) else _line(lines, item.place)
-        return line, item.detail["type"] != "extra_forbidden"
+    def order(item: _Problem) -> tuple[bool, int]:
+        return not item.unknown, 0 if _override(overrides, item.place) else _line(lines, item.place)
 
-    first = min(problems, key=order)
-    further = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    override = _override(overrides, first.place)
-    where = f"override {shown(override)}" if override else f"{shown(path)}:{_line(lines, first.place)}"
-    return f"{where}: {_message(first, model)}{further}"
+    told = []
+    for item in sorted(_problems(error, model), key=order):
+        override = _override(overrides, item.place)
+        where = f"override {shown(override)}" if override else f"{shown(path)}:{_line(lines, item.place)}"
+        told.append(f"{where}: {_message(item, model)}")
+    told = list(dict.fromkeys(told))
+    if len(told) > MOST_MISTAKES:
+        told = [*told[:MOST_MISTAKES], f"{shown(path)}: {len(told) - MOST_MISTAKES} more mistakes; fix these first"]
+    refusal = BadInput(told[0])
+    for line in told[1:]:
+        refusal.add_note(line)
+    return refusal
 
 
-def complaint(error: ValidationError, model: type[BaseModel]) -> tuple[Place, str]:
-    """The first problem's place inside the model and one line about it, for values that stand inside something else."""
-    first = min(_problems(error, model), key=lambda item: item.detail["type"] != "extra_forbidden")
-    return first.place, _message(first, model)
+def complaints(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:
+    """Every mistake, unknown keys first, for values that stand inside something else."""
+    found = sorted(_problems(error, model), key=lambda item: not item.unknown)
+    return [Mistake(item.place, _message(item, model), item.unknown) for item in found]
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something is close, else the valid names; empty when there are none."""
     names = [shown(one) for one in valid]
-    if close := difflib.get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5):
-        return f"; did you mean {close[0]!r}?"
+    if close := _closest(name, names):
+        return f"; did you mean {close!r}?"
     return f"; valid: {', '.join(names)}" if names else ""
+
+
+def _closest(name: object, names: Sequence[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(str(name)[:_SHOWN], names, n=1, cutoff=0.5)), None)
 
 
 @dataclass(frozen=True)
@@ -90,20 +120,25 @@ class _Problem:
     detail: ErrorDetails
     place: Place
     branches: Mapping[Place, str | int]
+    unknown: bool  # a key that is not there
+    text: str | None = None  # in a validator's own words
 
 
 def _problems(error: ValidationError, model: type[BaseModel]) -> list[_Problem]:
     """Pydantic complains about every branch of a union: kept is the one that the input got furthest into."""
-    found = [_problem_of(detail, model) for detail in error.errors(include_url=False)]
+    found = [item for detail in error.errors(include_url=False) for item in _problems_of(detail, model)]
     best: dict[Place, _Problem] = {}
     for item in found:
         for union in item.branches:
             if union not in best or len(item.place) > len(best[union].place):
                 best[union] = item
-    return [item for item in found if all(best[union].branches[union] == tag for union, tag in item.branches.items())]
+    taken = [item for item in found if all(best[union].branches[union] == tag for union, tag in item.branches.items())]
+    misspelt = {(*item.place[:-1], _closest(item.place[-1], _keys(model, item.place[:-1]))) for item in taken
+                if item.unknown and item.text is None}  # fmt: skip
+    return [item for item in taken if item.detail["type"] != "missing" or item.place not in misspelt]
 
 
-def _problem_of(detail: ErrorDetails, model: type[BaseModel]) -> _Problem:
+def _problems_of(detail: ErrorDetails, model: type[BaseModel]) -> list[_Problem]:
     place: Place = ()
     branches: dict[Place, str | int] = {}
     inside: list[Any] = [model]
@@ -113,10 +148,14 @@ def _problem_of(detail: ErrorDetails, model: type[BaseModel]) -> _Problem:
         elif part != "[key]":  # of a mapping whose key itself is wrong
             place = (*place, part)
             inside = [member for one in inside for member in step(one, part)]
-    return _Problem(detail, (*place, *detail.get("ctx", {}).get("at", ())), branches)
+    if detail["type"] != "problem":
+        return [_Problem(detail, place, branches, detail["type"] == "extra_forbidden")]
+    return [_Problem(detail, (*place, *one.place), branches, one.unknown, one.text) for one in detail["ctx"]["found"]]
 
 
 def _message(problem: _Problem, model: type[BaseModel]) -> str:
+    if problem.text is not None:
+        return problem.text
     detail, place = problem.detail, problem.place
     kind, value = detail["type"], detail["input"]
     name = shown(".".join(map(str, place))) or "the file"
@@ -126,8 +165,6 @@ def _message(problem: _Problem, model: type[BaseModel]) -> str:
         return f"key {said(place[-1])} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}{comma}"
     if kind == "missing":
         return f"key {place[-1]!r} is missing{inside}"
-    if kind == "problem":
-        return detail["msg"]
     fields = _fields(model, place)
     hint = None
     if kind in _NUMBER_ERRORS:

@@ -8,6 +8,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.scenario import Scenario, load_scenario, run_id
 from testbed.sweep.plan import load_sweep
+from testbed.yamlfile import MOST_MISTAKES
 
 GOOD = """\
 name: demo
@@ -178,3 +179,45 @@ def test_the_run_id_depends_on_everything_that_decides_the_run(write):
 def test_every_shipped_experiment_is_valid(path):
     scenario = load_sweep(path).points[0].scenario  # a file without a matrix is a sweep of one point
     assert scenario.name == yaml.safe_load(path.read_text())["name"]
+
+
+def _told(error: BadInput) -> list[str]:
+    return [str(error), *getattr(error, "__notes__", ())]
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_unknown_keys_first_then_by_line(write):
+    changes = {"requests: 4": "requests: 0", "{k: 3, label: sd3}": "{kk: 3, draft: x}",
+               "- autoregressive": "- autoregresive", "topology:": "topologie:"}  # fmt: skip
+    text = GOOD
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(BadInput) as caught:
+        load_scenario(write(text), ["workload.output_tokens=0"])
+    told = [line.split("e.yaml:")[-1] for line in _told(caught.value)]
+    assert [line.partition(";")[0] for line in told] == [
+        "2: key 'topologie' is unknown",  # and nothing of a missing topology
+        "8: speculative: key 'kk' is unknown",
+        "override workload.output_tokens=0: workload.output_tokens: should be greater than or equal to 1 (it is 0)",
+        "3: workload.requests: should be greater than or equal to 1 (it is 0)",
+        "7: no policy 'autoregresive'",
+        "8: speculative: draft: should be 'greedy' or 'sampled' (it is 'x')",
+    ]
+
+
+def test_mistakes_between_keys_are_told_at_once(write):
+    text = GOOD.replace(", drafter: [b, a]", "").replace("- autoregressive", "- wanspec: {label: sd3}")
+    with pytest.raises(BadInput) as caught:
+        load_scenario(write(text + "compute: {drafter: {cpus: '0'}}\nevents: [{at_s: 1, stop_node: user9}]\n"))
+    told = " | ".join(_told(caught.value))
+    for words in ("policy 'sd3' needs a drafter", "called 'sd3'", "no role or node 'drafter'", "no node 'user9'"):
+        assert words in told
+
+
+def test_of_very_many_mistakes_the_first_are_told_and_the_others_counted(write):
+    events = ", ".join("{at_s: -1, heal: true}" for _ in range(MOST_MISTAKES + 7))
+    with pytest.raises(BadInput) as caught:
+        load_scenario(write(GOOD + f"events: [{events}]\n"))
+    told = _told(caught.value)
+    assert len(told) == MOST_MISTAKES + 1
+    assert told[-1].endswith("7 more mistakes; fix these first")

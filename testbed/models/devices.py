@@ -160,4 +160,4 @@ def load_profile(name: str) -> DeviceProfile:
     try:
         return DeviceProfile.model_validate({"name": name, **data})
     except ValidationError as error:
-        raise BadInput(explain(error, path, lines, DeviceProfile)) from error
+        raise explain(error, path, lines, DeviceProfile) from error

@@ -23,7 +23,7 @@ from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
 from testbed.reading import shown
 from testbed.strict import Strict
-from testbed.yamlfile import complaint, explain, load_yaml, nearest, problem, said
+from testbed.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes, said
 
 Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -159,32 +159,37 @@ class Topology(Strict):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
+        raise_mistakes(self._misnamed())
+        if self.symmetric:
+            raise_mistakes(one for key, matrix in self._matrices() for one in self._mirror(key, matrix))
+        raise_mistakes(self._incomplete())
+        return self
+
+    def _misnamed(self) -> Iterator[Mistake]:
         names = self.region_names
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise problem(("regions", index, "name"), f"region {name!r} is listed twice")
+                yield Mistake(("regions", index, "name"), f"region {name!r} is listed twice")
         for key, matrix in self._matrices():
             places = [(key, a) for a in matrix] + [(key, a, b) for a, row in matrix.items() for b in row]
             for *at, name in places:
                 if name not in names:
-                    message = f"{key}: region {name!r} is not in regions{nearest(name, names)}"
-                    raise problem((*at, name), message)
-            if own := next((name for name, row in matrix.items() if name in row), None):
-                raise problem((key, own, own), f"{key}: {own} -> {own} is one region; that is intra_site_rtt_ms")
-            if self.symmetric:
-                self._mirror(key, matrix)
+                    yield Mistake((*at, name), f"{key}: region {name!r} is not in regions{nearest(name, names)}")
+            for own in (name for name, row in matrix.items() if name in row):
+                yield Mistake((key, own, own), f"{key}: {own} -> {own} is one region; that is intra_site_rtt_ms")
+
+    def _incomplete(self) -> Iterator[Mistake]:
+        names = self.region_names
         for a, b in ((a, b) for a in names for b in names if a != b):
             if b not in self.figures.get(a, {}):
                 mend = "" if self.symmetric else "; give both directions, or say symmetric: true"
-                raise problem(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{mend}")
+                yield Mistake(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{mend}")
             if self.loss.get(a, {}).get(b) and b in self.burst_loss.get(a, {}):
                 message = f"burst_loss: {a} -> {b} has loss too; they exclude each other, leave one out"
-                raise problem(("burst_loss", a, b), message)
+                yield Mistake(("burst_loss", a, b), message)
             if b in self.buffer_ms.get(a, {}) and b not in self.rate_bps.get(a, {}):
-                raise problem(
-                    ("buffer_ms", a, b), f"buffer_ms: {a} -> {b} has no rate_bps, so nothing would wait in it"
-                )
-        return self
+                message = f"buffer_ms: {a} -> {b} has no rate_bps, so nothing would wait in it"
+                yield Mistake(("buffer_ms", a, b), message)
 
     def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         yield "rtt_ms", self.figures
@@ -192,10 +197,13 @@ class Topology(Strict):
             yield key, getattr(self, key)
 
     @staticmethod
-    def _mirror(key: str, matrix: dict[str, dict[str, Any]]) -> None:
-        for a, b, value in [(a, b, value) for a, row in matrix.items() for b, value in row.items()]:
-            if matrix.setdefault(b, {}).setdefault(a, value) != value:
-                raise problem((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
+    def _mirror(key: str, matrix: dict[str, dict[str, Any]]) -> Iterator[Mistake]:
+        given = [(a, b, value) for a, row in matrix.items() for b, value in row.items()]
+        told: set[tuple[str, str]] = set()
+        for a, b, value in given:
+            if matrix.setdefault(b, {}).setdefault(a, value) != value and (b, a) not in told:
+                told.add((a, b))
+                yield Mistake((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
 
 
 def _as_said(value: float | BurstLossShares) -> str:
@@ -219,7 +227,7 @@ def load_topology(name_or_path: str | Path) -> Topology:
         try:
             return Topology.model_validate(load_fields(Path(match[1]), match[2]))
         except ValidationError as error:
-            raise BadInput(f"topology {shown(text)}: {complaint(error, Topology)[1]}") from error
+            raise BadInput(f"topology {shown(text)}: {complaints(error, Topology)[0].text}") from error
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         path = Path(name_or_path)
     elif text in (known := available()):
@@ -232,4 +240,4 @@ def load_topology(name_or_path: str | Path) -> Topology:
     try:
         return Topology.model_validate(data)
     except ValidationError as error:
-        raise BadInput(explain(error, path, lines, Topology)) from error
+        raise explain(error, path, lines, Topology) from error

@@ -7,6 +7,7 @@ committed summary of an emulated run. Why ours and the paper's differ is free te
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from testbed.errors import BadInput
 from testbed.repository import folders
 from testbed.strict import Strict
-from testbed.yamlfile import explain, load_yaml, nearest, problem
+from testbed.yamlfile import Mistake, explain, load_yaml, nearest, problem, raise_mistakes
 
 FILE = "claims.yaml"
 
@@ -192,9 +193,13 @@ class Claims(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        for name in self.sources:
+        raise_mistakes(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[Mistake]:
+        for name in dict.fromkeys(self.sources):
             if self.sources.count(name) > 1:
-                raise problem(("sweeps",), f"two sources are called {name!r}")
+                yield Mistake(("sweeps",), f"two sources are called {name!r}")
         claims = [(claim.id, claim.sweep) for claim in self.claims]
         figures = [(figure.name, figure.sweep) for figure in self.figures]
         parts = [one.title for one in self.parts]
@@ -202,20 +207,20 @@ class Claims(Strict):
         named += [("figures", index, figure.part) for index, figure in enumerate(self.figures)]
         for kind, index, part in named:
             if part is not None and part not in parts:
-                raise problem((kind, index, "part"), f"no part {part!r}{nearest(part, parts)}")
+                yield Mistake((kind, index, "part"), f"no part {part!r}{nearest(part, parts)}")
         for index, figure in enumerate(self.figures):
-            for panel in figure.each_panel():
-                if panel.sweep not in self.sources:
+            for panel in figure.panels:
+                if panel.sweep is not None and panel.sweep not in self.sources:
                     known = nearest(panel.sweep, self.sources)
-                    raise problem(("figures", index), f"{figure.name}: no sweep {panel.sweep!r}{known}")
+                    yield Mistake(("figures", index), f"{figure.name}: no sweep {panel.sweep!r}{known}")
         for kind, entries in (("claims", claims), ("figures", figures)):
             names = [name for name, _ in entries]
             for index, (name, sweep) in enumerate(entries):
                 if name in names[:index]:
-                    raise problem((kind, index), f"{kind}: {name!r} is there twice")
+                    yield Mistake((kind, index), f"{kind}: {name!r} is there twice")
                 if sweep not in self.sources:
-                    raise problem((kind, index, "sweep"), f"{name}: no sweep {sweep!r}{nearest(sweep, self.sources)}")
-        return self
+                    text = f"{name}: no sweep {sweep!r}{nearest(sweep, self.sources)}"
+                    yield Mistake((kind, index, "sweep"), text)
 
 
 def load_claims(name: str) -> tuple[Claims, Path]:
@@ -232,4 +237,4 @@ def read_claims(path: Path) -> Claims:
     try:
         return Claims.model_validate(data)
     except ValidationError as error:
-        raise BadInput(explain(error, path, lines, Claims)) from error
+        raise explain(error, path, lines, Claims) from error
