@@ -15,7 +15,7 @@ NAMES = frozenset({
 })  # fmt: skip
 # settings of the interpreter, of numerical libraries and of GPU drivers
 PREFIXES = (
-    *("LC_", "PYTHON", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "NUMBA_", "TORCHINDUCTOR_", "TORCH_", "PYTORCH_"),
+    *("LC_", "PYTHON", "OMP_", "MKL_", "KMP_", "GOMP_", "OPENBLAS_", "TORCHINDUCTOR_", "TORCH_", "PYTORCH_"),
     *("CUDA_", "NVIDIA_", "TRITON_", "MALLOC_", "GLIBC_", "ORT_"),
 )
 SECRET_WORDS = ("TOKEN", "SECRET", "PASSW", "CREDENTIAL", "_KEY", "APIKEY", "AUTH")

@@ -34,7 +34,7 @@ ELSEWHERE = {
     "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/ownengine.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "models/training/card.py": TRUSTED, "models/training/corpus.py": TRUSTED,
-    "models/load.py": TRUSTED, "simulation/compiled/jit.py": TRUSTED, "sweep/plan.py": TRUSTED,
+    "models/load.py": TRUSTED, "sweep/plan.py": TRUSTED,
     "models/fitness.py": GUARDED, "models/folder.py": GUARDED, "network/journal.py": GUARDED,
     "results/attempts.py": GUARDED,
 }  # fmt: skip

@@ -12,8 +12,6 @@ from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
 from testbed.simulation.bench import (
-    compiled_tokens_per_second,
-    compiled_world_ready_s,
     emitted_tokens_per_second,
     kernel_events_per_second,
 )
@@ -123,24 +121,11 @@ def machinery_figures() -> list[Figure]:
         repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),
         repeat("simulation kernel", "events/s", kernel_events_per_second, "trivial callbacks; SimPy: about 1.1 M/s"),
         repeat(
-            "simulated WANSpec, one user, objects",
+            "simulated WANSpec, one user",
             "tokens/s",
             emitted_tokens_per_second,
             "splitwise-sim, without a network: 155 to 275 k tokens/s",
             times=3,
-        ),
-        repeat(
-            "compiled world's first phase",
-            "s",
-            compiled_world_ready_s,
-            "once a process: import, and compile; or load, where the machine has compiled it before",
-            times=1,
-        ),
-        repeat(
-            "simulated WANSpec, one user, compiled",
-            "tokens/s",
-            compiled_tokens_per_second,
-            "the same rows as of objects; one core, log columns included",
         ),
         *worker_overhead(),
         *decoding_loops(),

@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from testbed.errors import BadInput, TestbedError
 from testbed.files import replacing
 from testbed.reading import read_json, read_table, read_text, reading, refusal, refuse_file, sha256_of, shown
-from testbed.results.columns import Columns, Joined
 from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
 from testbed.results.rundir import SUFFIX
 
@@ -229,11 +228,6 @@ def _record(kind: str) -> type[msgspec.Struct]:
 def _table(kind: str, rows: Sequence[msgspec.Struct]) -> pa.Table:
     record = _record(kind)
     schema = schema_of(record)
-    if isinstance(rows, Columns):
-        return rows.table(schema)
-    if isinstance(rows, Joined):
-        # one chunk, as from a list: how a column is chunked would show in the file
-        return pa.concat_tables([_table(kind, part) for part in rows.parts]).combine_chunks()
     columns = {name: [getattr(row, name) for row in rows] for name in record.__struct_fields__}
     return pa.Table.from_pydict(columns, schema=schema)
 

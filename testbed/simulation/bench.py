@@ -1,4 +1,4 @@
-"""How fast virtual time goes here: bare kernel events, and emitted tokens of WANSpec with one user, in both worlds.
+"""How fast virtual time goes here: bare kernel events, and emitted tokens of WANSpec with one user.
 
 For `make bench`. A world is timed from its first event to its merged log; making the table and writing files are not.
 Seconds are those of the processor, so that other load on a shared machine does not count: on an idle one, where this
@@ -19,14 +19,12 @@ from testbed.policies import registry
 from testbed.scenario import PolicyEntry
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec
-from testbed.simulation.phases import COMPILED, Phases
 from testbed.simulation.world import World, WorldSpec
 
 NODES = {"user0": ("user", "here"), "target0": ("target", "here"), "drafter0": ("drafter", "there")}
 LOCAL_MS, REMOTE_MS = 0.5, 5.75  # one way: the quickstart's links
 MATCH_RATE = 0.75  # of the WANSpec paper's pair
 OUTPUT_TOKENS = 100
-COMPILED_REQUESTS = 2_000  # so that the compiled world has as much to do as a sweep's phase, and a time to be measured
 
 
 def kernel_events_per_second(events: int = 500_000, chains: int = 100) -> float:
@@ -44,30 +42,12 @@ def kernel_events_per_second(events: int = 500_000, chains: int = 100) -> float:
 
 
 def emitted_tokens_per_second(policy: str = "wanspec", table: DecodeTable | None = None) -> float:
-    """The object world: output tokens of sequential requests, one a prompt (default: 50 made-up ones), per second."""
+    """Output tokens of sequential requests, one a prompt (default: 50 made-up ones), per second."""
     phase = BenchPhase(policy, table or made_up_table())
     world = World(phase.spec, phase.entry, 0, phase.planned, phase.table)
     start = time.process_time()
     world.run()
     return phase.tokens / (time.process_time() - start)
-
-
-def compiled_tokens_per_second(policy: str = "wanspec", table: DecodeTable | None = None) -> float:
-    """The compiled world on the same prompts in turn, as the engine runs it: arrays and log columns are in the time."""
-    phase, phases = BenchPhase(policy, table or made_up_table(), COMPILED_REQUESTS), Phases()
-    start = time.process_time()
-    phases.run(phase.spec, phase.entry, 0, phase.planned, phase.table)
-    elapsed = time.process_time() - start
-    assert phases.ways == {policy: COMPILED}, phases.ways
-    return phase.tokens / elapsed
-
-
-def compiled_world_ready_s() -> float:
-    """Wall-clock seconds until the compiled world has run a first, short phase: import, then compile or load."""
-    start = time.perf_counter()
-    phase = BenchPhase("wanspec", made_up_table(prompts=1))
-    Phases().run(phase.spec, phase.entry, 0, phase.planned, phase.table)
-    return time.perf_counter() - start
 
 
 def made_up_table(prompts: int = 50) -> DecodeTable:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from testbed.decoding.output import ended
 from testbed.nodes.control import PlannedRequest
+from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
 from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
@@ -30,8 +31,7 @@ from testbed.results.validity import Counts
 from testbed.scenario import PolicyEntry, run_id
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
-from testbed.simulation.phases import Phases, Way, why_objects
-from testbed.simulation.world import NO_OVERHEADS, Overheads
+from testbed.simulation.world import NO_OVERHEADS, Overheads, World
 from testbed.units import NS_PER_S
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ class Options:
 
 @dataclass
 class Simulated:
-    """What all phases recorded, and which requests they were given."""
+    """What all phases recorded, in their order, and which requests they were given."""
 
-    log: Phases = field(default_factory=Phases)
+    log: PhaseLog = field(default_factory=PhaseLog)
     planned: dict[int, PlannedRequest] = field(default_factory=dict)
+    given_up: dict[str, list[int]] = field(default_factory=dict)  # by policy: unanswered, as an event cut them off
+    gave_up_ns: dict[tuple[str, int], int] = field(default_factory=dict)  # by policy and repeat, when that was
 
 
 def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
@@ -84,11 +86,7 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     )
     for policy, (lookups, approximated) in simulated.log.lookups.items():
         progress.note(f"{policy}: approximated lookups: {approximated} of {lookups} (docs/decode-tables.md)")
-    log = simulated.log
-    for policy, way in log.ways.items():
-        progress.note(f"{policy}: run by {way}")
-    rows = rows_of(inputs, simulated)
-    summary, manifest = write_run(inputs, rows, identity, attempt.partial, log)
+    summary, manifest = write_run(inputs, simulated, identity, attempt.partial)
     progress.note("drawing the report")
     from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
 
@@ -96,32 +94,21 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
 
 
-def write_run(
-    inputs: Inputs,
-    rows: Mapping[str, Sequence[Any]],
-    identity: str,
-    path: Path,
-    log: Phases | None = None,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Log, manifest and summary of a simulated run into a folder; returns the summary and the manifest.
-
-    `log` says besides: answers about trees that a decode table could only approximate, which kernel ran each policy and
-    why it was not the other, and requests that were given up.
-    """
+def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Log, manifest and summary of a simulated run into a folder; returns the summary and the manifest."""
     directory = RunDirectory(path)
+    rows = rows_of(inputs, simulated)
     for kind, of_kind in rows.items():
         directory.write_rows(kind, of_kind)
     manifest = _manifest(inputs, identity)
-    phases = _phases(rows["requests"], {} if log is None else log.gave_up_ns)
+    phases = _phases(rows["requests"], simulated.gave_up_ns)
     manifest["phases"] = [one._asdict() for one in phases]
-    if log is not None:
-        if log.lookups:
-            manifest["tree_lookups"] = {
-                policy: {"of": of, "approximated": n} for policy, (of, n) in log.lookups.items()
-            }
-        manifest["kernels"] = dict(log.ways)
-        if log.given_up:
-            manifest["given_up"] = log.given_up
+    if simulated.log.lookups:
+        manifest["tree_lookups"] = {
+            policy: {"of": of, "approximated": n} for policy, (of, n) in simulated.log.lookups.items()
+        }
+    if simulated.given_up:
+        manifest["given_up"] = simulated.given_up
     directory.write_manifest(manifest)
     summary = summarise(load(path), counts_of(inputs))
     directory.write_summary(summary)
@@ -138,16 +125,10 @@ def simulate(
     inputs: Inputs,
     on_phase: Callable[[PolicyEntry, int], None] = lambda entry, repeat: None,
     on_done: Callable[[int], None] = lambda tokens: None,
-    way: Way | None = None,
 ) -> Simulated:
-    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does.
-
-    `way` says which kernel runs those phases that both can run; None: the faster one for an experiment of this size.
-    """
-    scenario, world = inputs.scenario, inputs.world()
-    workload = scenario.workload
-    tokens = workload.requests * workload.output_tokens * len(scenario.policies) * scenario.repeats
-    simulated = Simulated(Phases(why_objects(way, tokens)))
+    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does."""
+    scenario, spec = inputs.scenario, inputs.world()
+    simulated = Simulated()
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
             on_phase(entry, repeat)
@@ -155,7 +136,11 @@ def simulate(
             eos = inputs.table.provenance.ends
             requests = plan_requests(scenario, inputs.prompts, inputs.encode, eos, first, repeat)
             simulated.planned |= {one.request: one for one in requests}
-            simulated.log.run(world, entry, repeat, requests, inputs.table, on_done)
+            world = World(spec, entry, repeat, requests, inputs.table, on_done)
+            simulated.log.extend(world.run())
+            if world.given_up:
+                simulated.given_up.setdefault(entry.label, []).extend(world.given_up)
+                simulated.gave_up_ns[entry.label, repeat] = world.kernel.now_ns
     return simulated
 
 
@@ -164,7 +149,9 @@ def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
     log = simulated.log
     return {
         "requests": [_compared(inputs, row, simulated.planned[row.request]) for row in log.requests],
-        **{kind: log.rows(kind) for kind in ("rounds", "steps", "messages")},
+        "rounds": log.rounds,
+        "steps": log.steps,
+        "messages": log.messages,
         "links": _link_rows(inputs.world().links),
     }
 

@@ -21,7 +21,6 @@ from testbed.results.store import FILES, RECORDS, RunData, frame_of
 from testbed.results.validity import judge
 from testbed.simulation.engine import Simulated, counts_of, rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs, Sources, from_scenario
-from testbed.simulation.phases import Way
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.sweep.plan import Point
 
@@ -52,7 +51,6 @@ class Task:
     keep: Path | None  # where run directories go; None: logs are not kept
     intervals: bool = True  # the bootstrap is most of what a short point costs beyond its simulation
     per_prompt: bool = False  # keep each prompt's comparison with co-located speculation, not its statistics alone
-    way: Way = "objects"  # which kernel to try first; no figure depends on it
 
 
 def simulate_point(point: Point, task: Task, sources: Sources) -> PointResult:
@@ -70,7 +68,7 @@ def simulate_point(point: Point, task: Task, sources: Sources) -> PointResult:
 
 def _simulate(point: Point, task: Task, sources: Sources) -> PointResult:
     inputs = from_scenario(point.scenario, None, NO_OVERHEADS, lambda text: None, sources)
-    simulated = simulate(inputs, way=task.way)
+    simulated = simulate(inputs)
     rows = rows_of(inputs, simulated)
     run = _run_data(inputs, rows, task)
     validity = judge(run, counts_of(inputs))
@@ -121,7 +119,7 @@ def _keep(inputs: Inputs, simulated: Simulated, run_id: str, runs: Path) -> str:
         return run_id
     with attempting(runs, "", run_id, needed(inputs.scenario, "simulation")) as attempt:
         try:
-            write_run(inputs, rows_of(inputs, simulated), run_id, attempt.partial, simulated.log)
+            write_run(inputs, simulated, run_id, attempt.partial)
             return publish(attempt, FILES, newest=False).name
         except BaseException:
             attempt.discard()

@@ -21,7 +21,6 @@ from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
 from testbed.results.attempts import prune, remove_scraps, unfinished
 from testbed.results.metrics import REGISTRY
-from testbed.simulation.phases import Way, why_objects
 from testbed.sweep import emulated, journal, workers
 from testbed.sweep.plan import Point, Sweep, identified, source_hash
 from testbed.sweep.point import PointResult, Task
@@ -145,22 +144,12 @@ def _run(
         yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress, options.nodes)
         return
     processes = options.workers or workers.default_workers()
-    # every process loads the compiler for itself, so it must have enough to do
-    tokens = sum(_tokens(point) for point in left) // processes
-    way: Way = "compiled" if why_objects(None, tokens) is None else "objects"
     keep = runs if options.keep_logs else None
     if keep is not None:
         for one in unfinished(runs):  # what a killed sweep left of single points; one still written to stays
             prune(one)
-    task = Task(options.metrics, keep, options.intervals, options.per_prompt, way)
+    task = Task(options.metrics, keep, options.intervals, options.per_prompt)
     yield from workers.results(left, task, processes)
-
-
-def _tokens(point: Point) -> int:
-    """Output tokens of a point."""
-    scenario = point.scenario
-    per_phase = scenario.workload.requests * scenario.workload.output_tokens
-    return per_phase * len(scenario.policies) * scenario.repeats
 
 
 def _write_facts(sweep: Sweep, options: Options, code: str, outcome: SweepOutcome) -> None:

@@ -18,12 +18,12 @@ from testbed.models.replay import Replay
 from testbed.models.runtime import CausalRuntime
 from testbed.models.tables import DecodeTable, SampledFrom
 from testbed.nodes.compute import Compute
+from testbed.nodes.recorder import PhaseLog
 from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
 from testbed.requests import plan_requests
 from testbed.scenario import Scenario
 from testbed.simulation.engine import Simulated, simulate
 from testbed.simulation.inputs import Inputs, from_scenario
-from testbed.simulation.phases import Phases
 from testbed.simulation.world import NO_OVERHEADS
 
 OUTPUT_TOKENS = 16
@@ -82,7 +82,7 @@ def with_real_models(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> Simulat
         return simulate(inputs)
 
 
-def outputs(log: Phases) -> dict[tuple[str, int, str], tuple[int, ...]]:
+def outputs(log: PhaseLog) -> dict[tuple[str, int, str], tuple[int, ...]]:
     return {(row.policy, row.repeat, row.prompt_id): row.tokens for row in log.requests}
 
 
@@ -93,11 +93,11 @@ def test_a_sampled_simulation_emits_what_the_models_emit_with_the_same_seeds(
     replayed, real = simulate(inputs), with_real_models(inputs, monkeypatch)
     assert outputs(replayed.log) == outputs(real.log)
     assert len(outputs(real.log)) == len(POLICIES) * LAW.repeats * 2
-    drafted = [(row.policy, row.drafts, row.accepted) for row in replayed.log.rows("rounds")]
-    assert drafted == [(row.policy, row.drafts, row.accepted) for row in real.log.rows("rounds")]
+    drafted = [(row.policy, row.drafts, row.accepted) for row in replayed.log.rounds]
+    assert drafted == [(row.policy, row.drafts, row.accepted) for row in real.log.rounds]
     assert any(0 < accepted < drafts for _, drafts, accepted in drafted)
-    passes = [(row.started_ns, row.finished_ns, row.kind) for row in replayed.log.rows("steps")]
-    assert passes == [(row.started_ns, row.finished_ns, row.kind) for row in real.log.rows("steps")]
+    passes = [(row.started_ns, row.finished_ns, row.kind) for row in replayed.log.steps]
+    assert passes == [(row.started_ns, row.finished_ns, row.kind) for row in real.log.steps]
 
 
 @pytest.mark.slow

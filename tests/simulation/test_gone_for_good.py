@@ -11,7 +11,6 @@ from made_up import decode_table, inputs_of, scenario
 
 from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.network.schedule import PairEvent, PairSchedule
-from testbed.simulation.compiled import supports
 from testbed.simulation.engine import rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.links import Link, LinkSpec
@@ -29,7 +28,7 @@ def outcome(*policies: Any, stop: str, at_s: float = 0.5, table: Any = TABLE) ->
     made = scenario(*policies, events=[{"at_s": at_s, "stop_node": stop}])
     inputs = inputs_of(made, table)
     simulated = simulate(inputs)
-    return simulated.log.given_up, rows_of(inputs, simulated)["requests"]
+    return simulated.given_up, rows_of(inputs, simulated)["requests"]
 
 
 def test_a_worker_that_stops_is_waited_for_by_the_listing_alone() -> None:
@@ -59,7 +58,7 @@ def test_a_users_node_takes_its_own_requests_along_and_no_others() -> None:
         events=[{"at_s": 0.5, "stop_node": "user1"}],
     )  # fmt: skip
     simulated = simulate(inputs_of(made, TABLE))
-    assert simulated.log.given_up == {"speculative": [2, 4]}
+    assert simulated.given_up == {"speculative": [2, 4]}
     assert [row.request for row in simulated.log.requests] == [1, 3]
 
 
@@ -75,7 +74,7 @@ def cut(*events: PairEvent) -> Inputs:
 
 def test_one_direction_that_is_cut_for_good_is_a_silent_worker() -> None:
     simulated = simulate(cut(PairEvent(300 * MS, up=False)))
-    assert set(simulated.log.given_up) == {"wanspec"}
+    assert set(simulated.given_up) == {"wanspec"}
     assert len([row for row in simulated.log.requests if row.policy == "silent"]) == 4
 
 
@@ -87,20 +86,11 @@ def test_nothing_arrives_over_a_link_that_never_comes_back() -> None:
     assert healed.arrival_ns(10 * MS, 100) is not None
 
 
-def test_the_compiled_world_leaves_them_to_the_objects() -> None:
-    inputs = inputs_of(scenario(SILENT), TABLE)
-    stopped = inputs_of(scenario("wanspec", events=[{"at_s": 1, "stop_node": "drafter0"}]), TABLE)
-    why = supports(inputs.world(), inputs.scenario.policies[0], [], TABLE)
-    assert why is not None and "silence_ms is not compiled" in why
-    why = supports(stopped.world(), stopped.scenario.policies[0], [], TABLE)
-    assert why is not None and "stops is not compiled" in why
-
-
 def test_a_phase_that_gave_up_met_its_event(tmp_path: Path) -> None:
     """Its last answer may have come before: it went on all the same."""
     inputs = inputs_of(scenario("speculative", events=[{"at_s": 1.5, "stop_node": "target0"}]), TABLE)
     simulated = simulate(inputs)
-    assert simulated.log.given_up and max(row.finished_ns for row in simulated.log.requests) < 1.5e9
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "id", tmp_path, simulated.log)
+    assert simulated.given_up and max(row.finished_ns for row in simulated.log.requests) < 1.5e9
+    summary, manifest = write_run(inputs, simulated, "id", tmp_path)
     assert "unmet_events" not in summary and manifest["phases"][0]["lasted_s"] > 10
     assert "were given up, as asked" in " ".join(summary["validity"]["reasons"])

@@ -15,7 +15,7 @@ from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_
 from testbed.models.tables import DecodeTable, load_table
 from testbed.results.conservation import broken
 from testbed.results.store import load
-from testbed.simulation.engine import rows_of, simulate, write_run
+from testbed.simulation.engine import simulate, write_run
 
 ENTROPY = ByOutcome(match=Exponential(0.3), mismatch=Exponential(1.5))
 RTTS_MS = (0.0, 1.0, 7.5, 11.5, 20.0, 68.0, 200.0)
@@ -108,7 +108,7 @@ def test_a_run_says_how_much_was_approximated_and_conserves_its_rows(tmp_path: P
     policies = ("speculative", {"wanspec": {"branches": 2, "theta": None, "label": "tree"}}, "wanspec")
     inputs = inputs_of(scenario(*policies, requests=3, output_tokens=50), made)
     simulated = simulate(inputs)
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log)
+    summary, manifest = write_run(inputs, simulated, "made-up", tmp_path)
     (said,) = summary["tree_lookups"].items()
     assert said == ("tree", manifest["tree_lookups"]["tree"])
     assert 0 < said[1]["approximated"] < said[1]["of"]
@@ -123,5 +123,5 @@ def test_a_run_without_trees_has_nothing_to_say_about_them(tmp_path: Path) -> No
     inputs = inputs_of(scenario("wanspec", requests=3, output_tokens=50), table(5))
     simulated = simulate(inputs)
     assert simulated.log.lookups == {}
-    summary, manifest = write_run(inputs, rows_of(inputs, simulated), "made-up", tmp_path, simulated.log)
+    summary, manifest = write_run(inputs, simulated, "made-up", tmp_path)
     assert "tree_lookups" not in summary and "tree_lookups" not in manifest
