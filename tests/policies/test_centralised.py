@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop
 
 from testbed.errors import RunInvalid
 from testbed.policies import api, registry
 from testbed.policies.serving.admission import Admission
 from testbed.policies.serving.centralised import fill_pass
 from testbed.policies.serving.sequence import Sequence
+from testbed.testing import HashModels, Job, Loop
 from testbed.wire.messages import Request
 
 SPEC = registry.get("centralised")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop, Result
 
 from testbed.policies import registry
+from testbed.testing import HashModels, Job, Loop, Result
 from testbed.wire.messages import Close, Open, Speculation, Tokens, Validation
 
 POLICIES: list[tuple[str, dict[str, Any]]] = [

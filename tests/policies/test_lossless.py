@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop, hashed
 
 from testbed.policies import registry
+from testbed.testing import HashModels, Job, Loop, hashed
 
 RTTS_MS = [0.0, 10.0, 70.0, 200.0]
 

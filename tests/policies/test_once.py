@@ -6,12 +6,11 @@ import random
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop
-from tree_loop import TreeLoop, TreeModels
 
 from testbed.decoding.sampling import Sampling
 from testbed.policies import api, registry
 from testbed.policies.once import Once
+from testbed.testing import HashModels, Job, Loop
 from testbed.wire import messages as wire
 
 PROMPT = (1, 2, 3)
@@ -123,10 +122,6 @@ class Unruly(Loop):
             self._at(now + late_ms, command.to, api.MessageReceived(node, command.message))
 
 
-class UnrulyTree(Unruly, TreeLoop):
-    pass
-
-
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize(
     ("policy", "params"),
@@ -145,9 +140,8 @@ class UnrulyTree(Unruly, TreeLoop):
 def test_outputs_stay_whatever_order_messages_come_in(policy: str, params: dict[str, Any], seed: int) -> None:
     spec = registry.get(policy)
     parsed = spec.parse(params)
-    tree = getattr(parsed, "uses_tree", False)
-    models: Any = (TreeModels if tree else HashModels)(seed=seed)
-    loop = (UnrulyTree if tree else Unruly)(spec, parsed, models, rtt_ms=20.0, users=2)
+    models = HashModels(seed=seed)
+    loop = Unruly(spec, parsed, models, rtt_ms=20.0, users=2)
     jobs = [Job(number, (number, 5, 6), 25, at_ms=10.0 * number) for number in range(4)]
     result = loop.run(jobs)
     for job in jobs:

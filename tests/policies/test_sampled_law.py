@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import Job, LogitModels, Loop
 from scipy.stats import chisquare
 
 from testbed.decoding.processing import probabilities
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import choose
 from testbed.policies import registry
+from testbed.testing import Job, LogitModels, Loop
 
 VOCABULARY, LENGTH, RUNS = 4, 3, 3000
 PROMPT = (0, 1)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop, hashed
 from pydantic import ValidationError
 
 from testbed.decoding.verify import DraftChoice
 from testbed.policies import api, registry
 from testbed.policies.sled.params import SledParams
 from testbed.policies.sled.text import Text
+from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
 
 SPEC = registry.get("sled")

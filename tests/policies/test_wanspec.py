@@ -12,12 +12,12 @@ from functools import cache
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop, Result
 from pydantic import ValidationError
 
 from testbed.errors import BadInput
 from testbed.policies import registry
 from testbed.policies.estimates import MovingAverage, RecentMedian
+from testbed.testing import HashModels, Job, Loop, Result
 
 REQUESTS = 24
 

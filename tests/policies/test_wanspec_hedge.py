@@ -6,8 +6,6 @@ from math import inf
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop
-from tree_loop import TreeLoop, TreeModels
 
 from testbed.errors import BadInput
 from testbed.policies import registry
@@ -15,6 +13,7 @@ from testbed.policies.wanspec.credit import LatencyCredit
 from testbed.policies.wanspec.outlook import Lineage, MismatchPredictor, Outlook
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.switch import RETRY, WINDOW, WorkerSwitch
+from testbed.testing import HashModels, Job, Loop
 
 RTT_MS, STEP_MS = 40.0, 7.5
 
@@ -102,9 +101,9 @@ def test_a_bound_above_one_lends_its_share_in_advance() -> None:
     assert credit.left_ms(0.0, 2, 2, 10.0, 20.0) == pytest.approx(20.0)
 
 
-def latencies(models: TreeModels, jobs: list[Job], rtt_ms: float, **params: Any) -> tuple[dict[int, float], int]:
+def latencies(models: HashModels, jobs: list[Job], rtt_ms: float, **params: Any) -> tuple[dict[int, float], int]:
     """Milliseconds a request, and draft passes at the target's site."""
-    loop = TreeLoop(registry.get("wanspec"), WanspecParams(**params), models, rtt_ms=rtt_ms)
+    loop = Loop(registry.get("wanspec"), WanspecParams(**params), models, rtt_ms=rtt_ms)
     result = loop.run(jobs)
     drafts = sum(one.kind == "draft" and one.node == "target0" for one in result.passes)
     return {job.request: result.finished_ms[job.request] - job.at_ms for job in jobs}, drafts
@@ -123,7 +122,7 @@ def test_no_request_takes_longer_than_its_bound(rtt_ms: float, bound: float) -> 
     """The rule of `credit`. One draft step of slack: a wait that was expected to pay may end in vain."""
     jobs = [Job(request, (request, 2, 3), 80, at_ms=20_000.0 * request) for request in range(6)]
     for seed in range(3):
-        models = TreeModels(seed, match=0.8, second=0.5)
+        models = HashModels(seed, match=0.8, second=0.5)
         base, _ = colocated(models, jobs)
         for mismatch in ("entropy", "learned"):
             ours, _ = latencies(
@@ -135,7 +134,7 @@ def test_no_request_takes_longer_than_its_bound(rtt_ms: float, bound: float) -> 
 
 def test_credit_moves_drafts_to_the_worker() -> None:
     jobs = [Job(request, (request, 2, 3), 80, at_ms=20_000.0 * request) for request in range(6)]
-    models = TreeModels(1, match=0.8, second=0.5)
+    models = HashModels(1, match=0.8, second=0.5)
     drafts = [
         latencies(models, jobs, 30.0, branches=2, rule="expected_arrival", mismatch="learned", latency_bound=bound)[1]
         for bound in (None, 1.0, 1.3)
@@ -166,10 +165,8 @@ def test_a_useful_worker_and_a_disabled_switch_change_nothing() -> None:
 def test_without_a_worker_a_request_is_colocated_speculation() -> None:
     """At 200 ms and with a drafter that is never right elsewhere, most requests end up without a worker."""
     jobs = [Job(request, (request, 2, 3), 30, at_ms=20_000.0 * request) for request in range(WINDOW + RETRY)]
-    models = TreeModels(1, match=0.5, second=0.0)
-    loop = TreeLoop(
-        registry.get("wanspec"), WanspecParams(branches=2, phi=None, switch_off=True), models, rtt_ms=2_000.0
-    )
+    models = HashModels(1, match=0.5, second=0.0)
+    loop = Loop(registry.get("wanspec"), WanspecParams(branches=2, phi=None, switch_off=True), models, rtt_ms=2_000.0)
     result = loop.run(jobs)
     worked = {one.request for one in result.passes if one.node != "target0"}
     assert len(worked) == WINDOW + 1

@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from harness import Job
-from tree_loop import TreeLoop, TreeModels
 
 from testbed.policies import registry
 from testbed.policies.wanspec.presence import RETRY, ROUND_TRIPS, Presence
+from testbed.testing import HashModels, Job, Loop
 from testbed.wire.messages import Open, Validation
 
 JOBS = [Job(number, (number, 2, 3), 30, at_ms=400.0 * number) for number in range(6)]
 
 
-class Losing(TreeLoop):
+class Losing(Loop):
     """`gone`: when each drafter is not there (from, until, ms): it hears and says nothing."""
 
     gone: dict[str, tuple[float, float]] = {}  # set before the run, once
@@ -29,7 +28,7 @@ class Losing(TreeLoop):
 
 def run(gone: dict[str, tuple[float, float]], drafters: int = 1, **params: Any) -> tuple[Any, Any]:
     spec = registry.get("wanspec")
-    models = TreeModels(seed=3)
+    models = HashModels(seed=3)
     loop = Losing(spec, spec.parse(params), models, rtt_ms=12.0, drafters=drafters)
     loop.gone = gone
     return loop.run(JOBS), models

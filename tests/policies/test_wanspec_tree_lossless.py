@@ -10,17 +10,16 @@ from random import Random
 from typing import Any
 
 import pytest
-from harness import HashModels, Job, Loop, hashed
-from tree_loop import TreeLoop, TreeModels
 
 from testbed.policies import registry
 from testbed.policies.wanspec.params import WanspecParams
+from testbed.testing import HashModels, Job, Loop, hashed
 
 RTTS_MS = [0.0, 10.0, 70.0, 200.0]
 
 
-def check(params: WanspecParams, models: TreeModels, work: list[Job], **loop: Any) -> TreeLoop:
-    ran = TreeLoop(registry.get("wanspec"), params, models, **loop)
+def check(params: WanspecParams, models: HashModels, work: list[Job], **loop: Any) -> Loop:
+    ran = Loop(registry.get("wanspec"), params, models, **loop)
     result = ran.run(work)
     for job in work:
         assert tuple(result.outputs[job.request]) == models.reference(job), (params, loop, job)
@@ -65,7 +64,7 @@ def test_output_equals_greedy_for_random_parameters(rtt_ms: float, requests: int
             for request in range(requests)
         ]
         salts = random.choice([{}, {}, {"drafter0": 1}, {"target0": 2, "drafter0": 1, "drafter1": 3}])
-        models = TreeModels(seed, match=random.choice([0.0, 0.5, 0.8, 1.0]), salts=salts, second=random.random())
+        models = HashModels(seed, match=random.choice([0.0, 0.5, 0.8, 1.0]), salts=salts, second=random.random())
         check(
             params,
             models,
@@ -79,7 +78,7 @@ def test_output_equals_greedy_for_random_parameters(rtt_ms: float, requests: int
 
 @pytest.mark.parametrize("seed", range(10))
 def test_output_equals_greedy_when_messages_are_late_by_chance(seed: int) -> None:
-    models = TreeModels(seed)
+    models = HashModels(seed)
     params = WanspecParams(branches=2, theta=0.3)
     jobs = [Job(request, (seed, request), 30, at_ms=5.0 * request) for request in range(3)]
     check(params, models, jobs, rtt_ms=20.0, jitter=lambda serial: 60.0 * hashed(seed, "jitter", serial))
@@ -88,7 +87,7 @@ def test_output_equals_greedy_when_messages_are_late_by_chance(seed: int) -> Non
 def test_equal_events_give_equal_commands() -> None:
     """Invariant 3: nothing in a role depends on anything but its events."""
     first, again = (
-        check(WanspecParams(branches=2, theta=None), TreeModels(4), [Job(0, (1, 2), 60)], rtt_ms=15.0) for _ in range(2)
+        check(WanspecParams(branches=2, theta=None), HashModels(4), [Job(0, (1, 2), 60)], rtt_ms=15.0) for _ in range(2)
     )
     assert first.result.sent == again.result.sent
     assert first.result.passes == again.result.passes
@@ -100,7 +99,7 @@ def test_a_second_choice_saves_the_stall_of_a_mismatch() -> None:
     # Nothing is drafted here, and the worker drafts every path there is to the depth of its look-ahead.
     params = WanspecParams(branches=2, theta=None, phi=100.0, leaves=64, rtt_ms=0.0, max_lookahead=6)
     always, never = (
-        check(params, TreeModels(1, vocabulary=5000, second=second), jobs, rtt_ms=20.0) for second in (1.0, 0.0)
+        check(params, HashModels(1, vocabulary=5000, second=second), jobs, rtt_ms=20.0) for second in (1.0, 0.0)
     )
     assert always.result.latency_ms() < 0.8 * never.result.latency_ms()
     rounds = [one for one in always.result.passes if one.kind == "verify"]
@@ -110,7 +109,7 @@ def test_a_second_choice_saves_the_stall_of_a_mismatch() -> None:
 def test_theta_spends_second_choices_on_unsure_positions_only() -> None:
     jobs = [Job(0, (1, 2, 3), 60)]
     trees = [
-        check(WanspecParams(branches=2, theta=theta, leaves=4), TreeModels(1), jobs, rtt_ms=10.0)
+        check(WanspecParams(branches=2, theta=theta, leaves=4), HashModels(1), jobs, rtt_ms=10.0)
         for theta in (None, 0.5, 10.0)
     ]
     nodes = [sum(one.tree_nodes) / len(one.tree_nodes) for one in trees]
@@ -121,8 +120,8 @@ def test_theta_spends_second_choices_on_unsure_positions_only() -> None:
 def test_a_pass_drafts_from_so_many_leaves_at_most() -> None:
     jobs = [Job(0, (1, 2, 3), 60)]
     for leaves in (1, 3, 8):
-        ran = check(WanspecParams(branches=2, theta=None, leaves=leaves), TreeModels(1), jobs, rtt_ms=30.0)
-        assert max(ran.batches) == leaves
+        ran = check(WanspecParams(branches=2, theta=None, leaves=leaves), HashModels(1), jobs, rtt_ms=30.0)
+        assert max(ran.tree_leaves) == leaves
 
 
 def test_with_one_right_branch_the_tree_does_what_the_path_does() -> None:
@@ -131,7 +130,7 @@ def test_with_one_right_branch_the_tree_does_what_the_path_does() -> None:
         jobs = [Job(0, (seed, 2, 3), 80)]
         for phi in (None, 0.5):
             tree_params = WanspecParams(branches=2, theta=1e9, leaves=1, phi=phi)
-            tree = TreeLoop(registry.get("wanspec"), tree_params, TreeModels(seed), rtt_ms=20.0).run(jobs)
+            tree = Loop(registry.get("wanspec"), tree_params, HashModels(seed), rtt_ms=20.0).run(jobs)
             path = Loop(registry.get("wanspec"), WanspecParams(phi=phi), HashModels(seed), rtt_ms=20.0).run(jobs)
             assert tree.outputs == path.outputs
             assert tree.finished_ms == path.finished_ms

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from harness import HashModels, Job, Loop, hashed
 from pydantic import ValidationError
 
 from testbed.decoding.verify import DraftChoice
@@ -18,6 +17,7 @@ from testbed.policies import api, registry
 from testbed.policies.wisp.features import Features
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.text import Text
+from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
 
 SPEC = registry.get("wisp")

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import Job, LogitModels, Loop
 
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import choose
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import limits_of
 from testbed.policies import registry
+from testbed.testing import Job, LogitModels, Loop
 
 VOCABULARY, LENGTH, PROMPT, REQUESTS = 6, 12, (0, 1), 60
 LIMITS = limits_of(load_profile("a100-80gb/qwen3-32b"))

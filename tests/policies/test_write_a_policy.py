@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from harness import HashModels, Job, LogitModels, Loop
 
 from testbed.policies.spec import PolicySpec
+from testbed.testing import HashModels, Job, LogitModels, Loop
 
 PAGE = Path(__file__).parents[2] / "docs" / "write-a-policy.md"
 

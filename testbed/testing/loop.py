@@ -1,111 +1,40 @@
-"""A small deterministic event loop for policies: virtual milliseconds, fake models, real rules.
+"""A deterministic event loop that runs one policy against stand-in models, in virtual milliseconds.
 
 Every device keeps real token caches, cropped and fed only as commands say, and models read nothing but the cache: a
-wrong crop therefore shows as a wrong token. Delivery is in order per ordered pair of nodes, as TCP's is.
+wrong crop shows as a wrong token. Of a draft tree only the text stays cached; the loop counts what a device that caches
+trees would have to process. Messages arrive in order per directed link, as over TCP. What no device could carry out is
+raised as `Broken`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from testbed.decoding.rows import SparseRow
-from testbed.decoding.sampling import Sampling
-from testbed.decoding.verify import DraftChoice, Verdict, draft_choice, verify, verify_greedy
+from testbed.decoding.tree import check_tree, depths, verify_tree_greedy
+from testbed.decoding.verify import DraftChoice
+from testbed.errors import RunInvalid
 from testbed.policies import api
 from testbed.policies.spec import PolicySpec
+from testbed.testing.models import Job, Models, TreeModels
 from testbed.wire.messages import Message
 
-GREEDY = Sampling()
+Context = tuple[int, ...]
+_Pass = api.Draft | api.Verify | api.DraftTree | api.VerifyTree
 
 
-@dataclass(frozen=True)
-class Job:
-    """A user's request, as the workload gives it."""
+class Broken(RunInvalid):
+    """A policy broke a property that every policy must keep; `property_` is its name."""
 
-    request: int
-    prompt: tuple[int, ...]
-    max_tokens: int = 40
-    eos: tuple[int, ...] = ()
-    sampling: Sampling = GREEDY
-    at_ms: float = 0.0
-
-
-class Models(Protocol):
-    def verify(self, tokens: Sequence[int], drafts: Sequence[int], command: api.Verify) -> Verdict: ...
-
-    def draft(self, node: str, tokens: Sequence[int], command: api.Draft) -> DraftChoice: ...
-
-
-def hashed(*key: object) -> float:
-    """A reproducible number in [0, 1) for this key."""
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=6).digest(), "big") / 2**48
-
-
-@dataclass
-class HashModels:
-    """A target that is a hash of its context; drafters that agree with it with a given probability.
-
-    The target's entropy flags (exceeds 0.5) 85 % of the positions where the drafter is wrong and 35 % of the others.
-    """
-
-    seed: int = 0
-    vocabulary: int = 50
-    match: float = 0.75
-    salts: Mapping[str, int] = field(default_factory=dict)  # by node: drafters of different salt err differently
-
-    def target(self, tokens: Sequence[int]) -> int:
-        return int(hashed(self.seed, "target", len(tokens), *tokens[-3:]) * self.vocabulary)
-
-    def drafter(self, tokens: Sequence[int], salt: int = 0) -> int:
-        agrees = hashed(self.seed, salt, "match", len(tokens), *tokens[-3:]) < self.match
-        return (self.target(tokens) + (0 if agrees else 1)) % self.vocabulary
-
-    def entropy(self, tokens: Sequence[int]) -> float:
-        wrong = self.drafter(tokens) != self.target(tokens)
-        flagged = hashed(self.seed, "flag", len(tokens), *tokens[-3:]) < (0.85 if wrong else 0.35)
-        return 0.5 * flagged + 0.5 * hashed(self.seed, "entropy", len(tokens), *tokens[-3:])
-
-    def verify(self, tokens: Sequence[int], drafts: Sequence[int], command: api.Verify) -> Verdict:
-        contexts = [list(tokens[: len(tokens) - len(drafts) + index]) for index in range(len(drafts) + 1)]
-        verdict = verify_greedy([self.target(context) for context in contexts], drafts)
-        return Verdict(
-            verdict.accepted, verdict.tokens, tuple(self.entropy(c) for c in contexts[: verdict.accepted + 1])
-        )
-
-    def draft(self, node: str, tokens: Sequence[int], command: api.Draft) -> DraftChoice:
-        return DraftChoice(self.drafter(tokens, self.salts.get(node, 0)), 0.1, 0.9)
-
-    def reference(self, job: Job) -> tuple[int, ...]:
-        """Target-only greedy decoding."""
-        tokens = list(job.prompt)
-        while len(tokens) < len(job.prompt) + job.max_tokens:
-            tokens.append(self.target(tokens))
-            if tokens[-1] in job.eos:
-                break
-        return tuple(tokens[len(job.prompt) :])
-
-
-@dataclass
-class LogitModels:
-    """Models given by a logits function of (which model, context), judged by the real rules."""
-
-    logits: Callable[[str, tuple[int, ...]], np.ndarray]
-
-    def verify(self, tokens: Sequence[int], drafts: Sequence[int], command: api.Verify) -> Verdict:
-        first = len(tokens) - len(drafts)
-        rows = np.stack([self.logits("target", tuple(tokens[: first + index])) for index in range(len(drafts) + 1)])
-        return verify(rows, drafts, command.sampling, command.request, first, command.rows)
-
-    def draft(self, node: str, tokens: Sequence[int], command: api.Draft) -> DraftChoice:
-        logits = self.logits("draft", tuple(tokens))
-        return draft_choice(logits, command.sampled, command.top_q, command.sampling, command.request, len(tokens))
+    def __init__(self, property_: str, words: str) -> None:
+        super().__init__(words)
+        self.property_ = property_
 
 
 @dataclass(frozen=True)
@@ -149,28 +78,36 @@ class _Ring:
 
 @dataclass
 class Loop:
-    """Runs one policy: a node per role and peer name, one device per node."""
+    """Runs one policy: one node per role and peer name, one device per node.
+
+    Times are milliseconds. `jitter` is added to a message's one-way delay, by its serial number. `far` is the role that
+    is `rtt_ms` away from the others. `fresh_tokens`: by tree job, tokens charged and tokens that a device caching trees
+    would have to process; `tree_nodes`: of each tree verification; `tree_leaves`: of each tree draft.
+    """
 
     spec: PolicySpec
     params: Any
     models: Models
-    rtt_ms: float = 0.0  # between the drafter and everyone else
-    jitter: Callable[[int], float] = lambda sequence: 0.0  # added to a message's one-way delay
+    rtt_ms: float = 0.0
+    jitter: Callable[[int], float] = lambda serial: 0.0
     t_target_ms: float = 23.4
     t_draft_ms: float = 7.5
     drafters: int = 1
-    users: int = 1  # requests go round them
-    far: str = "drafter"  # the role that `rtt_ms` is away from the others
+    users: int = 1  # requests go to them round-robin
+    far: str = "drafter"
     limits: api.DeviceLimits = field(default_factory=api.DeviceLimits)
     link_samples: bool = True
     max_events: int = 200_000
+    fresh_tokens: list[tuple[int, int]] = field(default_factory=list)
+    tree_nodes: list[int] = field(default_factory=list)
+    tree_leaves: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        names = {role: (f"{role}0",) for role in self.spec.roles}
+        names: dict[str, tuple[str, ...]] = {role: (f"{role}0",) for role in self.spec.roles}
         if "drafter" in names:
             names["drafter"] = tuple(f"drafter{index}" for index in range(self.drafters))
         names["user"] = tuple(f"user{index}" for index in range(self.users))
-        self.roles = {
+        self.roles: dict[str, api.Role] = {
             node: self.spec.role(role, self.params, api.RoleContext(node, names, self.limits))
             for role, nodes in names.items()
             for node in nodes
@@ -179,6 +116,7 @@ class Loop:
         self._heap: list[tuple[float, int, str, Any]] = []
         self._serial = 0
         self._caches: dict[tuple[str, str, int], list[int]] = {}
+        self._held: dict[tuple[str, str, int], set[Context]] = {}  # contexts that a device caching trees would hold
         self._running: set[str] = set()
         self._last_arrival: dict[tuple[str, str], float] = defaultdict(float)
         self._timers: dict[tuple[str, str], int] = {}  # which setting of a timer counts
@@ -190,7 +128,9 @@ class Loop:
                     if node != peer:
                         self._at(0.0, node, api.LinkSample(peer, 2 * self._one_way(node, peer)))
         for job in jobs:
-            arrived = api.RequestArrived(job.request, job.prompt, job.max_tokens, job.sampling, job.eos)
+            arrived = api.RequestArrived(
+                job.request, job.prompt, job.max_tokens, job.sampling, job.eos, job.slo_tokens_per_s
+            )
             self._at(job.at_ms, f"user{job.request % self.users}", arrived)
         handled = 0
         while self._heap:
@@ -200,12 +140,16 @@ class Loop:
                     continue
                 event = api.TimerFired(event.name)
             handled += 1
-            assert handled < self.max_events, "the policy never comes to rest"
+            if handled > self.max_events:
+                raise Broken("no deadlock", f"the policy never comes to rest: {handled} events and still more")
             self._note(node, event, now)
-            for command in self.roles[node].handle(event, now):
+            for command in self._handle(node, event, now):
                 self._do(node, command, now)
         self.result.open_caches = len(self._caches)
         return self.result
+
+    def _handle(self, node: str, event: api.Event, now: float) -> list[api.Command]:
+        return self.roles[node].handle(event, now)
 
     def _at(self, when: float, node: str, event: Any) -> None:
         self._serial += 1
@@ -217,7 +161,7 @@ class Loop:
             self.result.started_ms[event.request] = now
         elif isinstance(event, api.MessageReceived):
             self.result.received.append((event.sender, node, event.message))
-        elif isinstance(event, api.DraftReady | api.VerifyReady | api.BatchReady):
+        elif isinstance(event, api.DraftReady | api.TreeDraftReady | api.VerifyReady | api.BatchReady):
             self._running.discard(node)
 
     def _one_way(self, src: str, dst: str) -> float:
@@ -232,6 +176,8 @@ class Loop:
                 self._at(arrival, to, api.MessageReceived(node, message))
             case api.Draft():
                 self._draft(node, command, now)
+            case api.DraftTree():
+                self._draft_tree(node, command, now)
             case api.Verify():
                 event = self._verify(node, command, now)
                 self._start(node)
@@ -240,6 +186,8 @@ class Loop:
                 ready = tuple(self._verify(node, member, now) for member in members)
                 self._start(node)
                 self._at(now + self.t_target_ms, node, api.BatchReady(job, ready, self.t_target_ms))
+            case api.VerifyTree():
+                self._verify_tree(node, command, now)
             case api.SetTimer(name, at):
                 self._timers[node, name] = self._serial + 1
                 self._at(max(now, at), node, _Ring(name, self._serial + 1))
@@ -252,24 +200,26 @@ class Loop:
                     self.result.finished_ms[request] = now
                 for key in [key for key in self._caches if key[0] == node and key[2] == request]:
                     del self._caches[key]
-            case _:
-                raise NotImplementedError(command)
 
     def _start(self, node: str) -> None:
-        assert node not in self._running, f"{node} issued a second job while one was outstanding"
+        _require(node not in self._running, f"{node} issued a second job while one was outstanding")
         self._running.add(node)
 
-    def _cache(self, node: str, model: str, command: api.Draft | api.Verify) -> list[int]:
-        assert command.tokens, "a pass needs at least one token"
+    def _cache(
+        self, node: str, model: str, command: api.Draft | api.Verify | api.DraftTree | api.VerifyTree
+    ) -> list[int]:
+        _require(bool(command.tokens), f"{node}: a pass needs at least one token")
         cache = self._caches.setdefault((node, model, command.request), [])
-        assert command.position <= len(cache), f"crop to {command.position} of {len(cache)} cached tokens"
+        held = len(cache)
+        _require(command.position <= held, f"{node}: crop to {command.position} of {held} cached tokens")
         del cache[command.position :]
         cache.extend(command.tokens)
         return cache
 
     def _draft(self, node: str, command: api.Draft, now: float) -> None:
         self._start(node)
-        cache, picks = self._cache(node, "draft", command), []
+        cache = self._cache(node, "draft", command)
+        picks: list[DraftChoice] = []
         for step in range(command.steps):
             if step:
                 cache.append(picks[-1].token)
@@ -278,14 +228,18 @@ class Loop:
             self.result.passes.append(Pass(node, command.request, "draft", begin, begin + self.t_draft_ms))
         duration = command.steps * self.t_draft_ms
         rows: tuple[SparseRow, ...] = tuple(pick.row for pick in picks if pick.row is not None)
+        confidences = tuple(pick.confidence for pick in picks)
+        margins = tuple(0.8 * sure for sure in confidences) if command.features else ()
         event = api.DraftReady(
             command.job,
             command.request,
             tuple(pick.token for pick in picks),
             tuple(pick.entropy for pick in picks),
-            tuple(pick.confidence for pick in picks),
+            confidences,
             duration,
             rows,
+            margins,
+            tuple(8.0 * margin for margin in margins),
         )
         self._at(now + duration, node, event)
 
@@ -294,7 +248,11 @@ class Loop:
         if command.prefill:
             return api.VerifyReady(command.job, command.request, 0, (), (), self.t_target_ms)
         drafts = cache[len(cache) - command.drafts :]
-        assert len(command.tokens) > command.drafts, "the first draft's logits come from the token before it"
+        _require(
+            len(command.tokens) > command.drafts,
+            f"{node}: all {command.drafts} fed tokens are drafts; the first one is judged by the logits of the token "
+            "before it, so feed that too",
+        )
         verdict = self.models.verify(cache, drafts, command)
         event = api.VerifyReady(
             command.job, command.request, verdict.accepted, verdict.tokens, verdict.entropies, self.t_target_ms
@@ -310,3 +268,66 @@ class Loop:
         drafts, remote = command.drafts, command.remote_drafts
         self.result.passes.append(Pass(node, command.request, "verify", now, finish, drafts, remote, accepted, emitted))
         return finish
+
+    # --- trees of drafts ---
+
+    def _tree_models(self) -> TreeModels:
+        assert isinstance(self.models, TreeModels), "these models know no trees"
+        return self.models
+
+    def _contexts(self, node: str, model: str, command: api.DraftTree | api.VerifyTree) -> list[Context]:
+        """The text, then the text with each node's path."""
+        self._start(node)
+        try:
+            check_tree(command.nodes, command.parents)
+        except ValueError as error:
+            raise Broken("conservation", f"{node}: {error}") from error
+        text = tuple(self._cache(node, model, command))
+        found = [text]
+        for token, parent in zip(command.nodes, command.parents, strict=True):
+            found.append((*found[parent + 1], token))
+        held = self._held.setdefault((node, model, command.request), set())
+        needed = {text[:length] for length in range(1, len(text) + 1)} | set(found[1:])
+        self.fresh_tokens.append((command.fresh, max(1, len(needed - held))))
+        # What is not on a path of the text and this tree was cut; whether a device frees it, nobody asks for it again.
+        held |= needed
+        return found
+
+    def _draft_tree(self, node: str, command: api.DraftTree, now: float) -> None:
+        models, contexts = self._tree_models(), self._contexts(node, "draft", command)
+        leaves = [contexts[leaf + 1] for leaf in command.leaves]
+        tops = [models.top(node, context) for context in leaves]
+        self.tree_leaves.append(len(leaves))
+        finish = now + self.t_draft_ms
+        self.result.passes.append(Pass(node, command.request, "draft", now, finish))
+        ready = api.TreeDraftReady(
+            command.job,
+            command.request,
+            tuple(models.choices(node, context, command.width) for context in leaves),
+            tuple(tuple(top * (1 - top) ** rank for rank in range(command.width)) for top in tops),
+            tuple(models.draft_entropy(node, context) for context in leaves),
+            self.t_draft_ms,
+        )
+        self._at(finish, node, ready)
+
+    def _verify_tree(self, node: str, command: api.VerifyTree, now: float) -> None:
+        models, contexts = self._tree_models(), self._contexts(node, "target", command)
+        depth = max(depths(command.parents), default=0)
+        _require(command.drafts == depth, f"{node}: drafts={command.drafts} of a tree that is {depth} deep")
+        verdict = verify_tree_greedy([models.target(context) for context in contexts], command.nodes, command.parents)
+        path = [contexts[0]]  # what each emitted token was chosen after
+        for token in verdict.tokens[:-1]:
+            path.append((*path[-1], token))
+        self.tree_nodes.append(len(command.nodes))
+        finish = self._verified(node, command, now, verdict.accepted, len(verdict.tokens))
+        entropies = tuple(models.entropy(context) for context in path)
+        ready = api.VerifyReady(
+            command.job, command.request, verdict.accepted, verdict.tokens, entropies, self.t_target_ms
+        )
+        self._at(finish, node, ready)
+
+
+def _require(holds: bool, words: str) -> None:
+    """Of what a device needs to carry a command out."""
+    if not holds:
+        raise Broken("conservation", words)
