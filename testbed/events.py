@@ -17,7 +17,7 @@ from testbed.errors import BadInput
 from testbed.network.fabric import Pair
 from testbed.network.schedule import PairEvent
 from testbed.network.topology import Milliseconds, Topology
-from testbed.strict import Strict
+from testbed.strict import MBIT_PER_S, SHARE, S, Strict
 from testbed.units import NS_PER_S
 from testbed.yamlfile import Mistake, nearest, raise_mistakes
 
@@ -29,16 +29,36 @@ Sites = Annotated[list[str], Field(min_length=1)]
 class Event(Strict):
     """One event: exactly one of `link`, `partition`, `heal` and `stop_node`."""
 
-    at_s: Annotated[float, Field(ge=0, le=MAX_AT_S, allow_inf_nan=False)]
-    # both directions between two sites, or one of them; from then on it is as the keys below say
-    link: Annotated[list[str], Field(min_length=2, max_length=2)] | dict[Literal["from", "to"], str] | None = None
-    up: bool | None = None
-    rtt_ms: Milliseconds | None = None
-    loss: Annotated[float, Field(ge=0, lt=1)] | None = None
-    rate_mbit: Annotated[float, Field(ge=0.008, le=10_000)] | None = None
-    partition: Annotated[list[Sites], Field(min_length=2)] | None = None  # no packet goes from one group to another
-    heal: Literal[True] | None = None  # every link is up
-    stop_node: str | None = None  # falls silent until the phase is over
+    at_s: Annotated[float, S, Field(ge=0, le=MAX_AT_S, allow_inf_nan=False)] = Field(
+        description="when: seconds after the requests of a policy's run start", examples=[5]
+    )
+    link: Annotated[list[str], Field(min_length=2, max_length=2)] | dict[Literal["from", "to"], str] | None = Field(
+        default=None,
+        description="the link that changes: [site, site] for both directions, {from: site, to: site} for one; from "
+        "then on it is as up, rtt_ms, loss and rate_mbit say",
+        examples=[["us-east-1", "us-east-2"], {"from": "us-east-1", "to": "us-east-2"}],
+    )
+    up: bool | None = Field(default=None, description="whether the link carries packets; null: as before")
+    rtt_ms: Milliseconds | None = Field(
+        default=None, description="round-trip time of the link from then on; null: as before"
+    )
+    loss: Annotated[float, SHARE, Field(ge=0, lt=1)] | None = Field(
+        default=None, description="share of packets lost from then on; null: as before"
+    )
+    rate_mbit: Annotated[float, MBIT_PER_S, Field(ge=0.008, le=10_000)] | None = Field(
+        default=None, description="rate of the link from then on; null: as before"
+    )
+    partition: Annotated[list[Sites], Field(min_length=2)] | None = Field(
+        default=None,
+        description="groups of sites between which no packet passes from then on",
+        examples=[[["us-east-1"], ["us-east-2", "us-west-2"]]],
+    )
+    heal: Literal[True] | None = Field(default=None, description="true: every link is up again")
+    stop_node: str | None = Field(
+        default=None,
+        description="node that stops running and answering until the policy's run ends",
+        examples=["drafter0"],
+    )
 
     @property
     def at_ns(self) -> int:

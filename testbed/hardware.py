@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from testbed.strict import Strict
+from testbed.strict import SHARE, Strict, Unit
 
 NodeChoice = Literal["auto", "docker", "process"]
 
@@ -38,16 +38,34 @@ def _cpus(text: str) -> str:
 
 
 class Hardware(Strict):
-    """Of one node, or of every node of a role."""
+    """What one node, or every node of a role, runs on."""
 
-    device: Literal["cpu", "cuda"] = "cpu"  # of its models
-    gpus: Annotated[int, Field(ge=0)] | Annotated[list[str], Field(min_length=1)] = 0  # how many, or which
-    gpu_memory_fraction: Annotated[float, Field(gt=0, le=1)] | None = None  # of each GPU, for nodes that share one
-    # whose code runs its models' passes: our own for the decoders it knows (auto), or transformers' for all
-    passes: Literal["auto", "lean", "transformers"] = "auto"
-    cpus: Annotated[str, AfterValidator(_cpus)] | None = None  # cores the whole container may use; any, if not given
-    memory: Annotated[str, AfterValidator(_memory)] | None = None  # a node that needs more ends, and the run with it
-    tmp: Annotated[str, AfterValidator(_memory)] | None = None  # of a container's /tmp, which lies in memory
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where its models run")
+    gpus: Annotated[int, Unit("GPUs"), Field(ge=0)] | Annotated[list[str], Field(min_length=1)] = Field(
+        default=0, description="how many GPUs its container gets, or which", examples=[1, ["0", "1"]]
+    )
+    gpu_memory_fraction: Annotated[float, SHARE, Field(gt=0, le=1)] | None = Field(
+        default=None, description="share of each GPU's memory that it may use, for nodes that share a GPU; null: all"
+    )
+    passes: Literal["auto", "lean", "transformers"] = Field(
+        default="auto",
+        description="whose code runs the forward passes: the testbed's own for the decoders it knows (auto), the "
+        "testbed's own for all (lean), or that of transformers for all",
+    )
+    cpus: Annotated[str, AfterValidator(_cpus)] | None = Field(
+        default=None, description="cores the whole container may use; null: any", examples=["0-3,6"]
+    )
+    memory: Annotated[str, AfterValidator(_memory)] | None = Field(
+        default=None,
+        description="memory limit of the container, with its unit; a node that needs more ends, and the run with it; "
+        "null: no limit",
+        examples=["2GiB"],
+    )
+    tmp: Annotated[str, AfterValidator(_memory)] | None = Field(
+        default=None,
+        description="size of the container's /tmp, which is in memory; null: the default of the engine",
+        examples=["256MiB"],
+    )
 
     @property
     def memory_bytes(self) -> int | None:

@@ -26,7 +26,7 @@ from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
 from testbed.reading import shown
 from testbed.settings import assign
-from testbed.strict import Strict, not_finite
+from testbed.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit, not_finite
 from testbed.workload.arrivals import Arrivals
 from testbed.yamlfile import Mistake, complaints, explain, load_yaml, problem, problems, raise_mistakes, refuse
 from testbed.yamltext import Lines, parse
@@ -48,26 +48,53 @@ FileName = Annotated[str, AfterValidator(_file_name)]
 class SamplingOptions(Strict):
     """How the target chooses tokens; greedy unless a temperature is given."""
 
-    temperature: Annotated[float, Field(ge=0, le=5)] = 0.0
-    top_k: Annotated[int, Field(ge=0)] = 0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    temperature: Annotated[float, NUMBER, Field(ge=0, le=5)] = Field(
+        default=0.0, description="sampling temperature; 0: greedy"
+    )
+    top_k: Annotated[int, TOKENS, Field(ge=0)] = Field(
+        default=0, description="sample from this many most likely tokens; 0: from all"
+    )
+    top_p: Annotated[float, SHARE, Field(gt=0, le=1)] = Field(
+        default=1.0, description="sample from the most likely tokens that together have this probability"
+    )
 
     def with_seed(self, seed: int) -> Sampling:
         return Sampling(self.temperature, self.top_k, self.top_p, seed)
 
 
-SloRate = Annotated[float, Field(gt=0, le=10_000)]
+SloRate = Annotated[float, TOKENS_PER_S, Field(gt=0, le=10_000)]
 
 
 class Workload(Strict):
-    prompts: str
-    requests: Annotated[int, Field(ge=1, le=100_000)]
-    output_tokens: Annotated[int, Field(ge=1, le=4096)] = 100  # as in the WANSpec paper
-    arrivals: Arrivals = "sequential"
-    sampling: SamplingOptions = SamplingOptions()
-    ignore_eos: bool = False
-    # token rate promised to users: to all, or in turn to user 0, 1, 2, ...; a class listed twice has twice as many
-    slo_tokens_per_s: SloRate | Annotated[list[SloRate], Field(min_length=1)] | None = None
+    """What the users ask for, and when."""
+
+    prompts: str = Field(
+        description="prompt set, by name (testbed prompts list) or path to a .jsonl file", examples=["prose"]
+    )
+    requests: Annotated[int, REQUESTS, Field(ge=1, le=100_000)] = Field(
+        description="requests of all users together, per policy and repeat"
+    )
+    output_tokens: Annotated[int, TOKENS, Field(ge=1, le=4096)] = Field(
+        default=100, description="most output tokens of a request; the default is that of the WANSpec paper"
+    )
+    arrivals: Arrivals = Field(
+        default="sequential",
+        description="when requests are sent; sequential: each user sends the next one when the previous one has ended",
+        examples=[
+            "sequential",
+            {"poisson": {"rate_per_s": 0.5}},
+            {"closed_loop": {"stagger_s": 5}},
+            {"burst": {"rate_per_s": 1, "surges": [{"start_s": 10, "length_s": 5, "rate_per_s": 8}]}},
+        ],
+    )
+    sampling: SamplingOptions = Field(default=SamplingOptions(), description="how the target chooses tokens")
+    ignore_eos: bool = Field(default=False, description="true: requests do not stop at the end of text")
+    slo_tokens_per_s: SloRate | Annotated[list[SloRate], Field(min_length=1)] | None = Field(
+        default=None,
+        description="SLO: token rate that users are to get, one for all, or a list that is dealt to user 0, 1, 2, ... "
+        "in turn; a class listed twice has twice as many users; null: no SLO",
+        examples=[8, [2, 4, 8]],
+    )
 
     @property
     def slo_classes(self) -> list[float | None]:
@@ -77,27 +104,47 @@ class Workload(Strict):
 
 
 class Models(Strict):
-    target: str
-    draft: str
+    """The pair: a large model whose output it is, and a small one that drafts for it."""
+
+    target: str = Field(
+        description="target model: a shipped one by name (testbed models list), a folder, or a Hugging Face name",
+        examples=["tiny-target"],
+    )
+    draft: str = Field(description="draft model with the same tokenizer", examples=["tiny-draft"])
 
 
 class Devices(Strict):
-    """`drafter` paces the draft model wherever it runs, at the drafter's site and at the target's."""
+    """The hardware that is emulated: results of forward passes are held back until it would have had them."""
 
-    target: str = NATIVE
-    drafter: str = NATIVE
+    target: str = Field(
+        default=NATIVE,
+        description="device profile of the target, by name (testbed devices list) or path to a .yaml file; native: "
+        "passes take what they take here",
+        examples=["l40s/llama-3.1-8b"],
+    )
+    drafter: str = Field(
+        default=NATIVE,
+        description="device profile of the draft model wherever it runs, at the drafter's site and at the target's",
+        examples=["l40s/llama-3.2-1b"],
+    )
 
 
 # bounded before anything is expanded: a count of 10^12 would be as many names
-Sites = str | dict[str, Annotated[int, Field(ge=1, le=MAX_NODES)]] | Annotated[list[str], Field(max_length=MAX_NODES)]
+Count = Annotated[int, Unit("nodes"), Field(ge=1, le=MAX_NODES)]
+Sites = str | dict[str, Count] | Annotated[list[str], Field(max_length=MAX_NODES)]
 
 
 class Place(Strict):
     """Where the roles run: a site, a list of sites, or how many at each site."""
 
-    user: Sites
-    target: Sites
-    drafter: Sites | None = None
+    user: Sites = Field(
+        description="sites of the users, which send requests",
+        examples=["us-east-1", ["us-east-1", "us-east-2"], {"us-east-1": 8}],
+    )
+    target: Sites = Field(description="site of the target model", examples=["us-east-1"])
+    drafter: Sites | None = Field(
+        default=None, description="sites of the drafters, for policies that have any", examples=["us-east-2"]
+    )
 
     @model_validator(mode="after")
     def _one_network(self) -> Self:
@@ -132,11 +179,11 @@ def _expand(sites: Sites | None) -> list[str]:
 
 
 class PolicyEntry(Strict):
-    """One policy of the experiment: registered name, label in the results, its own parameters."""
+    """One policy of the experiment."""
 
-    name: str
-    label: FileName
-    params: dict[str, Any]
+    name: str = Field(description="registered name")
+    label: FileName = Field(description="what the results call it; the name, if not given")
+    params: dict[str, Any] = Field(description="parameters of the policy")
 
     @model_validator(mode="before")
     @classmethod
@@ -146,22 +193,52 @@ class PolicyEntry(Strict):
 
 
 class Scenario(Strict):
-    """A resolved experiment."""
+    """An experiment: what runs where, on which links, under which policies."""
 
-    name: FileName
-    description: str = ""
-    topology: str
-    network: NetworkOptions = NetworkOptions()
-    workload: Workload
-    models: Models
-    devices: Devices = Devices()
-    outcomes: Outcomes = RECORDED  # what the models really do, unless made-up outcomes are asked for
-    place: Place
-    policies: Annotated[list[PolicyEntry], Field(min_length=1)]
-    compute: dict[str, Hardware] = {}  # by role or node; what emulated nodes run on, nothing in virtual time
-    events: list[Event] = []  # of every phase, from its start
-    repeats: Annotated[int, Field(ge=1, le=1000)] = 1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    name: FileName = Field(
+        description="names the run directory: letters, digits, '.', '_' and '-'", examples=["quickstart"]
+    )
+    description: str = Field(default="", description="for readers")
+    topology: str = Field(
+        description="topology, by name (testbed topology list), path to a .yaml file, or a Mininet Topo, FILE.py:CLASS",
+        examples=["aws-north-america"],
+    )
+    network: NetworkOptions = Field(
+        default=NetworkOptions(), description="what this experiment changes in the topology's links"
+    )
+    workload: Workload = Field(description="what the users ask for, and when")
+    models: Models = Field(description="the pair of models")
+    devices: Devices = Field(default=Devices(), description="the hardware that is emulated")
+    outcomes: Outcomes = Field(
+        default=RECORDED,
+        description="what the pair does in simulation: recorded replays a decode table of the models; the other forms "
+        "make outcomes up, which cannot be emulated",
+        examples=["recorded", {"iid": {"match": 0.8}}, {"drawn": {"table": "tiny-prose"}}],
+    )
+    place: Place = Field(description="where the roles run")
+    policies: Annotated[list[PolicyEntry], Field(min_length=1)] = Field(
+        description="the policies to compare: `- name`, or `- name: {parameter: value, label: text}`; label is what "
+        "the results call it, needed where a policy is listed twice",
+        examples=[["autoregressive", {"speculative": {"k": 2}}, {"wanspec": {"k": 2, "phi": 0.5, "label": "nervous"}}]],
+    )
+    compute: dict[str, Hardware] = Field(
+        default={},
+        description="role or node: what it runs on; decides how fast real passes are, never what they compute; ignored "
+        "in simulation",
+        examples=[{"drafter0": {"cpus": "0-1", "memory": "2GiB"}}],
+    )
+    events: list[Event] = Field(
+        default=[],
+        description="links that break, come back or change, and nodes that stop, at times counted from the start of "
+        "every policy's run",
+        examples=[[{"at_s": 5, "link": ["us-east-1", "us-east-2"], "up": False}, {"at_s": 7, "heal": True}]],
+    )
+    repeats: Annotated[int, Unit("times"), Field(ge=1, le=1000)] = Field(
+        default=1, description="how often every policy runs the workload"
+    )
+    seed: Annotated[int, NUMBER, Field(ge=0, lt=2**63)] = Field(
+        default=0, description="decides every random draw of the experiment"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

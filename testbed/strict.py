@@ -8,15 +8,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 
 class Strict(BaseModel):
     """Frozen; a key that is unknown is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number is measured in, or what it counts: stands in a number's annotation, for schema and reference."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(core), "unit": self.name}
+
+
+SHARE = Unit("share")  # 0.5, not 50 %
+NUMBER = Unit("1")  # a pure number
+MS = Unit("ms")
+S = Unit("s")
+NATS = Unit("nats")
+TOKENS = Unit("tokens")
+TOKENS_PER_S = Unit("tokens/s")
+REQUESTS = Unit("requests")
+REQUESTS_PER_S = Unit("requests/s")
+MBIT_PER_S = Unit("Mbit/s")
 
 
 def not_finite(values: Mapping[str, Any]) -> str | None:

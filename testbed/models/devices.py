@@ -27,14 +27,17 @@ from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
 from testbed.reading import shown
-from testbed.strict import Strict
+from testbed.strict import MS, TOKENS, Strict, Unit
 from testbed.yamlfile import explain, load_yaml, problem
 
 NATIVE = "native"
 MAX_PASS_MS = 3_600_000.0  # an hour: beyond it a figure is in another unit
 
-Milliseconds = Annotated[float, Field(ge=0, le=MAX_PASS_MS)]
-Knot = Annotated[tuple[int, Annotated[float, Field(gt=0, le=MAX_PASS_MS)]], Field(strict=False)]  # a list in a file
+Milliseconds = Annotated[float, MS, Field(ge=0, le=MAX_PASS_MS)]
+Tokens = Annotated[int, TOKENS]
+Knot = Annotated[
+    tuple[Annotated[Tokens, Field(ge=1)], Annotated[float, MS, Field(gt=0, le=MAX_PASS_MS)]], Field(strict=False)
+]  # a list in a file
 
 
 class Feed(NamedTuple):
@@ -53,27 +56,36 @@ def padded(feeds: Sequence[Feed]) -> list[Feed]:
 class DeviceProfile(Strict):
     """Time of one forward pass as a function of what is fed and cached; `pass_ms` is linear between knots."""
 
-    name: str
-    device: str
-    model: str
-    # "measured": its one-token time is; "synthetic": scaled from other measurements, as its note says
-    kind: Literal["measured", "synthetic", "native"]
-    source: str
-    note: str = ""
-    pass_ms: tuple[Knot, ...] = Field(
-        default=(), strict=False, description="knots (tokens in the pass, milliseconds), tokens ascending"
+    name: str = Field(description="its name; not given: that of its file")
+    device: str = Field(description="the hardware")
+    model: str = Field(description="the model that ran on it")
+    kind: Literal["measured", "synthetic", "native"] = Field(
+        description="measured: its time for one token is; synthetic: scaled from other measurements, as note says; "
+        "native: passes take as long as they take on this machine"
     )
-    max_pass_tokens: int = Field(default=4096, gt=0, le=2**31, description="a longer feed is cut into several passes")
-    attention_ms: Milliseconds = Field(default=0.0, description="for each pair of a new token and a token it looks at")
-    kv_read_ms: Milliseconds = Field(default=0.0, description="for each cached token of a request in the pass")
-    sequence_ms: Milliseconds = Field(default=0.0, description="for each request in the pass")
-    step_ms: Milliseconds = Field(default=0.0, description="for each pass: launches, output layer, sampler, scheduling")
-    kv_bytes_per_token: int | None = Field(default=None, gt=0, le=2**40, description="keys and values of one token")
-    kv_capacity_tokens: int | None = Field(
+    source: str = Field(description="where the times come from")
+    note: str = Field(default="", description="for readers: how the times were derived")
+    pass_ms: tuple[Knot, ...] = Field(
+        default=(),
+        strict=False,
+        description="knots [tokens in the pass, milliseconds], tokens ascending from 1; linear between knots",
+        examples=[[[1, 12.0], [64, 13.5], [4096, 310.0]]],
+    )
+    max_pass_tokens: Tokens = Field(
+        default=4096, gt=0, le=2**31, description="a longer feed is cut into several passes"
+    )
+    attention_ms: Milliseconds = Field(default=0.0, description="per pair of a new token and a token it attends to")
+    kv_read_ms: Milliseconds = Field(default=0.0, description="per cached token of a request in the pass")
+    sequence_ms: Milliseconds = Field(default=0.0, description="per request in the pass")
+    step_ms: Milliseconds = Field(default=0.0, description="per pass: launches, output layer, sampler, scheduling")
+    kv_bytes_per_token: Annotated[int, Unit("bytes")] | None = Field(
+        default=None, gt=0, le=2**40, description="keys and values of one token; null: not known"
+    )
+    kv_capacity_tokens: Tokens | None = Field(
         default=None,
         gt=0,
         le=2**40,
-        description="tokens whose keys and values fit beside the weights; not given: not bounded",
+        description="tokens whose keys and values fit beside the weights; null: not limited",
     )
 
     @model_validator(mode="after")

@@ -14,44 +14,57 @@ from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.models.tables import DecodeTable
-from testbed.strict import Strict
+from testbed.strict import NATS, SHARE, TOKENS, Strict
 from testbed.yamlfile import problem
 
 RECORDED: Literal["recorded"] = "recorded"
 
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Nats = Annotated[float, Field(gt=0, le=20, allow_inf_nan=False)]
+Share = Annotated[float, SHARE, Field(ge=0, le=1, allow_inf_nan=False)]
+Nats = Annotated[float, NATS, Field(gt=0, le=20, allow_inf_nan=False)]
 
 
 class MeanEntropy(Strict):
     """Means of exponential entropies (nats) where the drafter agrees with the target, and where it does not."""
 
-    match: Nats = 0.3  # by default phi = 0.5 flags 19 % of the matches and 72 % of the mismatches
-    mismatch: Nats = 1.5
+    # by default phi = 0.5 flags 19 % of the matches and 72 % of the mismatches
+    match: Nats = Field(default=0.3, description="mean entropy where drafter and target agree")
+    mismatch: Nats = Field(default=1.5, description="mean entropy where they do not")
 
 
 class Iid(Strict):
     """Every position is independent of all before."""
 
-    match: Share  # the drafter's first choice is the target's token
-    second_match: Share = 0.0  # its second choice is, where the first is not
-    target_entropy_nats: MeanEntropy = MeanEntropy()
-    draft_entropy_nats: MeanEntropy = MeanEntropy()
-    prompt_tokens: Annotated[int, Field(ge=1, le=4096)] = 32  # about a question of MT-Bench
-    depth: Annotated[int, Field(ge=1, le=64)] = 17  # tokens a draft may run ahead; as recorded tables have
+    match: Share = Field(
+        description="probability that the drafter's first choice is the target's token", examples=[0.8]
+    )
+    second_match: Share = Field(
+        default=0.0, description="probability that its second choice is, where the first is not"
+    )
+    target_entropy_nats: MeanEntropy = Field(
+        default=MeanEntropy(), description="means of the target's exponential entropies"
+    )
+    draft_entropy_nats: MeanEntropy = Field(
+        default=MeanEntropy(), description="means of the drafter's exponential entropies"
+    )
+    prompt_tokens: Annotated[int, TOKENS, Field(ge=1, le=4096)] = Field(
+        default=32, description="length of every prompt; the default is about a question of MT-Bench"
+    )
+    depth: Annotated[int, TOKENS, Field(ge=1, le=64)] = Field(
+        default=17, description="how far a draft may run ahead; recorded tables have the default"
+    )
 
 
 class Drawn(Strict):
     """The outcomes of a recorded table, in random order, each once."""
 
-    table: str
+    table: str = Field(description="decode table, by name (workloads/tables/) or path", examples=["tiny-prose"])
 
 
 class MadeUp(Strict):
     """Exactly one of the two."""
 
-    iid: Iid | None = None
-    drawn: Drawn | None = None
+    iid: Iid | None = Field(default=None, description="every position is drawn independently from these rates")
+    drawn: Drawn | None = Field(default=None, description="the outcomes of a recorded table in random order, each once")
 
     @model_validator(mode="after")
     def _one(self) -> Self:

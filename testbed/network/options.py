@@ -8,28 +8,54 @@ from pydantic import Field, model_validator
 
 from testbed.network.series import AtEnd, RttSeries, SeriesReplay
 from testbed.network.topology import BufferMilliseconds, BurstLossShares, Milliseconds, Topology
-from testbed.strict import Strict
+from testbed.strict import MBIT_PER_S, SHARE, Strict, Unit
 from testbed.yamlfile import problem
 
 
 class NetworkOptions(Strict):
     """Every key left out leaves the topology as it is."""
 
-    # of every pair of different regions, or of the pairs named, as in a topology file; the topology's own otherwise
-    rtt_ms: Milliseconds | dict[str, dict[str, Milliseconds]] | None = None
-
-    # between all different regions; the topology's own otherwise
-    jitter_ms: Milliseconds | None = None  # uniform in plus or minus this
-    loss: Annotated[float, Field(ge=0, lt=1)] | None = None  # share of packets, each for itself
-    burst_loss: BurstLossShares | None = None  # in place of loss: `{p: 0.01, r: 0.25}` loses in bursts
-    reorder: Annotated[float, Field(ge=0, le=1)] | None = None  # share of packets sent at once, without the delay
-    rate_mbit: Annotated[float, Field(ge=0.008, le=10_000)] | None = None  # megabits per second
-    buffer_ms: BufferMilliseconds | None = None  # of packets that wait for the rate; 50 ms at the rate otherwise
-    # round-trip times over the run, from workloads/rtt/ or a path; each phase starts the series anew
-    rtt_series: str | None = None
-    speed: Annotated[float, Field(ge=0.001, le=1000)] = 1.0  # series seconds a run second
-    at_end: AtEnd = "loop"  # then the series starts over; `hold` keeps its last value
-    series_sites: dict[str, str] = {}  # the topology's region to the series' site, where they are called differently
+    rtt_ms: Milliseconds | dict[str, dict[str, Milliseconds]] | None = Field(
+        default=None,
+        description="round-trip time of every pair of different regions, or of the pairs named, as in a topology file; "
+        "null: the topology's",
+        examples=[20, {"us-east-1": {"us-east-2": 20}}],
+    )
+    jitter_ms: Milliseconds | None = Field(
+        default=None, description="uniform jitter of plus or minus this between all regions; null: the topology's"
+    )
+    loss: Annotated[float, SHARE, Field(ge=0, lt=1)] | None = Field(
+        default=None,
+        description="share of packets lost between all regions, each independently; null: the topology's",
+    )
+    burst_loss: BurstLossShares | None = Field(
+        default=None, description="loss in bursts between all regions, in place of loss; null: the topology's"
+    )
+    reorder: Annotated[float, SHARE, Field(ge=0, le=1)] | None = Field(
+        default=None,
+        description="share of packets sent at once, without the delay, between all regions; null: the topology's",
+    )
+    rate_mbit: Annotated[float, MBIT_PER_S, Field(ge=0.008, le=10_000)] | None = Field(
+        default=None, description="rate of every directed link between regions; null: the topology's"
+    )
+    buffer_ms: BufferMilliseconds | None = Field(
+        default=None, description="how long packets may queue for the rate; null: the topology's, or 50 ms"
+    )
+    rtt_series: str | None = Field(
+        default=None,
+        description="round-trip times over the run: a trace by name (testbed trace list) or path; it starts again with "
+        "every policy and repeat",
+        examples=["same-coast-spikes"],
+    )
+    speed: Annotated[float, Unit("trace seconds per second"), Field(ge=0.001, le=1000)] = Field(
+        default=1.0, description="how fast rtt_series is replayed"
+    )
+    at_end: AtEnd = Field(
+        default="loop", description="when rtt_series ends: start over (loop) or keep its last value (hold)"
+    )
+    series_sites: dict[str, str] = Field(
+        default={}, description="region of the topology: site of rtt_series, where their names differ"
+    )
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

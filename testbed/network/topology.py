@@ -22,38 +22,42 @@ from testbed import repository
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
 from testbed.reading import shown
-from testbed.strict import Strict
+from testbed.strict import MS, SHARE, Strict, Unit
 from testbed.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes, said
 
-Milliseconds = Annotated[float, Field(ge=0, le=60_000, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-BitsPerSecond = Annotated[int, Field(ge=8_000)]
-BufferMilliseconds = Annotated[float, Field(gt=0, le=60_000, allow_inf_nan=False)]
+Milliseconds = Annotated[float, MS, Field(ge=0, le=60_000, allow_inf_nan=False)]
+Share = Annotated[float, SHARE, Field(ge=0, le=1, allow_inf_nan=False)]
+BitsPerSecond = Annotated[int, Unit("bit/s"), Field(ge=8_000)]
+BufferMilliseconds = Annotated[float, MS, Field(gt=0, le=60_000, allow_inf_nan=False)]
 
 
 class Source(Strict):
     """Where the figures come from."""
 
-    citation: str
-    licence: str
-    url: str | None = None
-    commit: str | None = None
-    statistic: str | None = None  # what one figure is: mean of ten pings, median over a month
+    citation: str = Field(description="what to cite")
+    licence: str = Field(description="licence of the numbers")
+    url: str | None = Field(default=None, description="where they are published")
+    commit: str | None = Field(default=None, description="commit of the repository they were taken from")
+    statistic: str | None = Field(
+        default=None, description="what one number is: mean of ten pings, median over a month, ..."
+    )
 
 
 class Region(Strict):
-    name: Annotated[str, Field(min_length=1)]
-    provider: str
-    note: str = ""
+    """One region, in which any number of nodes can run."""
+
+    name: Annotated[str, Field(min_length=1)] = Field(description="what place: and the matrices call it")
+    provider: str = Field(description="who operates it: aws, gcp, ...")
+    note: str = Field(default="", description="for readers")
 
 
 class BurstLossShares(Strict):
     """Loss that comes in bursts; see `fabric.BurstLoss` for the model."""
 
-    p: Share
-    r: Share
-    loss_bad: Share = 1.0
-    loss_good: Share = 0.0
+    p: Share = Field(description="probability per packet of going from the good state to the bad one", examples=[0.01])
+    r: Share = Field(description="probability per packet of going back", examples=[0.25])
+    loss_bad: Share = Field(default=1.0, description="share of packets lost in the bad state")
+    loss_good: Share = Field(default=0.0, description="share of packets lost in the good state")
 
     def of_link(self) -> BurstLoss:
         return BurstLoss(self.p, self.r, self.loss_bad, self.loss_good)
@@ -62,21 +66,41 @@ class BurstLossShares(Strict):
 class Topology(Strict):
     """See the module's docstring for what the numbers mean; all times are milliseconds."""
 
-    name: str
-    description: str
-    source: Source
-    measured_on: date
-    regions: Annotated[list[Region], Field(min_length=1)]
-    figures: dict[str, dict[str, Milliseconds]] = Field(alias="rtt_ms")  # from, to, round-trip time
-    symmetric: bool = False  # the file gives one direction of each pair, the other is the same
-    intra_site_rtt_ms: Milliseconds  # between two nodes of one region
-    asymmetry: Annotated[float, Field(gt=0, lt=1)] = 0.5  # share of the RTT spent in the forward direction
-    jitter_ms: dict[str, dict[str, Milliseconds]] = Field(default_factory=dict)
-    loss: dict[str, dict[str, Share]] = Field(default_factory=dict)
-    burst_loss: dict[str, dict[str, BurstLossShares]] = Field(default_factory=dict)  # in place of loss
-    reorder: dict[str, dict[str, Share]] = Field(default_factory=dict)  # share of packets sent without the delay
-    rate_bps: dict[str, dict[str, BitsPerSecond]] = Field(default_factory=dict)
-    buffer_ms: dict[str, dict[str, BufferMilliseconds]] = Field(default_factory=dict)  # of the rate; 50 ms without
+    name: str = Field(description="name of the topology; files of topologies/ are named by it")
+    description: str = Field(description="what was measured, in a sentence or two")
+    source: Source = Field(description="where the numbers come from")
+    measured_on: date = Field(description="day of the measurement, as 2024-05-31")
+    regions: Annotated[list[Region], Field(min_length=1)] = Field(
+        description="the regions; of two, the one listed first is at the start of the forward direction"
+    )
+    figures: dict[str, dict[str, Milliseconds]] = Field(
+        alias="rtt_ms", description="from region: to region: round-trip time measured from there"
+    )
+    symmetric: bool = Field(
+        default=False, description="true: matrices give one direction of each pair, and the other one is the same"
+    )
+    intra_site_rtt_ms: Milliseconds = Field(description="round-trip time between two nodes of one region")
+    asymmetry: Annotated[float, SHARE, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="share of the round-trip time that the forward direction takes"
+    )
+    jitter_ms: dict[str, dict[str, Milliseconds]] = Field(
+        default_factory=dict, description="from: to: uniform jitter of plus or minus this on the one-way delay"
+    )
+    loss: dict[str, dict[str, Share]] = Field(
+        default_factory=dict, description="from: to: share of packets lost, each independently"
+    )
+    burst_loss: dict[str, dict[str, BurstLossShares]] = Field(
+        default_factory=dict, description="from: to: loss in bursts, in place of loss"
+    )
+    reorder: dict[str, dict[str, Share]] = Field(
+        default_factory=dict, description="from: to: share of packets sent at once, without the delay"
+    )
+    rate_bps: dict[str, dict[str, BitsPerSecond]] = Field(
+        default_factory=dict, description="from: to: rate of the directed link; not given: not limited"
+    )
+    buffer_ms: dict[str, dict[str, BufferMilliseconds]] = Field(
+        default_factory=dict, description="from: to: how long packets may queue for the rate; not given: 50 ms"
+    )
 
     @property
     def region_names(self) -> list[str]:

@@ -6,7 +6,7 @@ against which offloading policies count the draft passes they take away from the
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,16 +15,18 @@ from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.strict import Strict
+from testbed.strict import TOKENS, Strict
 from testbed.wire.messages import Request
 
 
 class SpeculativeParams(Strict):
-    k: int = Field(default=2, ge=1, le=32, description="drafts verified per target pass")
+    k: Annotated[int, TOKENS] = Field(default=2, ge=1, le=32, description="drafts verified per target pass")
     draft: Literal["greedy", "sampled"] = Field(
         default="greedy", description="how the drafter picks tokens of sampled requests; greedy requests draft greedily"
     )
-    top_q: int = Field(default=0, ge=0, description="a sampled draft is drawn from this many tokens; 0: all")
+    top_q: Annotated[int, TOKENS] = Field(
+        default=0, ge=0, description="a sampled draft is drawn from this many most likely tokens; 0: from all"
+    )
 
 
 class _Round:

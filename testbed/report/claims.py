@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
 from testbed.repository import folders
-from testbed.strict import Strict
+from testbed.strict import NUMBER, SHARE, TOKENS_PER_S, S, Strict, Unit
 from testbed.yamlfile import Mistake, explain, load_yaml, nearest, problem, raise_mistakes
 
 FILE = "claims.yaml"
@@ -28,28 +28,37 @@ Where = dict[str, Setting | list[Setting]]  # column to value, or to the values 
 class SweepEntry(Strict):
     """An experiment file of the same folder, run in simulation."""
 
-    file: str
-    overrides: list[str] = []
-    intervals: bool = True  # the bootstrap; without it a sweep of very many points takes a third less
-    metrics: list[str] = []  # besides the headline ones
+    file: str = Field(
+        description="experiment file beside this one, with or without a matrix", examples=["rtt-sweep.yaml"]
+    )
+    overrides: list[str] = Field(default=[], description="key=value, as on the command line", examples=[["repeats=3"]])
+    intervals: bool = Field(
+        default=True, description="whether to bootstrap intervals; without, a very large sweep takes a third less"
+    )
+    metrics: list[str] = Field(default=[], description="metrics to compute besides the headline ones")
 
 
-Positive = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, TOKENS_PER_S, Field(gt=0)]
 
 
 class CapacityEntry(Strict):
-    """Users inside their promises, by bisection: one row a rate and policy of an experiment file of the same folder.
+    """How many users get their SLO, by bisection: one row per rate and policy of an experiment file of this folder."""
 
-    A list in place of a rate is a fleet of those classes in equal parts; its rows are those of `2+4+8`.
-    """
-
-    file: str
-    overrides: list[str] = []
-    policies: list[str] = []  # labels; none: all
-    rates_per_s: Annotated[list[Positive | Annotated[list[Positive], Field(min_length=2)]], Field(min_length=1)]
-    duration_s: Positive = 120.0
-    most_users: Annotated[int, Field(ge=1, le=1900)] = 300
-    bound: Annotated[float, Field(ge=0, le=1)] = 0.05
+    file: str = Field(description="experiment file beside this one")
+    overrides: list[str] = Field(default=[], description="key=value, as on the command line")
+    policies: list[str] = Field(default=[], description="labels of the policies; none: all")
+    rates_per_s: Annotated[list[Rate | Annotated[list[Rate], Field(min_length=2)]], Field(min_length=1)] = Field(
+        description="SLOs to search for; a list in place of a rate mixes users of these rates in equal parts, and its "
+        "rows are called 2+4+8",
+        examples=[[2, 4, 8, [2, 4, 8]]],
+    )
+    duration_s: Annotated[float, S, Field(gt=0)] = Field(default=120.0, description="how long every probe lasts")
+    most_users: Annotated[int, Unit("users"), Field(ge=1, le=1900)] = Field(
+        default=300, description="upper end of the search"
+    )
+    bound: Annotated[float, SHARE, Field(ge=0, le=1)] = Field(
+        default=0.05, description="share of requests that may miss their SLO"
+    )
 
     @property
     def fleets(self) -> list[float | tuple[float, ...]]:
@@ -57,43 +66,68 @@ class CapacityEntry(Strict):
 
 
 class EstimatorEntry(Strict):
-    """How well WISP's estimate fits device profiles: policy `estimate`, one row a device and seed."""
+    """How well WISP's estimate fits device profiles: policy `estimate`, one row per device and seed."""
 
-    devices: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    devices: Annotated[list[str], Field(min_length=1)] = Field(description="device profiles")
+    seeds: Annotated[list[Annotated[int, NUMBER, Field(ge=0)]], Field(min_length=1)] = Field(
+        default=[0], description="seeds of the configurations that are fitted and tested"
+    )
 
 
 class PredictorEntry(Strict):
-    """Rejection predictors trained on a decode table: a policy each, one row a set of prompts it is judged on."""
+    """Rejection predictors trained on a decode table: one row per policy and prompt set that it is tested on."""
 
-    table: str
-    kinds: Annotated[list[Literal["mlp", "logistic"]], Field(min_length=1)] = ["mlp", "logistic"]
-    others: list[str] = []  # tables of other prompts
+    table: str = Field(description="decode table to train on, by name or path")
+    kinds: Annotated[list[Literal["mlp", "logistic"]], Field(min_length=1)] = Field(
+        default=["mlp", "logistic"], description="predictors to train"
+    )
+    others: list[str] = Field(default=[], description="decode tables of other prompts to test on")
+
+
+PaperValue = Annotated[float, Unit("as the metric")]
 
 
 class Reach(Strict):
     """The largest value of an axis up to which the metric's median stays at most at a bound."""
 
-    axis: str
-    at_most: float
+    axis: str = Field(description="dotted key of the matrix")
+    at_most: Annotated[float, Unit("as the metric")] = Field(description="bound on the metric's median")
 
 
 class Value(Strict):
     """One number out of a sweep's table."""
 
-    name: str
-    metric: str  # a metric's name, or any column of the table
-    policy: str
-    per: str | None = None  # a column that the metric is divided by, row by row
-    over: str | None = None  # another policy, by whose metric at the same settings this one's is divided
-    less: str | None = None  # or from which it is subtracted
-    where: Where = {}
-    reduce: Literal["only", "median", "min", "max"] = "only"  # of the rows that remain; `only`: exactly one
-    reach: Reach | None = None  # instead of reduce
-    range: Annotated[tuple[float, float], Field(strict=False)] | None = (
-        None  # a list in the file; of the paper's figure, as far as it can be read
+    name: str = Field(description="what the table calls it")
+    metric: str = Field(
+        description="a metric's name, or any column of the table", examples=["latency_ratio", "tpot_ms_p95"]
     )
-    emulation: str | None = None  # a summary of this value's own setting; default: the claim's
+    policy: str = Field(description="label of the policy")
+    per: str | None = Field(default=None, description="column that the metric is divided by, row by row")
+    over: str | None = Field(
+        default=None, description="policy by whose metric at the same settings this one's is divided"
+    )
+    less: str | None = Field(
+        default=None, description="policy whose metric at the same settings is subtracted from this one's"
+    )
+    where: Where = Field(
+        default={},
+        description="column: value, or list of values, of the rows that count",
+        examples=[{"network.rtt_ms": 20}],
+    )
+    reduce: Literal["only", "median", "min", "max"] = Field(
+        default="only", description="one number of the rows that remain; only: there must be exactly one"
+    )
+    reach: Reach | None = Field(
+        default=None,
+        description="in place of reduce: last value of an axis before the median first exceeds a bound",
+        examples=[{"axis": "network.rtt_ms", "at_most": 1.0}],
+    )
+    range: Annotated[tuple[PaperValue, PaperValue], Field(strict=False)] | None = Field(
+        default=None, description="[low, high] of the paper's value, as far as it can be read", examples=[[0.9, 1.0]]
+    )
+    emulation: str | None = Field(
+        default=None, description="summary.json of an emulated run of this value's setting; null: the claim's"
+    )
 
     @model_validator(mode="after")
     def _one_comparison(self) -> Self:
@@ -103,27 +137,31 @@ class Value(Strict):
 
 
 class Claim(Strict):
-    id: str
-    part: str | None = None  # title of the part it stands in; none: before the first
-    source: str = ""  # where in the paper
-    paper: str  # what it says
-    sweep: str  # or another source
-    values: Annotated[list[Value], Field(min_length=1)]
-    emulation: str | None = None  # summary.json of an emulated run of the same setting, below docs/
-    why: str  # why ours and the paper's differ, or agree
+    """One claim of the paper, with our numbers beside it."""
+
+    id: str = Field(description="short name, such as W1")
+    part: str | None = Field(default=None, description="title of the part it stands in; null: before the first")
+    source: str = Field(default="", description="where in the paper", examples=["Fig. 9"])
+    paper: str = Field(description="what the paper says")
+    sweep: str = Field(description="source of the rows: a name of sweeps, capacities, estimators or predictors")
+    values: Annotated[list[Value], Field(min_length=1)] = Field(description="our numbers")
+    emulation: str | None = Field(
+        default=None, description="summary.json of an emulated run of the same setting, below docs/"
+    )
+    why: str = Field(description="why our numbers and the paper's differ, or agree")
 
 
 class Panel(Strict):
     """What one panel of a figure has of its own; the rest is the figure's."""
 
-    title: str
-    sweep: str | None = None
-    x: str | None = None
-    y: str | None = None
-    where: Where | None = None
-    x_label: str | None = None
-    y_label: str | None = None
-    reference: float | None = None
+    title: str = Field(description="heading of the panel")
+    sweep: str | None = Field(default=None, description="as of the figure")
+    x: str | None = Field(default=None, description="as of the figure")
+    y: str | None = Field(default=None, description="as of the figure")
+    where: Where | None = Field(default=None, description="as of the figure")
+    x_label: str | None = Field(default=None, description="as of the figure")
+    y_label: str | None = Field(default=None, description="as of the figure")
+    reference: Annotated[float, Unit("as the axis")] | None = Field(default=None, description="as of the figure")
 
 
 class Figure(Strict):
@@ -132,24 +170,30 @@ class Figure(Strict):
     A `cdf` is over the prompts of each line, from the sweep's table of prompts.
     """
 
-    name: str
-    kind: Literal["lines", "scatter", "cdf"]
-    title: str
-    sweep: str
-    x: str  # a column: an axis for lines, a metric for a scatter, a column of `prompts.csv` for a cdf
-    y: str | None = None  # of a cdf: the share of prompts, so not given
-    by: str | None = None  # a column whose values become lines, or colours
-    legend: str | None = None  # its title; default: what `by` says
-    each: str | None = None  # of a scatter: the axis along which its points lie
-    policies: Annotated[list[str], Field(min_length=1)]
-    where: Where = {}
-    x_label: str
-    y_label: str
-    reference: float | None = None  # a line at this ratio or difference: horizontal, or of a cdf vertical
-    panels: list[Panel] = []  # drawn side by side; none: the figure is one panel
-    columns: Annotated[int, Field(ge=1, le=4)] = 2  # panels in a row
-    part: str | None = None
-    note: str = ""  # what to see in it, below it in the document
+    name: str = Field(description="name of its files")
+    kind: Literal["lines", "scatter", "cdf"] = Field(
+        description="lines over an axis; a point per setting; or the share of prompts with at most x"
+    )
+    title: str = Field(description="heading")
+    sweep: str = Field(description="source of the rows, as of a claim")
+    x: str = Field(
+        description="column: an axis of the sweep for lines, a metric for a scatter, a column of prompts.csv for a cdf"
+    )
+    y: str | None = Field(default=None, description="column; none for a cdf, where it is the share of prompts")
+    by: str | None = Field(default=None, description="column whose values become lines or colours")
+    legend: str | None = Field(default=None, description="title of the legend; null: what by says")
+    each: str | None = Field(default=None, description="for a scatter: the axis along which its points lie")
+    policies: Annotated[list[str], Field(min_length=1)] = Field(description="labels of the policies that are drawn")
+    where: Where = Field(default={}, description="column: value, or list of values, of the rows that are drawn")
+    x_label: str = Field(description="label of the x axis")
+    y_label: str = Field(description="label of the y axis")
+    reference: Annotated[float, Unit("as the axis")] | None = Field(
+        default=None, description="draw a line at this value: horizontal, for a cdf vertical"
+    )
+    panels: list[Panel] = Field(default=[], description="panels side by side; none: the figure is one panel")
+    columns: Annotated[int, Unit("panels"), Field(ge=1, le=4)] = Field(default=2, description="panels in a row")
+    part: str | None = Field(default=None, description="title of the part it stands in; null: before the first")
+    note: str = Field(default="", description="what to see in it; printed below it")
 
     @model_validator(mode="after")
     def _has_y(self) -> Self:
@@ -168,23 +212,27 @@ class Figure(Strict):
 class Part(Strict):
     """A heading with its own table and figures."""
 
-    title: str
-    text: str = ""
+    title: str = Field(description="the heading")
+    text: str = Field(default="", description="what a reader should know first")
 
 
 class Claims(Strict):
-    """A whole file."""
+    """What a paper claims, and which of our numbers stand beside it."""
 
-    title: str
-    cite: str
-    text: str = ""  # what a reader should know before the first table
-    parts: list[Part] = []
-    sweeps: dict[str, SweepEntry] = {}
-    capacities: dict[str, CapacityEntry] = {}
-    estimators: dict[str, EstimatorEntry] = {}
-    predictors: dict[str, PredictorEntry] = {}
-    claims: Annotated[list[Claim], Field(min_length=1)]
-    figures: list[Figure] = []
+    title: str = Field(description="title of the paper")
+    cite: str = Field(description="how to cite it")
+    text: str = Field(default="", description="what a reader should know before the first table")
+    parts: list[Part] = Field(default=[], description="headings, in this order")
+    sweeps: dict[str, SweepEntry] = Field(default={}, description="name: experiment to run in simulation")
+    capacities: dict[str, CapacityEntry] = Field(default={}, description="name: capacity search, as testbed capacity")
+    estimators: dict[str, EstimatorEntry] = Field(
+        default={}, description="name: fits of WISP's estimate, as testbed models fit-estimator"
+    )
+    predictors: dict[str, PredictorEntry] = Field(
+        default={}, description="name: rejection predictors, as testbed models train-controller"
+    )
+    claims: Annotated[list[Claim], Field(min_length=1)] = Field(description="the claims, in this order")
+    figures: list[Figure] = Field(default=[], description="figures to draw")
 
     @property
     def sources(self) -> list[str]:

@@ -14,46 +14,57 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.decoding.rng import uniform
-from testbed.strict import Strict
+from testbed.strict import REQUESTS_PER_S, S, Strict
 from testbed.yamlfile import problem
 
 MAX_S = 1e6  # eleven days
 # so that 100,000 requests end within thirty years, which 64 bits of nanoseconds hold
-Rate = Annotated[float, Field(ge=1e-4, le=1e6)]
+Rate = Annotated[float, REQUESTS_PER_S, Field(ge=1e-4, le=1e6)]
+Seconds = Annotated[float, S]
 
 
 class Poisson(Strict):
     """Open loop: exponential gaps with the given mean rate, drawn from the run's seed."""
 
-    rate_per_s: Rate = Field(description="mean arrivals per second over all users")
+    rate_per_s: Rate = Field(description="mean arrivals per second over all users", examples=[0.5])
 
 
 class PoissonArrivals(Strict):
-    poisson: Poisson
+    """Open loop, at Poisson times."""
+
+    poisson: Poisson = Field(description="requests arrive at seeded Poisson times, whether or not others have ended")
 
 
 class ClosedLoop(Strict):
     """Every user has one request open at any time, until the workload's requests are used up."""
 
-    stagger_s: float = Field(default=0.0, ge=0, le=3600, description="users begin at uniform times in this")
+    stagger_s: Seconds = Field(
+        default=0.0, ge=0, le=3600, description="users start at uniform random times within this", examples=[5]
+    )
 
 
 class ClosedLoopArrivals(Strict):
-    closed_loop: ClosedLoop
+    """Closed loop, one request open per user."""
+
+    closed_loop: ClosedLoop = Field(
+        description="every user always has one request open; prompts are used again when the set ends"
+    )
 
 
 class Surge(Strict):
     """A stretch of time in which more requests arrive."""
 
-    start_s: float = Field(ge=0, le=MAX_S)
-    length_s: float = Field(gt=0, le=MAX_S)
-    rate_per_s: Rate = Field(description="mean arrivals per second over all users, in place of the base rate")
+    start_s: Seconds = Field(ge=0, le=MAX_S, description="when it starts, from the start of the run", examples=[10])
+    length_s: Seconds = Field(gt=0, le=MAX_S, description="how long it lasts", examples=[5])
+    rate_per_s: Rate = Field(
+        description="mean arrivals per second over all users, in place of the base rate", examples=[8]
+    )
 
 
 class Burst(Strict):
     """Open loop: Poisson arrivals at a base rate, and at other rates during surges."""
 
-    rate_per_s: Rate = Field(description="mean arrivals per second over all users, outside surges")
+    rate_per_s: Rate = Field(description="mean arrivals per second over all users, outside surges", examples=[1])
     surges: list[Surge] = Field(min_length=1, description="in the order of their starts, none overlapping")
 
     @model_validator(mode="after")
@@ -77,7 +88,9 @@ class Burst(Strict):
 
 
 class BurstArrivals(Strict):
-    burst: Burst
+    """Open loop, at a base rate with surges."""
+
+    burst: Burst = Field(description="Poisson arrivals at a base rate, and at other rates during surges")
 
 
 def _no_file(given: Any) -> Any:

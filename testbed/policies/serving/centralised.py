@@ -14,7 +14,7 @@ tokens each; static batching and its size are inferred by us from that one figur
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,7 @@ from testbed.policies.serving.admission import Admission
 from testbed.policies.serving.sequence import Sequence
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.strict import Strict
+from testbed.strict import REQUESTS, TOKENS, Strict
 from testbed.wire.messages import Request
 
 CONTINUOUS_BATCH = 256  # requests; vLLM's default
@@ -31,11 +31,15 @@ REPORTED_BATCH = 16  # requests; see above
 
 
 class CentralisedParams(Strict):
-    mode: Literal["continuous", "as_reported"] = "continuous"
-    max_batch: int | None = Field(
-        default=None, ge=1, le=1024, description="requests decoded together; 256 if continuous, 16 as reported"
+    mode: Literal["continuous", "as_reported"] = Field(
+        default="continuous",
+        description="continuous: requests join and leave the batch after every pass; as_reported: a static batch, none "
+        "joins before all have ended, the baseline that papers on edge drafting report",
     )
-    token_budget: int = Field(
+    max_batch: Annotated[int, REQUESTS] | None = Field(
+        default=None, ge=1, le=1024, description="requests decoded together; null: 256 if continuous, 16 as reported"
+    )
+    token_budget: Annotated[int, TOKENS] = Field(
         default=512, ge=1, le=65536, description="tokens in one pass: decoding first, prompts in what is left"
     )
 

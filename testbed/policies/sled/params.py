@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from testbed.strict import Strict
+from testbed.strict import MS, REQUESTS, SHARE, TOKENS, Strict, Unit
 
 CONFIDENCE = 0.5
 
@@ -14,29 +14,39 @@ CONFIDENCE = 0.5
 class SledParams(Strict):
     mode: Literal["sled", "as_wisp_describes"] = Field(
         default="sled",
-        description="as_wisp_describes: drafts of fixed length max_draft, none while waiting, the narrower SLED that "
-        "WISP holds itself against",
+        description="sled: as in its paper; as_wisp_describes: drafts of fixed length max_draft, none while waiting, "
+        "the narrower SLED that WISP compares with",
     )
-    confidence: float | None = Field(
-        default=None, ge=0, le=1, description="a token less probable than this ends a draft, and is its last; 0.5"
+    confidence: Annotated[float, SHARE] | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="a token less probable than this ends a draft, and is its last; null: 0.5",
     )
-    max_draft: int = Field(default=8, ge=1, le=32, description="drafts in one request for verification")
-    asynchronous: bool | None = Field(default=None, description="go on drafting while a verification is awaited; true")
-    batch: int = Field(default=8, ge=1, le=256, description="requests that a target pass waits for")
-    wait_ms: float | None = Field(
-        default=None, ge=0, description="a pass starts without a full batch once its oldest request waited so long"
+    max_draft: Annotated[int, TOKENS] = Field(
+        default=8, ge=1, le=32, description="most drafts in one request for verification"
     )
-    timeout_ms: float | None = Field(
+    asynchronous: bool | None = Field(
+        default=None, description="keep drafting while waiting for a verification; null: true"
+    )
+    batch: Annotated[int, REQUESTS] = Field(
+        default=8, ge=1, le=256, description="requests that a target pass waits for"
+    )
+    wait_ms: Annotated[float, MS] | None = Field(
+        default=None,
+        ge=0,
+        description="a pass starts without a full batch once its oldest request has waited this long; null: never",
+    )
+    timeout_ms: Annotated[float, MS] | None = Field(
         default=None,
         gt=0,
-        description="no answer for so long: ask again, with what was drafted since; not given: never",
+        description="with no answer for this long, ask again, with what was drafted since; null: never",
     )
-
-    fall_back: int | None = Field(
+    fall_back: Annotated[int, Unit("time-outs")] | None = Field(
         default=None,
         ge=1,
-        description="after so many time-outs in a row a device hands out what it drafted, unverified: its outputs are "
-        "not lossless; not given: never; emulation only",
+        description="after this many time-outs in a row a device outputs what it drafted, unverified: its outputs "
+        "are not lossless; null: never; emulation only",
     )
 
     @model_validator(mode="after")

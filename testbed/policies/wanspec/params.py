@@ -11,29 +11,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from testbed.strict import Strict
+from testbed.strict import MS, NATS, NUMBER, TOKENS, Strict, Unit
 
 
 class WanspecParams(Strict):
-    k: int = Field(default=2, ge=1, le=32, description="drafts verified per target pass; 2 in the paper's cloud runs")
-    branches: int = Field(
+    k: Annotated[int, TOKENS] = Field(
+        default=2, ge=1, le=32, description="drafts verified per target pass; 2 in the paper's cloud runs"
+    )
+    branches: Annotated[int, Unit("drafts per position")] = Field(
         default=1, ge=1, le=4, description="drafts per position: 2 in the paper's design, 1 in its cloud prototype"
     )
-    theta: float | None = Field(
+    theta: Annotated[float, NATS] | None = Field(
         default=0.5,
         ge=0.0,
-        description="nats: only a position with at least this draft entropy gets a second choice; null: every one does",
+        description="only a position with at least this draft entropy gets a second choice; null: every one does",
     )
-    leaves: int = Field(
+    leaves: Annotated[int, Unit("leaves")] = Field(
         default=4, ge=1, le=64, description="s: leaves the worker drafts from in one batched pass; the paper names none"
     )
     local_branches: bool = Field(
         default=False, description="a draft pass at the target adds second choices too; the listing does not say, ours"
     )
-    phi: float | None = Field(
+    phi: Annotated[float, NATS] | None = Field(
         default=0.5,
         ge=0.0,
-        description="nats: a bonus token with more target entropy means a stale worker; null: it always does",
+        description="a bonus token with more target entropy means a stale worker; null: it always does",
     )
     rule: Literal["literal", "t_draft_aware", "expected_arrival"] = Field(
         default="literal",
@@ -45,7 +47,7 @@ class WanspecParams(Strict):
         description="how likely a bonus token makes the worker stale, with rule expected_arrival: certain above phi, "
         "or learned online from target entropy and draft probability (ours)",
     )
-    latency_bound: float | None = Field(
+    latency_bound: Annotated[float, NUMBER] | None = Field(
         default=None,
         ge=1.0,
         le=10.0,
@@ -60,23 +62,23 @@ class WanspecParams(Strict):
     contradiction: bool = Field(
         default=True, description="a worker token that contradicts a validated one makes the worker stale at once"
     )
-    rtt_ms: Literal["measured"] | Annotated[float, Field(ge=0.0)] = Field(
+    rtt_ms: Literal["measured"] | Annotated[float, MS, Field(ge=0.0)] = Field(
         default="measured", description="R: the running median of measured round trips to the worker, or a fixed value"
     )
-    silence_ms: float | None = Field(
+    silence_ms: Annotated[float, MS] | None = Field(
         default=None,
         gt=0.0,
         description="a worker that owes a draft and says nothing for so long, and for no less than 4 round trips, is "
         "taken for gone until it speaks again: drafts are made here, new requests go to others (ours); null: it is "
         "waited for, as in the listing",
     )
-    max_lookahead: int = Field(
+    max_lookahead: Annotated[int, TOKENS] = Field(
         default=16, ge=1, le=1024, description="drafts a worker may be ahead of what it knows to be validated; ours"
     )
-    max_nodes: int = Field(
+    max_nodes: Annotated[int, TOKENS] = Field(
         default=256, ge=1, le=4096, description="drafts in a worker's tree before it waits for a validation; ours"
     )
-    catch_up: int | None = Field(
+    catch_up: Annotated[int, TOKENS] | None = Field(
         default=None,
         ge=1,
         description="known tokens that one draft pass at the target takes in; more take more passes; null: no cap",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from testbed.policies.wisp.classifier import Classifier, read_weights
 from testbed.policies.wisp.scheduler import Parts
 from testbed.policies.wisp.stops import AdaEdl, Confidence, Entropy, FixedLength, Gain, Predicted, StopRule
-from testbed.strict import Strict
+from testbed.strict import MS, NUMBER, REQUESTS, TOKENS, Strict, Unit
 
 CONTROLLER = "tiny-prose"
 LEARNT = ("classifier", "gain")  # rules that ask a trained classifier
@@ -23,16 +23,18 @@ class WispParams(Strict):
         "more would lower the expected tokens a second of the round, the wait for the verdict included",
     )
     controller: str | None = Field(
-        default=None, description="weights of the classifier, by name or path to a .json; tiny-prose"
+        default=None, description="weights of the classifier, by name or path to a .json file; null: tiny-prose"
     )
-    controller_sha256: str | None = Field(default=None, description="of the file of weights; found if not given")
-    threshold: float | None = Field(
+    controller_sha256: str | None = Field(default=None, description="hash of the file of weights; null: computed")
+    threshold: Annotated[float, Unit("probability or nats")] | None = Field(
         default=None,
         ge=0,
         description="classifier: probability of acceptance, as trained; adaedl: first lambda, 0.6; svip: nats, 1; "
-        "confidence: 0.5. All but the first are ours",
+        "confidence: 0.5; null: these. All but the first are ours",
     )
-    max_draft: int = Field(default=16, ge=1, le=32, description="drafts in one verification; the paper names none")
+    max_draft: Annotated[int, TOKENS] = Field(
+        default=16, ge=1, le=32, description="drafts in one verification; the paper names none"
+    )
     lengths: Literal["even", "slack", "need"] = Field(
         default="even",
         description="a draft's limit, not the paper's but for even: max_draft for all; slack: as many tokens as the "
@@ -57,25 +59,29 @@ class WispParams(Strict):
     urgent: bool = Field(default=True, description="requests that cannot wait go first; off: ablation")
     density: bool = Field(default=True, description="others go by expected tokens a millisecond; off: by arrival")
     deadline_check: bool = Field(default=True, description="no batch outlasts its earliest deadline; off: ablation")
-    ahead_ms: float | None = Field(
+    ahead_ms: Annotated[float, MS] | None = Field(
         default=None, gt=0, description="who has this much to spare waits while others are served; not the paper's"
     )
-    bucket: float | None = Field(
+    bucket: Annotated[float, NUMBER] | None = Field(
         default=None,
         ge=1.1,
         description="a pass takes only requests whose tokens to feed, rounded up to a power of this, are the same; not "
         "given: any; not the paper's",
     )
-    pass_tokens: int | None = Field(
+    pass_tokens: Annotated[int, TOKENS] | None = Field(
         default=None,
         ge=1,
         le=65536,
         description="tokens fed in one pass at most, since a device's time rises in steps; not given: what it takes; "
         "not the paper's",
     )
-    patience_ms: float = Field(default=5000.0, gt=0, description="who waited so long goes first; ours")
-    prefill_tokens: int = Field(default=128, ge=1, le=65536, description="of a prompt, fed in one pass; ours")
-    max_batch: int | None = Field(default=None, ge=1, le=1024, description="requests in a pass; not given: no limit")
+    patience_ms: Annotated[float, MS] = Field(default=5000.0, gt=0, description="who waited so long goes first; ours")
+    prefill_tokens: Annotated[int, TOKENS] = Field(
+        default=128, ge=1, le=65536, description="of a prompt, fed in one pass; ours"
+    )
+    max_batch: Annotated[int, REQUESTS] | None = Field(
+        default=None, ge=1, le=1024, description="requests in a pass; not given: no limit"
+    )
 
     @model_validator(mode="before")
     @classmethod
