@@ -8,9 +8,8 @@ import pytest
 
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
-from testbed.network.network import specified_links
 from testbed.network.options import NetworkOptions
-from testbed.network.topology import Topology, load_topology
+from testbed.network.topology import Topology, load_topology, specified_links
 from testbed.scenario import load_scenario
 
 EXPERIMENT = """\

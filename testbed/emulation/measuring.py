@@ -55,27 +55,27 @@ def measure(
         with (
             containers(inputs.nodes, inputs.scenario, journal.attempt, journal) as contained,
             Network(
-                inputs.topology,
-                inputs.placement,
+                inputs.experiment.topology,
+                inputs.experiment.placement,
                 options.fabric,
                 inputs.run_id,
                 journal,
                 pids={} if contained is None else contained.pids,
                 used=inputs.used_pairs,
-                live=bool(inputs.schedule.pairs),
+                live=bool(inputs.experiment.schedule.pairs),
             ) as network,
         ):
-            network.require(inputs.schedule.lowest())
+            network.require(inputs.experiment.schedule.lowest())
             progress.note(f"fabric {network.fabric_name}: {network.fabric_reason}")
             for reason in network.invalid_reasons():
                 progress.note(f"not valid: {reason}")
             measured.links += _link_rows("before", network)
             watched = sorted(pair for pair in inputs.used_pairs if pair[0] < pair[1]) if options.probe else []
             conditions = Conditions(
-                network, inputs.schedule, inputs.scenario.events, watched, log_dir, journal, progress
+                network, inputs.experiment.schedule, inputs.scenario.events, watched, log_dir, journal, progress
             )
-            progress.note(f"starting {len(inputs.placement)} nodes, loading models")
-            captured = [parse_pair(text, inputs.placement) for text in options.pcap]
+            progress.note(f"starting {len(inputs.experiment.placement)} nodes, loading models")
+            captured = [parse_pair(text, inputs.experiment.placement) for text in options.pcap]
             with (
                 Capture(network.ports, captured, partial, journal) as capture,
                 Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness) as deployment,
@@ -117,13 +117,13 @@ def _run_phases(
     progress: Progress,
 ) -> None:
     scenario = inputs.scenario
-    drain_s = inputs.schedule.slowest_rtt_ms() / 1e3 + DRAIN_MARGIN_S
+    drain_s = inputs.experiment.slowest_rtt_ms / 1e3 + DRAIN_MARGIN_S
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
             first = len(measured.planned) * scenario.workload.requests + 1
             requests = inputs.plan(first, repeat)
             measured.planned.append((repeat, first))
-            patient = patience(scenario, inputs.schedule, requests)
+            patient = patience(inputs.experiment, requests)
             phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
             measured.logs += phase.logs
             measured.stale_messages += phase.stale_messages

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.emulation.conditions import MAX_RECOVERY_S
-from testbed.models.devices import load_profile
-from testbed.network.schedule import LinkSchedule
 from testbed.nodes.control import PlannedRequest
 from testbed.patience import GIVE_UP_S as GIVE_UP_S
 from testbed.patience import gives_up_s, last_for_good_ns, work_s
-from testbed.scenario import Scenario
+from testbed.resolve import Resolved
 from testbed.units import NS_PER_S
 
 NATIVE_STEP_MS = 200.0  # of a model that is not paced: only to tell a slow run from a stalled one
@@ -26,16 +24,15 @@ class Patience:
     gives_up: bool
 
 
-def patience(scenario: Scenario, schedule: LinkSchedule, requests: Sequence[PlannedRequest]) -> Patience:
+def patience(experiment: Resolved, requests: Sequence[PlannedRequest]) -> Patience:
     """Three times what a request should take, and a minute; after cuts that heal, until TCP can have come back.
 
     Where something is gone for good, seconds instead of the minute.
     """
-    step_ms = sum(
-        load_profile(name).duration_ms(1) or NATIVE_STEP_MS for name in scenario.devices.model_dump().values()
-    )
-    seconds = work_s(step_ms, schedule.slowest_rtt_ms(), scenario.workload.output_tokens, requests)
-    cuts_ns = [cut for pair in schedule.pairs.values() for cut in pair.cuts]
+    scenario = experiment.scenario
+    step_ms = sum(device.duration_ms(1) or NATIVE_STEP_MS for device in experiment.devices.values())
+    seconds = work_s(step_ms, experiment.slowest_rtt_ms, scenario.workload.output_tokens, requests)
+    cuts_ns = [cut for pair in experiment.schedule.pairs.values() for cut in pair.cuts]
     if healed_ns := [(since_ns, until_ns) for since_ns, until_ns in cuts_ns if until_ns is not None]:
         first_ns, last_ns = min(since_ns for since_ns, _ in healed_ns), max(until_ns for _, until_ns in healed_ns)
         # a connection doubles its time-out while its link is cut, so it comes back within as long again

@@ -58,23 +58,18 @@ def manifest_of(inputs: Inputs, started: datetime) -> dict[str, Any]:
     where = {"place": scenario.place.model_dump(mode="json"), "target_drafter_rtt_ms": _target_drafter_rtt_ms(inputs)}
     return {
         "run_id": inputs.run_id,
-        "experiment": scenario.name,
+        **inputs.experiment.facts(),
         "engine": "emulation",
         "nodes": inputs.nodes.name,
         "nodes_reason": inputs.nodes.reason,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
-        "scenario": scenario.resolved(),
         "policies": [{**entry.model_dump(mode="json"), **where} for entry in scenario.policies],
         "models": {
             role: {"name": name, "sha256": inputs.model_hashes[role]}
             for role, name in scenario.models.model_dump().items()
         },
-        "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
-        "topology": inputs.topology.model_dump(mode="json", by_alias=True),
-        "rtt_series": None if inputs.replay is None else inputs.replay.series.as_manifest(),
         "sampling": sampling_of(scenario.resolved()),
-        "node_placement": dict(inputs.placement),
         "real": "tokens, acceptance, framing, TCP, processes",
         "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],
         "machine": provenance.gather(),
@@ -88,4 +83,4 @@ def _target_drafter_rtt_ms(inputs: Inputs) -> float | None:
         sites.setdefault(role, set()).add(site)
     if len(sites.get("drafter", ())) != 1:
         return None
-    return inputs.topology.rtt_ms(*sites["target"], *sites["drafter"])
+    return inputs.experiment.topology.rtt_ms(*sites["target"], *sites["drafter"])

@@ -26,7 +26,7 @@ from testbed.network.live_fabric import LiveFabric
 from testbed.network.probe import PairSample, probe_links, verify
 from testbed.network.replay import Applied, without_base
 from testbed.network.schedule import LinkSchedule
-from testbed.network.topology import Topology
+from testbed.network.topology import Topology, specified_links
 from testbed.roundtrips import Leg, burst_share, expected
 from testbed.tolerances import MANY_PAIRS
 
@@ -273,27 +273,6 @@ def leg_of(link: Link) -> Leg:
     if (burst := link.burst_loss) is not None:
         loss, memory = burst_share(burst.p, burst.r, burst.loss_bad, burst.loss_good)
     return Leg(link.one_way_ms, link.jitter_ms, link.reorder, link.rate_bps, loss, memory)
-
-
-def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:
-    """The link of every ordered pair of nodes, from the regions they stand in."""
-
-    def link(a: str, b: str) -> Link:
-        src, dst = placement[a], placement[b]
-        bursts = topology.burst_loss.get(src, {}).get(dst)
-        return Link(
-            a,
-            b,
-            topology.one_way_ms(src, dst),
-            loss=topology.loss.get(src, {}).get(dst, 0.0),
-            rate_bps=topology.rate_bps.get(src, {}).get(dst),
-            jitter_ms=topology.jitter_ms.get(src, {}).get(dst, 0.0),
-            burst_loss=None if bursts is None else bursts.of_link(),
-            reorder=topology.reorder.get(src, {}).get(dst, 0.0),
-            buffer_bytes=topology.buffer_bytes(src, dst),
-        )
-
-    return [link(a, b) for a in placement for b in placement if a != b]
 
 
 def node_address(index: int) -> str:

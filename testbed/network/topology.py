@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -20,7 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from testbed import repository
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss
+from testbed.network.fabric import BurstLoss, Link
 from testbed.reading import shown
 from testbed.strict import MS, SHARE, Strict, Unit
 from testbed.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes, said
@@ -124,6 +126,21 @@ class Topology(Strict):
         """Of a round trip measured from `a` to `b`, the part that the way there takes."""
         order = self.region_names
         return self.asymmetry if order.index(a) < order.index(b) else 1 - self.asymmetry
+
+    def link(self, a: str, b: str) -> Link:
+        """All that is said of the way from `a` to `b`, as a link between two nodes that are called so."""
+        bursts = self.burst_loss.get(a, {}).get(b)
+        return Link(
+            a,
+            b,
+            self.one_way_ms(a, b),
+            loss=self.loss.get(a, {}).get(b, 0.0),
+            rate_bps=self.rate_bps.get(a, {}).get(b),
+            jitter_ms=self.jitter_ms.get(a, {}).get(b, 0.0),
+            burst_loss=None if bursts is None else bursts.of_link(),
+            reorder=self.reorder.get(a, {}).get(b, 0.0),
+            buffer_bytes=self.buffer_bytes(a, b),
+        )
 
     def with_rtt_ms(self, rtt_ms: float | Mapping[str, Mapping[str, float]]) -> Topology:
         """This topology with another round-trip time for every pair of regions, or for the pairs named, both ways."""
@@ -232,6 +249,12 @@ class Topology(Strict):
 
 def _as_said(value: float | BurstLossShares) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else f"({value})"
+
+
+def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:
+    """The link of every ordered pair of nodes, from the regions they stand in."""
+    between = cache(topology.link)
+    return [replace(between(placement[a], placement[b]), src=a, dst=b) for a in placement for b in placement if a != b]
 
 
 def available() -> dict[str, Path]:

@@ -22,7 +22,6 @@ from typing import Literal
 
 from testbed.errors import RunInvalid
 from testbed.nodes.control import PlannedRequest
-from testbed.requests import plan_requests
 from testbed.results.records import RequestRow
 from testbed.scenario import Place, PolicyEntry, Scenario
 from testbed.simulation.inputs import Inputs
@@ -151,8 +150,9 @@ def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: Rates, users: int, opt
     length_s = tokens / min(rates)  # of the longest request that just keeps its promise
     until_s = options.stagger_s + options.duration_s + length_s
     each = math.ceil(until_s * FASTEST_PER_S / tokens) + 1
-    mine = replace(inputs, scenario=_fleet(inputs.scenario, entry, rates, users, each, options.stagger_s))
-    planned = plan_requests(mine.scenario, mine.prompts, mine.encode, mine.table.provenance.ends, 1, 0)
+    fleet = _fleet(inputs.scenario, entry, rates, users, each, options.stagger_s)
+    mine = replace(inputs, experiment=replace(inputs.experiment, scenario=fleet))
+    planned = mine.plan(1, 0)
     world = mine.world()
     star = {pair: link for pair, link in world.links.items() if _talk(world.nodes, pair)}
     spec = replace(world, links=star, issue_until_ns=round(until_s * NS_PER_S), detailed=False)

@@ -18,7 +18,6 @@ from testbed.decoding.output import ended
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
-from testbed.requests import plan_requests
 from testbed.results import manifest as provenance
 from testbed.results.records import LinkRow, RequestRow
 from testbed.results.room import needed
@@ -28,7 +27,7 @@ from testbed.results.store import FILES, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
-from testbed.scenario import PolicyEntry, run_id
+from testbed.scenario import PolicyEntry
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, World
@@ -133,8 +132,7 @@ def simulate(
         for entry in scenario.policies:
             on_phase(entry, repeat)
             first = len(simulated.planned) + 1
-            eos = inputs.table.provenance.ends
-            requests = plan_requests(scenario, inputs.prompts, inputs.encode, eos, first, repeat)
+            requests = inputs.plan(first, repeat)
             simulated.planned |= {one.request: one for one in requests}
             world = World(spec, entry, repeat, requests, inputs.table, on_done)
             simulated.log.extend(world.run())
@@ -183,41 +181,29 @@ def _link_rows(links: Mapping[tuple[str, str], LinkSpec]) -> list[LinkRow]:
 
 
 def _identity(inputs: Inputs) -> str:
-    ingredients = {
-        "engine": "simulation",
-        "code": str(provenance.code()),
-        "table": inputs.table.sha256,
-        "topology": inputs.topology.model_dump_json(),
-        "overheads": str(asdict(inputs.overheads)),
-        "rtt_series": "" if inputs.replay is None else inputs.replay.series.sha256,
-    }
-    return run_id(inputs.scenario.resolved(), ingredients)
+    more = {"table": inputs.table.sha256, "overheads": str(asdict(inputs.overheads))}
+    return inputs.experiment.run_id({"engine": "simulation", "code": str(provenance.code()), **more})
 
 
 def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
     """No time of day and nothing measured: the same simulation gives the same manifest."""
-    scenario, made_of = inputs.scenario, inputs.table.provenance
+    scenario, experiment, made_of = inputs.scenario, inputs.experiment, inputs.table.provenance
     place = scenario.place.model_dump(mode="json")
     return {
         "run_id": identity,
-        "experiment": scenario.name,
+        **experiment.facts(),
         "engine": "simulation",
         "fabric": "virtual",
         "fabric_reason": "links are computed, in order, from the topology"
-        + ("" if inputs.replay is None else f" and the RTT series {inputs.replay.series.name}"),
+        + ("" if experiment.replay is None else f" and the RTT series {experiment.replay.series.name}"),
         "nodes": "virtual",
-        "scenario": scenario.resolved(),
         "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
         "models": {
             "target": {"name": made_of.target, "sha256": made_of.target_sha256 or None},
             "draft": {"name": made_of.draft, "sha256": made_of.draft_sha256 or None},
         },
-        "prompts": {"name": inputs.prompts.name, "sha256": inputs.prompts.sha256},
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256, "synthetic": inputs.table.synthetic},
-        "topology": inputs.topology.model_dump(mode="json", by_alias=True),
-        "rtt_series": None if inputs.replay is None else inputs.replay.series.as_manifest(),
         "sampling": sampling_of(scenario.resolved()),
-        "node_placement": inputs.placement,
         "overheads": asdict(inputs.overheads),
         "real": "tokens and acceptance, from the decode table" if not inputs.table.synthetic else "nothing",
         "paced": list(scenario.devices.model_dump()),

@@ -1,4 +1,4 @@
-"""Everything a simulation reads, checked before anything runs: scenario, topology, decode table, prompts, overheads.
+"""What a simulation reads besides its experiment (`resolve`), checked before anything runs: decode table, overheads.
 
 Rule kept: a table answers for exactly the models and prompts it was recorded from, or is refused. No tokenizer and no
 weights are needed: the table holds the prompts' tokens and the end-of-text token.
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from testbed import resolve
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.events import node_stops
-from testbed.linkplan import pair_schedules, replay_of
-from testbed.models.devices import NATIVE, DeviceProfile, load_profile
-from testbed.models.load import model_hash
+from testbed.models.devices import NATIVE
 from testbed.models.outcomes import RECORDED, MadeUp, outcome_table
 from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
-from testbed.network.schedule import PairSchedule
-from testbed.network.series import RttSeries, SeriesReplay, load_series
-from testbed.network.topology import Topology, load_topology
+from testbed.network.topology import Topology
+from testbed.nodes.control import PlannedRequest
 from testbed.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.repository import available
-from testbed.requests import check_enough_prompts
+from testbed.resolve import Resolved
 from testbed.scenario import Scenario
 from testbed.simulation.fitting import (
     Hashes,
@@ -39,22 +37,13 @@ from testbed.simulation.links import MAX_RTO_NS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.units import NS_PER_MS, NS_PER_S
 from testbed.workload.arrivals import due_times_ms
-from testbed.workload.prompts import Prompt, PromptSet, load_prompts
+from testbed.workload.prompts import Prompt, PromptSet
 
 DRAIN_MARGIN_MS = 100.0  # as the emulation waits after a phase's last answer, beyond one round trip
 
 
-class Sources:
-    """Where inputs are read from. A sweep brings one that reads each thing once."""
-
-    def topology(self, name: str) -> Topology:
-        return load_topology(name)
-
-    def series(self, name: str) -> RttSeries:
-        return load_series(name)
-
-    def prompts(self, name: str) -> PromptSet:
-        return load_prompts(name)
+class Sources(resolve.Sources):
+    """Where inputs are read from, decode tables too. A sweep brings one that reads each thing once."""
 
     def table(self, name: str) -> DecodeTable:
         return load_table(name)
@@ -62,12 +51,6 @@ class Sources:
     def provenance(self, name: str) -> Provenance:
         """Of a table, without its rows."""
         return load_provenance(name)
-
-    def weights(self, name: str) -> str:
-        return model_hash(name)
-
-    def profile(self, name: str) -> DeviceProfile:
-        return load_profile(name)
 
     def made_up(self, scenario: Scenario) -> DecodeTable:
         """The table of an experiment whose outcomes are not recorded ones."""
@@ -81,19 +64,17 @@ FILES = Sources()
 
 @dataclass(frozen=True)
 class Inputs:
-    scenario: Scenario
-    topology: Topology
+    experiment: Resolved  # the texts of its prompts are their ids: the tokens are the table's
     table: DecodeTable
-    prompts: PromptSet  # its texts are prompt ids: the tokens are the table's
     overheads: Overheads
-    sources: Sources = FILES
-    replay: SeriesReplay | None = None  # round-trip times over the run; None: the topology's, all the time
-    schedules: Mapping[tuple[str, str], PairSchedule] = field(default_factory=dict)  # of pairs of sites that change
 
     @property
-    def placement(self) -> dict[str, str]:
-        """Node to site."""
-        return {name: site for name, (_, site) in self.scenario.place.nodes().items()}
+    def scenario(self) -> Scenario:
+        return self.experiment.scenario
+
+    def plan(self, first: int, repeat: int) -> list[PlannedRequest]:
+        """The requests of one phase."""
+        return self.experiment.plan(self.encode, self.table.provenance.ends, first, repeat)
 
     def encode(self, prompt_id: str) -> Sequence[int]:
         return self.table.prompt_tokens[prompt_id]
@@ -104,45 +85,31 @@ class Inputs:
 
     @cached_property
     def _world(self) -> WorldSpec:
-        scenario, placement = self.scenario, self.placement
-        sites = set(placement.values())
-        drain_ms = max(self._slowest_rtt_ms(a, b) for a in sites for b in sites) + DRAIN_MARGIN_MS
+        experiment, scenario = self.experiment, self.scenario
         return WorldSpec(
             nodes=scenario.place.nodes(),
-            links=link_specs(self.topology, placement, self.schedules),
-            profiles={
-                "target": self.sources.profile(scenario.devices.target),
-                "draft": self.sources.profile(scenario.devices.drafter),
-            },
+            links=link_specs(experiment.topology, experiment.placement, experiment.schedules),
+            profiles={"target": experiment.devices["target"], "draft": experiment.devices["drafter"]},
             seed=scenario.seed,
-            drain_ns=round(drain_ms * NS_PER_MS),
+            drain_ns=round((experiment.slowest_rtt_ms + DRAIN_MARGIN_MS) * NS_PER_MS),
             overheads=self.overheads,
             stops=node_stops(scenario.events),
             patience_ns=self._patience_ns(),
         )
 
     def _patience_ns(self) -> int | None:
-        scenario = self.scenario
-        ends_cut = [one.ends_cut for one in self.schedules.values() if one.ends_cut is not None]
+        experiment, scenario = self.experiment, self.scenario
+        ends_cut = [one.ends_cut for one in experiment.schedules.values() if one.ends_cut is not None]
         for_good_ns = last_for_good_ns(scenario.events, ends_cut)
         if for_good_ns is None:
             return None
-        sites, devices = set(self.placement.values()), scenario.devices.model_dump().values()
-        step_ms = sum(self.sources.profile(name).duration_ms(1) for name in devices)
-        rtt_ms = max(self._slowest_rtt_ms(a, b) for a in sites for b in sites)
+        step_ms = sum(device.duration_ms(1) for device in experiment.devices.values())
         workload = scenario.workload
         due = due_times_ms(workload.arrivals, workload.requests, scenario.seed, len(scenario.place.nodes()))
         gap_ms = max((one for one in due if one is not None), default=0.0)
-        seconds = gap_ms / 1e3 + work_s(step_ms, rtt_ms, workload.output_tokens, ())
+        seconds = gap_ms / 1e3 + work_s(step_ms, experiment.slowest_rtt_ms, workload.output_tokens, ())
         # virtual seconds cost nothing: room for a connection that comes back after a cut, too
         return round((gives_up_s(for_good_ns, seconds) + MAX_RTO_NS / NS_PER_S) * NS_PER_S)
-
-    def _slowest_rtt_ms(self, a: str, b: str) -> float:
-        """The longest round trip between two sites at any time of the run, jitter and losses apart."""
-        samples = self.replay.samples(a, b) if self.replay is not None and a != b else None
-        changed = [2 * one_way_ms for pair in ((a, b), (b, a)) if pair in self.schedules
-                   for one_way_ms in self.schedules[pair].one_way_ms]  # fmt: skip
-        return max([self.topology.rtt_ms(a, b), *(one.rtt_ms for one in samples or ()), *changed])
 
 
 def from_scenario(
@@ -155,20 +122,18 @@ def from_scenario(
     """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for."""
     refuse_sampled_drafts(scenario)
     refuse_unverified(scenario)
-    topology = scenario.network.applied_to(sources.topology(scenario.topology))
-    replay = replay_of(scenario, topology, sources.series)
-    schedules = pair_schedules(scenario, topology, replay)
     if scenario.outcomes != RECORDED and table_name is not None:
         raise BadInput(f"outcomes: made up by the experiment, so table {table_name!r} has no place; leave one out")
     named = None if table_name is None else sources.table(table_name)
     named = sources.made_up(scenario) if scenario.outcomes != RECORDED else named
     if named is not None and named.synthetic:
         prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
-        return _checked(Inputs(scenario, topology, named, prompts, overheads, sources, replay, schedules))
-    held = sources.prompts(scenario.workload.prompts)
-    table = choose_table(scenario, hashes_of(scenario, note, sources), named, sources)
+        return _checked(Inputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads))
+    experiment = resolve.resolve(scenario, sources)
+    held = experiment.prompts
+    table = choose_table(scenario, hashes_of(scenario, held, note, sources), named, sources)
     prompts = by_id(held.name, [prompt.id for prompt in held.prompts], held.sha256)
-    return _checked(Inputs(scenario, topology, table, prompts, overheads, sources, replay, schedules))
+    return _checked(Inputs(replace(experiment, prompts=prompts), table, overheads))
 
 
 def from_manifest(
@@ -183,15 +148,12 @@ def from_manifest(
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])
-    replay = replay_of(scenario, topology, FILES.series)
-    schedules = pair_schedules(scenario, topology, replay)
-    return _checked(Inputs(scenario, topology, table, held, overheads, FILES, replay, schedules))
+    return _checked(Inputs(resolve.resolve(scenario, FILES, topology, held), table, overheads))
 
 
-def hashes_of(scenario: Scenario, note: Callable[[str], None], sources: Sources = FILES) -> Hashes:
+def hashes_of(scenario: Scenario, prompts: PromptSet, note: Callable[[str], None], sources: Sources = FILES) -> Hashes:
     """Of what the experiment names. Weights that are not here are unknown, and that is noted."""
     models = scenario.models
-    prompts = sources.prompts(scenario.workload.prompts)
     return Hashes(_weights(models.target, note, sources), _weights(models.draft, note, sources), prompts.sha256)
 
 
@@ -228,7 +190,6 @@ def _checked(inputs: Inputs) -> Inputs:
             )
     if wrong := other_draws(table.provenance, scenario):
         raise BadInput(f"decode table {table.name}: {wrong}; {record_command(scenario)}")
-    check_enough_prompts(scenario, inputs.prompts)
     eos = () if workload.ignore_eos else table.provenance.ends
     if not workload.ignore_eos and table.provenance.eos is None and not table.synthetic:
         raise BadInput(
@@ -236,7 +197,7 @@ def _checked(inputs: Inputs) -> Inputs:
             f"{record_command(scenario)}"
         )
     for repeat in range(scenario.repeats if workload.sampling.temperature > 0 else 1):
-        for index, prompt in enumerate(inputs.prompts.prompts[: workload.requests]):
+        for index, prompt in enumerate(inputs.experiment.prompts.prompts[: workload.requests]):
             sampling = workload.sampling.with_seed(request_seed(scenario.seed, index, repeat))
             one = table.output(prompt.id, sampling)
             if one is None:
@@ -248,7 +209,7 @@ def _checked(inputs: Inputs) -> Inputs:
                     f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
                     f"workload.output_tokens is {workload.output_tokens}; {record_command(scenario)}"
                 )
-    inputs.world()  # refuses sites, profiles and links that are not there
+    inputs.world()  # refuses links that cannot be simulated
     return inputs
 
 

@@ -29,6 +29,7 @@ from math import inf
 
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss
+from testbed.network.fabric import Link as SpecifiedLink
 from testbed.network.plan import delay_us
 from testbed.network.relay_impair import NONE, Chances, Fates
 from testbed.network.schedule import PairEvent, PairSchedule
@@ -54,6 +55,21 @@ class LinkSpec:
     reorder: float = 0.0  # share of messages
     up: bool = True
     events: tuple[PairEvent, ...] = ()  # by time: what changes besides the series
+
+    @classmethod
+    def of(cls, link: SpecifiedLink, schedule: PairSchedule, topology: str) -> LinkSpec:
+        """What a simulation makes of a link. Raises BadInput, in the topology's name, for one that it cannot show."""
+        if link.loss >= 1 or (link.burst_loss is not None and link.burst_loss.ends_all):
+            raise BadInput(f"topology {topology}: loss {link.src} -> {link.dst} is 1, so nothing would ever arrive")
+        if link.buffer_bytes is not None:
+            raise BadInput(
+                f"topology {topology}: buffer_ms {link.src} -> {link.dst}: a simulated link queues without a limit; "
+                "leave it out, or use --engine emulation"
+            )
+        return cls(
+            link.one_way_ms, link.jitter_ms, link.loss, link.rate_bps, schedule.delay, link.burst_loss, link.reorder,
+            up=link.up, events=schedule.events,
+        )  # fmt: skip
 
     @property
     def varies(self) -> bool:
@@ -149,28 +165,15 @@ def link_specs(
     topology: Topology, placement: Mapping[str, str], schedules: Mapping[tuple[str, str], PairSchedule] | None = None
 ) -> dict[tuple[str, str], LinkSpec]:
     """Every ordered pair of nodes (name to site), as the topology says, and over time as its sites' schedule does."""
+    known: dict[tuple[str, str], LinkSpec] = {}  # by sites: thousands of nodes stand at few
     specs = {}
     for a, src in placement.items():
         for b, dst in placement.items():
             if a != b:
-                loss = topology.loss.get(src, {}).get(dst, 0.0)
-                burst = topology.burst_loss.get(src, {}).get(dst)
-                burst_loss = None if burst is None else burst.of_link()
-                if loss >= 1 or (burst_loss is not None and burst_loss.ends_all):
-                    raise BadInput(f"topology {topology.name}: loss {src} -> {dst} is 1, so nothing would ever arrive")
-                if dst in topology.buffer_ms.get(src, {}):
-                    raise BadInput(
-                        f"topology {topology.name}: buffer_ms {src} -> {dst}: a simulated link queues without a limit; "
-                        "leave it out, or use --engine emulation"
-                    )
-                reorder = topology.reorder.get(src, {}).get(dst, 0.0)
-                jitter_ms = topology.jitter_ms.get(src, {}).get(dst, 0.0)
-                rate_bps = topology.rate_bps.get(src, {}).get(dst)
-                schedule = (schedules or {}).get((src, dst), PairSchedule())
-                specs[a, b] = LinkSpec(
-                    topology.one_way_ms(src, dst), jitter_ms, loss, rate_bps, schedule.delay, burst_loss, reorder,
-                    events=schedule.events,
-                )  # fmt: skip
+                if (src, dst) not in known:
+                    schedule = (schedules or {}).get((src, dst), PairSchedule())
+                    known[src, dst] = LinkSpec.of(topology.link(src, dst), schedule, topology.name)
+                specs[a, b] = known[src, dst]
     return specs
 
 

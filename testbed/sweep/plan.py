@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 import testbed
 from testbed.errors import BadInput
 from testbed.models.outcomes import MadeUp, refuse_emulation
-from testbed.scenario import Document, FileName, Scenario, parse_override, read_document, run_id
+from testbed.resolve import resolve
+from testbed.scenario import Document, FileName, Scenario, parse_override, read_document
 from testbed.settings import assign
-from testbed.simulation.inputs import Sources, choose_table, hashes_of
+from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
 from testbed.sweep.matrix import KEY, Axes, Settings, parse_axes, points
 from testbed.yamlfile import refuse, said
 from testbed.yamltext import Place
@@ -85,10 +86,10 @@ def _name(document: Document) -> str:
 def identified(point: Point, engine: str, sources: Sources, more: Mapping[str, str]) -> Point:
     """The point with its id. Raises BadInput, naming the point, for inputs that are not there."""
     try:
-        ingredients = {"engine": engine, **more, **_ingredients(point.scenario, sources, engine)}
+        identity = _identity(point.scenario, sources, engine, more)
     except BadInput as error:
         raise BadInput(f"{point.name}: {error}") from error
-    return Point(point.number, point.settings, point.scenario, run_id(point.scenario.resolved(), ingredients))
+    return Point(point.number, point.settings, point.scenario, identity)
 
 
 def source_hash() -> str:
@@ -129,26 +130,24 @@ def _conflict(document: Document, key: str, other: str) -> NoReturn:
     refuse(document.path, document.lines, (KEY, key), f"{KEY}: {key!r} sets the same place as {other}")
 
 
-def _ingredients(scenario: Scenario, sources: Sources, engine: str) -> dict[str, str]:
+def _identity(scenario: Scenario, sources: Sources, engine: str, more: Mapping[str, str]) -> str:
+    """Of the files of a point besides what `resolve` reads, and of what its caller adds."""
+    outcomes, found = scenario.outcomes, {"engine": engine, **more}
     if engine == "emulation":
-        refuse_emulation(scenario.outcomes)
-    topology = scenario.network.applied_to(sources.topology(scenario.topology))
-    for _, site in scenario.place.nodes().values():
-        topology.one_way_ms(site, site)  # refuses a site that is not there
-    found = {"topology": topology.model_dump_json()}
-    if scenario.network.rtt_series is not None:
-        found["rtt_series"] = sources.series(scenario.network.rtt_series).sha256
-    for role, device in scenario.devices.model_dump().items():
-        found[f"device.{role}"] = sources.profile(device).model_dump_json()
-    if not isinstance(scenario.outcomes, MadeUp):
-        found["prompts"] = sources.prompts(scenario.workload.prompts).sha256
-        if engine == "simulation":
-            found["table"] = choose_table(scenario, hashes_of(scenario, _unnoted, sources), None, sources).sha256
-        else:
-            found |= {role: sources.weights(name) for role, name in scenario.models.model_dump().items()}
-    elif scenario.outcomes.drawn is not None:
-        found["table"] = sources.table(scenario.outcomes.drawn.table).sha256
-    return found
+        refuse_emulation(outcomes)
+    if isinstance(outcomes, MadeUp):  # no prompt is read; made-up ones decide nothing that the scenario does not
+        unread = by_id("made-up", [str(number) for number in range(scenario.workload.requests)], "")
+        experiment = resolve(scenario, sources, prompts=unread)
+        if outcomes.drawn is not None:
+            found["table"] = sources.table(outcomes.drawn.table).sha256
+        return experiment.run_id(found)
+    experiment = resolve(scenario, sources)
+    if engine == "simulation":
+        hashes = hashes_of(scenario, experiment.prompts, _unnoted, sources)
+        found["table"] = choose_table(scenario, hashes, None, sources).sha256
+    else:
+        found |= {role: sources.weights(name) for role, name in scenario.models.model_dump().items()}
+    return experiment.run_id(found)
 
 
 def _unnoted(text: str) -> None:

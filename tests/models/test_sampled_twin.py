@@ -106,7 +106,7 @@ def test_what_a_sampled_table_holds_is_target_only_decoding_of_each_request(inpu
     target = CausalRuntime(load_model("tiny-target", threads=1).model)
     streams = set()
     for repeat in range(LAW.repeats):
-        for one in plan_requests(inputs.scenario, inputs.prompts, inputs.encode, (), 1, repeat):
+        for one in plan_requests(inputs.scenario, inputs.experiment.prompts, inputs.encode, (), 1, repeat):
             recorded = inputs.table.output(one.prompt_id, one.sampling)
             assert recorded is not None
             expected = target_only(target, one.prompt, OUTPUT_TOKENS, one.sampling).tokens

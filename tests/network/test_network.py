@@ -15,8 +15,8 @@ from testbed.network.cleaning import clean
 from testbed.network.fabric import Link
 from testbed.network.hosts import enter
 from testbed.network.journal import Journal, read_entries
-from testbed.network.network import Network, node_address, specified_links
-from testbed.network.topology import load_topology
+from testbed.network.network import Network, node_address
+from testbed.network.topology import load_topology, specified_links
 
 TWO = load_topology("two-sites")
 PLACEMENT = {"user": "near", "target": "near", "drafter": "far"}

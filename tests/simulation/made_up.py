@@ -8,6 +8,7 @@ from typing import Any
 
 from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
 from testbed.network.topology import load_topology
+from testbed.resolve import resolve
 from testbed.scenario import Scenario
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import Inputs, by_id
@@ -84,7 +85,8 @@ def inputs_of(made: Scenario, table: DecodeTable, rtt_ms: float = 20.0, overhead
     """The sites `rtt_ms` apart, and nodes of one site 1 ms, or less if the sites are nearer."""
     far = {"near": {"far": rtt_ms}, "far": {"near": rtt_ms}}
     topology = load_topology("two-sites").model_copy(update={"figures": far, "intra_site_rtt_ms": min(1.0, rtt_ms)})
-    return Inputs(made, topology, table, by_id("made-up", list(table.prompts), table.sha256), overheads)
+    prompts = by_id("made-up", list(table.prompts), table.sha256)
+    return Inputs(resolve(made, topology=topology, prompts=prompts), table, overheads)
 
 
 def rows(

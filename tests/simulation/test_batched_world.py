@@ -136,7 +136,7 @@ def capped(policy, capacity, count=6):
     world, entry = inputs.world(), inputs.scenario.policies[0]
     target = load_profile("l40s/llama-3.1-8b").model_copy(update={"kv_capacity_tokens": capacity})
     bounded = dataclasses.replace(world, profiles={**world.profiles, "target": target})
-    planned = plan_requests(inputs.scenario, inputs.prompts, inputs.encode, (), 1, 0)
+    planned = plan_requests(inputs.scenario, inputs.experiment.prompts, inputs.encode, (), 1, 0)
     return run_phase(bounded, entry, 0, planned, table)
 
 

@@ -101,7 +101,7 @@ def test_users_stop_asking_at_the_end_of_a_probe_and_what_is_open_is_answered() 
     )  # fmt: skip
     table = decode_table(0.5)
     inputs = inputs_of(made, table)
-    planned = plan_requests(made, inputs.prompts, inputs.encode, (), 1, 0)
+    planned = plan_requests(made, inputs.experiment.prompts, inputs.encode, (), 1, 0)
     world = dataclasses.replace(inputs.world(), issue_until_ns=20_000_000_000)
     log = run_phase(world, made.policies[0], 0, planned, table)
     ends: dict[str, list[tuple[int, int]]] = {}
@@ -169,7 +169,7 @@ def test_a_log_of_requests_alone_has_the_same_requests(policy: object) -> None:
     asked = load_scenario(FLEET, ["workload.requests=12", "place.user={us-east-2: 4}", "workload.output_tokens=30"])
     made = Scenario.model_validate({**asked.model_dump(), "policies": [policy]})
     inputs = from_scenario(made, None, NO_OVERHEADS, lambda line: None)
-    planned = plan_requests(made, inputs.prompts, inputs.encode, (), 1, 0)
+    planned = plan_requests(made, inputs.experiment.prompts, inputs.encode, (), 1, 0)
     whole, light = (
         run_phase(dataclasses.replace(inputs.world(), detailed=detailed), made.policies[0], 0, planned, inputs.table)
         for detailed in (True, False)

@@ -59,7 +59,7 @@ def weights(policy: str, params: dict[str, Any], requests: int) -> dict[str, int
         place={"user": {"near": 2}, "target": "near", "drafter": "far"},
     )
     inputs = inputs_of(made, decode_table(0.6, output_tokens=6))
-    planned = plan_requests(made, inputs.prompts, inputs.encode, (), 1, 0)
+    planned = plan_requests(made, inputs.experiment.prompts, inputs.encode, (), 1, 0)
     world = World(inputs.world(), made.policies[0], 0, planned, decode_table(0.6, output_tokens=6))
     assert len(world.run().requests) == requests
     return {node: weight(host) for node, host in world._hosts.items()}

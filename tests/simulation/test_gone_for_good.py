@@ -69,7 +69,8 @@ def test_a_device_that_asks_again_for_ever_is_given_up_too() -> None:
 
 def cut(*events: PairEvent) -> Inputs:
     inputs = inputs_of(scenario("wanspec", SILENT), TABLE)
-    return dataclasses.replace(inputs, schedules={("far", "near"): PairSchedule(None, events)})
+    schedules = {("far", "near"): PairSchedule(None, events)}
+    return dataclasses.replace(inputs, experiment=dataclasses.replace(inputs.experiment, schedules=schedules))
 
 
 def test_one_direction_that_is_cut_for_good_is_a_silent_worker() -> None:

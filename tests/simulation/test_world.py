@@ -51,7 +51,7 @@ def world_of(monkeypatch, target, *, series=None, requests=1, **changes):
     made = scenario("alarm", requests=requests, output_tokens=1, **changes)
     table = decode_table(0.5, output_tokens=1, prompts=requests)
     inputs = inputs_of(made, table)
-    planned = plan_requests(made, inputs.prompts, inputs.encode, (), 1, 0)
+    planned = plan_requests(made, inputs.experiment.prompts, inputs.encode, (), 1, 0)
     world = inputs.world()
     if series is not None:
         links = {pair: LinkSpec(link.one_way_ms, series=series) for pair, link in world.links.items()}
