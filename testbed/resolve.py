@@ -14,7 +14,8 @@ from typing import Any
 from testbed.linkplan import pair_schedules, replay_of
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.models.load import model_hash
-from testbed.network.schedule import LinkSchedule, Pair, PairSchedule
+from testbed.network.fabric import Pair
+from testbed.network.schedule import LinkSchedule, PairSchedule
 from testbed.network.series import RttSeries, SeriesReplay, load_series
 from testbed.network.topology import Topology, load_topology, specified_links
 from testbed.nodes.control import PlannedRequest

@@ -89,12 +89,13 @@ def _results(
         cut_packets=measured.counters.cut,
         stale_messages=measured.stale_messages,
     )
-    summary = summarise(load(attempt.partial), counts)
+    data = load(attempt.partial)  # what is on disk is what is summarised and drawn
+    summary = summarise(data, counts)
     directory.write_summary(summary)
     progress.note("drawing the report")
-    from testbed.report import write_report  # matplotlib is slow to import; a run that fails early should not wait
+    from testbed.report import write_page  # matplotlib is slow to import; a run that fails early should not wait
 
-    report = write_report(attempt.partial)
+    report = write_page(directory, data, summary)
     return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
 
 

@@ -52,8 +52,12 @@ def write_report(run_dir: Path) -> Path:
     summary = directory.read_summary()
     check_file(run_dir / NAME, option="report")
     with using(run_dir):
-        page = render(load(run_dir), summary)
-    return directory.write_text(NAME, page)
+        return write_page(directory, load(run_dir), summary)
+
+
+def write_page(directory: RunDirectory, run: RunData, summary: Mapping[str, Any]) -> Path:
+    """Writes `report.html` of a run that was read from its directory already; says where it is."""
+    return directory.write_text(NAME, render(run, summary))
 
 
 def render(run: RunData, summary: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from testbed.results.records import LinkRow, RequestRow
 from testbed.results.room import needed
 from testbed.results.rundir import Attempt, Outcome, attempting, publish
 from testbed.results.sampling import sampling_of
-from testbed.results.store import FILES, RunDirectory, load
+from testbed.results.store import FILES, RunData, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
@@ -85,16 +85,16 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     )
     for policy, (lookups, approximated) in simulated.log.lookups.items():
         progress.note(f"{policy}: approximated lookups: {approximated} of {lookups} (docs/decode-tables.md)")
-    summary, manifest = write_run(inputs, simulated, identity, attempt.partial)
+    data, summary = write_run(inputs, simulated, identity, attempt.partial)
     progress.note("drawing the report")
-    from testbed.report import write_report  # matplotlib is slow to import; bad input should not wait for it
+    from testbed.report import write_page  # matplotlib is slow to import; bad input should not wait for it
 
-    report = write_report(attempt.partial)
-    return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
+    report = write_page(RunDirectory(attempt.partial), data, summary)
+    return Outcome(publish(attempt, (*FILES, report.name)), summary, data.manifest)
 
 
-def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Log, manifest and summary of a simulated run into a folder; returns the summary and the manifest."""
+def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -> tuple[RunData, dict[str, Any]]:
+    """Log, manifest and summary of a simulated run into a folder; returns what the folder holds, and the summary."""
     directory = RunDirectory(path)
     rows = rows_of(inputs, simulated)
     for kind, of_kind in rows.items():
@@ -109,9 +109,10 @@ def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -
     if simulated.given_up:
         manifest["given_up"] = simulated.given_up
     directory.write_manifest(manifest)
-    summary = summarise(load(path), counts_of(inputs))
+    data = load(path)
+    summary = summarise(data, counts_of(inputs))
     directory.write_summary(summary)
-    return summary, manifest
+    return data, summary
 
 
 def counts_of(inputs: Inputs) -> Counts:

@@ -108,9 +108,9 @@ def test_a_run_says_how_much_was_approximated_and_conserves_its_rows(tmp_path: P
     policies = ("speculative", {"wanspec": {"branches": 2, "theta": None, "label": "tree"}}, "wanspec")
     inputs = inputs_of(scenario(*policies, requests=3, output_tokens=50), made)
     simulated = simulate(inputs)
-    summary, manifest = write_run(inputs, simulated, "made-up", tmp_path)
+    data, summary = write_run(inputs, simulated, "made-up", tmp_path)
     (said,) = summary["tree_lookups"].items()
-    assert said == ("tree", manifest["tree_lookups"]["tree"])
+    assert said == ("tree", data.manifest["tree_lookups"]["tree"])
     assert 0 < said[1]["approximated"] < said[1]["of"]
     assert json.loads((tmp_path / "summary.json").read_text())["tree_lookups"] == summary["tree_lookups"]
     assert broken(load(tmp_path)) == ()
@@ -123,5 +123,5 @@ def test_a_run_without_trees_has_nothing_to_say_about_them(tmp_path: Path) -> No
     inputs = inputs_of(scenario("wanspec", requests=3, output_tokens=50), table(5))
     simulated = simulate(inputs)
     assert simulated.log.lookups == {}
-    summary, manifest = write_run(inputs, simulated, "made-up", tmp_path)
-    assert "tree_lookups" not in summary and "tree_lookups" not in manifest
+    data, summary = write_run(inputs, simulated, "made-up", tmp_path)
+    assert "tree_lookups" not in summary and "tree_lookups" not in data.manifest
