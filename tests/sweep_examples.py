@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from testbed.sweep.plan import load_sweep
 from testbed.sweep.run import Options, SweepOutcome, run_sweep
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "name": "small",
     "topology": "two-sites",
     "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
@@ -50,6 +51,6 @@ def experiment(folder: Path, **changes: object) -> Path:
     return path
 
 
-def swept(path: Path, out: Path, *overrides: str, workers: int = 1, **options: object) -> tuple[SweepOutcome, Watcher]:
+def swept(path: Path, out: Path, *overrides: str, workers: int = 1, **options: Any) -> tuple[SweepOutcome, Watcher]:
     watcher = Watcher()
     return run_sweep(load_sweep(path, overrides), Options(out=out, workers=workers, **options), watcher), watcher

@@ -9,7 +9,8 @@ import time
 
 import pytest
 import yaml
-from sweep_examples import SMALL
+
+from tests.sweep_examples import SMALL
 
 EXPERIMENT = {**SMALL, "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]}}
 

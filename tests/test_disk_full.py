@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import sweep_examples
+
+from tests import sweep_examples
 
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 # the check beforehand is left out: it would find what these tests are about

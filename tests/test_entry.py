@@ -10,13 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sweep_examples import experiment
 
 from testbed.entry import INTERRUPTED
+from tests.sweep_examples import experiment
 
-LONG = {"workload": {"prompts": "made-up", "requests": 200, "output_tokens": 200}, "matrix": None}
+LONG: dict[str, Any] = {"workload": {"prompts": "made-up", "requests": 200, "output_tokens": 200}, "matrix": None}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored
 DEFAULTS = ["env", "--default-signal=INT,HUP,TERM"]

@@ -59,7 +59,7 @@ def test_other_reasons_are_bad_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_renaming_never_replaces(tmp_path: Path, kind: str, by_kernel: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not by_kernel:
-        monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
+        monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
     source, taken, free = tmp_path / "source", tmp_path / "taken", tmp_path / "free"
     for path in (source, taken):
         path.mkdir() if kind == "folder" else path.touch()

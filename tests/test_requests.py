@@ -27,7 +27,7 @@ def planned(users: int, requests: int, classes: list[float]):
             "policies": ["autoregressive"],
         }
     )  # fmt: skip
-    return plan_requests(scenario, PROMPTS, lambda text: [int(text)], None, 1, 0)
+    return plan_requests(scenario, PROMPTS, lambda text: [int(text)], (), 1, 0)
 
 
 @pytest.mark.parametrize("users", [97, 100, 120, 128])

@@ -10,8 +10,6 @@ import pytest
 
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
-from inside import assert_libraries_are_those_of_processes, said_by_python
-
 from testbed.containers import build
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
@@ -21,6 +19,7 @@ from testbed.hardware import Hardware
 from testbed.network.cleaning import clean
 from testbed.network.hosts import enter
 from testbed.network.journal import Journal
+from tests.containers.inside import assert_libraries_are_those_of_processes, said_by_python
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pandas as pd
 import pytest
-from run_examples import command, experiment, finished, workload
+
+from tests.run_examples import command, experiment, finished, workload
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -27,9 +29,11 @@ def contained(tmp_path):
     )
 
 
-def streams(directory) -> dict[tuple[str, int], list[int]]:
+def streams(directory) -> dict[Any, Any]:
     rows = pd.read_parquet(directory / "requests.parquet")
-    return {(one.policy, one.request): list(one.tokens) for one in rows.itertuples()}
+    return {
+        (policy, request): [*tokens] for policy, request, tokens in rows[["policy", "request", "tokens"]].to_numpy()
+    }
 
 
 def of_run(client) -> list[str]:

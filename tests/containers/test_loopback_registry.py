@@ -12,8 +12,6 @@ import pytest
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
 from docker.errors import ImageNotFound
-from inside import assert_libraries_are_those_of_processes
-from loopback_registry import layer_of, one_file_layer, serving
 
 from testbed.bench.containers import answers
 from testbed.containers import build, engine, images, installed, rootfs, startimage
@@ -22,6 +20,8 @@ from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
 from testbed.network.journal import Journal
 from testbed.nodes.control import NodeConfig
+from tests.containers.inside import assert_libraries_are_those_of_processes
+from tests.containers.loopback_registry import layer_of, one_file_layer, serving
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
 

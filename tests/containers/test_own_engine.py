@@ -10,9 +10,9 @@ from testbed.errors import MachineCannot
 
 @pytest.mark.parametrize(("verb", "pid"), [(ownengine.start, None), (ownengine.stop, 4321), (ownengine.remove, 4321)])
 def test_an_ordinary_user_can_neither_start_nor_end_it(verb, pid, monkeypatch):
-    monkeypatch.setattr(ownengine.os, "geteuid", lambda: 1000)
-    monkeypatch.setattr(ownengine.os, "kill", lambda *_: pytest.fail("a signal was sent"))
-    monkeypatch.setattr(ownengine.subprocess, "Popen", lambda *_, **__: pytest.fail("something was started"))
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.kill", lambda *_: pytest.fail("a signal was sent"))
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("something was started"))
     monkeypatch.setattr(ownengine, "running", lambda place: pid)
     with pytest.raises(MachineCannot, match="own is root's"):
         verb()

@@ -78,7 +78,7 @@ def base_key(monkeypatch):
         chosen = installed.Package(tqdm.name, tqdm.version, files, tqdm.record_sha256)
         monkeypatch.setattr(images, "inspected", lambda client, name: {"Id": IDENTITY, "RepoDigests": [served]})
         monkeypatch.setattr(installed, "packages", lambda: [chosen])
-        monkeypatch.setattr(build.rootfs, "python_version", lambda: python)
+        monkeypatch.setattr("testbed.containers.rootfs.python_version", lambda: python)
         monkeypatch.setattr(build, "_unless_known", lambda client, kind, key, note, what: keys.append(key))
         build._base_on(None, "python:3", lambda note: None)
         return keys[0]

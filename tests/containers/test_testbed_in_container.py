@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from unprivileged import NOBODY, TREE
+
+from tests.unprivileged import NOBODY, TREE
 
 # the first test to run waits for the engine, which is installed on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -12,7 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -144,7 +144,7 @@ def test_coupled_verification_has_the_law_of_one_hot_rejection(depth: int, seed:
         weight = Fraction(1)
         for _, length in cells:
             weight *= length
-        choices = [draw(exact(row), uniform) for row, (uniform, _) in zip(p_rows, cells, strict=True)]
+        choices = [draw(exact(row), cast(float, uniform)) for row, (uniform, _) in zip(p_rows, cells, strict=True)]
         coupled[verify_greedy(choices, drafts).tokens] += weight
 
     rejected: dict[tuple[int, ...], Fraction] = defaultdict(Fraction)

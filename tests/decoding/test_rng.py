@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 from testbed.decoding.rng import uniform
 
@@ -17,7 +18,13 @@ def test_draws_do_not_change_between_releases_or_machines() -> None:
 
 
 def test_every_part_of_the_key_matters() -> None:
-    keys = [(0, 0, 0, "target"), (1, 0, 0, "target"), (0, 1, 0, "target"), (0, 0, 1, "target"), (0, 0, 0, "residual")]
+    keys: list[Any] = [
+        (0, 0, 0, "target"),
+        (1, 0, 0, "target"),
+        (0, 1, 0, "target"),
+        (0, 0, 1, "target"),
+        (0, 0, 0, "residual"),
+    ]
     assert len({uniform(*key) for key in keys}) == len(keys)
 
 

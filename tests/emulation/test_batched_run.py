@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from run_examples import experiment, finished, workload
+
+from tests.run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

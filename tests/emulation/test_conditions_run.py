@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from run_examples import experiment, finished, workload
 
 from testbed.results.calibrate import calibrate
+from tests.run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

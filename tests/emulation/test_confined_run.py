@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
-from run_examples import command, experiment, workload
 
 from testbed.environment import of_nodes, of_programs
-from testbed.network.journal import MARK
+from testbed.network.undoing import MARK
+from tests.run_examples import command, experiment, workload
 
 PROGRAMS = {"testbed.nodes.piped", "testbed.nodes.worker", "testbed.network.probe_process"}
 WATCHED = {"testbed.network.relay_process", "testbed.network.watch_process"}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from run_examples import experiment, finished, workload
+
+from tests.run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

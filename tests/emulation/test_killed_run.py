@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from leftovers import lock_is_free, remains, wait_until
-from run_examples import command, experiment, workload
 
 from testbed.bench.kill import ORPHANS_S
 from testbed.wire.tcp import CONNECT_S
+from tests.emulation.leftovers import lock_is_free, remains, wait_until
+from tests.run_examples import command, experiment, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

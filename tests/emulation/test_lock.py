@@ -164,7 +164,7 @@ def signal_wait() -> None:
 @root_only
 def test_members_of_the_group_share_the_machines_lock(places, monkeypatch):
     machine, own = places
-    monkeypatch.setattr(lock.grp, "getgrnam", lambda _: type("Group", (), {"gr_gid": 4321}))
+    monkeypatch.setattr("grp.getgrnam", lambda _: type("Group", (), {"gr_gid": 4321}))
     os.chown(own, NOBODY, NOBODY)
     hold(places)
     found = (machine / FILE).stat()
@@ -227,6 +227,6 @@ def test_a_file_that_was_removed_before_it_was_locked_is_made_again(places, monk
             removed[0].unlink()
         flock(descriptor, operation)
 
-    monkeypatch.setattr(lock.fcntl, "flock", slow)
+    monkeypatch.setattr("fcntl.flock", slow)
     with machine_lock(machine, own):
         assert lock_holder(machine, own) == os.getpid()

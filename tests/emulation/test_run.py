@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from leftovers import command_line, lock_is_free, remains, wait_until
-from run_examples import command, experiment, finished
+
+from tests.emulation.leftovers import command_line, lock_is_free, remains, wait_until
+from tests.run_examples import command, experiment, finished
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from run_examples import command, experiment, finished, workload
+
+from tests.run_examples import command, experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leftovers import remains
-from run_examples import command, experiment
+
+from tests.emulation.leftovers import remains
+from tests.run_examples import command, experiment
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from leftovers import wait_until
-from run_examples import experiment, workload
-from unprivileged import NOBODY, Stage
 
 from testbed.emulation.lock import lock_holder
+from tests.emulation.leftovers import wait_until
+from tests.run_examples import experiment, workload
+from tests.unprivileged import NOBODY, Stage
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed.bench import fuzz
-from testbed.bench.fuzzloaders import LOADERS, SMALL
+from testbed.bench.fuzzloaders import LOADERS, SMALL, Loader
 from testbed.errors import BadInput
 from testbed.network.mininet_topo import wires_of
 
@@ -133,7 +133,7 @@ def test_the_fuzz_finds_what_it_looks_for(tmp_path: Path) -> None:
             raise BadInput("a\nb")
         return bytearray(b"x" * (300 << 20)) if word == b"grow" else None
 
-    loader = fuzz.Loader("bad", ".x", read, lambda: [b"fine"])
+    loader = Loader("bad", ".x", read, lambda: [b"fine"])
     found, fuzz_limit = fuzz.Found(), fuzz.LIMIT_S
     fuzz.LIMIT_S = 0.2
     try:

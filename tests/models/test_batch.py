@@ -4,6 +4,7 @@ Absolute-position models are here because a uniformly shifted position is invisi
 """
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from testbed.models.load import load_model
 from testbed.models.runtime import CausalRuntime
 
 VOCABULARY = 61
-FP64 = {"atol": 1e-10, "rtol": 0}
+FP64: Any = {"atol": 1e-10, "rtol": 0}
 
 
 def drawn_text(draws, length, vocabulary=VOCABULARY):

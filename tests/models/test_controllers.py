@@ -10,7 +10,6 @@ from random import Random
 import msgspec
 import numpy as np
 import pytest
-from table_examples import ONE, tiny_table
 
 from testbed.cli import app
 from testbed.errors import BadInput
@@ -20,6 +19,7 @@ from testbed.models.controllers.report import train_to_file
 from testbed.models.controllers.train import TrainOptions, evaluate, scores_of, train
 from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
 from testbed.policies.wisp.classifier import Classifier, read_weights
+from tests.models.table_examples import ONE, tiny_table
 
 LENGTH = 30
 QUICK = TrainOptions(epochs=60, max_draft=8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from table_examples import tiny_table
 
 from testbed.errors import BadInput
 from testbed.models.synthetic import (
@@ -16,6 +15,7 @@ from testbed.models.synthetic import (
     outcomes_of,
 )
 from testbed.models.tables import DecodeTable
+from tests.models.table_examples import tiny_table
 
 RECORDS = (
     [outcome(True, False, 0.1 + 0.001 * number, 0.2) for number in range(80)]

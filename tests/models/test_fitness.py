@@ -6,6 +6,7 @@ import json
 import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from testbed.models.load import load_model, load_tokenizer, shipped
 from testbed.models.record import record
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
+from testbed.models.selftest import examine
 from testbed.models.speculate import speculate
+from testbed.nodes.jobs import Fitness
 from testbed.scenario import Scenario, load_scenario
 from testbed.workload.prompts import Prompt, PromptSet
 
@@ -94,7 +97,7 @@ def test_a_model_without_room_is_named_before_anything_is_made(tmp_path: Path) -
     for target, draft in ((long, short), (short, long)):
         scenario = experiment(tmp_path, target, draft, ["autoregressive"])
         expected = f"model {short!r} has room for 48 tokens; prompt 'p1' with its output"
-        assert refusal(lambda scenario=scenario: read(scenario, Options())).startswith(f"{expected} has {tokens + 40}")
+        assert refusal(partial(read, scenario, Options())).startswith(f"{expected} has {tokens + 40}")
         for verb in (
             lambda target=target, draft=draft: check_pair(target, draft, PROMPTS.prompts),
             lambda target=target, draft=draft: record(target, draft, PROMPTS, 40),
@@ -170,7 +173,7 @@ def test_a_model_is_tried_once_for_its_weights_and_configuration(
     name = llama(tmp_path / "model")
     texts = [Text("p1", (5, 6, 7), 30)]
     tried: list[str] = []
-    honest = fitness.examine
+    honest = examine
     monkeypatch.setattr(fitness, "examine", lambda loaded, *rest: (tried.append(loaded.name), honest(loaded, *rest))[1])
 
     def times() -> int:
@@ -202,7 +205,7 @@ def test_a_reference_that_is_not_generates_own_is_refused(tmp_path: Path, monkey
 
 
 def test_what_nodes_are_told_survives_the_way_to_them() -> None:
-    told = fitness.Fitness({"target": {"tree": "model m is not right in it"}}, {"target": 2304, "draft": 2048})
-    again = msgspec.json.decode(msgspec.json.encode(told), type=fitness.Fitness)
+    told = Fitness({"target": {"tree": "model m is not right in it"}}, {"target": 2304, "draft": 2048})
+    again = msgspec.json.decode(msgspec.json.encode(told), type=Fitness)
     assert again.of("target").refused == {"tree": "model m is not right in it"}
     assert again.of("draft") == type(again.of("draft"))({}, "vocab_size 2304 and 2048")

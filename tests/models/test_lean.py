@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lean_examples import KNOWN, UNKNOWN, VOCABULARY, build, without_fp32_norms
 
 from testbed.errors import RunInvalid
 from testbed.models.batch import BatchFeed, BatchRuntime
@@ -19,6 +18,7 @@ from testbed.models.lean.runtime import LeanRuntime
 from testbed.models.load import load_model
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
+from tests.models.lean_examples import KNOWN, UNKNOWN, VOCABULARY, build, without_fp32_norms
 
 REQUESTS = 3
 STEPS = 25

@@ -6,7 +6,6 @@ import gc
 import weakref
 
 import pytest
-from lean_examples import KNOWN, UNKNOWN, build
 
 from testbed.errors import BadInput
 from testbed.models.batch import BatchRuntime
@@ -14,6 +13,7 @@ from testbed.models.lean.runtime import LeanRuntime
 from testbed.models.passes import passes_of
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.worker import Models
+from tests.models.lean_examples import KNOWN, UNKNOWN, build
 
 DEVICES = {"draft": "raspberry-pi-5/qwen3-0.6b-q4"}
 WINDOW = "mistral with a window"

@@ -75,9 +75,8 @@ class Walk:
         self.replay = Replay(table)
         self.replay.bind(REQUEST, "a", sampling)
         whole = lambda tokens: [tokens]  # noqa: E731
-        self.compute = Compute(
-            {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}, {"target": whole, "draft": whole}
-        )
+        runtimes: Any = {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}
+        self.compute = Compute(runtimes, {"target": whole, "draft": whole})
         self.random = Random(seed)
         self.tolerance = tolerance
         self.depth = table.depth
@@ -158,10 +157,10 @@ def test_replay_equals_the_real_models_when_the_target_samples(
 ) -> None:
     """Seeded coupling: the target's draws are keyed by request seed and position, so no draft can move them."""
     sampling = law.with_seed(SEED)
-    runtimes = [CausalRuntime(model) for model in near_pair]
+    target, drafter = (CausalRuntime(model) for model in near_pair)
     extent = Extent(OUTPUT_TOKENS, DEPTH, ())
-    sampled = record_prompt(*runtimes, tuple(sequence[:6]), extent, sampling)
-    assert sampled.tokens != record_prompt(*runtimes, tuple(sequence[:6]), extent).tokens
+    sampled = record_prompt(target, drafter, tuple(sequence[:6]), extent, sampling)
+    assert sampled.tokens != record_prompt(target, drafter, tuple(sequence[:6]), extent).tokens
     accepted = refused = 0
     for seed in range(6):
         walk = Walk(as_table(sampled, DEPTH, sampling=law), *near_pair, seed, 1e-9, sampling)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
-from table_examples import sampled_table, tiny_table
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.replay import Replay, TableMiss, tokens_by_pass
-from testbed.models.tables import DecodeTable
+from testbed.models.tables import DecodeTable, SampledFrom
 from testbed.policies.api import Draft, Verify
+from tests.models.table_examples import sampled_table, tiny_table
 
 PROMPT = (1, 2)
 
@@ -191,7 +191,9 @@ def test_an_unknown_prompt_is_named() -> None:
 
 
 def test_a_sampled_request_is_answered_by_its_own_output_only() -> None:
-    sampling = sampled_table().provenance.sampling.with_seed(7)
+    law = sampled_table().provenance.sampling
+    assert isinstance(law, SampledFrom)
+    sampling = law.with_seed(7)
     replay = Replay(sampled_table())
     replay.bind(7, "a", sampling)
     assert replay.verify(Verify(0, 7, 0, PROMPT, 0, sampling)).tokens == (10,)

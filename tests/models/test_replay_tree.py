@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from table_examples import tiny_table
 
 from testbed.models.replay import Replay, TableMiss
 from testbed.policies.api import Draft, DraftTree, TreeDraftReady, VerifyReady, VerifyTree
+from tests.models.table_examples import tiny_table
 
 PROMPT = (1, 2)
 

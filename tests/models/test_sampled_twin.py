@@ -7,6 +7,7 @@ seeds are the run's own and only the answers' origin differs.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -37,7 +38,9 @@ class RealModels(Replay):
     def __init__(self, table: DecodeTable) -> None:
         super().__init__(table)
         names = {"target": "tiny-target", "draft": "tiny-draft"}
-        runtimes = {role: CausalRuntime(load_model(name, threads=1).model) for role, name in names.items()}
+        runtimes: dict[str, Any] = {
+            role: CausalRuntime(load_model(name, threads=1).model) for role, name in names.items()
+        }
         self._compute = Compute(runtimes, dict.fromkeys(names, lambda tokens: [tokens]))
 
     def draft(self, job: Draft, duration_ms: float = 0.0) -> DraftReady:

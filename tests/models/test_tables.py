@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
-from table_examples import sampled_table, tiny_table
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.models import tables_file
 from testbed.models.tables import DecodeTable, load_provenance, load_table, make_table
 from testbed.models.tables_file import METADATA_KEY
+from tests.models.table_examples import sampled_table, tiny_table
 
 
 def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:

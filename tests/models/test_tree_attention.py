@@ -111,7 +111,8 @@ def one_pass(tokens: int) -> list[int]:
 
 def test_a_tree_draft_job_gives_each_leaf_its_best_choices(family: Any, full_logits: Any, sequence: list[int]) -> None:
     model, text = family(0), tuple(sequence[:12])
-    compute = Compute({"draft": CausalRuntime(model)}, {"draft": one_pass})
+    runtimes: Any = {"draft": CausalRuntime(model)}
+    compute = Compute(runtimes, {"draft": one_pass})
     job = DraftTree(0, 9, 0, text, TOKENS, PARENTS, leaves=(2, 5, 6), width=2, fresh=len(text) + len(TOKENS))
     ready, passes = compute.draft_tree(job)
     for leaf, tokens, probabilities, entropy in zip(
@@ -124,7 +125,8 @@ def test_a_tree_draft_job_gives_each_leaf_its_best_choices(family: Any, full_log
 
 
 def test_a_job_is_charged_its_fresh_tokens_in_passes_of_at_most_so_many(family: Any, sequence: list[int]) -> None:
-    compute = Compute({"draft": CausalRuntime(family(0))}, {"draft": lambda tokens: [tokens]})
+    runtimes: Any = {"draft": CausalRuntime(family(0))}
+    compute = Compute(runtimes, {"draft": lambda tokens: [tokens]})
     job = DraftTree(0, 9, 0, tuple(sequence[:12]), TOKENS, PARENTS, leaves=(2,), width=1, fresh=7, most=3)
     _, passes = compute.draft_tree(job)
     assert [(one.position, one.tokens) for one in passes] == [(12, 3), (15, 3), (18, 1)]
@@ -136,9 +138,8 @@ def test_tree_rounds_with_a_real_model_give_its_greedy_output(near_pair: tuple[A
     target, drafter = near_pair
     prompt = tuple(sequence[:9])
     wanted = target_only(CausalRuntime(target), prompt, 40).tokens
-    compute = Compute(
-        {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}, {"target": one_pass, "draft": one_pass}
-    )
+    runtimes: Any = {"target": CausalRuntime(target), "draft": CausalRuntime(drafter)}
+    compute = Compute(runtimes, {"target": one_pass, "draft": one_pass})
     random, text, cached, depth_reached = Random(3), list(prompt), 0, 0
     while len(text) < len(prompt) + 40:
         nodes: list[int] = []

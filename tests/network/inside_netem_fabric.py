@@ -18,8 +18,8 @@ from testbed.network.journal import Journal
 from testbed.network.netem import NetemFabric
 from testbed.network.plan import undelayed
 
-sys.path.insert(0, str(Path(__file__).parent))
-from relay_lab_helpers import (
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.network.relay_lab_helpers import (
     interfaces,
     median_errors_ms,
     random_links,

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ NO_NETEM = replace(ABLE, qdiscs={**ABLE.qdiscs, "netem": False})
         ("netem", replace(ABLE, docker_client=False, mnexec=False), "netem"),
     ],
 )
-def test_choice(requested: str, caps: Capabilities, chosen: str) -> None:
+def test_choice(requested: Any, caps: Capabilities, chosen: str) -> None:
     name, reason = choose_fabric(requested, caps)
     assert name == chosen
     assert reason
@@ -69,7 +70,7 @@ def test_choice(requested: str, caps: Capabilities, chosen: str) -> None:
         ("netem", replace(ABLE, tools={**ABLE.tools, "ethtool": False}), ["ethtool", "apt-get install ethtool"]),
     ],
 )
-def test_out_of_reach_is_said_with_the_mend(requested: str, caps: Capabilities, names: list[str]) -> None:
+def test_out_of_reach_is_said_with_the_mend(requested: Any, caps: Capabilities, names: list[str]) -> None:
     with pytest.raises(MachineCannot) as caught:
         choose_fabric(requested, caps)
     assert all(name in str(caught.value) for name in names)
@@ -123,7 +124,7 @@ def test_an_ordinary_user_has_no_real_time_priority_and_is_told_how_to_get_it() 
 
 @pytest.mark.parametrize("change", [{"user_namespace": False}, {"tun": False}, {"realtime": False}])
 @pytest.mark.parametrize("privilege", ["none", "container"])
-def test_what_a_mend_permits_is_said_and_never_everybodys(privilege: str, change: dict, monkeypatch) -> None:
+def test_what_a_mend_permits_is_said_and_never_everybodys(privilege: Any, change: dict, monkeypatch) -> None:
     settings = {"kernel.apparmor_restrict_unprivileged_userns": "1"}
     monkeypatch.setattr(capabilities, "mend", lambda: mend_of(settings, filtered=False))
     found = lacks(replace(ABLE, privilege=privilege, **change))

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from relay_lab_helpers import namespaces, udp_socket
-from test_pcapng import blocks, options
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.capture import Capture, parse_pair
 from testbed.network.fabric import Fabric, Link, Port
 from testbed.network.journal import Journal
 from testbed.network.network import make_fabric
+from tests.network.relay_lab_helpers import namespaces, udp_socket
+from tests.network.test_pcapng import blocks, options
 
 ONE_WAY_MS = 20.0
 PACKETS = 30

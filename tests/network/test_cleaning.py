@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,7 @@ def test_a_folder_whose_journal_was_never_finished_goes_once_it_is_old(state: Pa
 START = """
 import sys
 from pathlib import Path
+from typing import Any
 from testbed.network.journal import JOURNAL_NAME, Journal, read_entries
 state, name = Path(sys.argv[1]), sys.argv[2]
 made = 0
@@ -191,7 +193,7 @@ for number in range(int(sys.argv[3])):
 @pytest.fixture
 def starters(state: Path) -> Iterator[list[subprocess.Popen[str]]]:
     command = [sys.executable, "-c", START, str(state)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([*command, name, "150"], **pipes) for name in "ab"]
     yield processes
     for one in processes:

@@ -65,7 +65,7 @@ def test_entries_are_on_disk_before_anything_is_made(tmp_path: Path) -> None:
 
 
 def test_a_process_of_a_dead_run_is_ended(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
-    entry = {"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid)}
+    entry: dict[str, object] = {"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid)}
     dead_run(tmp_path, "r", [entry])
     assert f"r: removed group {sleeper.pid}" in clean(tmp_path).said
     assert sleeper.wait(5) == -signal.SIGTERM

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from relay_lab_helpers import attached_fabric, receive_numbered, send_numbered, udp_socket
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.fabric import BurstLoss, Link, Port
 from testbed.network.lab import LabFabric
 from testbed.network.lab_kernel import missing_parts
 from testbed.network.plan import undelayed
+from tests.network.relay_lab_helpers import attached_fabric, receive_numbered, send_numbered, udp_socket
 
 pytestmark = [
     pytest.mark.shaped,

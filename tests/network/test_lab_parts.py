@@ -36,6 +36,6 @@ def test_missing_package_is_named(tmp_path, monkeypatch) -> None:  # type: ignor
 
 
 def test_memory_directory_is_refused_when_none_allows_programs(monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(lab_kernel.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(MachineCannot, match="mount -o remount,exec"):
         lab_kernel.memory_directory()

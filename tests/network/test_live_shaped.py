@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from relay_lab_helpers import processes_of, tcp_listener, wait_for, within
 
 from testbed.errors import BadInput, RunInvalid
 from testbed.network.drift import histories, judge
@@ -31,6 +30,7 @@ from testbed.network.schedule import LinkSchedule, PairEvent, PairSchedule
 from testbed.network.series import SteppedDelay
 from testbed.network.topology import load_topology
 from testbed.network.watch import Probe, Watch
+from tests.network.relay_lab_helpers import processes_of, tcp_listener, wait_for, within
 
 pytestmark = pytest.mark.shaped
 MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails

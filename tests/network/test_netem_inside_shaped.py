@@ -66,7 +66,7 @@ def by_us(kernel: LabKernel) -> tuple[NetemState, tuple[str, ...]]:
     return decode_options(shown.options)
 
 
-STATES = {
+STATES: dict[str, Any] = {
     "delay": (NetemState(10_050_001, 4321), {"delay": {"delay": 0.010050001}, "limit": 4321}),
     "jitter": (NetemState(5_000_000, jitter_ns=250_000), {"delay": {"delay": 0.005, "jitter": 0.00025}}),
     "loss": (NetemState(loss=0.125), {"loss-random": {"loss": 0.125}}),

@@ -6,6 +6,7 @@ import pytest
 
 from testbed.network import capabilities
 from testbed.network.capabilities import PROBES, Capabilities, choose_fabric, lacks, load_modules, resolve_fabric
+from testbed.network.userns import Privilege
 
 TOOLS = dict.fromkeys(capabilities.TOOL_PACKAGES, True)
 ABLE = Capabilities(
@@ -38,7 +39,7 @@ def test_root_loads_what_is_missing_and_takes_netem(ran: list[list[str]]) -> Non
 
 
 @pytest.mark.parametrize("privilege", ["container", "user namespace", "none"])
-def test_nobody_else_touches_the_kernel(ran: list[list[str]], privilege: capabilities.Privilege) -> None:
+def test_nobody_else_touches_the_kernel(ran: list[list[str]], privilege: Privilege) -> None:
     somebody = replace(HAS_IT_AS_A_MODULE, privilege=privilege)
     assert load_modules(somebody) is somebody
     assert ran == []

@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from relay_lab_helpers import (
+
+from testbed.network.fabric import BurstLoss, Fabric, Link, Port
+from testbed.network.journal import Journal
+from testbed.network.plan import undelayed
+from testbed.network.relay import RelayFabric
+from testbed.network.relay_process import QUEUE_PACKETS
+from tests.network.relay_lab_helpers import (
     FABRICS,
     attached_fabric,
     namespaces,
@@ -23,12 +29,6 @@ from relay_lab_helpers import (
     udp_socket,
     wait_for,
 )
-
-from testbed.network.fabric import BurstLoss, Fabric, Link, Port
-from testbed.network.journal import Journal
-from testbed.network.plan import undelayed
-from testbed.network.relay import RelayFabric
-from testbed.network.relay_process import QUEUE_PACKETS
 
 pytestmark = pytest.mark.shaped
 UDP_PORT = 9011

@@ -17,7 +17,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from relay_lab_helpers import (
+
+from testbed.errors import MachineCannot
+from testbed.network.fabric import Fabric, Link, Port
+from testbed.network.journal import Journal
+from testbed.network.lab import LabFabric
+from testbed.network.plan import undelayed
+from testbed.network.relay import RelayFabric
+from tests.network.relay_lab_helpers import (
     ECHO_PORT,
     FABRICS,
     attached_fabric,
@@ -36,13 +43,6 @@ from relay_lab_helpers import (
     wait_for,
     within,
 )
-
-from testbed.errors import MachineCannot
-from testbed.network.fabric import Fabric, Link, Port
-from testbed.network.journal import Journal
-from testbed.network.lab import LabFabric
-from testbed.network.plan import undelayed
-from testbed.network.relay import RelayFabric
 
 pytestmark = pytest.mark.shaped
 Maker = Callable[[str, Journal], Fabric]

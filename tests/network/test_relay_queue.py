@@ -4,7 +4,8 @@ import pytest
 
 from testbed.network.fabric import BurstLoss
 from testbed.network.relay_impair import Chances
-from testbed.network.relay_queue import NS_PER_S, DelayLine, LinkState
+from testbed.network.relay_queue import DelayLine, LinkState
+from testbed.units import NS_PER_S
 
 MS = 1_000_000
 PACKET = bytes(100)

@@ -4,12 +4,12 @@ import random
 from pathlib import Path
 
 import pytest
-from relay_lab_helpers import namespaces, random_links
 
 from testbed.network.journal import Journal
 from testbed.network.probe import probe_links
 from testbed.network.relay import RelayFabric
 from testbed.network.relay_process import TUN_PATH
+from tests.network.relay_lab_helpers import namespaces, random_links
 
 pytestmark = [pytest.mark.shaped, pytest.mark.skipif(not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing")]
 NODES, SAMPLED_PAIRS, PROBES = 64, 60, 15

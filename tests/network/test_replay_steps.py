@@ -6,12 +6,12 @@ import functools
 from collections.abc import Callable, Sequence
 
 import pytest
-from test_schedule import LINKS, PLACEMENT, stepped
 
 from testbed.errors import BadInput
 from testbed.network.fabric import Link
 from testbed.network.replay import Applied, Replay, without_base
 from testbed.network.schedule import LinkSchedule, PairSchedule, Step
+from tests.network.test_schedule import LINKS, PLACEMENT, stepped
 
 S = 1_000_000_000
 START = 1_000 * S

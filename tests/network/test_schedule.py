@@ -24,9 +24,14 @@ def stepped(*delays_ms: float, every_s: float = 1.0, loop: bool = True) -> Stepp
     )
 
 
+def pair(name: str) -> tuple[str, str]:
+    src, dst = name.split("_")
+    return src, dst
+
+
 def schedule(**pairs: PairSchedule) -> LinkSchedule:
     """`near_far=...`: what happens to the links from near to far."""
-    return LinkSchedule(LINKS, PLACEMENT, {tuple(name.split("_")): one for name, one in pairs.items()})
+    return LinkSchedule(LINKS, PLACEMENT, {pair(name): one for name, one in pairs.items()})
 
 
 def seen(steps: list[Step]) -> list[tuple[float, dict[str, float]]]:

@@ -11,7 +11,8 @@ from typing import TextIO
 
 import pytest
 
-from testbed.network.probe_process import PACKET, SO_TIMESTAMPNS
+from testbed.linux import SO_TIMESTAMPNS
+from testbed.network.probe_process import PACKET
 from testbed.network.watch_process import FLUSH_PROBES, LATEST_NS, Prober
 
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]

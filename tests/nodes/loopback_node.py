@@ -7,11 +7,14 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from testbed.nodes.control import ControlCommand, ControlReply, NodeConfig, line
 from testbed.processes import ending_with_this
+
+Reply = TypeVar("Reply")
 
 
 class Node:
@@ -44,7 +47,7 @@ class Node:
         assert self.process.stdin is not None
         self.process.stdin.close()
 
-    def until(self, kind: type) -> ControlReply:
+    def until(self, kind: type[Reply]) -> Reply:
         assert self.process.stdout is not None
         for text in self.process.stdout:
             reply = msgspec.json.decode(text, type=ControlReply)

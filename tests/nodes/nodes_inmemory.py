@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +96,7 @@ class InlineDevice:
             passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0)
             on_answer(submitted_ns, Answer(batch=batch, passes=passes))
             return
-        run = {
+        run: dict[Any, Any] = {
             Draft: self._compute.draft,
             Verify: self._compute.verify,
             DraftTree: self._compute.draft_tree,
@@ -105,8 +107,8 @@ class InlineDevice:
             PassRecord(one.start_ns, one.end_ns, 0.0, (one.end_ns - one.start_ns) / 1e6, 0.0, one.position, one.tokens)
             for one in real
         )
-        kind = {DraftReady: "draft", VerifyReady: "verify", TreeDraftReady: "draft_tree"}[type(ready)]
-        on_answer(submitted_ns, Answer(passes=passes, **{kind: ready}))
+        kinds: dict[Any, str] = {DraftReady: "draft", VerifyReady: "verify", TreeDraftReady: "draft_tree"}
+        on_answer(submitted_ns, Answer(passes=passes, **{kinds[type(ready)]: ready}))
 
 
 def whole(count: int) -> list[int]:
@@ -123,6 +125,9 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
     left = {one.request for one in requests}
     done = asyncio.Event()
 
+    def arrived(node: str, arrival: Any) -> None:
+        hosts[node].arrived(arrival)
+
     def finished(request: int) -> None:
         recorders["user0"].finished(request, time.monotonic_ns())
         left.discard(request)
@@ -138,7 +143,7 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
         recorders[node] = Recorder(policy, 0, node, node, logs[node])
         hosts[node] = RoleHost(
             spec.role(name, parsed, RoleContext(node, PEERS)),
-            hub.endpoint(node, lambda arrival, node=node: hosts[node].arrived(arrival)),
+            hub.endpoint(node, partial(arrived, node)),
             device,
             recorders[node],
             (min(left), max(left)),

@@ -72,8 +72,8 @@ def test_a_request_that_shared_passes_may_draft_a_tree_and_share_passes_again(mo
     """Its cache leaves the shared one and comes back; nobody's drafts differ from those of a device alone."""
     together, apart = compute_of(model), compute_of(model)
 
-    def share(number, first, second):
-        jobs = [Draft(number, 1, *first, steps=2), Draft(number, 2, *second, steps=2)]
+    def share(number: int, first: tuple[int, tuple[int, ...]], second: tuple[int, tuple[int, ...]]) -> None:
+        jobs = [Draft(number, user, *fed, steps=2) for user, fed in ((1, first), (2, second))]
         drafted = together.draft_together(jobs)
         assert [ready.tokens for ready, _ in drafted] == [apart.draft(job)[0].tokens for job in jobs]
 

@@ -6,6 +6,7 @@ import os
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def huge(path: Path) -> None:
         file.truncate(2**40)  # and no block of it on the disk
 
 
-PLANTED = {
+PLANTED: dict[str, Any] = {
     "a link": (link, "is a link"),
     "a dangling link": (lambda path: path.symlink_to("/nowhere"), "is a link"),
     "a pipe": (os.mkfifo, "not a plain file"),

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_node import Node
 
 from testbed.decoding.sampling import Sampling
 from testbed.nodes.control import Connect, Connected, Failed, Issue, PlannedRequest, PolicyStarted, Ready, StartPolicy
 from testbed.wire.greeting import keys_of
-
-sys.path.append(str(Path(__file__).parents[1] / "policies"))
-from elsewhere import install, line_of  # a helper of the policies' tests
+from tests.nodes.loopback_node import Node
+from tests.policies.elsewhere import install, line_of
 
 PEERS = {"user": ["user0"], "target": ["target0"]}
 SECRET = b"s" * 32

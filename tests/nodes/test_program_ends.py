@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loopback_node import Node
 
 from testbed.nodes.control import Beat, Connect, Failed, Ready
 from testbed.processes import ending_with_this
 from testbed.wire.tcp import CONNECT_S
+from tests.nodes.loopback_node import Node
 
 GONE_S = 5.0  # generous, for a machine with other work; a dial alone would take CONNECT_S
 MODELS = {"draft": "tiny-draft"}

@@ -14,7 +14,7 @@ from testbed.nodes.rolehost import RoleHost
 from testbed.policies.api import Command, Draft, Event, Finish, RequestArrived, Send
 from testbed.wire.messages import Close, Message
 
-ONE = PlannedRequest(1, "p", (5, 6), 4, Sampling(seed=3), 2, due_ms=10.0, slo_tokens_per_s=8.0)
+ONE = PlannedRequest(1, "p", (5, 6), 4, Sampling(seed=3), (2,), due_ms=10.0, slo_tokens_per_s=8.0)
 
 
 class Asks:
@@ -45,7 +45,7 @@ def host() -> tuple[RoleHost, Asks, Wire]:
 def test_a_due_request_reaches_the_role_with_its_promise_and_without_its_prompts_name() -> None:
     made, role, wire = host()
     made.issue(ONE, time.monotonic_ns())
-    assert role.seen == [RequestArrived(1, (5, 6), 4, Sampling(seed=3), 2, 8.0)]
+    assert role.seen == [RequestArrived(1, (5, 6), 4, Sampling(seed=3), (2,), 8.0)]
     assert len(wire.sent) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ STEP = Step("p", 0, "target0", "near", "target", 7, 3, "verify", 1, 2, 3, 9.5, 1
 ROUND = Round("p", 0, "target0", 7, 0, 66, 2, 2, 1, 2, 1, 2, 3)
 MESSAGE = MessageRow("p", 0, 7, "request", "user0", "target0", 1, 2, 90, 12)
 REQUEST = RequestRow("p", 0, "user0", 7, "a", 12, 2, 1, 2, 3, 4, (3, 4), (1, 1), (5, 6), None, None)
-ROWS = [STEP, ROUND, MESSAGE, REQUEST]
+ROWS: list[Any] = [STEP, ROUND, MESSAGE, REQUEST]
 
 
 def test_every_kind_of_row_comes_back_as_it_was(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import msgspec
 import pytest
@@ -167,13 +168,13 @@ def test_the_node_hands_no_answer_on_before_it_is_due_and_none_before_an_earlier
             dues = [time.monotonic_ns() + round(ms * 1e6) for ms in (30, 30, 31.5, 60)]
             heard, done = [], asyncio.Event()
 
-            def answered(number):
+            def answered(number, _, __):
                 heard.append((number, time.monotonic_ns() - dues[number]))
                 if number == 3:
                     done.set()
 
             for number, due in enumerate(dues):
-                client.submit(Draft(number, 1, 0, (5,)), lambda _, answer, number=number: answered(number))
+                client.submit(Draft(number, 1, 0, (5,)), partial(answered, number))
                 theirs.sendall(frame(paced(number, due)))
             await asyncio.wait_for(done.wait(), 30)
             await client.close()

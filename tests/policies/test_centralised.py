@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.policies import api, registry
 from testbed.policies.serving.admission import Admission
@@ -74,7 +75,7 @@ def test_output_ends_with_the_first_end_of_sequence() -> None:
 
 
 def test_a_pass_takes_one_token_of_every_decoding_request_and_prompts_in_what_is_left() -> None:
-    sequences = [Sequence(Request(number, tuple(range(20)), 9, api.Sampling()), "user0") for number in range(4)]
+    sequences = [Sequence(Request(number, tuple(range(20)), 9, Sampling()), "user0") for number in range(4)]
     ready = [api.VerifyReady(0, number, 0, (1,), (0.0,), 1.0) for number in range(2)]
     for sequence, verdict in zip(sequences, ready, strict=False):  # the first two are decoding
         sequence.verify(0)
@@ -107,7 +108,7 @@ def test_admission_waits_for_memory_and_the_device_never_holds_more(capacity: in
 def test_nobody_overtakes_a_request_that_waits_for_memory() -> None:
     admission = Admission(capacity=100, most=10)
     for number, tokens in enumerate((60, 50, 5)):
-        admission.arrive(Sequence(Request(number, (1,), tokens - 1, api.Sampling()), "user0"))
+        admission.arrive(Sequence(Request(number, (1,), tokens - 1, Sampling()), "user0"))
     admission.admit()
     assert list(admission.running) == [0]  # 5 would fit beside 60, but 50 came first
     admission.leave(0)

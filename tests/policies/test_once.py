@@ -44,13 +44,13 @@ def validation(position: int, *tokens: int) -> wire.Validation:
 
 
 def test_what_comes_twice_is_heard_once() -> None:
-    sent = [OPEN, validation(3, 4, 5), validation(5, 6), wire.Close(7)]
+    sent: list[Any] = [OPEN, validation(3, 4, 5), validation(5, 6), wire.Close(7)]
     assert told(*[one for one in sent for _ in range(2)]) == sent
     assert told(*sent, *sent) == sent  # all of it again, after the end
 
 
 def test_what_overtook_waits() -> None:
-    sent = [OPEN, validation(3, 4, 5), validation(5, 6), validation(6, 7)]
+    sent: list[Any] = [OPEN, validation(3, 4, 5), validation(5, 6), validation(6, 7)]
     assert told(sent[3], sent[1], sent[2], sent[0]) == sent
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from elsewhere import install, line_of
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
@@ -18,6 +17,7 @@ from testbed.policies import registry
 from testbed.policies.api import MessageReceived, RoleContext, TimerFired, VerifyReady
 from testbed.policies.faults import PolicyFault
 from testbed.wire.messages import Request
+from tests.policies.elsewhere import install, line_of
 
 PEERS = {"user": ["user0"], "target": ["target0"], "drafter": ["drafter0"]}
 ASKED = MessageReceived("user0", Request(3, (5, 6), 8, Sampling()))

@@ -46,7 +46,8 @@ def outputs(name: str, params: dict[str, Any], runs: int = RUNS, **sampling: Any
 def p_value(found: list[tuple[int, ...]], **sampling: Any) -> float:
     expected = {}
     for sequence in itertools.product(range(VOCABULARY), repeat=LENGTH):
-        weight, context = 1.0, PROMPT
+        weight = 1.0
+        context: tuple[int, ...] = PROMPT
         for token in sequence:
             weight *= probabilities(logits("target", context), Sampling(temperature=0.8, **sampling))[token]
             context = (*context, token)
@@ -78,7 +79,7 @@ def test_unsampled_drafts_give_target_only_sampling_token_for_token(name: str, p
     found = outputs(name, params, runs=200)
     assert found == outputs("autoregressive", {}, runs=200)
     for number, output in enumerate(found):
-        context = PROMPT
+        context: tuple[int, ...] = PROMPT
         for token in output:
             assert token == choose(logits("target", context), Sampling(temperature=0.8, seed=11), number, len(context))
             context = (*context, token)

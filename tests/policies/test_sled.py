@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import DraftChoice
 from testbed.policies import api, registry
 from testbed.policies.sled.params import SledParams
@@ -100,7 +101,7 @@ def test_useless_and_perfect_drafters_change_nothing(match: float) -> None:
 
 
 def text_of(params: dict[str, Any], max_tokens: int = 40) -> Text:
-    return Text(Request(1, (7, 8), max_tokens, api.Sampling()), SledParams(**params))
+    return Text(Request(1, (7, 8), max_tokens, Sampling()), SledParams(**params))
 
 
 def drafts(text: Text, *drafted: tuple[int, float]) -> None:

@@ -31,7 +31,7 @@ def check(params: WanspecParams, models: HashModels, work: list[Job], **loop: An
 
 def drawn(random: Random) -> WanspecParams:
     k = random.choice([1, 2, 3, 4])
-    rule = random.choice(["literal", "t_draft_aware", "expected_arrival", "expected_arrival"])
+    rule: Any = random.choice(["literal", "t_draft_aware", "expected_arrival", "expected_arrival"])
     ours = rule == "expected_arrival"
     return WanspecParams(
         k=k,
@@ -141,7 +141,7 @@ def test_with_one_right_branch_the_tree_does_what_the_path_does() -> None:
 
 def test_the_bars_of_the_ablation_parse() -> None:
     """Each bar of the paper's Fig. 7 is one more switch."""
-    bars = [
+    bars: list[dict[str, Any]] = [
         {"branches": 1, "phi": None},
         {"branches": 2, "theta": None, "phi": None},
         {"branches": 2, "theta": 0.5, "phi": None},

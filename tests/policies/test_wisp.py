@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
+from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import DraftChoice
 from testbed.errors import BadInput, RunInvalid
 from testbed.models.devices import load_profile
@@ -191,7 +192,7 @@ def test_a_device_waits_for_its_verdict_unless_told_otherwise() -> None:
 
 
 def text_with(params: WispParams, length: int = 40) -> Text:
-    return Text(Request(1, (7, 8), length, api.Sampling()), params, params.stop_rule())
+    return Text(Request(1, (7, 8), length, Sampling()), params, params.stop_rule())
 
 
 def draft(text: Text, token: int, confidence: float) -> None:
@@ -228,7 +229,7 @@ class Told:
 def test_a_rule_sees_the_draft_under_way_alone_and_how_long_its_verdict_took() -> None:
     rule = Told()
     params = WispParams(max_draft=2, draft_while_waiting=True)
-    text = Text(Request(1, (7, 8), 40, api.Sampling()), params, rule)
+    text = Text(Request(1, (7, 8), 40, Sampling()), params, rule)
     for token, confidence in ((4, 0.9), (5, 0.8)):
         draft(text, token, confidence)
     text.ask(100.0)
@@ -252,7 +253,7 @@ def test_a_draft_may_be_as_long_as_the_request_is_ahead_or_will_be_behind(length
     """At 10 tokens/s. After 100 ms 1 token of 1: 0 ahead, behind by 0 and, as verdicts take 250 ms, 2.5; at 300 ms 9 of
     3: 6 ahead, -3.5 behind; at 1.3 s 11 of 13: 2 behind now, and half of 400 and 200 ms, 2 tokens in it, later."""
     params = WispParams.model_validate({"stop": "fixed", "max_draft": 6, "lengths": lengths})
-    text = Text(Request(1, (7, 8), 40, api.Sampling()), params, params.stop_rule(), 10.0, now=1000.0)
+    text = Text(Request(1, (7, 8), 40, Sampling()), params, params.stop_rule(), 10.0, now=1000.0)
     found = [text.longest]
     for asked, answered, tokens in ((850.0, 1100.0, 1), (1100.0, 1300.0, 8), (2100.0, 2300.0, 2)):
         text.ask(asked)

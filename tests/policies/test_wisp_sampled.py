@@ -54,7 +54,7 @@ def test_sampled_outputs_are_those_of_the_target_alone(name: str, params: dict[s
     result = loop.run(jobs)
     outputs = set()
     for job in jobs:
-        context = PROMPT
+        context: tuple[int, ...] = PROMPT
         for token in result.outputs[job.request]:
             assert token == choose(logits("target", context), sampling(temperature), job.request, len(context))
             context = (*context, token)

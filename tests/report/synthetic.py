@@ -181,7 +181,7 @@ def _remote_drafts(rows: Rows, who: tuple[str, int, int], now: float) -> None:
 
 
 def _trim_drafter(rows: Rows, who: tuple[str, int, int], end_ms: float) -> None:
-    def late(row: msgspec.Struct) -> bool:
+    def late(row: Any) -> bool:
         if (row.policy, row.repeat, row.request) != who:
             return False
         if isinstance(row, Step):

@@ -5,7 +5,6 @@ import json
 import pandas as pd
 import pytest
 import yaml
-from sweep_examples import SMALL
 
 from testbed.errors import BadInput
 from testbed.report.claims import Reach, Value, load_claims
@@ -13,6 +12,7 @@ from testbed.report.claims_run import reproduce
 from testbed.report.claims_table import put, within
 from testbed.report.claims_value import compute, emulated
 from testbed.yamlfile import load_yaml
+from tests.sweep_examples import SMALL
 
 TABLE = pd.DataFrame(
     {

@@ -1,5 +1,7 @@
 """Claims about capacities, estimates and predictors: their tables, bounds, and one policy held against another."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -30,7 +32,7 @@ TABLE = capacity_table(
 
 
 def value(rate, **fields):
-    asked = {"name": "users", "metric": "capacity", "where": {"tokens_per_s": rate}, **fields}
+    asked: Any = {"name": "users", "metric": "capacity", "where": {"tokens_per_s": rate}, **fields}
     return Value.model_validate(asked)
 
 
@@ -46,7 +48,7 @@ def test_a_mixed_fleet_has_a_row_of_its_name_and_what_each_class_attained():
     assert entry.fleets == [4.0, (2.0, 8.0)]
     mixed = {"users": 50, "surely": 48, "by_class": [[2.0, 40, 0], [8.0, 160, 8]]}
     table = capacity_table([Searched("wisp", named(entry.fleets[1]), mixed, None)], most_users=300)
-    asked = {"name": "users", "policy": "wisp", "where": {"tokens_per_s": "2+8"}}
+    asked: Any = {"name": "users", "policy": "wisp", "where": {"tokens_per_s": "2+8"}}
     numbers = [compute(Value(metric=metric, **asked), table).number for metric in ("attainment_8", "attainment_2")]
     assert numbers == [0.95, 1.0]
 
@@ -88,7 +90,7 @@ def test_one_policy_is_subtracted_from_another_at_the_same_point_and_validity_is
             "valid": [True, True, True, False], "share": [0.9, 0.7, 0.8, 0.7],
         }
     )  # fmt: skip
-    asked = {"name": "gain", "metric": "share", "policy": "a", "less": "b"}
+    asked: Any = {"name": "gain", "metric": "share", "policy": "a", "less": "b"}
     whole = compute(Value.model_validate({**asked, "reduce": "median"}), table)
     assert whole.number == pytest.approx(0.15) and not whole.valid
     one = compute(Value.model_validate({**asked, "where": {"seed": 1}}), table)
@@ -125,6 +127,7 @@ def test_an_estimate_is_a_row_for_each_device_and_seed(tmp_path):
     claims = Claims.model_validate(
         {"title": "t", "cite": "c", "estimators": {"estimator": entry.model_dump()}, "claims": [CLAIM]}
     )
-    table = measured(claims, tmp_path, Options(out=tmp_path), progress=None)["estimator"]
+    silent: Any = None
+    table = measured(claims, tmp_path, Options(out=tmp_path), progress=silent)["estimator"]
     assert table["seed"].tolist() == [0, 1] and (table["r2"] > 0.9).all()
     assert compute(claims.claims[0].values[0], table).number == pytest.approx(table["r2"].median())

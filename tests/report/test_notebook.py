@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pytest
-from synthetic import write_run
+
+from tests.report.synthetic import write_run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -17,7 +19,7 @@ def test_every_cell_runs_and_no_output_is_committed(path, tmp_path, monkeypatch)
     cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert cells
     assert all(not cell["outputs"] for cell in cells)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     for cell in cells:
         exec(compile("".join(cell["source"]), str(path), "exec"), names)
     assert set(names["requests"]["policy"]) == {"autoregressive", "speculative", "wanspec"}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from synthetic import COUNTS, POLICIES, manifest, records, run_data, write_run
 
 from testbed.report import header, trust
 from testbed.report.figures import timeline
@@ -18,6 +17,7 @@ from testbed.report.style import colours
 from testbed.results.metrics import policy_logs
 from testbed.results.store import RunData, frame_of, load
 from testbed.results.summary import summarise
+from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, write_run
 
 FIGURES = 6
 

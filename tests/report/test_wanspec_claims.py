@@ -3,8 +3,6 @@
 import json
 from functools import cache
 
-import pytest
-
 from testbed.models.outcomes import refuse_emulation
 from testbed.report.claims import load_claims
 from testbed.report.claims_figures import CDF
@@ -24,34 +22,67 @@ def sweep(key):
     return load_sweep(FOLDER / entry.file, entry.overrides)
 
 
-def asks(key, policy, where, columns):
-    """Asserts that some point of the sweep has these settings and this policy, and its table these columns."""
-    labels = {entry.label for entry in sweep(key).points[0].scenario.policies}
-    assert policy in labels
-    for name, wanted in where.items():
-        wanted = wanted if isinstance(wanted, list) else [wanted]
-        assert all(one in sweep(key).axes[name] for one in wanted), (name, wanted)
-    assert set(columns) <= {*make_table(sweep(key).axes, (), {}, HEADLINE).column_names, *NUMBERS}
+@cache
+def columns(key):
+    return {*make_table(sweep(key).axes, (), {}, HEADLINE).column_names, *NUMBERS}
+
+
+@cache
+def labels(key):
+    return {entry.label for entry in sweep(key).points[0].scenario.policies}
 
 
 VALUES = [(claim, value) for claim in CLAIMS.claims for value in claim.values]
 
 
-@pytest.mark.parametrize(("claim", "value"), VALUES, ids=[f"{claim.id}-{value.name}" for claim, value in VALUES])
-def test_a_value_asks_for_a_point_policy_and_metric_of_its_sweep(claim, value):
+def defects(key, policy, where, asked):
+    """Why no point of the sweep has these settings and this policy, or its table not these columns."""
+    if policy not in labels(key):
+        yield f"no policy {policy}"
+    for name, wanted in where.items():
+        there = sweep(key).axes.get(name, [])
+        yield from (
+            f"{name} is never {one}" for one in (wanted if isinstance(wanted, list) else [wanted]) if one not in there
+        )
+    yield from (f"no column {one}" for one in sorted({*asked} - columns(key)))
+
+
+def value_defects(claim, value):
     axis = [value.reach.axis] if value.reach else []
-    asks(claim.sweep, value.policy, value.where, [value.metric, *([value.per] if value.per else []), *axis])
+    yield from defects(
+        claim.sweep, value.policy, value.where, [value.metric, *([value.per] if value.per else []), *axis]
+    )
     if value.reduce == "only" and value.reach is None:
-        assert set(value.where) == set(sweep(claim.sweep).axes), "one row: every axis is at one value"
+        yield from (f"{axis} is open, for a single row" for axis in {*sweep(claim.sweep).axes} - {*value.where})
 
 
-@pytest.mark.parametrize("figure", CLAIMS.figures, ids=[figure.name for figure in CLAIMS.figures])
-def test_a_figure_asks_for_columns_of_its_sweeps(figure):
-    for panel in figure.each_panel():
-        columns = [one for one in (panel.x, panel.y, panel.by, panel.each) if one]
-        for policy in panel.policies:
-            asks(panel.sweep, policy, panel.where, columns)
-        assert (panel.kind == CDF) == (panel.x in NUMBERS and panel.y is None)
+def panel_defects(panel):
+    asked = [one for one in (panel.x, panel.y, panel.by, panel.each) if one]
+    for policy in panel.policies:
+        yield from defects(panel.sweep, policy, panel.where, asked)
+    if (panel.kind == CDF) != (panel.x in NUMBERS and panel.y is None):
+        yield f"{panel.kind} of {panel.x}"
+
+
+def test_every_value_asks_for_a_point_policy_and_metric_of_its_sweep():
+    """Lists every defect of the file at once."""
+    assert [f"{claim.id}, {value.name}: {one}" for claim, value in VALUES for one in value_defects(claim, value)] == []
+
+
+def test_every_figure_asks_for_columns_of_its_sweeps():
+    panels = [(figure.name, panel) for figure in CLAIMS.figures for panel in figure.each_panel()]
+    assert [f"{name}: {one}" for name, panel in panels for one in panel_defects(panel)] == []
+
+
+def test_a_wrong_value_is_a_defect():
+    """The lists above can be other than empty."""
+    claim, value = next(
+        (claim, value) for claim, value in VALUES if value.where and value.reach is None and value.reduce == "only"
+    )
+    wrong = value.model_copy(update={"policy": "wanspek", "where": {"seed": -1}, "metric": "latency"})
+    found = list(value_defects(claim, wrong))
+    assert found[:3] == ["no policy wanspek", "seed is never -1", "no column latency"]
+    assert {*found[3:]} == {f"{axis} is open, for a single row" for axis in {*sweep(claim.sweep).axes} - {"seed"}}
 
 
 def test_emulated_values_have_their_policy_in_the_committed_summary():

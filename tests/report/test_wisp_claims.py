@@ -1,6 +1,7 @@
 """The shipped claims of the WISP paper: every row asks for something that its sweep, search or fit will have."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -35,21 +36,41 @@ def labels(key):
     return {ESTIMATE} if key in CLAIMS.estimators else PREDICTORS
 
 
-@pytest.mark.parametrize(("claim", "value"), VALUES, ids=[f"{claim.id}-{value.name}" for claim, value in VALUES])
-def test_a_value_asks_for_a_policy_setting_and_metric_of_its_source(claim, value):
-    assert {value.policy, value.over or value.policy, value.less or value.policy} <= labels(claim.sweep)
+def defects(claim, value):
+    """What a value asks for that its sweep, search or fit will not have."""
+    asked = {value.policy, value.over or value.policy, value.less or value.policy}
+    yield from (f"no policy {one}" for one in asked - labels(claim.sweep))
     if claim.sweep in CLAIMS.sweeps:
-        asked = (*HEADLINE, *CLAIMS.sweeps[claim.sweep].metrics)
-        assert value.metric in asked and value.metric in REGISTRY
+        if value.metric not in {*HEADLINE, *CLAIMS.sweeps[claim.sweep].metrics} & {*REGISTRY}:
+            yield f"no metric {value.metric}"
         axes = sweep(claim.sweep).axes
-        assert all(wanted in axes[name] for name, wanted in value.where.items())
-        assert value.reduce == "median" or set(value.where) == set(axes)
+        yield from (f"{name} is never {one}" for name, one in value.where.items() if one not in axes.get(name, []))
+        if value.reduce != "median":
+            yield from (f"{axis} is open, for a single row" for axis in {*axes} - {*value.where})
     elif claim.sweep in CLAIMS.capacities:
         fleets = CLAIMS.capacities[claim.sweep].fleets
         rates = [named(one) for one in fleets]
         classes = {f"attainment_{rate:g}" for one in fleets if isinstance(one, tuple) for rate in one}
-        assert value.metric in CAPACITY | classes
-        assert value.where.get("tokens_per_s", rates[0]) in rates and (value.where or len(rates) == 1)
+        if value.metric not in CAPACITY | classes:
+            yield f"no metric {value.metric}"
+        if value.where.get("tokens_per_s", rates[0]) not in rates or not (value.where or len(rates) == 1):
+            yield f"the search has the rates {rates}, asked for is {value.where or 'any'}"
+
+
+def test_every_value_asks_for_a_policy_setting_and_metric_of_its_source():
+    """Lists every defect of the file at once."""
+    assert [f"{claim.id}, {value.name}: {one}" for claim, value in VALUES for one in defects(claim, value)] == []
+
+
+@pytest.mark.parametrize("source", ["sweeps", "capacities"])
+def test_a_wrong_value_is_a_defect(source):
+    """The list above can be other than empty."""
+    claim, value = next((claim, value) for claim, value in VALUES if claim.sweep in getattr(CLAIMS, source))
+    wrong = value.model_copy(
+        update={"policy": "wisq", "where": {"tokens_per_s": -1}, "metric": "latency", "reduce": "median"}
+    )
+    found = list(defects(claim, wrong))
+    assert found[:2] == ["no policy wisq", "no metric latency"] and len(found) == 3 and "-1" in found[2]
 
 
 def test_every_figure_is_of_a_source_with_its_policies():
@@ -64,7 +85,7 @@ def test_sweeps_and_searches_do_not_write_over_each_other():
 
 
 def test_every_experiment_of_both_papers_is_used_or_stands_alone():
-    entries = [*CLAIMS.sweeps.values(), *CLAIMS.capacities.values()]
+    entries: list[Any] = [*CLAIMS.sweeps.values(), *CLAIMS.capacities.values()]
     used = {(FOLDER / entry.file).resolve() for entry in entries} | {FOLDER.resolve() / "claims.yaml"}
     sled = (FOLDER.parent / "sled").resolve()
     alone = {sled / "fall-back.yaml", *FOLDER.resolve().glob("emulated*.yaml")}

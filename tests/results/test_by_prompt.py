@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tiny_log import run
 
 from testbed.results.metrics import REGISTRY, policy_logs
 from testbed.results.metrics.offload import by_prompt
+from tests.results.tiny_log import run
 
 
 def test_the_worst_latency_ratio_is_the_largest_over_prompts():

@@ -2,8 +2,7 @@
 
 import dataclasses
 import json
-import sys
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +14,7 @@ from testbed.scenario import Scenario
 from testbed.simulation.engine import Options, run
 from testbed.simulation.world import Overheads
 from testbed.workload.prompts import load_prompts
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "simulation"))
-from made_up import POLICIES, decode_table, scenario
+from tests.simulation.made_up import POLICIES, decode_table, scenario
 
 
 class Silent:
@@ -101,7 +98,7 @@ def run_again(directory, table, overheads):
 def test_one_other_token_is_found_and_placed(twin):
     directory, _ = twin
     emulated = load(directory.path)
-    tokens = list(emulated.requests.at[5, "tokens"])
+    tokens: Any = list(emulated.requests["tokens"][5])
     tokens[7] += 1
     emulated.requests.at[5, "tokens"] = tokens
     result = compare(emulated, load(directory.path))

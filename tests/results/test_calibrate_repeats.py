@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tiny_log import ns, request, run
 
 from testbed.results.calibrate import paired
 from testbed.results.store import RunData
+from tests.results.tiny_log import ns, request, run
 
 
 def asked_again(shift_ms: float) -> RunData:

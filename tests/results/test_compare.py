@@ -3,13 +3,13 @@
 import json
 
 import pytest
-import tiny_log
 from msgspec.structs import replace
 
 from testbed.errors import BadInput
 from testbed.results.compare import compare_runs
 from testbed.results.compare_render import render
 from testbed.results.store import RunDirectory
+from tests.results import tiny_log
 
 
 def written(folder, name, rows=None, policies=tiny_log.POLICIES, valid=True):

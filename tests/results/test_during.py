@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tiny_log import COUNTS, altered, link, ns, rows, run
 
 from testbed.results import during
 from testbed.results.records import ProbeRow, ReplayRow
 from testbed.results.store import frame_of
 from testbed.results.validity import judge
+from tests.results.tiny_log import COUNTS, altered, link, ns, rows, run
 
 MS = 1_000_000
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tiny_log import COUNTS, POLICIES, altered, rows, run
 
 from testbed.report import trust
 from testbed.results.conservation import broken
@@ -16,6 +15,7 @@ from testbed.results.sampling import unverified_by_choice
 from testbed.results.summary import summarise
 from testbed.results.table import render
 from testbed.results.validity import judge
+from tests.results.tiny_log import COUNTS, POLICIES, altered, rows, run
 
 CHOSEN: list[dict[str, Any]] = [
     {"label": name, "name": name, "params": {"fall_back": 2} if name == "wanspec" else {}, "place": {}}

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny_log import COUNTS, link, rows, run
 
 from testbed.results.validity import idle_pairs, judge
 from testbed.tolerances import MANY_PAIRS
+from tests.results.tiny_log import COUNTS, link, rows, run
 
 UNKNOWN = float("nan")
 FEW = link("after", p99=UNKNOWN, received=10, sent=10)

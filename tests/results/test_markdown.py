@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_log import COUNTS, Rows, altered, rows, run
 
 from testbed.results.markdown import CALIBRATION_HEADINGS, POLICY_HEADINGS, calibration_table, main, policy_table
 from testbed.results.store import RunDirectory
 from testbed.results.summary import summarise
+from tests.results.tiny_log import COUNTS, Rows, altered, rows, run
 
 
 def written(path: Path, changed: Rows | None = None) -> Path:

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny_log import Rows, message, ns, request, rows, run
 
 from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute, policy_logs
 from testbed.results.metrics.base import SampleMetric
+from tests.results.tiny_log import Rows, message, ns, request, rows, run
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
-from tiny_log import COUNTS, run
 
 from testbed.report import trust
 from testbed.results.overload import overload, sentence
 from testbed.results.summary import summarise
 from testbed.results.table import render
+from tests.results.tiny_log import COUNTS, run
 
 S = 1_000_000_000
 POISSON = {"poisson": {"rate_per_s": 1.0}}

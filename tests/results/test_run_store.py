@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from tiny_log import rows, run
 
 from testbed.errors import BadInput
 from testbed.results.store import FILES, RECORDS, RunDirectory, frame_of, load, schema_of, using
+from tests.results.tiny_log import rows, run
 
 
 def write(path: Path) -> RunDirectory:

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 from rich.console import Console
-from tiny_log import COUNTS, altered, run
 
 from testbed.results.metrics import REGISTRY
 from testbed.results.summary import summarise
 from testbed.results.table import render
 from testbed.results.validity import Counts
+from tests.results.tiny_log import COUNTS, altered, run
 
 # From the interface document; extra keys are welcome, missing ones are not.
 INTERFACE: dict[str, set[str]] = {

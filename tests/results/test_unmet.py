@@ -6,11 +6,11 @@ import io
 from typing import Any
 
 from rich.console import Console
-from tiny_log import COUNTS, run
 
 from testbed.report import trust
 from testbed.results.summary import summarise
 from testbed.results.table import render
+from tests.results.tiny_log import COUNTS, run
 
 CUT = {"at_s": 2.0, "link": {"from": "east", "to": "west"}, "up": False}
 HEAL = {"at_s": 5.0, "heal": True}

@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tiny_log import COUNTS, Rows, altered, link, rows, run
 
 from testbed.network.probe import PairSample, verify
 from testbed.results.validity import Counts, judge, link_tolerance_ms
+from tests.results.tiny_log import COUNTS, Rows, altered, link, rows, run
 
 
 def reasons(changed: Rows | None = None, counts: Counts = COUNTS, **manifest: Any) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def prompt_table(number: int, output_tokens: int, matches: Callable[[int], bool]
 
 
 def decode_table(
-    match: float, prompts: int = 4, output_tokens: int = 60, seed: int = 0, **provenance: object
+    match: float, prompts: int = 4, output_tokens: int = 60, seed: int = 0, **provenance: Any
 ) -> DecodeTable:
     """Independent matches with probability `match` at every position."""
     draws = random.Random(f"match/{seed}/{match}")
@@ -59,7 +59,13 @@ def decode_table(
     for number in range(prompts):
         hits = [draws.random() < match for _ in range(output_tokens)]
         made[f"p{number}"] = prompt_table(number, output_tokens, hits.__getitem__)
-    facts = {"target": "made-up", "draft": "made-up", "prompts": "made-up", "eos": None, "synthetic": True} | provenance
+    facts: dict[str, Any] = {
+        "target": "made-up",
+        "draft": "made-up",
+        "prompts": "made-up",
+        "eos": None,
+        "synthetic": True,
+    } | provenance
     said = Provenance(depth=DEPTH, output_tokens=output_tokens, second_choice=False, **facts)
     return make_table("made-up", said, made)
 
@@ -91,10 +97,10 @@ def inputs_of(made: Scenario, table: DecodeTable, rtt_ms: float = 20.0, overhead
 
 def rows(
     table: DecodeTable, *policies: object, rtt_ms: float = 20.0, overheads: Overheads = NO_OVERHEADS, **changes: object
-) -> dict[str, list[Any]]:
+) -> dict[str, Any]:
     """The log of one simulation over the whole table, by kind."""
-    changes = {"requests": len(table.prompts), "output_tokens": table.provenance.output_tokens, **changes}
-    inputs = inputs_of(scenario(*policies, **changes), table, rtt_ms, overheads)
+    changed: Any = {"requests": len(table.prompts), "output_tokens": table.provenance.output_tokens, **changes}
+    inputs = inputs_of(scenario(*policies, **changed), table, rtt_ms, overheads)
     return rows_of(inputs, simulate(inputs))
 
 

@@ -2,10 +2,9 @@
 
 import dataclasses
 from collections import Counter
+from typing import Any
 
 import pytest
-from made_up import decode_table, inputs_of, rows, scenario
-from test_virtual_device import Answers
 
 from testbed.errors import RunInvalid
 from testbed.models.devices import DeviceProfile, Feed, load_profile
@@ -20,6 +19,8 @@ from testbed.results.validity import overrun_shares
 from testbed.simulation.device import VirtualDevice
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.world import run_phase
+from tests.simulation.made_up import decode_table, inputs_of, rows, scenario
+from tests.simulation.test_virtual_device import Answers
 
 MS = 1_000_000
 A100 = "a100-80gb/qwen3-32b"
@@ -51,7 +52,8 @@ def test_batches_and_single_jobs_share_one_queue_with_the_arithmetic_of_the_emul
         (700 * MS, Draft(3, 1, 5, (0, 0), steps=3)),
     ]
     kernel, heard = Kernel(), []
-    device = VirtualDevice(kernel, Answers(), {"target": PROFILE, "draft": PROFILE})
+    answers: Any = Answers()
+    device = VirtualDevice(kernel, answers, {"target": PROFILE, "draft": PROFILE})
     for at_ns, job in jobs:
         kernel.at(at_ns, lambda one: device.submit(one, heard.append), job)
     kernel.run()

@@ -6,9 +6,9 @@ import dataclasses
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-from made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 
 from testbed.errors import BadInput, RunInvalid
 from testbed.requests import plan_requests
@@ -20,6 +20,7 @@ from testbed.simulation.capacity import Options, Probe, find_capacity, kept, pro
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS, run_phase
+from tests.simulation.made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 
 QUICK = Options(duration_s=30.0, stagger_s=3.0, most_users=64)
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
@@ -135,7 +136,7 @@ def test_rates_and_labels_are_checked_before_anything_runs() -> None:
 )
 def test_wisp_is_lossless_in_virtual_time_and_gives_the_same_bytes_again(wisp: dict[str, object]) -> None:
     table = decode_table(0.8, prompts=6)
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "place": {"user": {"near": 3}, "target": "near"}, "devices": {
             "target": "a100-80gb/qwen3-32b", "drafter": "jetson-orin-nano/qwen3-0.6b-q4"
         },

@@ -4,11 +4,11 @@ import itertools
 import statistics
 
 import pytest
-from made_up import POLICIES, PROMPT_TOKENS, T_DRAFT, T_TARGET, decode_table, latencies_ms, rows
 
 from testbed.results.conservation import broken
 from testbed.results.store import RunData, frame_of
 from testbed.simulation.world import Overheads
+from tests.simulation.made_up import POLICIES, PROMPT_TOKENS, T_DRAFT, T_TARGET, decode_table, latencies_ms, rows
 
 # --- outputs ---
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_up import POLICIES, decode_table, scenario
 
 from testbed.errors import BadInput
 from testbed.results.store import RECORDS, load
 from testbed.simulation.engine import Options, run
+from tests.simulation.made_up import POLICIES, decode_table, scenario
 
 
 class Silent:
@@ -62,8 +62,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
-from made_up import POLICIES, scenario
-from test_engine import Silent
+from tests.simulation.made_up import POLICIES, scenario
+from tests.simulation.test_engine import Silent
 from testbed.simulation.engine import Options, simulate
 from testbed.simulation.engine import run
 assert not {"torch", "transformers", "mininet", "pyroute2"} & set(sys.modules), "too much was imported"
@@ -77,7 +77,7 @@ def test_one_seed_gives_the_same_bytes_in_every_process(tmp_path, table):
     digests = []
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / seed), str(table), str(Path(__file__).parent)],
+            [sys.executable, "-c", PROGRAM, str(tmp_path / seed), str(table), str(Path(__file__).parents[2])],
             env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,

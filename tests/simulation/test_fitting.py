@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from made_up import POLICIES, decode_table, prompt_table, scenario
 from msgspec.structs import replace
-from test_engine import Silent
 
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
@@ -20,6 +19,8 @@ from testbed.simulation.engine import Options, run
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.workload.prompts import load_prompts
+from tests.simulation.made_up import POLICIES, decode_table, prompt_table, scenario
+from tests.simulation.test_engine import Silent
 
 LAW = SampledFrom(temperature=0.8, top_p=0.9, seed=3, repeats=2)
 SAMPLING = {"temperature": 0.8, "top_p": 0.9}
@@ -37,9 +38,9 @@ def prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def greedy_table(prompts: str, **changes: object) -> DecodeTable:
+def greedy_table(prompts: str, **changes: Any) -> DecodeTable:
     held = load_prompts(prompts)
-    said = {"synthetic": False, "prompts_sha256": held.sha256, "eos": -1, **changes}
+    said: dict[str, Any] = {"synthetic": False, "prompts_sha256": held.sha256, "eos": -1, **changes}
     return decode_table(0.7, PROMPTS, OUTPUT_TOKENS, **said)
 
 
@@ -49,7 +50,8 @@ def sampled_table(prompts: str, law: SampledFrom = LAW) -> DecodeTable:
     for index in range(PROMPTS):
         for repeat in range(law.repeats):
             key = output_key(f"p{index}", law.with_seed(request_seed(law.seed, index, repeat)))
-            made[key] = prompt_table(10 * index + repeat, OUTPUT_TOKENS, lambda n, r=repeat: (n + r) % 4 > 0)
+            matches = [(position + repeat) % 4 > 0 for position in range(OUTPUT_TOKENS)]
+            made[key] = prompt_table(10 * index + repeat, OUTPUT_TOKENS, matches.__getitem__)
     return make_table("sampled", replace(greedy_table(prompts).provenance, sampling=law), made)
 
 
@@ -57,12 +59,12 @@ def ship(table: DecodeTable, name: str) -> None:
     table.write(Path("workloads/tables") / f"{name}.parquet")
 
 
-def made(prompts: str, *policies: object, sampling: dict[str, float] | None = None, **changes: object):
+def made(prompts: str, *policies: object, sampling: dict[str, float] | None = None, **changes: Any):
     workload = {"prompts": prompts, "requests": PROMPTS, "output_tokens": OUTPUT_TOKENS, "sampling": sampling or {}}
     return scenario(*(policies or POLICIES), **{"workload": workload, "repeats": 2, **changes})
 
 
-def chosen(one: object) -> DecodeTable:
+def chosen(one: Any) -> DecodeTable:
     return from_scenario(one, None, NO_OVERHEADS, lambda text: None).table
 
 
@@ -80,9 +82,9 @@ def test_each_experiment_finds_the_table_of_its_own_law_and_seed(prompts: str) -
 def test_only_the_table_chosen_is_read_whole(prompts: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ship(sampled_table(prompts), "a-sampled")
     ship(greedy_table(prompts), "b-greedy")
-    read = []
+    read: list[str] = []
     whole = tables.load_table
-    monkeypatch.setattr("testbed.simulation.inputs.load_table", lambda name: read.append(name) or whole(name))
+    monkeypatch.setattr("testbed.simulation.inputs.load_table", lambda name: (read.append(name), whole(name))[1])
     chosen(made(prompts))
     assert read == ["b-greedy"]
 
@@ -111,7 +113,7 @@ def replace_length(table: DecodeTable, output_tokens: int) -> DecodeTable:
     ids=["greedy", "not greedy", "temperature", "top-p", "top-k", "seed", "repeats"],
 )
 def test_a_table_of_other_draws_is_refused_with_its_mend(
-    prompts: str, law: SampledFrom | None, changes: dict[str, object], words: str
+    prompts: str, law: SampledFrom | None, changes: dict[str, Any], words: str
 ) -> None:
     (greedy_table(prompts) if law is None else sampled_table(prompts, law)).write(Path("named.parquet"))
     with pytest.raises(BadInput, match=f"decode table named: {words}.*; make one: testbed record "):

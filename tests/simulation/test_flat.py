@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from made_up import decode_table, inputs_of, scenario
 
 from testbed.bench.faults import VARIANTS
 from testbed.nodes.control import PlannedRequest
@@ -22,6 +21,7 @@ from testbed.policies.api import RoleContext
 from testbed.policies.once import Longest
 from testbed.requests import plan_requests
 from testbed.simulation.world import World
+from tests.simulation.made_up import decode_table, inputs_of, scenario
 
 FEW, MANY = 60, 460
 SLACK_BYTES = 3_000  # windows of recent values that fill up, containers' spare room; a request's number in a set is 60

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import decode_table, inputs_of, scenario
 
 from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.network.schedule import PairEvent, PairSchedule
 from testbed.simulation.engine import rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.links import Link, LinkSpec
+from tests.simulation.made_up import decode_table, inputs_of, scenario
 
 MS = 1_000_000
 TABLE = decode_table(0.75)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from made_up import decode_table, rows
 
 from testbed.policies.wanspec.waiting import Waiting
+from tests.simulation.made_up import decode_table, rows
 
 TABLE = decode_table(0.75)
 REQUESTS, TOKENS = 4, 60

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from made_up import POLICIES, decode_table, scenario
-from test_engine import Silent
 
 from testbed.errors import BadInput
 from testbed.results.store import load
 from testbed.simulation.engine import Options, run
+from tests.simulation.made_up import POLICIES, decode_table, scenario
+from tests.simulation.test_engine import Silent
 
 HEADER = "# description: d\n# kind: synthetic\n# source: s\n# licence: l\ntime_s,src,dst,rtt_ms\n"
 
@@ -30,7 +31,7 @@ def series(tmp_path: Path, *rtts_ms: float) -> str:
     return str(path)
 
 
-def simulated(tmp_path: Path, table: str, *policies: object, **changes: object):
+def simulated(tmp_path: Path, table: str, *policies: object, **changes: Any):
     return run(scenario(*policies, **changes), Options(tmp_path / "runs", table), Silent())
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from made_up import latencies_ms, rows
 from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
@@ -17,6 +16,7 @@ from testbed.models.runtime import CausalRuntime
 from testbed.models.tables import DecodeTable, load_table
 from testbed.nodes.compute import Compute
 from testbed.simulation import world
+from tests.simulation.made_up import latencies_ms, rows
 
 PROMPTS, TOKENS = 3, 40
 POLICY = {"wanspec": {"branches": 2, "theta": None}}
@@ -30,7 +30,7 @@ class RealModels:
     def __init__(self, table: DecodeTable) -> None:
         for role, name in (("target", "tiny-target"), ("draft", "tiny-draft")):
             self.loaded.setdefault(role, load_model(name, threads=1).model)
-        runtimes = {role: CausalRuntime(model) for role, model in self.loaded.items()}
+        runtimes: dict[str, Any] = {role: CausalRuntime(model) for role, model in self.loaded.items()}
         self._compute = Compute(runtimes, {role: lambda tokens: [tokens] for role in runtimes})
         self.tree_lookups = self.approximated_lookups = 0
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from made_up import inputs_of, latencies_ms, rows, scenario
 
 from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.models.tables import DecodeTable, load_table
 from testbed.results.conservation import broken
 from testbed.results.store import load
 from testbed.simulation.engine import simulate, write_run
+from tests.simulation.made_up import inputs_of, latencies_ms, rows, scenario
 
 ENTROPY = ByOutcome(match=Exponential(0.3), mismatch=Exponential(1.5))
 RTTS_MS = (0.0, 1.0, 7.5, 11.5, 20.0, 68.0, 200.0)

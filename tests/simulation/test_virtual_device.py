@@ -2,6 +2,7 @@
 
 import random
 import statistics
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ class Answers:
 def submit_all(jobs, target=TARGET, draft=DRAFT, overhead_ns=0):
     """Submits (time, job) pairs; returns what came back, in order: (heard_ns, job, submitted_ns, ready, passes)."""
     kernel, heard = Kernel(), []
-    device = VirtualDevice(kernel, Answers(), {"target": target, "draft": draft}, overhead_ns)
+    answers: Any = Answers()
+    device = VirtualDevice(kernel, answers, {"target": target, "draft": draft}, overhead_ns)
     for at_ns, job in jobs:
         kernel.at(at_ns, lambda one: device.submit(one, lambda done: heard.append((kernel.now_ns, *done))), job)
     kernel.run()
@@ -49,7 +51,8 @@ def submit_all(jobs, target=TARGET, draft=DRAFT, overhead_ns=0):
 
 
 def random_jobs(count, seed=1):
-    draws, at_ns, jobs = random.Random(seed), 0, []
+    draws, at_ns = random.Random(seed), 0
+    jobs: list[Any] = []
     for number in range(count):
         at_ns += draws.choice((0, 1, 5 * MS, 40 * MS, 700 * MS))
         fed = (0,) * draws.choice((1, 2, 3, 16, 17, 64, 150))

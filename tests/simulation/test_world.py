@@ -4,7 +4,6 @@ import dataclasses
 import statistics
 
 import pytest
-from made_up import POLICIES, decode_table, inputs_of, latencies_ms, rows, scenario
 from pydantic import BaseModel
 
 from testbed.errors import RunInvalid
@@ -16,6 +15,7 @@ from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import World
 from testbed.wire import messages
 from testbed.workload.arrivals import Poisson, PoissonArrivals, due_times_ms
+from tests.simulation.made_up import POLICIES, decode_table, inputs_of, latencies_ms, rows, scenario
 
 
 class Alarm:

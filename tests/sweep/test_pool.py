@@ -72,7 +72,7 @@ def test_whoever_stops_taking_results_ends_the_workers_even_in_the_middle_of_an_
 
 PROGRAM = """
 import sys
-from test_pool import long_answers
+from tests.sweep.test_pool import long_answers
 from testbed.interrupt import interruptible
 from testbed.sweep import pool
 with interruptible():
@@ -88,7 +88,7 @@ with interruptible():
 def test_an_interrupt_at_any_instant_ends_all(after_ms):
     program = subprocess.Popen(
         ["env", "--default-signal=TERM", sys.executable, "-c", PROGRAM],
-        stdout=subprocess.PIPE, cwd=Path(__file__).parent, start_new_session=True,
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2], start_new_session=True,
     )  # fmt: skip
     assert program.stdout.readline() == b"one\n"
     time.sleep(after_ms / 1e3)

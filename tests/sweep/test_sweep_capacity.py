@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, RunInvalid
+from testbed.scenario import load_scenario
 from testbed.simulation.capacity import Options, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
@@ -38,7 +39,7 @@ def searched(out, processes=1, watcher=None, labels=()):
 def test_every_policy_is_searched_at_every_rate_as_the_search_alone_would(tmp_path):
     found = searched(tmp_path)
     assert [(one.rate_per_s, one.policy) for one in found] == [(r, p) for r in RATES for p in ("centralised", "wisp")]
-    scenario = capacity.load_scenario(FLEET, SMALL)
+    scenario = load_scenario(FLEET, SMALL)
     inputs = from_scenario(scenario, None, NO_OVERHEADS, lambda line: None)
     alone = find_capacity(inputs, scenario.policies[1], 8.0, QUICK)
     assert found[3].result is not None and found[3].result["users"] == alone.users

@@ -1,10 +1,10 @@
 """The matrix of an experiment file: what it expands to, and what is refused with its line."""
 
 import pytest
-from sweep_examples import experiment
 
 from testbed.errors import BadInput
 from testbed.sweep.plan import load_sweep
+from tests.sweep_examples import experiment
 
 
 def settings(path, *overrides):

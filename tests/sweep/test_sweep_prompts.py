@@ -1,13 +1,14 @@
 """The table of prompts of a sweep: what the statistics of its other table are of."""
 
 import json
+from typing import Any
 
 import pandas as pd
 import pytest
-from sweep_examples import experiment, swept
 
 from testbed.errors import BadInput
 from testbed.sweep.run import Options, run_sweep
+from tests.sweep_examples import experiment, swept
 
 
 def tables(folder, **options):
@@ -48,4 +49,5 @@ def test_prompts_are_kept_only_where_asked_for(tmp_path):
 
 def test_prompts_of_an_emulated_sweep_are_refused(tmp_path):
     with pytest.raises(BadInput, match="simulated sweeps only"):
-        run_sweep(None, Options(engine="emulation", per_prompt=True), None)
+        unused: Any = None
+        run_sweep(unused, Options(engine="emulation", per_prompt=True), unused)

@@ -4,7 +4,6 @@ import json
 
 import pandas as pd
 import pytest
-from sweep_examples import experiment, swept
 
 from testbed.errors import BadInput
 from testbed.results.store import RunDirectory
@@ -12,8 +11,10 @@ from testbed.simulation import engine
 from testbed.sweep import journal, workers
 from testbed.sweep import point as point_module
 from testbed.sweep.plan import load_sweep
+from testbed.sweep.point import simulate_point
 from testbed.sweep.run import choose_metrics
 from testbed.sweep.table import CSV, PARQUET
+from tests.sweep_examples import experiment, swept
 
 # a draft of 8 tokens runs past the end of such a table
 SHALLOW = {"outcomes": {"iid": {"match": 0.7, "depth": 4}}, "policies": [{"speculative": {}}]}
@@ -77,7 +78,7 @@ def test_a_finished_sweep_is_not_run_again(tmp_path, monkeypatch):
 
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
     whole, _ = swept(experiment(tmp_path), tmp_path / "whole")
-    real, calls = workers.simulate_point, []
+    real, calls = simulate_point, []
 
     def interrupted(point, *rest):
         calls.append(point.number)
@@ -122,7 +123,7 @@ def test_a_defect_in_one_point_loses_no_other(tmp_path, monkeypatch):
     real = point_module._simulate
 
     def faulty(point, *rest):
-        return real(point, *rest) if point.number else {}["nothing"]
+        return real(point, *rest) if point.number else {"": 0}["nothing"]
 
     monkeypatch.setattr(point_module, "_simulate", faulty)
     outcome, _ = swept(experiment(tmp_path, matrix={"seed": [1, 2]}), tmp_path)

@@ -1,5 +1,7 @@
 """Frames survive any cut of the byte stream, and what is not a frame is refused."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -9,7 +11,7 @@ from testbed.decoding.sampling import Sampling
 from testbed.wire.framing import MAX_FRAME_BYTES, Framer, ProtocolError, encode
 from testbed.wire.messages import Close, Envelope, Open, Request, Speculation, Tokens, Validation
 
-MESSAGES = [
+MESSAGES: list[Any] = [
     Request(1, (5, 6, 7), 100, Sampling(0.7, 5, 0.9, 3), eos=(0, 2)),
     Tokens(1, 3, (8, 9), final=True),
     Open(2, (1,), 10, Sampling()),

@@ -72,6 +72,7 @@ async def greet_as(name, reader, writer, key=None, nonce=None):
     while not (messages := [one.message for one, _ in framer.feed(await reader.read(4096))]):
         pass
     (hello,) = messages
+    assert isinstance(hello, Hello)
     if key is not None:
         writer.write(framed(Proof(Greeting(name, hello.node, nonce, hello.nonce).proof(key, "dialled"))))
     return hello
