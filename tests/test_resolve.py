@@ -82,7 +82,7 @@ def test_the_slowest_round_trip_is_over_the_whole_phase() -> None:
 
 def test_a_simulated_link_takes_every_field_of_a_specified_one_or_refuses_it() -> None:
     plain = Link("near", "far", 10.0)
-    changed = {
+    changed: dict[str, Any] = {
         "one_way_ms": 11.0, "loss": 0.1, "rate_bps": 10**6, "jitter_ms": 1.0, "burst_loss": BurstLoss(0.1, 0.2),
         "reorder": 0.1, "up": False,
     }  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from testbed.emulation.patience import GIVE_UP_S, STALLED_S, Patience, patience
 from testbed.resolve import resolve
 from testbed.scenario import Scenario
 
 
-def scenario(*events: dict[str, object]) -> Scenario:
+def scenario(*events: dict[str, Any]) -> Scenario:
     return Scenario.model_validate(
         {
             "name": "one",
@@ -21,7 +23,7 @@ def scenario(*events: dict[str, object]) -> Scenario:
     )
 
 
-def of(*events: dict[str, object]) -> Patience:
+def of(*events: dict[str, Any]) -> Patience:
     return patience(resolve(scenario(*events)), [])
 
 
