@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -32,6 +33,30 @@ def members(annotation: Any, bounds: tuple[Any, ...] = ()) -> list[Any]:
     return [Annotated[annotation, *bounds] if bounds else annotation]
 
 
+def examples(model: type[BaseModel], place: tuple[str | int, ...]) -> list[Any]:
+    """What the key at `place` has as examples; a key that takes several forms has one of each."""
+    if not place:
+        return []
+    inside: list[Any] = [model]
+    for part in place[:-1]:
+        inside = [member for one in inside for member in step(one, part)]
+    models = [one for one in map(_bare, inside) if isinstance(one, type) and issubclass(one, BaseModel)]
+    fields = [field for one in models for name, field in one.model_fields.items() if place[-1] in (name, field.alias)]
+    return [example for field in fields for example in field.examples or []]
+
+
+def flow(value: Any) -> str:
+    """A value as YAML on one line, as it may stand behind a key."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=float("inf"), sort_keys=False, allow_unicode=True)
+    return text.removesuffix("\n...\n").strip()
+
+
+def listed(texts: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *most, last = texts
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def is_share(annotation: Any) -> bool:
     """Whether it is a number of at most 1."""
     if get_origin(annotation) is not Annotated or _bare(annotation) not in (int, float):
@@ -43,7 +68,7 @@ def is_share(annotation: Any) -> bool:
 def forms(annotations: Iterable[Any]) -> str:
     """Every form of a union, each with its keys: `'sequential', {poisson: {rate_per_s: NUMBER}} or a number`."""
     found = list(dict.fromkeys(form for one in annotations for form in _forms(_bare(one), top=True)))
-    return ", ".join(found[:-1]) + f" or {found[-1]}" if len(found) > 1 else "".join(found)
+    return listed(found) if found else ""
 
 
 def _forms(annotation: Any, top: bool = False) -> list[str]:

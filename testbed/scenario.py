@@ -141,9 +141,13 @@ class Place(Strict):
         description="sites of the users, which send requests",
         examples=["us-east-1", ["us-east-1", "us-east-2"], {"us-east-1": 8}],
     )
-    target: Sites = Field(description="site of the target model", examples=["us-east-1"])
+    target: Sites = Field(
+        description="site of the target model", examples=["us-east-1", ["us-east-1"], {"us-east-1": 1}]
+    )
     drafter: Sites | None = Field(
-        default=None, description="sites of the drafters, for policies that have any", examples=["us-east-2"]
+        default=None,
+        description="sites of the drafters, for policies that have any",
+        examples=["us-east-2", ["us-east-2", "us-west-2"], {"us-east-2": 3}],
     )
 
     @model_validator(mode="after")

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, NoReturn, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from testbed.annotations import forms, is_share, step
+from testbed.annotations import examples, flow, forms, is_share, listed, step
 from testbed.errors import BadInput
 from testbed.figures import advice
 from testbed.reading import read_text, shown
@@ -174,7 +174,9 @@ def _message(problem: _Problem, model: type[BaseModel]) -> str:
     if hint is not None:
         return f"{name} is {said(value)}; {hint}"
     text = detail["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    if place in problem.branches and (accepted := forms(fields)):
+    if place in problem.branches and (known := examples(model, place)):
+        text = f"should be like {listed(flow(one) for one in known)}"
+    elif place in problem.branches and (accepted := forms(fields)):
         text = f"should be {accepted}"
     elif kind == "string_type" and isinstance(value, (int, float, date)):
         text += "; put text in quotes"

@@ -178,11 +178,11 @@ def test_merged_keys_give_way_to_the_mapping_s_own_and_the_first_of_several_wins
         ("a" + ".a" * 5000 + "=1", "at most"),
         ("workload.arrivals={poisson: {rate_per_s: 1e-300}}", "should be greater than or equal to 0.0001"),
         # case 28
-        ("workload.arrivals=poisson", "should be 'sequential', {poisson: {rate_per_s: NUMBER}}, {closed_loop: "
-         "{stagger_s: NUMBER}} or {burst: {rate_per_s: NUMBER, surges: ["),
+        ("workload.arrivals=poisson", "should be like sequential, {poisson: {rate_per_s: 0.5}}, {closed_loop: "
+         "{stagger_s: 5}} or {burst: {rate_per_s: 1, surges: ["),
         ("workload.arrivals=azure.csv", "arrivals are not read from a file"),
-        ("outcomes=iid", "should be 'recorded', {iid: {match: NUMBER}} or {drawn: {table: NAME}}"),
-        ("place.drafter=7", "should be text, {NAME: COUNT, ...} or [NAME, ...]"),
+        ("outcomes=iid", "should be like recorded, {iid: {match: 0.8}} or {drawn: {table: tiny-prose}}"),
+        ("place.drafter=7", "should be like us-east-2, [us-east-2, us-west-2] or {us-east-2: 3}"),
         ("place.drafter={far: 1000000000000}", "should be less than or equal to 2000"),
         ("place.drafter={far: 1999, near: 1999}", "nodes are more than the 2000 of one network"),
     ],

@@ -101,7 +101,11 @@ def test_overrides_reach_mappings_and_lists(write):
             "requests: 4, arrivals: {poison: {rate_per_s: 2}}",
             r"e.yaml:3: key 'poison' is unknown in workload.arrivals; did you mean 'poisson'",
         ),
-        ("requests: 4", "requests: 4, arrivals: poisson", r"e.yaml:3: workload.arrivals: should be 'sequential'.*'poi"),
+        (
+            "requests: 4",
+            "requests: 4, arrivals: poisson",
+            r"e.yaml:3: workload.arrivals: should be like sequential.*'poi",
+        ),
         ("{a: 2}", "{a: 0}", r"e.yaml:5: place.user.a: should be greater than or equal to 1 \(it is 0\)$"),
         (
             "drafter: [b, a]",

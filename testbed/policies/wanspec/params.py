@@ -63,7 +63,9 @@ class WanspecParams(Strict):
         default=True, description="a worker token that contradicts a validated one makes the worker stale at once"
     )
     rtt_ms: Literal["measured"] | Annotated[float, MS, Field(ge=0.0)] = Field(
-        default="measured", description="R: the running median of measured round trips to the worker, or a fixed value"
+        default="measured",
+        description="R: the running median of measured round trips to the worker, or a fixed value",
+        examples=["measured", 12.5],
     )
     silence_ms: Annotated[float, MS] | None = Field(
         default=None,
