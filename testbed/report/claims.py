@@ -20,7 +20,8 @@ from testbed.yamlfile import Mistake, explain, load_yaml, nearest, problem, rais
 
 FILE = "claims.yaml"
 
-Scalar = str | float | int | bool
+OF_COLUMN = Unit("as the column")
+Scalar = str | Annotated[float, OF_COLUMN] | Annotated[int, OF_COLUMN] | bool
 Setting = Scalar | dict[str, Any]  # a mapping where the axis sets several things together
 Where = dict[str, Setting | list[Setting]]  # column to value, or to the values that count
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -19,9 +20,18 @@ MOST_ID = 200
 class Prompt(msgspec.Struct, frozen=True):
     """One prompt. Other keys of the line are for readers and are ignored here."""
 
-    id: str
-    text: str
-    domain: str = "any"
+    id: Annotated[
+        str,
+        msgspec.Meta(
+            description="its name, unique in the set",
+            extra_json_schema={"minLength": 1, "maxLength": MOST_ID, "unit": "characters"},
+        ),
+    ]
+    text: Annotated[
+        str,
+        msgspec.Meta(description="the prompt itself", extra_json_schema={"minLength": 1, "unit": "characters"}),
+    ]
+    domain: Annotated[str, msgspec.Meta(description="what it is about, for readers")] = "any"
 
 
 class PromptSet(msgspec.Struct, frozen=True):

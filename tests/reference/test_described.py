@@ -1,0 +1,42 @@
+"""Every key that a file may hold says what it is: description, unit, range, an example of each form."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.policies import registry
+from testbed.reference.keys import Key, keys
+from testbed.reference.schemas import KINDS, policy
+
+FILES = {
+    **{kind: make() for kind, make in KINDS.items()},
+    **{f"policy {name}": policy(name) for name in registry.names()},
+}
+OF_ANOTHER = ("as the metric", "as the axis")  # such a number has no bounds of its own
+
+
+def _defects(key: Key) -> list[str]:
+    found = []
+    if len(key.description) < 5:
+        found.append("no description")
+    for number in key.numbers:
+        if not number.unit:
+            found.append("a number without unit")
+        if not number.bounds and number.unit not in OF_ANOTHER:
+            found.append("a number without range")
+    if (
+        " or " in key.holds
+        and key.holds != "true or false"
+        and "`" not in key.holds.split(" or ")[-1]
+        and not key.examples
+    ):
+        found.append("several forms and no example")
+    return found
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_every_key_has_description_unit_and_range(kind: str) -> None:
+    rows = keys(FILES[kind], leave={"policies"})
+    assert rows or kind == "policy autoregressive"
+    wrong = {row.place: defects for row in rows if (defects := _defects(row))}
+    assert not wrong
