@@ -39,8 +39,8 @@ def experiment() -> Schema:
         schema["$defs"] |= one.pop("$defs", {})
     policies["items"] = _entry(params)
     schema["properties"]["matrix"] = {
-        "description": "for testbed sweep: dotted key: the values to sweep, a list or an evenly spaced range; points are "
-        "all combinations",
+        "description": "for testbed sweep: dotted key: the values to sweep, a list or an evenly spaced range; points "
+        "are all combinations",
         "type": "object",
         "minProperties": 1,
         "patternProperties": {AXIS: _axis()},

@@ -159,7 +159,7 @@ class Panel(Strict):
     sweep: str | None = Field(default=None, description="as of the figure")
     x: str | None = Field(default=None, description="as of the figure")
     y: str | None = Field(default=None, description="as of the figure")
-    where: Where | None = Field(default=None, description="as of the figure")
+    where: Where | None = Field(default=None, description="as of the figure", examples=[{"seed": 1}])
     x_label: str | None = Field(default=None, description="as of the figure")
     y_label: str | None = Field(default=None, description="as of the figure")
     reference: Annotated[float, Unit("as the axis")] | None = Field(default=None, description="as of the figure")
@@ -185,7 +185,9 @@ class Figure(Strict):
     legend: str | None = Field(default=None, description="title of the legend; null: what by says")
     each: str | None = Field(default=None, description="for a scatter: the axis along which its points lie")
     policies: Annotated[list[str], Field(min_length=1)] = Field(description="labels of the policies that are drawn")
-    where: Where = Field(default={}, description="column: value, or list of values, of the rows that are drawn")
+    where: Where = Field(
+        default={}, description="column: value, or list of values, of the rows that are drawn", examples=[{"seed": 1}]
+    )
     x_label: str = Field(description="label of the x axis")
     y_label: str = Field(description="label of the y axis")
     reference: Annotated[float, Unit("as the axis")] | None = Field(

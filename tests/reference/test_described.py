@@ -12,7 +12,7 @@ FILES = {
     **{kind: make() for kind, make in KINDS.items()},
     **{f"policy {name}": policy(name) for name in registry.names()},
 }
-OF_ANOTHER = ("as the metric", "as the axis")  # such a number has no bounds of its own
+OF_ANOTHER = ("as the metric", "as the axis", "as the column")  # such a number has no bounds of its own
 
 
 def _defects(key: Key) -> list[str]:
@@ -24,12 +24,8 @@ def _defects(key: Key) -> list[str]:
             found.append("a number without unit")
         if not number.bounds and number.unit not in OF_ANOTHER:
             found.append("a number without range")
-    if (
-        " or " in key.holds
-        and key.holds != "true or false"
-        and "`" not in key.holds.split(" or ")[-1]
-        and not key.examples
-    ):
+    forms = [one for one in key.holds.replace("true or false", "bool").split(" or ") if "`" not in one]
+    if len(forms) > 1 and not key.examples:
         found.append("several forms and no example")
     return found
 
