@@ -28,7 +28,7 @@ def places() -> dict[str, list[str]]:
     """Where each constant is defined, of those that are meant to be defined once."""
     found: dict[str, list[str]] = defaultdict(list)
     for module in sorted(ROOT.rglob("*.py")):
-        if module in BY_THEMSELVES or "compiled" in module.parts:
+        if module in BY_THEMSELVES:
             continue
         for name in constants(module):
             if name in SHARED or name.startswith(KERNEL):

@@ -17,7 +17,7 @@ from testbed.simulation.bench import (
 )
 from testbed.wire.framing import Framer, encode
 from testbed.wire.greeting import keys_of, new_secret
-from testbed.wire.messages import Close, Envelope, Speculation
+from testbed.wire.messages import Branches, Close, Envelope
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
 from testbed.workload.prompts import load_prompts
@@ -25,7 +25,7 @@ from testbed.workload.prompts import load_prompts
 
 def wire_codec() -> float:
     """Microseconds to encode and decode one speculation message."""
-    envelope = Envelope(time.monotonic_ns(), 1, Speculation(1, 0, 64, 7, 0.5))
+    envelope = Envelope(time.monotonic_ns(), 1, Branches(1, 40, 64, (), (7,), (0.5,)))
     framer, count = Framer(), 20_000
     start = time.perf_counter()
     for _ in range(count):

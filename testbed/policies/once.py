@@ -29,7 +29,6 @@ from testbed.wire.messages import (
     Open,
     Request,
     Slo,
-    Speculation,
     Tokens,
     Validation,
 )
@@ -48,7 +47,7 @@ class _Open:
     def __init__(self, text: int) -> None:
         self.text = text
         self.answers: set[int] = set()  # positions of the `Tokens` that came
-        self.streams: dict[str, tuple[int, int]] = {}  # lineage and position, or 0 and number, by sender
+        self.streams: dict[str, int] = {}  # number of its next node, by sender
 
 
 UNKNOWN, CLOSED = -1, 2**31 - 1  # a request that never came; one that opens no more, however long its prompt
@@ -138,14 +137,8 @@ class Once:
             case Validation(position=position) | Drafts(position=position):
                 return (position > one.text) - (position < one.text)
             case Branches(first=first):
-                _, number = one.streams.get(event.sender, (0, 0))
+                number = one.streams.get(event.sender, 0)
                 return (first > number) - (first < number)
-            case Speculation(lineage=lineage, position=position):
-                current, after = one.streams.get(event.sender, (-1, 0))
-                if lineage != current:
-                    # a lineage begins no further on than the text that its worker knew of
-                    return LATE if lineage < current else EARLY if position > one.text else NEXT
-                return (position > after) - (position < after)
         return NEXT
 
     def _taken(self, event: MessageReceived) -> None:
@@ -161,9 +154,7 @@ class Once:
             case Validation(request, position, tokens):
                 self._open[request].text = position + len(tokens)
             case Branches(request, first):
-                self._open[request].streams[event.sender] = (0, first + len(message.tokens))
-            case Speculation(request, lineage, position):
-                self._open[request].streams[event.sender] = (lineage, position + 1)
+                self._open[request].streams[event.sender] = first + len(message.tokens)
 
     def _opens(self, request: int, text: int) -> None:
         self._rounds[request] = text

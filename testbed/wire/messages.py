@@ -1,8 +1,7 @@
 """Every message that travels between nodes, in one schema: tagged msgspec structs, positional on the wire.
 
-Positions are absolute token positions in prompt + output. `lineage` counts how often the worker had to throw its own
-speculation away: speculation of an older lineage is stale and is dropped on arrival. A tree needs no lineage: each node
-names its parent, and a node whose parent is not on the controller's tree is stale.
+Positions are absolute token positions in prompt + output. A worker's drafts are nodes of a tree, be it of one branch:
+each names its parent, and a node whose parent is not on the controller's tree is stale.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -71,23 +70,14 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
     sampling: Sampling
 
 
-class Speculation(msgspec.Struct, frozen=True, array_like=True, tag="speculation"):
-    """Worker to controller: one drafted token at an absolute position, with the drafter's entropy in nats."""
-
-    request: int
-    lineage: int
-    position: int
-    token: int
-    entropy: float
-
-
-class Branches(msgspec.Struct, frozen=True, array_like=True, tag="branches"):
+class Branches(msgspec.Struct, frozen=True, array_like=True, tag="nodes"):  # short: workers send little else
     """Worker to controller: the nodes that one pass added to the worker's tree, parents before children.
 
     Nodes are numbered as they are drafted, from 0 in each request: `first` is this message's first, so a gap in the
     stream shows. A parent is such a number, or -1: the node extends the first `position` tokens of the text, which the
-    controller validated. `probabilities` are the drafter's own, of each token after its parent. The children of one
-    parent come together and only once, most probable first.
+    controller validated. One node that goes on from the node before it names no parent; with one branch that is nearly
+    every message. `probabilities` are the drafter's own, of each token after its parent. The children of one parent
+    come together and only once, most probable first.
     """
 
     request: int
@@ -129,7 +119,7 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close"):
 
 
 # What policies say; the rest is the wire's own.
-Said = Request | Tokens | Open | Speculation | Branches | Drafts | Slo | Validation | Close
+Said = Request | Tokens | Open | Branches | Drafts | Slo | Validation | Close
 Message = Hello | Proof | Ping | Pong | Again | Said
 
 

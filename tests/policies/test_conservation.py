@@ -8,7 +8,7 @@ import pytest
 
 from testbed.policies import registry
 from testbed.testing import HashModels, Job, Loop, Result
-from testbed.wire.messages import Close, Open, Speculation, Tokens, Validation
+from testbed.wire.messages import Branches, Close, Open, Tokens, Validation
 
 POLICIES: list[tuple[str, dict[str, Any]]] = [
     ("autoregressive", {}),
@@ -74,7 +74,7 @@ def test_wanspec_messages_account_for_passes_and_tokens(params: dict[str, Any]) 
         validated = [message for message in mine if isinstance(message, Validation)]
         last = next(m for m in mine if isinstance(m, Tokens) and m.final)
         assert sum(len(m.tokens) for m in validated) + len(last.tokens) == len(result.outputs[job.request])
-        streamed = [message for message in mine if isinstance(message, Speculation)]
+        streamed = [message for message in mine if isinstance(message, Branches)]
         worker_passes = [p for p in result.passes if p.node == "drafter0" and p.request == job.request]
         assert len(streamed) <= len(worker_passes)
         drafts = [each for each in result.passes if each.kind == "verify" and each.request == job.request]
@@ -84,21 +84,18 @@ def test_wanspec_messages_account_for_passes_and_tokens(params: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("params", [{"k": 2}, {"k": 3, "phi": None}])
-def test_wanspec_lineages_are_gapless_and_start_on_validated_ground(params: dict[str, Any]) -> None:
+def test_wanspec_streams_are_gapless_and_start_on_validated_ground(params: dict[str, Any]) -> None:
     for message_request in range(len(JOBS)):
-        known, lineage, expected = len(JOBS[message_request].prompt), -1, 0
+        known, expected = len(JOBS[message_request].prompt), 0
         for _, _, message in run("wanspec", params).received:
             if getattr(message, "request", None) != message_request:
                 continue
             if isinstance(message, Validation):
                 known = message.position + len(message.tokens)
-            elif isinstance(message, Speculation):
-                if message.lineage != lineage:
-                    lineage = message.lineage
-                    assert message.position <= known + 3  # validations in flight to the worker
-                else:
-                    assert message.position == expected
-                expected = message.position + 1
+            elif isinstance(message, Branches):
+                assert message.first == expected and message.position <= known
+                assert message.parents in ((), (-1,)) and len(message.tokens) == 1
+                expected += 1
 
 
 @pytest.mark.parametrize(("name", "params"), POLICIES)

@@ -86,17 +86,6 @@ def test_nodes_of_a_tree_follow_their_numbers() -> None:
     assert told(REQUEST, two, one, two) == [REQUEST, one, two]
 
 
-def test_speculation_follows_lineage_and_position() -> None:
-    def drafted(lineage: int, position: int) -> wire.Speculation:
-        return wire.Speculation(7, lineage, position, 1, 0.1)
-
-    first, second, restarted = drafted(0, 3), drafted(0, 4), drafted(1, 3)
-    assert told(REQUEST, second, first, first) == [REQUEST, first, second]
-    assert told(REQUEST, restarted, first, second) == [REQUEST, restarted]  # the older lineage is void
-    # a lineage that begins beyond the text has lost its beginning
-    assert told(REQUEST, drafted(2, 5)) == [REQUEST]
-
-
 def test_users_get_answers_in_order_and_each_once() -> None:
     arrived = api.RequestArrived(7, PROMPT, 20, Sampling())
     role = registry.get("autoregressive").role("user", None, api.RoleContext("user0", {"target": ["target0"]}))

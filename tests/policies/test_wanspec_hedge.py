@@ -185,7 +185,6 @@ def test_without_a_worker_a_request_is_colocated_speculation() -> None:
     [
         ({"latency_bound": 1.02}, "need rule: expected_arrival"),
         ({"mismatch": "learned"}, "need rule: expected_arrival"),
-        ({"switch_off": True}, "switch_off needs branches"),
         ({"rule": "expected_arrival", "latency_bound": 0.9}, "greater than or equal to 1"),
     ],
 )

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from testbed.decoding.sampling import Sampling
 from testbed.wire.framing import MAX_FRAME_BYTES, Framer, ProtocolError, encode
-from testbed.wire.messages import Close, Envelope, Open, Request, Speculation, Tokens, Validation
+from testbed.wire.messages import Branches, Close, Envelope, Open, Request, Tokens, Validation
 
 MESSAGES: list[Any] = [
     Request(1, (5, 6, 7), 100, Sampling(0.7, 5, 0.9, 3), eos=(0, 2)),
     Tokens(1, 3, (8, 9), final=True),
     Open(2, (1,), 10, Sampling()),
-    Speculation(2, 4, 17, 99, 0.25),
+    Branches(2, 4, 17, (), (99,), (0.25,)),
+    Branches(2, 5, 17, (4, -1), (99, 7), (0.25, 0.5)),
     Validation(2, 17, (99, 100)),
     Close(2),
 ]

@@ -4,6 +4,9 @@ The worker's side of the bargain: nodes are numbered without a gap; a parent is 
 controller validated; the children of one parent come together. With ordered delivery the controller can therefore tell
 from a node's parent alone whether the node belongs on the tree, lags behind what is validated, or hangs from a branch
 that was cut.
+
+Where the two drafters differ each gets a branch. A tree of one branch keeps the worker's: its continuation will come
+without a pass here.
 """
 
 from __future__ import annotations
@@ -22,46 +25,50 @@ class Heard(NamedTuple):
     level: int | None  # deepest position of what extends the tree or agrees with what is validated; None: nothing does
 
 
+NOTHING = Heard(None, None)
+
+
 class CandidateTree:
-    def __init__(self, prompt: Sequence[int]) -> None:
+    def __init__(self, prompt: Sequence[int], one_branch: bool = False) -> None:
         self.tree = Tree(prompt)
+        self._one_branch = one_branch
         self._nodes: dict[int, Node] = {}  # by the worker's number; some are on the tree no more
         self._passed: dict[int, int] = {}  # number to position: the worker's nodes that were validated
         self._next = 0  # number of the worker's next node
 
     def add_local(self, parent: Node, tokens: Sequence[int], probabilities: Sequence[float]) -> None:
+        """What was drafted here after a node, which the worker's stream may have taken off the tree meanwhile."""
+        tree = self.tree
+        if not tree.holds(parent) or (self._one_branch and parent.children):
+            return
         for token, probability in zip(tokens, probabilities, strict=True):
-            self.tree.add(parent, token, probability)
+            tree.add(parent, token, probability)
 
     def add_remote(self, branches: Branches, validated: Sequence[int]) -> Heard:
         """Take a worker's nodes in, and say what they tell of it.
 
         It missed a validated token if it drafted after the text before it and no choice of its is that token.
         """
-        if branches.first != self._next:
+        first, tokens = branches.first, branches.tokens
+        if first != self._next:
             raise RunInvalid(
-                f"worker stream has a gap before node {branches.first}, expected {self._next}: delivery is not ordered"
+                f"worker stream has a gap before node {first}, expected {self._next}: delivery is not ordered"
             )
-        self._next += len(branches.tokens)
+        self._next += len(tokens)
+        parents = branches.parents or (first - 1,)
+        if len(tokens) == 1:
+            child = (first, tokens[0], branches.probabilities[0])
+            return self._take(parents[0], branches.position, (child,), validated)
         missed: int | None = None
         level: int | None = None
-        numbers = range(branches.first, self._next)
-        rows = zip(branches.parents, numbers, branches.tokens, branches.probabilities, strict=True)
+        rows = zip(parents, range(first, self._next), tokens, branches.probabilities, strict=True)
         for number, group in groupby(rows, key=lambda row: row[0]):
             children = [(own, token, probability) for _, own, token, probability in group]
-            known = branches.position - 1 if number == UNNUMBERED else self._passed.get(number)
-            parent = self._nodes.get(number) if known is None else self._at(known)
-            if parent is not None and self.tree.holds(parent):
-                self._attach(parent, children)
-                level = max(level or 0, parent.position + 1)
-            elif known is not None:
-                position = known + 1
-                agreeing = [own for own, token, _ in children if token == validated[position]]
-                self._passed.update(dict.fromkeys(agreeing, position))
-                if agreeing:
-                    level = max(level or 0, position)
-                else:
-                    missed = position
+            heard = self._take(number, branches.position, children, validated)
+            if heard.missed is not None:
+                missed = heard.missed
+            if heard.level is not None:
+                level = max(level or 0, heard.level)
         return Heard(missed, level)
 
     def advance(self, emitted: Sequence[int]) -> tuple[list[Node], bool]:
@@ -78,6 +85,24 @@ class CandidateTree:
         """How many levels of a tree hold a node that the worker drafted."""
         return len({node.position for node in nodes if node.remote})
 
+    def _take(
+        self, number: int, position: int, children: Sequence[tuple[int, int, float]], validated: Sequence[int]
+    ) -> Heard:
+        """The children of one parent: number, token and probability of each."""
+        known = position - 1 if number == UNNUMBERED else self._passed.get(number)
+        parent = self._nodes.get(number) if known is None else self._at(known)
+        if parent is not None and self.tree.holds(parent):
+            self._attach(parent, children)
+            return Heard(None, parent.position + 1)
+        if known is None:
+            return NOTHING
+        after = known + 1
+        agreeing = [own for own, token, _ in children if token == validated[after]]
+        if not agreeing:
+            return Heard(after, None)
+        self._passed.update(dict.fromkeys(agreeing, after))
+        return Heard(None, after)
+
     def _at(self, position: int) -> Node | None:
         """The root, if the text that ends at `position` is all that is validated."""
         root = self.tree.root
@@ -86,9 +111,12 @@ class CandidateTree:
         return root if position == root.position else None
 
     def _attach(self, parent: Node, children: Sequence[tuple[int, int, float]]) -> None:
+        tree = self.tree
         parent.settled = True
+        if self._one_branch and parent.children and children[0][1] not in parent.children:
+            tree.clear(parent)
         for number, token, probability in children:
-            node, new = self.tree.add(parent, token, probability)
+            node, new = tree.add(parent, token, probability)
             node.number = number
             node.remote = new
             self._nodes[number] = node

@@ -1,56 +1,64 @@
 """WANSpec's controller: runs the target, and its own draft model only when it expects to stall (Algorithm 1).
 
-This is the controller of one branch: it verifies a path.
+It keeps a tree of drafts; with one branch that is a path, and its passes are those of one request. After every event,
+when the device is free, per request and in this order:
 
-After every event, when the device is free, per request and in this order:
+1. the tree is k deep: verify all its paths of k drafts in one target pass;
+2. the request's hedge says so (the listing: t_update + R > now), or it has no worker, or one that is taken to be gone
+   (`presence`): draft here, from the most probable leaf;
+3. otherwise wait for the worker, or until the hedge wants to be asked again.
 
-1. enough drafts on the path: verify the first k of them;
-2. the worker is taken to be stale (t_update + R > now), or to be gone (`presence`): draft one token here;
-3. otherwise wait for the worker.
-
-Waiting ends while the worker lives: it hears of every verdict, and streams at least k drafts beyond the last one it
-heard of. With `silence_ms` it also ends when the worker does not.
+Waiting ends while the worker lives: it hears of every verdict, and streams until its tree is at least k deep below the
+last one it heard of. With `silence_ms` it also ends when the worker does not. What the worker says of a text that is no
+longer the last is judged by `testbed.policies.wanspec.candidates`.
 """
 
 from __future__ import annotations
+
+from bisect import bisect_right
 
 from testbed.policies.api import (
     Command,
     Draft,
     DraftReady,
+    DraftTree,
     Event,
     LinkSample,
     MessageReceived,
     RoleContext,
     Send,
+    SetTimer,
+    TreeDraftReady,
     Verify,
     VerifyReady,
+    VerifyTree,
 )
 from testbed.policies.device import Device
 from testbed.policies.session import Session
+from testbed.policies.wanspec.candidates import CandidateTree
+from testbed.policies.wanspec.drafting import drafting
+from testbed.policies.wanspec.hedge import ExpectedHedge, Hedge, Learned, ListedHedge, Need, Verdict
 from testbed.policies.wanspec.params import WanspecParams
-from testbed.policies.wanspec.path import CandidatePath
 from testbed.policies.wanspec.presence import Presence
-from testbed.policies.wanspec.waiting import Waiting, stale_after
-from testbed.wire.messages import Close, Open, Request, Speculation, Validation
+from testbed.policies.wanspec.switch import WorkerSwitch
+from testbed.policies.wanspec.tree import shape
+from testbed.policies.wanspec.waiting import Waiting
+from testbed.wire.messages import Branches, Close, Open, Request, Validation
 
 
 class _Request:
-    """One request: its session, its path, and since when its worker is taken to be stale."""
+    """One request: its session, its tree, and what it expects of its worker; None if it has none."""
 
-    def __init__(self, session: Session, worker: str, now: float) -> None:
+    def __init__(self, session: Session, worker: str | None, hedge: Hedge, now: float, branches: int) -> None:
         self.session = session
         self.worker = worker
-        self.path = CandidatePath()
+        self.hedge = hedge
         self.told = now  # when the worker was last told of this request
-        self.t_update = now  # the worker cannot have streamed before it heard of the request
+        self.candidates = CandidateTree(session.validated, one_branch=branches == 1)
+        self.drafting = drafting(branches)
         self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
-        self.verifying = 0  # drafts in the running target pass
-        self.drafting = (0, 0)  # context of the running local pass: the path's generation, and the token's position
-
-    @property
-    def context(self) -> tuple[int, int]:
-        return self.path.generation, len(self.session.validated) + len(self.path)
+        self.verifying = (0, 0)  # depth of the tree in the running target pass, and its levels from the worker
+        self.verified = (0, 0)  # the same, summed over the passes so far
 
 
 class Controller:
@@ -60,6 +68,8 @@ class Controller:
         self._device: Device[_Request] = Device()
         self._waiting = Waiting(params, self._workers)
         self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
+        self._learned = Learned()
+        self._switch = WorkerSwitch(params.switch_off)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -68,55 +78,80 @@ class Controller:
                 self._waiting.sample(peer, rtt_ms)
             case MessageReceived(sender, Request() as request):
                 commands += self._open(request, sender, now)
-            case MessageReceived(sender, Speculation() as speculation):
+            case MessageReceived(sender, Branches() as branches):
                 self._presence.heard(sender, now)
-                self._hear(speculation)
-            case DraftReady():
+                self._hear(branches, now)
+            case DraftReady() | TreeDraftReady():
                 self._drafted(event)
             case VerifyReady():
                 commands += self._verified(event, now)
         alarms: list[Command] = []
         return commands + self._device.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
 
-    def _next(self, state: _Request, job: int, now: float, alarms: list[Command]) -> Draft | Verify | None:
-        session, path = state.session, state.path
-        depth = session.depth(self._params.k)
-        if len(path) >= depth:
-            state.verifying = depth
-            return session.verify(job, path.tokens(depth), remote_drafts=path.remote_drafts(depth))
-        worker, told = state.worker, state.told
-        if self._waiting.worth_drafting(worker, state.t_update, now) or self._presence.is_silent(worker, told, now):
-            state.drafting = state.context
-            known = path.tokens(len(path))
-            return session.draft_model.draft(
-                job, session.request, session.validated, known, catch_up=self._params.catch_up
-            )
+    def _next(
+        self, state: _Request, job: int, now: float, alarms: list[Command]
+    ) -> Draft | DraftTree | Verify | VerifyTree | None:
+        session, tree, params = state.session, state.candidates.tree, self._params
+        depth = session.depth(params.k)
+        drafted = tree.depth(depth)
+        if drafted == depth:
+            nodes = tree.paths(depth)
+            remote = state.candidates.remote_levels(nodes)
+            state.verifying = depth, remote
+            if params.branches == 1:
+                return session.verify(job, [node.token for node in nodes], remote_drafts=remote)
+            tokens, parents, _ = shape(nodes)
+            return session.verify_tree(job, tokens, parents, depth, remote)
+        need = Need(len(session.validated) + drafted, depth - drafted, depth)
+        if (
+            state.worker is None
+            or state.hedge.draft_here(need, now)
+            or self._presence.is_silent(state.worker, state.told, now)
+        ):
+            leaf = max(tree.leaves(), key=lambda node: node.logp)
+            width = params.branches if params.local_branches else 1
+            return state.drafting.draft(job, session.request, session.validated, tree, [leaf], width, params.catch_up)
+        if state.hedge.wake is not None:
+            alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
         alarms += self._presence.alarm(session.request.request, state.worker, state.told)
         return None
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
         worker = self._presence.choose(request.request)
-        self._device.open(request.request, _Request(Session(request, user), worker, now))
-        return [Send(worker, Open(request.request, request.prompt, request.max_tokens, request.sampling))]
+        used = worker if self._switch.use() else None
+        hedge = self._hedge(request, worker, now)
+        state = _Request(Session(request, user), used, hedge, now, self._params.branches)
+        self._device.open(request.request, state)
+        return self._tell(state, Open(request.request, request.prompt, request.max_tokens, request.sampling))
 
-    def _hear(self, speculation: Speculation) -> None:
-        state = self._device.get(speculation.request)
+    def _hedge(self, request: Request, worker: str, now: float) -> Hedge:
+        if self._params.rule == "expected_arrival":
+            return ExpectedHedge(self._params, self._waiting, self._learned, worker, now, len(request.prompt))
+        return ListedHedge(self._params, self._waiting, worker, now)
+
+    def _tell(self, state: _Request, message: Open | Validation | Close) -> list[Command]:
+        return [] if state.worker is None else [Send(state.worker, message)]
+
+    def _hear(self, branches: Branches, now: float) -> None:
+        state = self._device.get(branches.request)
         if state is None:
             return
-        position, validated = speculation.position, state.session.validated
-        contradicted = state.path.add_remote(speculation.lineage, position, speculation.token, validated)
-        if contradicted and self._params.contradiction:
-            # Whatever the worker drafts until it hears of this token is useless: one round trip after it was sent.
-            state.t_update = max(state.t_update, state.validated_at[position])
+        heard = state.candidates.add_remote(branches, state.session.validated)
+        if heard.missed is not None:
+            told = state.validated_at
+            sent = told[heard.missed]
+            base = bisect_right(told, sent)
+            state.hedge.missed(heard.missed, sent, base, latest=base == len(told))
+        elif heard.level is not None:
+            state.hedge.heard(heard.level, state.candidates.tree.root.settled, now)
 
-    def _drafted(self, event: DraftReady) -> None:
+    def _drafted(self, event: DraftReady | TreeDraftReady) -> None:
         self._waiting.drafted(event.duration_ms)
         state = self._device.finished(event)
         assert state is not None
-        state.session.draft_model.drafted(event)
-        # Of no use when the context was dropped meanwhile, or when the worker's token got here first.
-        if state.drafting == state.context:
-            state.path.add_local(event.tokens[0])
+        ((leaf, tokens, probabilities, entropy),) = state.drafting.drafted(event)
+        width = self._params.width(entropy) if self._params.local_branches else 1
+        state.candidates.add_local(leaf, tokens[:width], probabilities[:width])
 
     def _verified(self, event: VerifyReady, now: float) -> list[Command]:
         state = self._device.finished(event)
@@ -125,12 +160,19 @@ class Controller:
         position = len(session.validated)
         settled = session.verified(event)
         commands: list[Command] = [*session.answer(settled)]
+        state.verified = state.verified[0] + state.verifying[0], state.verified[1] + state.verifying[1]
         if settled.final:
             self._device.close(event.request)
-            return [*commands, Send(state.worker, Close(event.request))]
+            if state.worker is not None:
+                self._switch.finished(remote=state.verified[1], verified=state.verified[0])
+            return [*commands, *self._tell(state, Close(event.request))]
         state.told = now
         state.validated_at += [now] * len(settled.tokens)
-        contradicted = state.path.prune(settled.tokens, session.validated)
-        if stale_after(event, state.verifying, self._params.phi) or (contradicted and self._params.contradiction):
-            state.t_update = now
-        return [*commands, Send(state.worker, Validation(event.request, position, settled.tokens))]
+        path_logp = max(leaf.logp for leaf in state.candidates.tree.leaves())
+        passed, contradicted = state.candidates.advance(settled.tokens)
+        state.drafting.advanced(passed)
+        foreseen = state.candidates.tree.root.settled
+        state.hedge.verified(
+            Verdict(event, state.verifying[0], len(session.validated), contradicted, foreseen, path_logp), now
+        )
+        return [*commands, *self._tell(state, Validation(event.request, position, settled.tokens))]

@@ -56,8 +56,7 @@ class WanspecParams(Strict):
     )
     switch_off: bool = Field(
         default=False,
-        description="requests go without a worker while the last ones had next to nothing from it (ours; needs a tree "
-        "or rule expected_arrival)",
+        description="requests go without a worker while the last ones had next to nothing from it (ours)",
     )
     contradiction: bool = Field(
         default=True, description="a worker token that contradicts a validated one makes the worker stale at once"
@@ -96,14 +95,7 @@ class WanspecParams(Strict):
     def _ours_together(self) -> WanspecParams:
         if self.rule != "expected_arrival" and (self.latency_bound is not None or self.mismatch != "entropy"):
             raise ValueError("latency_bound and mismatch: learned need rule: expected_arrival")
-        if self.switch_off and not self.uses_tree:
-            raise ValueError("switch_off needs branches of 2 or more, or rule: expected_arrival")
         return self
-
-    @property
-    def uses_tree(self) -> bool:
-        """Whether both sides keep a tree, be it of one branch, instead of a path."""
-        return self.branches > 1 or self.rule == "expected_arrival"
 
     def width(self, entropy: float) -> int:
         """How many children a leaf gets whose draft distribution has this entropy (nats)."""

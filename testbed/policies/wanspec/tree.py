@@ -1,7 +1,9 @@
 """A tree of drafts beyond the validated tokens, as either side of WANSpec keeps it.
 
 The root is the last validated token; a node is one draft after its parent. Rule kept: the tree is only ever cut by what
-was validated, so two drafters that disagree get a branch each.
+was validated, so two drafters that disagree get a branch each; a controller of one branch cuts with `clear` besides.
+
+With one branch the tree is a path, and everything here costs what it costs to look at one node.
 """
 
 from __future__ import annotations
@@ -34,14 +36,23 @@ class Tree:
 
     def __init__(self, validated: Sequence[int]) -> None:
         self.root = Node(validated[-1], len(validated) - 1, None, 0.0)
+        self._levels = [[self.root]]  # by depth
+        self._size = 0
 
     def add(self, parent: Node, token: int, probability: float) -> tuple[Node, bool]:
-        """The child with this token, and whether it is new."""
+        """The child with this token, and whether it is new. The parent is on the tree."""
         child = parent.children.get(token)
         if child is not None:
             return child, False
+        position = parent.position + 1
         logp = parent.logp + (log(probability) if probability > 0.0 else -inf)
-        child = parent.children[token] = Node(token, parent.position + 1, parent, logp)
+        child = parent.children[token] = Node(token, position, parent, logp)
+        depth = position - self.root.position
+        if depth == len(self._levels):
+            self._levels.append([child])
+        else:
+            self._levels[depth].append(child)
+        self._size += 1
         return child, True
 
     def advance(self, emitted: Sequence[int]) -> list[Node]:
@@ -54,34 +65,49 @@ class Tree:
         for token in emitted:
             child = node.children.get(token)
             if child is None:
-                self.root = Node(emitted[-1], self.root.position + len(emitted), None, 0.0)
-                break
+                self._grow_from(Node(emitted[-1], self.root.position + len(emitted), None, 0.0))
+                return passed
             passed.append(child)
             node = child
-        else:
+        if self.is_path:
+            del self._levels[: len(emitted)]
+            self._size -= len(emitted)
             self.root = node
-        self.root.parent = None
+            node.parent = None
+        else:
+            self._grow_from(node)
         return passed
+
+    def clear(self, parent: Node) -> None:
+        """Cut everything below a node of the tree."""
+        for child in parent.children.values():
+            child.parent = None
+        parent.children.clear()
+        self._grow_from(self.root)
 
     def holds(self, node: Node) -> bool:
         """Whether a node once added is still on the tree, or is its root."""
-        while node is not self.root:
-            if node.parent is None:
-                return False
-            node = node.parent
-        return True
+        depth = node.position - self.root.position
+        return 0 <= depth < len(self._levels) and node in self._levels[depth]
+
+    @property
+    def is_path(self) -> bool:
+        """No node has two children."""
+        return self._size == len(self._levels) - 1
+
+    @property
+    def size(self) -> int:
+        """Nodes, without the root."""
+        return self._size
 
     def depth(self, limit: int) -> int:
         """Of the deepest node, but no more than `limit`."""
-        level: Iterable[Node] = (self.root,)
-        for reached in range(limit):
-            level = [child for node in level for child in node.children.values()]
-            if not level:
-                return reached
-        return limit
+        return min(limit, len(self._levels) - 1)
 
     def leaves(self) -> list[Node]:
         """Every node without children; the root, if it has none."""
+        if self.is_path:
+            return [self._levels[-1][0]]
         found, stack = [], [self.root]
         while stack:
             node = stack.pop()
@@ -93,21 +119,28 @@ class Tree:
 
     def paths(self, depth: int) -> list[Node]:
         """The nodes of all paths from the root to a node at `depth`, parents before children; the root is left out."""
-        levels = [[self.root]]
-        for _ in range(depth):
-            levels.append([child for node in levels[-1] for child in node.children.values()])
-        kept = set(levels[-1])
-        for level in reversed(levels[1:-1]):
+        levels = self._levels[1 : depth + 1]
+        if self.is_path:
+            return [node for (node,) in levels]
+        kept = set(levels[-1]) if levels else set()
+        for level in reversed(levels[:-1]):
             kept.update(node for node in level if not kept.isdisjoint(node.children.values()))
-        return [node for level in levels[1:] for node in level if node in kept]
+        return [node for level in levels for node in level if node in kept]
 
-    def size(self) -> int:
-        """Nodes, without the root."""
-        count, stack = -1, [self.root]
-        while stack:
-            count += 1
-            stack += stack.pop().children.values()
-        return count
+    def tokens(self) -> tuple[int, ...]:
+        """Of a path, from the root's child on."""
+        return tuple([node.token for (node,) in self._levels[1:]])
+
+    def _grow_from(self, root: Node) -> None:
+        """What hangs from this node is the tree."""
+        root.parent = None
+        self.root = root
+        self._levels, self._size = [], -1
+        level = [root]
+        while level:
+            self._levels.append(level)
+            self._size += len(level)
+            level = [child for node in level for child in node.children.values()]
 
 
 def ancestry(root: Node, ends: Iterable[Node]) -> list[Node]:

@@ -1,56 +1,123 @@
-"""WANSpec's worker: drafts freely, one token a pass, and streams each at once (Algorithm 2 with one branch).
+"""WANSpec's worker: follows the text that the controller validates, grows a tree, streams every node at once (Alg. 2).
 
-It stops only at the look-ahead bound, at the request's end, or when the request is closed. A lineage is a gapless run
-of positions: it ends when a Validation contradicts the worker's own path or outruns it, and the next one starts right
-after the validated tokens. The result of a pass that was running when its lineage ended is dropped.
+A pass drafts from the `leaves` most probable leaves together, by joint draft probability, and gives each one child, or
+up to `branches` where the drafter's entropy is at least theta. With one branch that is one token a pass. A validation
+cuts the tree to what agrees with it; one that contradicts or outruns the tree leaves only its last token, and drafting
+goes on from there. What a running pass drafted from a leaf that was cut is dropped.
+
+It stops only when no leaf may grow (look-ahead bound, the request's end), or when the tree is full and deep enough to
+be verified; the controller can then go on, and its next validation makes room.
 """
 
 from __future__ import annotations
 
-from testbed.policies.api import Command, Draft, DraftReady, RoleContext, Send
-from testbed.policies.session import DraftModel
-from testbed.policies.wanspec.follower import Followed, Follower
+from heapq import nlargest
+
+from testbed.errors import RunInvalid
+from testbed.policies.api import (
+    Command,
+    Draft,
+    DraftReady,
+    DraftTree,
+    Event,
+    Finish,
+    MessageReceived,
+    RoleContext,
+    Send,
+    TreeDraftReady,
+)
+from testbed.policies.device import Device
+from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.params import WanspecParams
-from testbed.wire.messages import Open, Speculation, Validation
+from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
+from testbed.wire.messages import Branches, Close, Open, Validation
 
 
-class _Request(Followed):
-    def __init__(self, opened: Open, controller: str) -> None:
-        super().__init__(opened, controller)
-        self.path: list[int] = []
-        self.lineage = 0
-        self.draft_model = DraftModel()
-        self.drafting = 0  # lineage of the running pass
+class _Request:
+    """One request as its worker knows it."""
+
+    def __init__(self, opened: Open, controller: str, branches: int) -> None:
+        self.opened = opened
+        self.controller = controller
+        self.validated = list(opened.prompt)
+        # The last token is never worth drafting: a target pass emits one more token than it verifies.
+        self.end = len(opened.prompt) + opened.max_tokens - 1
+        self.tree = Tree(self.validated)
+        self.drafting = drafting(branches)
+        self.streamed = 0  # nodes so far
 
     def validate(self, validation: Validation) -> None:
-        super().validate(validation)
-        tokens = list(validation.tokens)
-        if self.path[: len(tokens)] == tokens:
-            del self.path[: len(tokens)]
-        else:
-            self.path.clear()
-            self.lineage += 1
+        """Takes the next tokens of the text. Raises RunInvalid if they are not the next ones."""
+        if validation.position != len(self.validated):
+            raise RunInvalid(
+                f"validation at position {validation.position}, expected {len(self.validated)}: delivery is not ordered"
+            )
+        self.validated += validation.tokens
+        self.drafting.advanced(self.tree.advance(validation.tokens))
 
 
-class Worker(Follower[_Request, DraftReady]):
+class Worker:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
-        super().__init__()
-        self._max_lookahead = params.max_lookahead
+        self._params = params
+        self._device: Device[_Request] = Device()
 
-    def _opened(self, opened: Open, controller: str) -> _Request:
-        return _Request(opened, controller)
+    def handle(self, event: Event, now: float) -> list[Command]:
+        commands: list[Command] = []
+        match event:
+            case DraftReady() | TreeDraftReady():
+                drafted = self._device.finished(event)
+                if drafted is not None:
+                    commands = self._drafted(drafted, event)
+            case MessageReceived(message=Validation() as validation):
+                state = self._device.get(validation.request)
+                assert state is not None
+                state.validate(validation)
+            case MessageReceived(sender, Open() as opened):
+                self._device.open(opened.request, _Request(opened, sender, self._params.branches))
+            case MessageReceived(message=Close(request)):
+                self._device.close(request)
+                commands = [Finish(request)]
+        return commands + self._device.start(self._next)
 
-    def _next(self, state: _Request, job: int) -> Draft | None:
-        if len(state.path) >= self._max_lookahead or len(state.validated) + len(state.path) >= state.end:
+    def _next(self, state: _Request, job: int) -> Draft | DraftTree | None:
+        """The next draft pass of a request; None while it must wait."""
+        tree, params = state.tree, self._params
+        last = min(tree.root.position + params.max_lookahead, state.end - 1)  # where the deepest node may be
+        leaves = [leaf for leaf in tree.leaves() if leaf.position < last]
+        if not leaves:
             return None
-        state.drafting = state.lineage
-        return state.draft_model.draft(job, state.opened, state.validated, state.path)
+        if tree.size >= params.max_nodes:
+            wanted = min(params.k, last - tree.root.position)
+            if tree.depth(wanted) == wanted:
+                return None
+        if len(leaves) > 1:
+            leaves = nlargest(params.leaves, leaves, key=_by_probability)
+        return state.drafting.draft(job, state.opened, state.validated, tree, leaves, params.branches)
 
-    def _drafted(self, state: _Request, event: DraftReady) -> list[Command]:
-        state.draft_model.drafted(event)
-        if state.drafting != state.lineage:
+    def _drafted(self, state: _Request, event: DraftReady | TreeDraftReady) -> list[Command]:
+        """Streams what a draft pass brought for a request that is still open."""
+        tree, first, position = state.tree, state.streamed, len(state.validated)
+        parents: list[int] = []
+        tokens: list[int] = []
+        probabilities: list[float] = []
+        for leaf, choices, chances, entropy in state.drafting.drafted(event):
+            if not tree.holds(leaf):  # cut, or validated and passed, while the pass was running
+                continue
+            width = self._params.width(entropy)
+            parent = UNNUMBERED if leaf is tree.root else leaf.number
+            for token, chance in zip(choices[:width], chances[:width], strict=True):
+                node, _ = tree.add(leaf, token, chance)
+                node.number = state.streamed
+                state.streamed += 1
+                parents.append(parent)
+                tokens.append(token)
+                probabilities.append(chance)
+        if not tokens:
             return []
-        position = len(state.validated) + len(state.path)
-        token, entropy = event.tokens[0], event.entropies[0]
-        state.path.append(token)
-        return [Send(state.controller, Speculation(event.request, state.lineage, position, token, entropy))]
+        named = () if parents == [first - 1] else tuple(parents)
+        message = Branches(event.request, first, position, named, tuple(tokens), tuple(probabilities))
+        return [Send(state.controller, message)]
+
+
+def _by_probability(node: Node) -> float:
+    return node.logp
