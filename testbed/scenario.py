@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
@@ -24,6 +32,7 @@ from testbed.models.outcomes import RECORDED, Outcomes
 from testbed.network.options import NetworkOptions
 from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
+from testbed.pyfile import PythonFile
 from testbed.reading import shown
 from testbed.settings import assign
 from testbed.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit, not_finite
@@ -32,6 +41,8 @@ from testbed.yamlfile import Mistake, complaints, explain, load_yaml, problem, p
 from testbed.yamltext import Lines, parse
 from testbed.yamltext import Place as At
 
+FOLDER = "folder"  # of the experiment file, in the context of its validation
+RESOLVED = {"name", "label", "params"}
 MAX_NODES = 2000  # in virtual time
 MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
 
@@ -185,15 +196,32 @@ def _expand(sites: Sites | None) -> list[str]:
 class PolicyEntry(Strict):
     """One policy of the experiment."""
 
-    name: str = Field(description="registered name")
+    name: str = Field(description="registered name, or FILE.py:SPEC with a path relative to this file")
     label: FileName = Field(description="what the results call it; the name, if not given")
     params: dict[str, Any] = Field(description="parameters of the policy")
+    files: dict[str, str] = Field(
+        default={}, description="texts of a policy from a file, by file name; written by the testbed, not by hand"
+    )
 
     @model_validator(mode="before")
     @classmethod
-    def _as_written(cls, item: Any) -> Any:
+    def _as_written(cls, item: Any, info: ValidationInfo) -> Any:
         """`- name` and `- name: {params, label}`; the parameters are checked by the policy."""
-        return item if isinstance(item, cls) else _entry(item)
+        return item if isinstance(item, cls) else _entry(item, (info.context or {}).get(FOLDER))
+
+    @model_serializer(mode="wrap")
+    def _without_no_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = dump(self)
+        return found if self.files else {key: value for key, value in found.items() if key != "files"}
+
+    @property
+    def spec(self) -> PolicySpec:
+        return registry.get(self.name, self.files)
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it beside the scenario: the hash of its file in place of the text."""
+        found = self.model_dump(mode="json", exclude={"files"})
+        return {**found, "sha256": PythonFile(self.files).sha256} if self.files else found
 
 
 class Scenario(Strict):
@@ -257,7 +285,7 @@ class Scenario(Strict):
             at: At = ("policies", index)
             if entry.label in labels[:index]:
                 yield Mistake(at, f"two policies are called {entry.label!r}; give one of them a label")
-            for role in registry.get(entry.name).roles:
+            for role in entry.spec.roles:
                 if role not in roles:
                     yield Mistake(at, f"policy {entry.label!r} needs a {role}; place it under place:")
         if len(_expand(self.place.target)) != 1:
@@ -287,33 +315,39 @@ class Scenario(Strict):
         return self.model_dump(mode="json")
 
 
-def _entry(item: Any) -> Any:
+def _entry(item: Any, folder: Path | None) -> Any:
+    """`folder` is that of the experiment file; paths are relative to it."""
     if isinstance(item, str):
         item = {item: {}}
-    if isinstance(item, dict) and set(item) == {"name", "label", "params"}:  # resolved already: a manifest read back
-        name, label, params = item["name"], item["label"], item["params"]
+    files, label = {}, None
+    if isinstance(item, dict) and RESOLVED <= set(item) <= {*RESOLVED, "files"}:  # a manifest read back
+        name, label, params, files = item["name"], item["label"], item["params"], item.get("files", {})
     elif isinstance(item, dict) and len(item) == 1:
         name, params = next(iter(item.items()))
         params = {} if params is None else params
-        label = name
         if isinstance(params, dict):
-            label = params.get("label", name)
+            label = params.get("label")
             params = {key: value for key, value in params.items() if key != "label"}
     else:
         raise problem((), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
     if not isinstance(name, str):
         raise problem((), f"the name of a policy is text; this one is {name!r}")
+    written = name
     try:
-        spec = registry.get(name)
+        if files:
+            spec = registry.get(name, files)
+        else:
+            name, files, spec = registry.find(name, folder)
     except BadInput as error:
         raise problem((), str(error)) from error
     if not isinstance(params, dict):
-        raise problem((name,), f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}")
-    return {"name": name, "label": label, "params": _params(spec, params)}
+        words = f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}"
+        raise problem((written,), words)
+    label = spec.name if label is None else label
+    return {"name": name, "label": label, "params": _params((written,), spec, params), "files": files}
 
 
-def _params(spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
-    at: At = (spec.name,)
+def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = spec.params.model_validate(given)
     except ValidationError as error:
@@ -346,7 +380,7 @@ class Document:
     def scenario(self) -> Scenario:
         """Validates. Raises BadInput in one line."""
         try:
-            return Scenario.model_validate(self.data)
+            return Scenario.model_validate(self.data, context={FOLDER: self.path.parent})
         except ValidationError as error:
             raise explain(error, self.path, self.lines, Scenario, self.overridden) from error
 
@@ -358,10 +392,23 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
     overridden: dict[At, str] = {}
     for override in overrides:
-        place = assign(data, *parse_override(override), f"override {shown(override)}")
+        key, value = parse_override(override)
+        place = assign(data, key, _from_here(key, value), f"override {shown(override)}")
         overridden.pop(place, None)  # the order is that of the last override of each place
         overridden[place] = override
     return Document(path, data, lines, overridden)
+
+
+def _from_here(key: str, value: Any) -> Any:
+    """Files of policies in the value of an override are relative to the current folder, not to the experiment."""
+    if key.partition(".")[0] != "policies":
+        return value
+    if isinstance(value, list):
+        return [_from_here(key, one) for one in value]
+    if isinstance(value, dict):
+        return {_from_here(key, name): of_it for name, of_it in value.items()}
+    named = isinstance(value, str) and PythonFile.named(value) is not None
+    return str(Path(value).absolute()) if named else value
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -50,4 +50,4 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _names_file(text: str) -> bool:
     """A file by its suffix: the plain names of what ships must not catch a folder of that name by accident."""
-    return Path(text).suffix in (".yaml", ".json") and Path(text).is_file()
+    return "\n" not in text and Path(text).suffix in (".yaml", ".json") and Path(text).is_file()

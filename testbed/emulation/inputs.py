@@ -22,7 +22,6 @@ from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.capture import parse_pair
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Fitness
-from testbed.policies import registry
 from testbed.resolve import FILES, Resolved, resolve
 from testbed.results import manifest as provenance
 from testbed.scenario import PolicyEntry, Scenario
@@ -98,7 +97,7 @@ def passes_needed(policies: Sequence[PolicyEntry]) -> dict[str, dict[str, str]]:
     """By model and kind of pass, a policy that asks for it, in words."""
     needed: dict[str, dict[str, str]] = {}
     for entry in policies:
-        spec = registry.get(entry.name)
+        spec = entry.spec
         for model, kinds in spec.passes(spec.parse(entry.params)).items():
             for kind in kinds:
                 needed.setdefault(model, {}).setdefault(kind, f"policy {entry.label!r}")

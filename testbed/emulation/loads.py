@@ -6,7 +6,6 @@ import os
 from collections.abc import Mapping
 
 from testbed.nodes.sharing import shared_workers
-from testbed.policies import registry
 from testbed.scenario import Scenario
 
 
@@ -26,6 +25,6 @@ def _of_role(scenario: Scenario, role: str) -> dict[str, str]:
     if role == "target":
         return {"target": models.target, "draft": models.draft}
     if role == "user":  # a policy may let users' own devices draft
-        specs = [registry.get(entry.name) for entry in scenario.policies]
+        specs = [entry.spec for entry in scenario.policies]
         return {"draft": models.draft} if any("draft" in spec.models.get(role, ()) for spec in specs) else {}
     return {"draft": models.draft} if role == "drafter" else {}

@@ -21,7 +21,6 @@ from testbed.nodes.control import (
     StartPolicy,
     StopPolicy,
 )
-from testbed.policies import registry
 from testbed.progress import Progress
 from testbed.results.records import RequestRow
 from testbed.scenario import PolicyEntry
@@ -82,7 +81,7 @@ def _start(
     progress.phase(entry.label, repeat, len(planned))
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
-    wanted = set(registry.get(entry.name).roles)
+    wanted = set(entry.spec.roles)
     paths = {
         name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows")
         for name, role in roles.items()
@@ -91,7 +90,9 @@ def _start(
     span = (planned[0].request, planned[-1].request)
     deployment.gather(
         {
-            name: StartPolicy(entry.label, entry.name, entry.params, roles[name], peers, repeat, span, seen)
+            name: StartPolicy(
+                entry.label, entry.name, entry.params, roles[name], peers, repeat, span, seen, entry.files
+            )
             for name, (_, seen) in paths.items()
         },
         PolicyStarted,

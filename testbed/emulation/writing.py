@@ -64,7 +64,7 @@ def manifest_of(inputs: Inputs, started: datetime) -> dict[str, Any]:
         "nodes_reason": inputs.nodes.reason,
         "started": started.isoformat(timespec="seconds"),
         "seconds": round((datetime.now(UTC) - started).total_seconds(), 1),
-        "policies": [{**entry.model_dump(mode="json"), **where} for entry in scenario.policies],
+        "policies": [{**entry.facts(), **where} for entry in scenario.policies],
         "models": {
             role: {"name": name, "sha256": inputs.model_hashes[role]}
             for role, name in scenario.models.model_dump().items()

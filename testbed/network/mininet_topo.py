@@ -11,7 +11,6 @@ lose is said in the topology's description: pairs that share a narrow link do no
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,12 +18,12 @@ from dataclasses import dataclass
 from datetime import date
 from heapq import heappop, heappush
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.foreign import foreign
-from testbed.reading import MAX_TEXT_BYTES, one_line, sha256_of, shown
+from testbed.pyfile import PythonFile
+from testbed.reading import one_line, shown
 
 NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}  # as tc(8) reads times; a bare number is microseconds
 UNITS = {"nsec": "ns", "nsecs": "ns", "usec": "us", "usecs": "us", "msec": "ms", "msecs": "ms", "sec": "s", "secs": "s"}
@@ -205,9 +204,8 @@ def load_fields(path: Path, class_name: str) -> dict[str, Any]:
         from mininet.topo import Topo
     except ImportError as error:
         raise MachineCannot(f"{where}: Mininet cannot be imported ({one_line(error)}); see testbed doctor") from error
-    sha256 = sha256_of(path, MAX_TEXT_BYTES)
-    with foreign(path, "running it"):
-        module = _run_file(path)
+    file = PythonFile.read(path)
+    module = file.module()
     make = _maker(vars(module), class_name, Topo, where)
     with foreign(path, f"making {class_name} without arguments"):
         topo = make()
@@ -215,7 +213,7 @@ def load_fields(path: Path, class_name: str) -> dict[str, Any]:
         raise BadInput(f"{where}: gives {one_line(repr(topo))}, which is no mininet.topo.Topo")
     with foreign(path, f"reading what {class_name} holds"):
         try:
-            return as_topology(topo, class_name, str(path), sha256)
+            return as_topology(topo, class_name, str(path), file.sha256)
         except BadInput as error:
             raise BadInput(f"{where}: {error}") from error
 
@@ -235,12 +233,3 @@ def _maker(names: Mapping[str, Any], wanted: str, kind: type, where: str) -> Cal
     known = [*classes, *(str(name) for name in entries)]
     there = f"it has {', '.join(map(shown, known))}" if known else "define a subclass of mininet.topo.Topo"
     raise BadInput(f"{where}: no Topo class or entry of `topos` has that name; {there}")
-
-
-def _run_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"topo_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise BadInput(f"{shown(path)}: is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

@@ -10,7 +10,6 @@ of the figure measured in the other; their sum is the RTT that the emulated pair
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import date
@@ -23,6 +22,7 @@ from pydantic import Field, ValidationError, model_validator
 from testbed import repository
 from testbed.errors import BadInput
 from testbed.network.fabric import BurstLoss, Link
+from testbed.pyfile import PythonFile
 from testbed.reading import shown
 from testbed.strict import MS, SHARE, Strict, Unit
 from testbed.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes, said
@@ -268,11 +268,11 @@ def load_topology(name_or_path: str | Path) -> Topology:
     Raises BadInput in one line.
     """
     text = str(name_or_path)
-    if match := re.fullmatch(r"(.+\.py):(\w+)", text, re.DOTALL):
+    if (named := PythonFile.named(text)) is not None:
         from testbed.network.mininet_topo import load_fields
 
         try:
-            return Topology.model_validate(load_fields(Path(match[1]), match[2]))
+            return Topology.model_validate(load_fields(*named))
         except ValidationError as error:
             raise BadInput(f"topology {shown(text)}: {complaints(error, Topology)[0].text}") from error
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):

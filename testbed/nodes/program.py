@@ -189,7 +189,7 @@ class NodeProgram:
         await self._measure_peers()
 
     def _start_policy(self, command: StartPolicy) -> None:
-        spec = registry.get(command.policy)
+        spec = registry.get(command.policy, command.files)
         params = spec.params.model_validate(command.params)
         context, capacity = RoleContext(self._config.node, command.peers), None
         if "target" in self._config.models:

@@ -1,15 +1,20 @@
-"""Policies by name: the built-in ones, and those other distributions add under the entry points `testbed.policies`."""
+"""Policies by name: the built-in ones, those that other distributions add under the entry points `testbed.policies`,
+and those of a Python file, `FILE.py:SPEC`, whose texts come with the name.
+"""
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 from testbed.errors import BadInput
 from testbed.policies import autoregressive, sled, speculative, wanspec, wisp
 from testbed.policies.faults import own_line, said
 from testbed.policies.serving import centralised
 from testbed.policies.spec import PolicySpec
+from testbed.pyfile import PythonFile
 
 GROUP = "testbed.policies"
 
@@ -24,14 +29,36 @@ def names() -> list[str]:
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
 
 
-def get(name: str) -> PolicySpec:
-    """The policy of this name. A built-in name cannot be taken over by a third party."""
+def find(text: str, folder: Path | None = None) -> tuple[str, dict[str, str], PolicySpec]:
+    """What an experiment calls a policy, as name, texts of its file, and policy; texts are empty without a file.
+
+    A file's path is relative to `folder`, the name only keeps the file's own: where it lay decides nothing.
+    """
+    found = PythonFile.named(text)
+    if found is None:
+        return text, {}, get(text)
+    path, name = found
+    file = PythonFile.read(path if folder is None else folder / path)
+    return f"{file.name}:{name}", dict(file.texts), _of_file(file, name)
+
+
+def get(name: str, texts: Mapping[str, str] | None = None) -> PolicySpec:
+    """The policy of this name; `texts` where it is a file's, as `find` gave them.
+
+    A built-in name cannot be taken over by a third party.
+    """
+    if texts:
+        return _of_file(PythonFile(texts), name.rpartition(":")[2])
     if name in _BUILT_IN:
         return _BUILT_IN[name]
     for point in entry_points(group=GROUP, name=name):
         return _load(point)
     nearest = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
     raise BadInput(f"no policy {name!r}; nearest is {nearest[0]!r} (known: {', '.join(names())})")
+
+
+def _of_file(file: PythonFile, name: str) -> PolicySpec:
+    return file.get(name, PolicySpec, "a PolicySpec (testbed.Policy)")
 
 
 def _load(point: EntryPoint) -> PolicySpec:

@@ -198,7 +198,7 @@ def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
         "fabric_reason": "links are computed, in order, from the topology"
         + ("" if experiment.replay is None else f" and the RTT series {experiment.replay.series.name}"),
         "nodes": "virtual",
-        "policies": [{**entry.model_dump(mode="json"), "place": place} for entry in scenario.policies],
+        "policies": [{**entry.facts(), "place": place} for entry in scenario.policies],
         "models": {
             "target": {"name": made_of.target, "sha256": made_of.target_sha256 or None},
             "draft": {"name": made_of.draft, "sha256": made_of.draft_sha256 or None},

@@ -17,7 +17,6 @@ from testbed.models.tables import DecodeTable
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
-from testbed.policies import registry
 from testbed.policies.api import LinkSample, RoleContext
 from testbed.scenario import PolicyEntry
 from testbed.simulation.device import VirtualDevice
@@ -100,7 +99,7 @@ class World:
         # each link has its own seed, so leaving out those that carry nothing changes none of the others
         used = {pair: spec.links[pair] for node in spec.nodes for peer in self._peers(node) for pair in [(node, peer)]}
         self._links = make_links(used, f"{spec.seed}/{entry.label}/{repeat}")
-        self._policy = registry.get(entry.name)
+        self._policy = entry.spec
         self._params = self._policy.params.model_validate(entry.params)
         self._table = table
         peers: dict[str, list[str]] = {}
