@@ -14,12 +14,9 @@ from testbed.nodes.control import Failed, PolicyStarted, Ready, StartPolicy
 from testbed.policies import registry
 from testbed.pyfile import PythonFile
 from testbed.scenario import Scenario, load_scenario
-
-sys.path.append(str(Path(__file__).parents[1] / "nodes"))
-import run_examples
-import sweep_examples
-from loopback_node import Node
-from policy_file import HELPER, LOOKUP, write_policy
+from tests import run_examples, sweep_examples
+from tests.nodes.loopback_node import Node
+from tests.policies.policy_file import HELPER, LOOKUP, write_policy
 
 
 def experiment(folder: Path, *policies: object, **changes: object) -> Path:
