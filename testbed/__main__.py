@@ -1,5 +1,5 @@
 """`python -m testbed` is `testbed`."""
 
-from testbed.entry import main
+from testbed.cli.entry import main
 
 main()

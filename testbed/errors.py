@@ -1,4 +1,4 @@
-"""The testbed's own errors: raised where the fact is known, printed in one place (`testbed.cli`).
+"""The testbed's own errors: raised where the fact is known, printed in one place (`testbed.cli.main`).
 
 Every message is one line that names the file, the place in it and the mend.
 """

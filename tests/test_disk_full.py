@@ -15,7 +15,7 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 UNCHECKED = (
     "from testbed import files; from testbed.results import rundir\n"
     "files.require_space = rundir.require_space = lambda *_: None\n"
-    "from testbed.entry import main; main()"
+    "from testbed.cli.entry import main; main()"
 )
 
 

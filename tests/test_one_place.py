@@ -1,4 +1,4 @@
-"""Numbers that many modules need stand in one module: units in `testbed.units`, the kernel's in `testbed.linux`."""
+"""Numbers that many modules need stand in one module: units in `testbed.system.units`, the kernel's in `testbed.system.linux`."""
 
 import ast
 from collections import defaultdict

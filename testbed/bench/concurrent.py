@@ -31,17 +31,17 @@ import yaml
 
 from testbed.bench.forked import Quiet, forked, scratch
 from testbed.errors import BadInput, RunInvalid
-from testbed.files import REPLACING
-from testbed.interrupt import taking_down
-from testbed.network.cleaning import clean
-from testbed.network.journal import JOURNAL_NAME, Journal, state_dir
+from testbed.experiment.scenario import load_scenario
+from testbed.files.repository import available
+from testbed.files.whole import REPLACING
 from testbed.report import page  # noqa: F401  # here, or every fork would import it
-from testbed.repository import available
 from testbed.results import attempts
 from testbed.results.rundir import new_attempt
 from testbed.results.store import FILES
-from testbed.scenario import load_scenario
 from testbed.simulation import engine as simulation
+from testbed.system.cleaning import clean
+from testbed.system.interrupt import taking_down
+from testbed.system.journal import JOURNAL_NAME, Journal, state_dir
 
 KINDS = ("simulation", "simulation", "simulation", "start", "start", "clean", "clean", "prune")  # at a time
 KILLED = {"simulation": 0.3, "start": 0.5, "emulation": 0.5}  # share

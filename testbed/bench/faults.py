@@ -33,16 +33,16 @@ from testbed.bench import socketfaults
 from testbed.decoding.output import ended
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
+from testbed.experiment.scenario import PolicyEntry
 from testbed.models.devices import DeviceProfile, load_profile
-from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
-from testbed.models.tables import DecodeTable
 from testbed.nodes.control import PlannedRequest
 from testbed.policies import registry
-from testbed.scenario import PolicyEntry
 from testbed.simulation.faults import LINK_KINDS, Fault, FaultyWorld, Kind, Schedule
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import WorldSpec
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
+from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+from testbed.tables.table import DecodeTable
 
 HANG_S = 60  # of real time for one schedule, which takes milliseconds
 PATIENCE_S = 30.0  # virtual, after the last fault or the last request that ended

@@ -31,11 +31,11 @@ LIMIT_S = 10.0
 LIMIT_MB = 200
 # Whose branches guide the mutations: they are imported with counters in them.
 INSTRUMENTED = (
-    "yaml", "testbed.yamltext", "testbed.yamlfile", "testbed.figures", "testbed.scenario", "testbed.settings",
-    "testbed.sweep.plan", "testbed.sweep.matrix", "testbed.network.topology", "testbed.network.series",
-    "testbed.models.devices", "testbed.models.tables_file", "testbed.workload.prompts",
+    "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures", "testbed.experiment.scenario", "testbed.experiment.overrides",
+    "testbed.sweep.plan", "testbed.sweep.matrix", "testbed.network.spec.topology", "testbed.network.spec.series",
+    "testbed.models.devices", "testbed.tables.file", "testbed.workload.prompts",
     "testbed.policies.wisp.classifier",
-    "testbed.report.claims", "testbed.results.store",
+    "testbed.reproduce.claims", "testbed.results.store",
 )  # fmt: skip
 TOKENS = (
     b"0100", b"1:30", b"yes", b".inf", b".nan", b"1e999", b"-1", b"9" * 30, b"'", b'"', b"\0", b"\xff",

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from testbed.repository import folders
+from testbed.files.repository import folders
 
 SMALL = """\
 name: edge
@@ -46,7 +46,7 @@ class Loader:
 
 
 def _experiment(path: Path) -> object:
-    from testbed.scenario import read_document
+    from testbed.experiment.scenario import read_document
 
     document = read_document(path)
     document.data.pop("matrix", None)
@@ -54,9 +54,9 @@ def _experiment(path: Path) -> object:
 
 
 def _sweep(path: Path) -> object:
+    from testbed.files.yamlfile import load_yaml
     from testbed.sweep.matrix import KEY, count, parse_axes
     from testbed.sweep.plan import load_sweep
-    from testbed.yamlfile import load_yaml
 
     data, lines = load_yaml(path)
     if isinstance(data, dict) and KEY in data and count(parse_axes(data[KEY], path, lines)) > 50:
@@ -65,7 +65,7 @@ def _sweep(path: Path) -> object:
 
 
 def _override(path: Path) -> object:
-    from testbed.scenario import read_document
+    from testbed.experiment.scenario import read_document
 
     text = path.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
     document = read_document(_small(path.parent), [text])
@@ -81,7 +81,7 @@ def _small(folder: Path) -> Path:
 
 
 def _topology(path: Path) -> object:
-    from testbed.network.topology import load_topology
+    from testbed.network.spec.topology import load_topology
 
     topology = load_topology(path)
     names = topology.region_names[:5]
@@ -96,9 +96,9 @@ def _profile(path: Path) -> object:
 
 
 def _series(path: Path) -> object:
-    from testbed.network.series import SeriesReplay, load_series
-    from testbed.network.series_summary import pair_rows, summary
-    from testbed.network.topology import load_topology
+    from testbed.network.spec.series import SeriesReplay, load_series
+    from testbed.network.spec.series_summary import pair_rows, summary
+    from testbed.network.spec.topology import load_topology
 
     series = load_series(str(path))
     replay, topology = SeriesReplay(series, 0.001), load_topology("two-sites")
@@ -113,7 +113,7 @@ def _prompts(path: Path) -> object:
 
 
 def _table(path: Path) -> object:
-    from testbed.models.tables import load_provenance, load_table
+    from testbed.tables.table import load_provenance, load_table
 
     load_provenance(str(path))
     return load_table(str(path))
@@ -127,7 +127,7 @@ def _controller(path: Path) -> object:
 
 
 def _claims(path: Path) -> object:
-    from testbed.report.claims import read_claims
+    from testbed.reproduce.claims import read_claims
 
     return read_claims(path)
 
@@ -163,8 +163,8 @@ def _a_run() -> Path:
     """A small simulated run without its sums, so that what is read is looked at and not only summed."""
     import tempfile
 
+    from testbed.experiment.scenario import load_scenario
     from testbed.results.store import SUMS
-    from testbed.scenario import load_scenario
     from testbed.simulation import engine
 
     folder = Path(tempfile.mkdtemp(prefix="testbed-fuzz-run-"))
@@ -221,7 +221,7 @@ def _tables() -> list[bytes]:
     """A small one: the shipped one takes a second to read."""
     import tempfile
 
-    from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+    from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 
     entropies = ByOutcome(Exponential(0.3), Exponential(1.5))
     with tempfile.TemporaryDirectory() as folder:

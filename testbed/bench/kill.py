@@ -25,8 +25,8 @@ from pathlib import Path
 
 from testbed.bench.victims import KINDS, Kind, Process, journal_of, marked, victims
 from testbed.errors import BadInput, RunInvalid
-from testbed.interrupt import interruptible
-from testbed.repository import available
+from testbed.files.repository import available
+from testbed.system.interrupt import interruptible
 
 EXPERIMENT = "quickstart"
 SMALL = ("workload.requests=2", "workload.output_tokens=30")

@@ -7,14 +7,11 @@ import statistics
 import time
 
 from testbed.bench.figure import Figure, repeat
+from testbed.bench.simulation import emitted_tokens_per_second, kernel_events_per_second
 from testbed.models.check import check_pair
 from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
-from testbed.simulation.bench import (
-    emitted_tokens_per_second,
-    kernel_events_per_second,
-)
 from testbed.wire.framing import Framer, encode
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Branches, Close, Envelope

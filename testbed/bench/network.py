@@ -25,13 +25,13 @@ from testbed.bench.figure import Figure, of_values
 from testbed.emulation.lock import machine_lock
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import choose_fabric, probe_capabilities
-from testbed.network.fabric import Fabric, FabricName, Link, Port
 from testbed.network.hosts import MininetHosts
-from testbed.network.journal import Journal
+from testbed.network.measure.probe import PairSample, percentile_99
+from testbed.network.netem.plan import undelayed
 from testbed.network.network import Network, make_fabric, node_address
-from testbed.network.plan import undelayed
-from testbed.network.probe import PairSample, percentile_99
-from testbed.network.topology import Topology
+from testbed.network.spec.fabric import Fabric, FabricName, Link, Port
+from testbed.network.spec.topology import Topology
+from testbed.system.journal import Journal
 
 FABRICS: tuple[FabricName, ...] = ("relay", "lab", "netem")
 MATRIX_NODES = 16

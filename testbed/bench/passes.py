@@ -14,9 +14,9 @@ from typing import Any
 
 from testbed.bench.figure import Figure, readable
 from testbed.models.batch import BatchFeed
+from testbed.models.compute import Compute
 from testbed.models.load import load_model
 from testbed.models.passes import LEAN, TRANSFORMERS, passes_of
-from testbed.nodes.compute import Compute
 from testbed.policies.api import Draft, Verify
 
 MODELS = ("tiny-draft", "tiny-target")

@@ -66,7 +66,7 @@ def name_of(pid: int) -> str | None:
         return Path(words[0]).name
     at = words.index("-m") + 1
     module, rest = words[at], words[at + 1 :]
-    if module == "testbed.processes":  # ends with its parent: `ending_with_this`
+    if module == "testbed.system.processes":  # ends with its parent: `ending_with_this`
         module, rest = rest[1], rest[2:]
     match module.removeprefix("testbed.").rpartition(".")[2]:
         case "piped" if rest:

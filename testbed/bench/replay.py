@@ -11,14 +11,14 @@ from itertools import permutations
 from testbed.bench.figure import Figure
 from testbed.bench.network import FABRICS, MATRIX_NODES, UPDATE_HZ, joined, journalled, node_names, of_each
 from testbed.errors import MachineCannot
-from testbed.network.fabric import FabricName, Link
-from testbed.network.live_fabric import LiveFabric
-from testbed.network.probe import percentile_99
-from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, PairSchedule
-from testbed.network.series import SteppedDelay
-from testbed.tolerances import REPLAY_LATE_MS
-from testbed.units import NS_PER_S, NS_PER_US
+from testbed.network.live.fabric import LiveFabric
+from testbed.network.live.replay import Applied
+from testbed.network.measure.probe import percentile_99
+from testbed.network.measure.tolerances import REPLAY_LATE_MS
+from testbed.network.spec.fabric import FabricName, Link
+from testbed.network.spec.schedule import LinkSchedule, PairSchedule
+from testbed.network.spec.series import SteppedDelay
+from testbed.system.units import NS_PER_S, NS_PER_US
 
 SECONDS = 20
 

@@ -22,7 +22,7 @@ from testbed.bench.flatness import ALLOWED, Verdict, judge
 from testbed.bench.processes import Held, descendants, held, name_of
 from testbed.errors import BadInput, RunInvalid
 from testbed.results.store import load
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
 
 POLICIES = ("wanspec", "sled", "{wisp: {basis: whole}}", "speculative")
 RATE_PER_S = 0.6  # requests; one of OUTPUT_TOKENS takes about a second, so users overlap now and then

@@ -21,8 +21,6 @@ from typing import Any, Literal
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.devices import load_profile
-from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
-from testbed.models.tables import DecodeTable
 from testbed.nodes.capacity import limits_of
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer, PassRecord
@@ -39,6 +37,8 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.simulation.anydrafter import AnyDrafter
+from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+from testbed.tables.table import DecodeTable
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Ping
 from testbed.wire.tcp import RESUME_S, TcpEndpoint

@@ -13,8 +13,8 @@ from pathlib import Path
 from testbed.bench.figure import Figure
 from testbed.bench.network import journalled
 from testbed.emulation.lock import machine_lock
-from testbed.network.lab_inside import empty_lab, run_inside
-from testbed.network.lab_kernel import missing_parts
+from testbed.network.lab.inside import empty_lab, run_inside
+from testbed.network.lab.kernel import missing_parts
 
 PROGRAM = Path(__file__).with_name("star_inside.py")
 

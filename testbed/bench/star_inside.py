@@ -19,11 +19,11 @@ from typing import Any
 
 from testbed.bench.figure import Figure, of_values
 from testbed.errors import MachineCannot
-from testbed.network.fabric import Link, Port
 from testbed.network.hosts import MininetHosts, enter
-from testbed.network.journal import Journal
-from testbed.network.netem import NetemFabric
-from testbed.network.probe import PairSample, percentile_99, probe_links
+from testbed.network.measure.probe import PairSample, percentile_99, probe_links
+from testbed.network.netem.fabric import NetemFabric
+from testbed.network.spec.fabric import Link, Port
+from testbed.system.journal import Journal
 
 NODES = 6
 PROBES = 40

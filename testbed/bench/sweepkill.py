@@ -21,7 +21,7 @@ import yaml
 
 from testbed.bench.forked import Quiet, forked, scratch
 from testbed.errors import BadInput, RunInvalid
-from testbed.files import REPLACING
+from testbed.files.whole import REPLACING
 from testbed.results.attempts import unfinished
 from testbed.sweep.plan import load_sweep
 from testbed.sweep.run import Options, run_sweep

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from testbed.linux import SO_RCVBUFFORCE
+from testbed.system.linux import SO_RCVBUFFORCE
 
 UDP_PORT, TCP_PORT = 7011, 7012  # inside the nodes' own namespaces
 PAYLOAD = bytes(36)  # with IPv4 and UDP headers a packet of 64 bytes

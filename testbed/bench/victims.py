@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from testbed.makers import start_time
-from testbed.network.journal import JOURNAL_NAME, read_entries, state_dir
-from testbed.network.undoing import MARK
+from testbed.system.journal import JOURNAL_NAME, read_entries, state_dir
+from testbed.system.makers import start_time
+from testbed.system.undoing import MARK
 
 Kind = Literal["engine", "node", "worker", "fabric", "probe"]
 KINDS: tuple[Kind, ...] = ("engine", "node", "worker", "fabric", "probe")

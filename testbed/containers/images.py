@@ -31,7 +31,7 @@ SOURCE = Path(testbed.__file__).parent
 NODE_CODE = ("__init__.py", "annotations.py", "decoding", "errors.py", "figures.py", "files.py", "models", "nodes",
              "policies", "processes.py", "reading.py", "results/__init__.py", "results/records.py", "strict.py",
              "wire", "yamlfile.py", "yamltext.py")  # fmt: skip
-LEFT_OUT = ("models/pairs/", "models/training/")  # models are mounted
+LEFT_OUT = ("models/pairs/", "training/")  # models are mounted
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from testbed.containers.program import ContainerProgram, ControlSocket
 from testbed.containers.removal import remove
 from testbed.containers.specification import EXCHANGE, SOCKET, Wanted, container_config
 from testbed.errors import MachineCannot
-from testbed.interrupt import shielded, taking_down
-from testbed.network.journal import Journal
 from testbed.nodes.control import NodeConfig
+from testbed.system.interrupt import shielded, taking_down
+from testbed.system.journal import Journal
 
 if TYPE_CHECKING:
     from docker import DockerClient

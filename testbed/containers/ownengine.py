@@ -18,8 +18,8 @@ from pathlib import Path
 
 from testbed.containers.engine import OWN_SOCKET, connect
 from testbed.errors import MachineCannot
-from testbed.makers import start_time
-from testbed.network.userns import as_root
+from testbed.system.makers import start_time
+from testbed.system.userns import as_root
 
 START_S = 40.0
 STOP_S = 30.0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.containers.engine import explained, load_sdk
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.nodes.control import NodeConfig, bounded_lines, line
-from testbed.processes import ending, from_shell
+from testbed.system.processes import ending, from_shell
 
 if TYPE_CHECKING:
     from docker import DockerClient

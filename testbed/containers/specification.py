@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.containers.images import Image
-from testbed.hardware import Hardware
+from testbed.experiment.hardware import Hardware
 
 RUN_LABEL = "org.wan-testbed.run"
 NODE_LABEL = "org.wan-testbed.node"

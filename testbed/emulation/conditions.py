@@ -13,22 +13,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from testbed.cli.progress import Progress
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
-from testbed.events import Event, NodeStop, node_stops
-from testbed.network.drift import histories, judge
-from testbed.network.fabric import Pair
-from testbed.network.journal import Journal
+from testbed.experiment.events import Event, NodeStop, node_stops
+from testbed.network.live.replay import Applied
+from testbed.network.measure.drift import histories, judge
+from testbed.network.measure.watch import Watch
 from testbed.network.network import Network
-from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, PairSchedule
-from testbed.network.watch import Watch
+from testbed.network.spec.fabric import Pair
+from testbed.network.spec.schedule import LinkSchedule, PairSchedule
 from testbed.nodes.rowfile import RowFile
-from testbed.progress import Progress
 from testbed.results.records import STOPPED, ProbeRow, ReplayRow
 from testbed.results.unmet import PhaseTime
-from testbed.units import NS_PER_S
+from testbed.system.journal import Journal
+from testbed.system.units import NS_PER_S
 
 MAX_RECOVERY_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h: a connection tries again no later than this
 

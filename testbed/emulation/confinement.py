@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from testbed import rights
-from testbed.network.userns import privilege
 from testbed.nodes.priority import put_first, put_second
+from testbed.system import rights
+from testbed.system.userns import privilege
 
 READABLE = 'for path; do test -r "$path" || { printf %s "$path"; exit 1; }; done'
 MOST_FILES = 200  # looked at, of one model's folder

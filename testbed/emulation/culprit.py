@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from testbed.errors import MachineCannot, RunInvalid, TestbedError, error_of
-from testbed.network.fabric import FabricDied
+from testbed.network.spec.fabric import FabricDied
 from testbed.nodes.control import Failed
-from testbed.processes import ending
+from testbed.system.processes import ending
 
 OUT_OF_MEMORY = "the kernel was out of memory: see dmesg"
 KILL = -9

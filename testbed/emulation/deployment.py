@@ -15,7 +15,6 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from testbed import environment
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
 from testbed.emulation.confinement import Confinement, precede_compute
@@ -24,14 +23,15 @@ from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
-from testbed.files import writing
-from testbed.interrupt import taking_down
+from testbed.experiment.scenario import Scenario
+from testbed.files.whole import writing
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.jobs import Fitness
 from testbed.nodes.leftfile import open_left
-from testbed.processes import ending_with_this
-from testbed.scenario import Scenario
+from testbed.system import environment
+from testbed.system.interrupt import taking_down
+from testbed.system.processes import ending_with_this
 from testbed.wire.greeting import keys_of, new_secret
 
 LOAD_TIMEOUT_S = 180.0

@@ -10,23 +10,23 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from testbed.cli.progress import Progress
 from testbed.emulation.inputs import Inputs, read
 from testbed.emulation.inputs import Options as Options
 from testbed.emulation.lock import elsewhere, machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
-from testbed.files import blame_disk
-from testbed.interrupt import taking_down
-from testbed.network.journal import Journal
-from testbed.progress import Progress
+from testbed.experiment.scenario import Scenario
+from testbed.files.whole import blame_disk
 from testbed.results import manifest as provenance
 from testbed.results.room import needed
 from testbed.results.rundir import Attempt, Outcome, attempting, new_attempt, publish
 from testbed.results.store import FILES, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.validity import Counts
-from testbed.scenario import Scenario
+from testbed.system.interrupt import taking_down
+from testbed.system.journal import Journal
 
 
 def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:

@@ -11,20 +11,20 @@ from testbed.emulation import means
 from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
-from testbed.hardware import NodeChoice
-from testbed.linkplan import refuse_unmeasurable
+from testbed.experiment.hardware import NodeChoice
+from testbed.experiment.linkplan import refuse_unmeasurable
+from testbed.experiment.resolve import FILES, Resolved, resolve
+from testbed.experiment.scenario import PolicyEntry, Scenario
 from testbed.models.fitness import require_fit
 from testbed.models.generation import end_tokens
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_config, load_generation_config, load_tokenizer
-from testbed.models.outcomes import refuse_emulation
 from testbed.network.capabilities import FabricChoice, resolve_fabric
-from testbed.network.capture import parse_pair
+from testbed.network.measure.capture import parse_pair
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Fitness
-from testbed.resolve import FILES, Resolved, resolve
 from testbed.results import manifest as provenance
-from testbed.scenario import PolicyEntry, Scenario
+from testbed.tables.outcomes import refuse_emulation
 
 
 @dataclass(frozen=True)

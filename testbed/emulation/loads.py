@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from testbed.experiment.scenario import Scenario
 from testbed.nodes.sharing import shared_workers
-from testbed.scenario import Scenario
 
 
 def loads(scenario: Scenario) -> dict[str, dict[str, str]]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from testbed.errors import MachineCannot
-from testbed.network.userns import GROUP, user_outside
+from testbed.system.userns import GROUP, user_outside
 
 MACHINE = Path("/run/wan-testbed-machine")  # not the folder of journals: others may look in here
 FILE = "emulation.lock"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.models.load import local_folder
-from testbed.network.userns import privilege
+from testbed.system.userns import privilege
 
 # The engine's own, measured: 10 with an idle network; starting a program, the in-run probe and captures take some more.
 ENGINE_DESCRIPTORS = 64

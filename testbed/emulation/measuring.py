@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.progress import Progress
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
@@ -16,14 +17,13 @@ from testbed.emulation.nodekind import containers
 from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
 from testbed.emulation.rowlogs import RowLog
-from testbed.interrupt import taking_down
-from testbed.network.capture import Capture, parse_pair
-from testbed.network.fabric import Counters
-from testbed.network.journal import Journal
+from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
-from testbed.progress import Progress
+from testbed.network.spec.fabric import Counters
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
+from testbed.system.interrupt import taking_down
+from testbed.system.journal import Journal
 
 PROBES_AFTER = 200  # a 99th percentile of its own that one stray packet cannot move; the check before is the network's
 DRAIN_MARGIN_S = 0.1

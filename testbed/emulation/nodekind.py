@@ -19,10 +19,10 @@ from testbed.containers.images import Image, for_roles
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.specification import Wanted
 from testbed.errors import BadInput, MachineCannot
-from testbed.hardware import NodeChoice
-from testbed.network.journal import Journal
-from testbed.network.userns import as_root, privilege
-from testbed.scenario import Scenario
+from testbed.experiment.hardware import NodeChoice
+from testbed.experiment.scenario import Scenario
+from testbed.system.journal import Journal
+from testbed.system.userns import as_root, privilege
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbed.cli.progress import Progress
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.patience import Patience
 from testbed.emulation.rowlogs import RowLog
+from testbed.experiment.scenario import PolicyEntry
 from testbed.nodes.control import (
     AllDone,
     Issue,
@@ -21,9 +23,7 @@ from testbed.nodes.control import (
     StartPolicy,
     StopPolicy,
 )
-from testbed.progress import Progress
 from testbed.results.records import RequestRow
-from testbed.scenario import PolicyEntry
 
 CONTROL_S = 20.0
 

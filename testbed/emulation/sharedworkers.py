@@ -13,11 +13,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed import environment
 from testbed.emulation.confinement import Confinement
 from testbed.network.network import Network
 from testbed.nodes.sharing import why
-from testbed.processes import ending_with_this
+from testbed.system import environment
+from testbed.system.processes import ending_with_this
 
 
 class SharedWorkers:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from testbed.emulation import means
 from testbed.emulation.lock import machine_lock
-from testbed.interrupt import taking_down
 from testbed.network.capabilities import FabricChoice
-from testbed.network.journal import Journal
 from testbed.network.network import Network
-from testbed.network.topology import Topology
+from testbed.network.spec.topology import Topology
+from testbed.system.interrupt import taking_down
+from testbed.system.journal import Journal
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from typing import Any
 
 from testbed.emulation.standing import standing
 from testbed.network.capabilities import FabricChoice
-from testbed.network.probe import PairSample
-from testbed.network.topology import load_topology
+from testbed.network.measure.probe import PairSample
+from testbed.network.spec.topology import load_topology
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.decoding.processing import entropy_nats
+from testbed.models.compute import on_host
 from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
-from testbed.nodes.compute import on_host
 
 REQUEST = 0
 

@@ -26,9 +26,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
-from testbed.reading import shown
-from testbed.strict import MS, TOKENS, Strict, Unit
-from testbed.yamlfile import explain, load_yaml, problem
+from testbed.files.reading import shown
+from testbed.files.strict import MS, TOKENS, Strict, Unit
+from testbed.files.yamlfile import explain, load_yaml, problem
 
 NATIVE = "native"
 MAX_PASS_MS = 3_600_000.0  # an hour: beyond it a figure is in another unit

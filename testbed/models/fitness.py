@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from testbed.errors import BadInput
+from testbed.files.reading import decode_json, read_bytes
 from testbed.models.folder import CONFIG
 from testbed.models.generation import GENERATION_CONFIG
 from testbed.models.guard import NotNumbers
@@ -26,7 +27,6 @@ from testbed.models.load import LoadedModel, load_config, load_model, local_fold
 from testbed.models.passes import TRANSFORMERS, passes_of
 from testbed.models.selftest import BATCH, KINDS, SINGLE, TREE, Findings, differs_from_generate, examine, lengths_for
 from testbed.nodes.jobs import Fitness
-from testbed.reading import decode_json, read_bytes
 
 DTYPE = "float32"  # what losslessness is claimed for
 VERSIONED = ("torch", "transformers", "numpy")

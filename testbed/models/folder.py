@@ -10,7 +10,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from testbed.reading import MIB, NO_LIMIT, as_text, one_line, read_bytes, reading, refuse_file, require_file, shown
+from testbed.files.reading import (
+    MIB,
+    NO_LIMIT,
+    as_text,
+    one_line,
+    read_bytes,
+    reading,
+    refuse_file,
+    require_file,
+    shown,
+)
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"

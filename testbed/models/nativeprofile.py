@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 
 from testbed.errors import BadInput
-from testbed.files import replacing
+from testbed.files.whole import replacing
+from testbed.models.compute import Runtime
 from testbed.models.devices import DeviceProfile
 from testbed.models.limits import room_of
 from testbed.models.load import LoadedModel, load_model
 from testbed.models.passes import passes_of
 from testbed.models.placement import CPU, described, plain_words, prepare
-from testbed.nodes.compute import Runtime
 
 CACHED = 64  # tokens held before each timed pass: a short prompt
 REPEATS = 15  # their median; a shared machine disturbs some

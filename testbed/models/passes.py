@@ -1,6 +1,6 @@
 """Which code runs a model's passes: the lean path for the decoders it knows, transformers for every other model.
 
-Both have the same methods (`testbed.nodes.compute.Runtime`) and the same logits up to the arithmetic's rounding.
+Both have the same methods (`testbed.models.compute.Runtime`) and the same logits up to the arithmetic's rounding.
 transformers alone is the reference: target-only outputs never come from the lean path.
 """
 

@@ -14,7 +14,7 @@ import numpy as np
 from testbed.decoding.processing import entropy_nats
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import choose
-from testbed.nodes.compute import STREAM, Logits, Runtime, on_host
+from testbed.models.compute import STREAM, Logits, Runtime, on_host
 
 REQUEST = 0
 GREEDY = Sampling()

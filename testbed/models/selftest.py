@@ -16,7 +16,9 @@ import msgspec
 import numpy as np
 
 from testbed.errors import TestbedError
+from testbed.files.reading import one_line
 from testbed.models.batch import BatchFeed
+from testbed.models.compute import BatchingRuntime
 from testbed.models.folder import sees_ahead
 from testbed.models.generation import left_alone
 from testbed.models.guard import NotNumbers
@@ -24,8 +26,6 @@ from testbed.models.limits import room_of, rows_of
 from testbed.models.load import LoadedModel, quiet
 from testbed.models.reference import target_only
 from testbed.models.views import views_of
-from testbed.nodes.compute import BatchingRuntime
-from testbed.reading import one_line
 
 SINGLE, TREE, BATCH = "single", "tree", "batch"
 KINDS = (SINGLE, TREE, BATCH)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from testbed.decoding.ids import within
 from testbed.decoding.output import cut
-from testbed.nodes.compute import Runtime
+from testbed.models.compute import Runtime
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.models.compute import Runtime
 from testbed.models.load import quiet
 from testbed.models.reference import decode
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
-from testbed.nodes.compute import Runtime
 
 REQUEST = 0
 FED = (1, 4, 8)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.errors import MachineCannot
-from testbed.network.fabric import FabricName
 from testbed.network.hosts import MININET_MEND, load_mininet
-from testbed.network.userns import GROUP, Privilege, join_group, mend, privilege, user_namespace_allowed
+from testbed.network.spec.fabric import FabricName
+from testbed.system.userns import GROUP, Privilege, join_group, mend, privilege, user_namespace_allowed
 
 FabricChoice = Literal["auto", "netem", "lab", "relay"]
 

@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.environment import of_programs
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.journal import Journal
-from testbed.network.undoing import stop_group
-from testbed.network.userns import mend, privilege
+from testbed.system.environment import of_programs
+from testbed.system.journal import Journal
+from testbed.system.undoing import stop_group
+from testbed.system.userns import mend, privilege
 
 if TYPE_CHECKING:
     from mininet.node import Host

@@ -16,19 +16,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.interrupt import taking_down
 from testbed.network import congestion
 from testbed.network.capabilities import FabricChoice, resolve_fabric
-from testbed.network.fabric import Counters, Fabric, FabricDied, FabricName, Link, Pair, Port
 from testbed.network.hosts import MininetHosts
-from testbed.network.journal import Journal
-from testbed.network.live_fabric import LiveFabric
-from testbed.network.probe import PairSample, probe_links, verify
-from testbed.network.replay import Applied, without_base
-from testbed.network.schedule import LinkSchedule
-from testbed.network.topology import Topology, specified_links
-from testbed.roundtrips import Leg, burst_share, expected
-from testbed.tolerances import MANY_PAIRS
+from testbed.network.live.fabric import LiveFabric
+from testbed.network.live.replay import Applied, without_base
+from testbed.network.measure.probe import PairSample, probe_links, verify
+from testbed.network.measure.roundtrips import Leg, burst_share, expected
+from testbed.network.measure.tolerances import MANY_PAIRS
+from testbed.network.spec.fabric import Counters, Fabric, FabricDied, FabricName, Link, Pair, Port
+from testbed.network.spec.schedule import LinkSchedule
+from testbed.network.spec.topology import Topology, specified_links
+from testbed.system.interrupt import taking_down
+from testbed.system.journal import Journal
 
 BASE_PROBES = 30  # their median is stable to some microseconds; more would only delay every start
 CHECK_PROBES = 40  # per pair at bring-up, and so many more in small networks that all together have a 99th percentile
@@ -283,13 +283,13 @@ def node_address(index: int) -> str:
 def make_fabric(name: FabricName, run_id: str, journal: Journal) -> Fabric:
     """Imports only the fabric that is used."""
     if name == "netem":
-        from testbed.network.netem import NetemFabric
+        from testbed.network.netem.fabric import NetemFabric
 
         return NetemFabric(run_id, journal)
     if name == "relay":
-        from testbed.network.relay import RelayFabric
+        from testbed.network.relay.fabric import RelayFabric
 
         return RelayFabric(run_id, journal)
-    from testbed.network.lab import LabFabric
+    from testbed.network.lab.fabric import LabFabric
 
     return LabFabric(run_id, journal)

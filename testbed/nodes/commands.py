@@ -18,7 +18,7 @@ READ_BYTES = 1 << 16
 class Commands:
     """Whole lines of a descriptor, in order. When it ends or breaks, so does this process, at once.
 
-    A model worker ends with it (`testbed.processes`).
+    A model worker ends with it (`testbed.system.processes`).
     """
 
     def __init__(self, descriptor: int) -> None:

@@ -82,7 +82,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     repeat: int
     requests: tuple[int, int]
     log_path: str
-    files: dict[str, str] = {}  # texts of a policy from a file (`testbed.pyfile`)
+    files: dict[str, str] = {}  # texts of a policy from a file (`testbed.files.pyfile`)
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):

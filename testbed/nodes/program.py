@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import msgspec
 
 from testbed.errors import RunInvalid, TestbedError
-from testbed.linux import precise_timers
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.commands import Commands
@@ -53,6 +52,7 @@ from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.faults import PolicyFault
+from testbed.system.linux import precise_timers
 from testbed.wire.messages import Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival

@@ -16,7 +16,7 @@ from queue import SimpleQueue
 import msgspec
 
 from testbed.errors import RunInvalid
-from testbed.files import unwritable
+from testbed.files.whole import unwritable
 from testbed.nodes.jobs import Frames, frame
 from testbed.nodes.leftfile import open_left
 from testbed.results.records import MessageRow, ProbeRow, RequestRow, Round, Step

@@ -24,12 +24,12 @@ import msgspec
 from msgspec.structs import replace
 
 from testbed.errors import TestbedError
-from testbed.linux import precise_timers
-from testbed.nodes.compute import Compute
+from testbed.models.compute import Compute
 from testbed.nodes.duequeue import Due, DueQueue
 from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.nodes.worker import Models, Worker
+from testbed.system.linux import precise_timers
 
 READ_BYTES = 1 << 16
 MOST_TOGETHER = 16  # a pass of the shipped draft model over 16 takes three times that over one, over 32 five times

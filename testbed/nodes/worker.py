@@ -1,7 +1,7 @@
 """The model worker: a process of its own, because a compute thread in the node program would delay its messages.
 
 Started as `python -m testbed.nodes.worker FD` with a connected socket and its configuration on it; ends when the socket
-closes, and with the node program that started it (`testbed.processes`): quietly, for its log is not where to look.
+closes, and with the node program that started it (`testbed.system.processes`): quietly, for its log is not where to look.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import BinaryIO, cast
 import msgspec
 
 from testbed.errors import TestbedError
-from testbed.linux import precise_timers
+from testbed.models.compute import Compute, RealPass
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.batches import feeds_of, member_records
-from testbed.nodes.compute import Compute, RealPass
 from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, cut, frame
 from testbed.nodes.pacing import DeviceClock, hold_until
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.policies.api import BatchReady, DraftReady, VerifyBatch
+from testbed.system.linux import precise_timers
 
 
 def read_frame(stream: BinaryIO) -> bytes | None:

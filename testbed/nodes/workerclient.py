@@ -23,7 +23,7 @@ from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
 from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
 from testbed.policies.estimates import RecentMedian
-from testbed.processes import ending, ending_with_this
+from testbed.system.processes import ending, ending_with_this
 
 
 class WorkerDied(RunInvalid):
@@ -49,7 +49,7 @@ class WorkerClient(asyncio.Protocol):
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
         """Returns when the models are loaded. Raises the worker's own error when they cannot be.
 
-        Called in the main thread: see `testbed.processes.ending_with_this`.
+        Called in the main thread: see `testbed.system.processes.ending_with_this`.
         """
         ours, theirs = socket.socketpair()
         with theirs:

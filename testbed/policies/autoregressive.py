@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from testbed.files.strict import Strict
 from testbed.policies.api import Command, Event, MessageReceived, RoleContext, VerifyReady
 from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.strict import Strict
 from testbed.wire.messages import Request
 
 

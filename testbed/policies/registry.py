@@ -10,11 +10,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from testbed.errors import BadInput
-from testbed.policies import autoregressive, sled, speculative, wanspec, wisp
+from testbed.files.pyfile import PythonFile
+from testbed.policies import autoregressive, centralised, sled, speculative, wanspec, wisp
 from testbed.policies.faults import own_line, said
-from testbed.policies.serving import centralised
 from testbed.policies.spec import PolicySpec
-from testbed.pyfile import PythonFile
 
 GROUP = "testbed.policies"
 

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from testbed.files.strict import TOKENS, Strict
 from testbed.policies.api import Command, Draft, DraftReady, Event, MessageReceived, RoleContext, Verify, VerifyReady
 from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.strict import TOKENS, Strict
 from testbed.wire.messages import Request
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.annotations import flow, listed
+from testbed.files.annotations import flow, listed
 
 Schema = Mapping[str, Any]
 

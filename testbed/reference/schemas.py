@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
+from testbed.experiment.scenario import Scenario
 from testbed.models.devices import DeviceProfile
-from testbed.network.topology import Topology
+from testbed.network.spec.topology import Topology
 from testbed.policies import registry
-from testbed.report.claims import Claims
-from testbed.scenario import Scenario
+from testbed.reproduce.claims import Claims
 from testbed.sweep.matrix import MAX_POINTS, MAX_VALUE
 from testbed.workload.prompts import Prompt
 

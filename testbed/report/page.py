@@ -16,7 +16,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from testbed.files import check_file
+from testbed.files.whole import check_file
 from testbed.report import header, trust
 from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg

@@ -21,10 +21,10 @@ from typing import Literal
 import msgspec
 
 from testbed.errors import BadInput
-from testbed.files import REPLACING
-from testbed.makers import lock
+from testbed.files.whole import REPLACING
 from testbed.results.rundir import CLAIM, SUFFIX, Claim
 from testbed.results.store import FILES
+from testbed.system.makers import lock
 
 State = Literal["finished", "damaged", "in progress", "unfinished"]
 

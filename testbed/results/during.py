@@ -14,7 +14,7 @@ import pandas as pd
 
 from testbed.results.metrics.base import rounded
 from testbed.results.records import STOPPED
-from testbed.units import NS_PER_MS
+from testbed.system.units import NS_PER_MS
 
 WINDOW_PROBES = 50
 FEWEST_PROBES = 20  # fewer say too little of a median; their pair is not judged in that phase

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput
-from testbed.reading import read_json, reading
+from testbed.files.reading import read_json, reading
 from testbed.results.store import RunDirectory, using
 
 UNDEFINED = "-"

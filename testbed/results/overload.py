@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
 
 OPEN_LOOPS = ("poisson", "burst")
 LEAST_RISE = 5  # requests

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from testbed.files import MIB
+from testbed.files.whole import MIB
 
 if TYPE_CHECKING:
-    from testbed.scenario import Scenario
+    from testbed.experiment.scenario import Scenario
 
 FIXED = {"simulation": MIB, "emulation": 4 * MIB}  # report, manifest, logs; measured: a quarter of it
 # Tables, at 77 bytes in simulation; an emulation's nodes also leave their rows of a phase, uncompressed.

@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from testbed.errors import BadInput, RunInvalid
-from testbed.files import rename_new, require_space, sync, unwritable, writing
-from testbed.interrupt import shielded
-from testbed.makers import Maker, lock
+from testbed.files.whole import rename_new, require_space, sync, unwritable, writing
+from testbed.system.interrupt import shielded
+from testbed.system.makers import Maker, lock
 
 SUFFIX = ".partial"
 CLAIM = "attempt.json"  # who is at it; locked meanwhile, gone when the folder is published

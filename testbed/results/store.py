@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from testbed.errors import BadInput, TestbedError
-from testbed.files import replacing
-from testbed.reading import read_json, read_table, read_text, reading, refusal, refuse_file, sha256_of, shown
+from testbed.files.reading import read_json, read_table, read_text, reading, refusal, refuse_file, sha256_of, shown
+from testbed.files.whole import replacing
 from testbed.results.records import LinkRow, MessageRow, ProbeRow, ReplayRow, RequestRow, Round, Step
 from testbed.results.rundir import SUFFIX
 

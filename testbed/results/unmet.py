@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed.events import Event
+from testbed.experiment.events import Event
 
 
 class PhaseTime(NamedTuple):

@@ -13,15 +13,15 @@ from typing import Any
 
 import pandas as pd
 
-from testbed import tolerances
-from testbed.network.fabric import Pair
-from testbed.network.probe import beyond_law
+from testbed.network.measure import tolerances
+from testbed.network.measure.probe import beyond_law
+from testbed.network.measure.roundtrips import Expected, expected, legs_of
+from testbed.network.spec.fabric import Pair
 from testbed.results import during
 from testbed.results.conservation import broken
 from testbed.results.metrics.base import busy_ms, milliseconds, passes
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
-from testbed.roundtrips import Expected, expected, legs_of
 
 
 @dataclass(frozen=True)

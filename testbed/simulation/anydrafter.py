@@ -10,9 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from testbed.models.replay import Replay
-from testbed.models.tables import DecodeTable
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
+from testbed.tables.replay import Replay
+from testbed.tables.table import DecodeTable
 
 AGREES = 0.75  # share of texts of the target's after which the first choice is the target's
 SECOND_AGREES = 0.5  # of the others, those after which the second choice is

@@ -21,12 +21,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from testbed.errors import RunInvalid
+from testbed.experiment.scenario import Place, PolicyEntry, Scenario
 from testbed.nodes.control import PlannedRequest
 from testbed.results.records import RequestRow
-from testbed.scenario import Place, PolicyEntry, Scenario
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.world import run_phase
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
 from testbed.workload.arrivals import ClosedLoop, ClosedLoopArrivals
 
 FASTEST_PER_S = 50.0  # tokens of one user; decides how many requests are laid out, and is checked

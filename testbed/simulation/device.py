@@ -2,7 +2,7 @@
 
 Rule kept: the arithmetic is that of `testbed.nodes.pacing.DeviceClock` with real passes that take no time: a job starts
 when it is submitted or when the device is free, its passes follow one another, and nothing overruns. What the passes
-compute comes from a decode table (`testbed.models.replay`).
+compute comes from a decode table (`testbed.tables.replay`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.simulation.kernel import Kernel
-from testbed.units import NS_PER_MS
+from testbed.system.units import NS_PER_MS
 
 AnyJob = Draft | Verify | VerifyBatch | DraftTree | VerifyTree
 AnyReady = DraftReady | TreeDraftReady | VerifyReady | BatchReady

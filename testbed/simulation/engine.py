@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from testbed.decoding.output import ended
+from testbed.experiment.scenario import PolicyEntry
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
@@ -27,15 +28,14 @@ from testbed.results.store import FILES, RunData, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
-from testbed.scenario import PolicyEntry
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, World
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
 
 if TYPE_CHECKING:
-    from testbed.progress import Progress
-    from testbed.scenario import Scenario
+    from testbed.cli.progress import Progress
+    from testbed.experiment.scenario import Scenario
 
 POLICY_LOG = "policy.log"  # of an attempt that a policy's fault ended: its traceback
 

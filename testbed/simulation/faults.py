@@ -15,14 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from testbed.models.replay import Replay
-from testbed.models.tables import DecodeTable
+from testbed.experiment.scenario import PolicyEntry
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
-from testbed.scenario import PolicyEntry
 from testbed.simulation.anydrafter import AnyDrafter
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size
-from testbed.units import NS_PER_MS
+from testbed.system.units import NS_PER_MS
+from testbed.tables.replay import Replay
+from testbed.tables.table import DecodeTable
 from testbed.wire.delivery import Delivery
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import msgspec
 
 from testbed.errors import BadInput
-from testbed.models.tables import FOLDER, SUFFIX, Provenance
+from testbed.experiment.scenario import Scenario
 from testbed.results.sampling import unverified_by_choice
-from testbed.scenario import Scenario
+from testbed.tables.table import FOLDER, SUFFIX, Provenance
 
 REJECTION = "sampled"  # value of a policy's parameter `draft`: its drafts are drawn too, and verified by rejection
 

@@ -35,7 +35,7 @@ from testbed.policies.api import (
 )
 from testbed.simulation.device import Answered, AnyJob, AnyReady
 from testbed.simulation.kernel import Kernel, Timer
-from testbed.units import NS_PER_MS
+from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 

@@ -12,19 +12,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from testbed import resolve
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
-from testbed.events import node_stops
+from testbed.experiment import resolve
+from testbed.experiment.events import node_stops
+from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
+from testbed.experiment.resolve import Resolved
+from testbed.experiment.scenario import Scenario
+from testbed.files.repository import available
 from testbed.models.devices import NATIVE
-from testbed.models.outcomes import RECORDED, MadeUp, outcome_table
-from testbed.models.tables import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
-from testbed.network.topology import Topology
+from testbed.network.spec.topology import Topology
 from testbed.nodes.control import PlannedRequest
-from testbed.patience import gives_up_s, last_for_good_ns, work_s
-from testbed.repository import available
-from testbed.resolve import Resolved
-from testbed.scenario import Scenario
 from testbed.simulation.fitting import (
     Hashes,
     misfit,
@@ -35,7 +33,9 @@ from testbed.simulation.fitting import (
 )
 from testbed.simulation.links import MAX_RTO_NS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
-from testbed.units import NS_PER_MS, NS_PER_S
+from testbed.system.units import NS_PER_MS, NS_PER_S
+from testbed.tables.outcomes import RECORDED, MadeUp, outcome_table
+from testbed.tables.table import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
 from testbed.workload.arrivals import due_times_ms
 from testbed.workload.prompts import Prompt, PromptSet
 

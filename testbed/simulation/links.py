@@ -28,13 +28,13 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss
-from testbed.network.fabric import Link as SpecifiedLink
-from testbed.network.plan import delay_us
-from testbed.network.relay_impair import NONE, Chances, Fates
-from testbed.network.schedule import PairEvent, PairSchedule
-from testbed.network.topology import Topology
-from testbed.units import NS_PER_MS, NS_PER_S, NS_PER_US
+from testbed.network.netem.plan import delay_us
+from testbed.network.relay.impair import NONE, Chances, Fates
+from testbed.network.spec.fabric import BurstLoss
+from testbed.network.spec.fabric import Link as SpecifiedLink
+from testbed.network.spec.schedule import PairEvent, PairSchedule
+from testbed.network.spec.topology import Topology
+from testbed.system.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 RTO_FLOOR_NS = 200 * NS_PER_MS
 MAX_RTO_NS = 120 * NS_PER_S  # TCP_RTO_MAX, include/net/tcp.h

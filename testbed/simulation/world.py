@@ -10,20 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from testbed.errors import RunInvalid
-from testbed.events import NodeStop
+from testbed.experiment.events import NodeStop
+from testbed.experiment.scenario import PolicyEntry
 from testbed.models.devices import DeviceProfile
-from testbed.models.replay import Replay
-from testbed.models.tables import DecodeTable
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.policies.api import LinkSample, RoleContext
-from testbed.scenario import PolicyEntry
 from testbed.simulation.device import VirtualDevice
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec, make_links
-from testbed.units import NS_PER_MS
+from testbed.system.units import NS_PER_MS
+from testbed.tables.replay import Replay
+from testbed.tables.table import DecodeTable
 from testbed.wire.framing import encode
 from testbed.wire.messages import Envelope, Message, Ping
 from testbed.wire.transport import Arrival

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput, TestbedError
-from testbed.scenario import Scenario, load_scenario
+from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.files.yamlfile import nearest
 from testbed.simulation.capacity import Capacity, Options, Rates, classes_of, find_capacity, named
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
@@ -22,7 +23,6 @@ from testbed.sweep.plan import Point, identified, source_hash
 from testbed.sweep.point import PointResult
 from testbed.sweep.progress import SweepProgress
 from testbed.sweep.sources import CachedSources
-from testbed.yamlfile import nearest
 
 RATE = "tokens_per_s"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testbed.errors import MachineCannot, TestbedError
-from testbed.hardware import NodeChoice
+from testbed.experiment.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.sweep.plan import Point
 from testbed.sweep.point import PointResult

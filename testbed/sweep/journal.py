@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 
 from testbed.errors import BadInput
-from testbed.files import check_folder, writing
-from testbed.reading import decode_json
+from testbed.files.reading import decode_json
+from testbed.files.whole import check_folder, writing
 from testbed.sweep.point import PointResult
 
 NAME = "points.jsonl"

@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from testbed.yamlfile import refuse, said
-from testbed.yamltext import Lines, Place
+from testbed.files.yamlfile import refuse, said
+from testbed.files.yamltext import Lines, Place
 
 KEY = "matrix"
 MAX_VALUE = 1e18  # of a range: its differences stay finite, and its integers within 64 bits

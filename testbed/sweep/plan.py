@@ -17,14 +17,14 @@ from pydantic import TypeAdapter, ValidationError
 
 import testbed
 from testbed.errors import BadInput
-from testbed.models.outcomes import MadeUp, refuse_emulation
-from testbed.resolve import resolve
-from testbed.scenario import Document, FileName, Scenario, parse_override, read_document
-from testbed.settings import assign
+from testbed.experiment.overrides import assign
+from testbed.experiment.resolve import resolve
+from testbed.experiment.scenario import Document, FileName, Scenario, parse_override, read_document
+from testbed.files.yamlfile import refuse, said
+from testbed.files.yamltext import Place
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
 from testbed.sweep.matrix import KEY, Axes, Settings, parse_axes, points
-from testbed.yamlfile import refuse, said
-from testbed.yamltext import Place
+from testbed.tables.outcomes import MadeUp, refuse_emulation
 
 SOURCE = Path(testbed.__file__).parent
 

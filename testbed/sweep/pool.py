@@ -21,7 +21,7 @@ from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
 from testbed.errors import MachineCannot
-from testbed.interrupt import shielded
+from testbed.system.interrupt import shielded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from testbed.errors import BadInput
-from testbed.files import replacing
-from testbed.hardware import NodeChoice
+from testbed.experiment.hardware import NodeChoice
+from testbed.files.whole import replacing
+from testbed.files.yamlfile import nearest
 from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
 from testbed.results.attempts import prune, remove_scraps, unfinished
@@ -28,7 +29,6 @@ from testbed.sweep.progress import SweepProgress
 from testbed.sweep.prompts import PROMPTS, make_prompt_table
 from testbed.sweep.sources import CachedSources
 from testbed.sweep.table import make_table, write_table
-from testbed.yamlfile import nearest
 
 Engine = Literal["simulation", "emulation"]
 

@@ -6,9 +6,9 @@ import json
 from collections import OrderedDict
 from functools import cache
 
-from testbed.models.tables import DecodeTable
-from testbed.scenario import Scenario
+from testbed.experiment.scenario import Scenario
 from testbed.simulation.inputs import Sources
+from testbed.tables.table import DecodeTable
 
 MADE_UP_KEPT = 4  # tables made for one seed each; tens of megabytes each, and points come grouped by them
 

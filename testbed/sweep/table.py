@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from testbed.files import replacing
+from testbed.files.whole import replacing
 from testbed.results.metrics import REGISTRY
 from testbed.results.metrics.base import Metric, RatioMetric
 from testbed.results.metrics.offload import LatencyRatioMax

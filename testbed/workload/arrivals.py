@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.decoding.rng import uniform
-from testbed.strict import REQUESTS_PER_S, S, Strict
-from testbed.yamlfile import problem
+from testbed.files.strict import REQUESTS_PER_S, S, Strict
+from testbed.files.yamlfile import problem
 
 MAX_S = 1e6  # eleven days
 # so that 100,000 requests end within thirty years, which 64 bits of nanoseconds hold

@@ -9,9 +9,9 @@ from typing import Annotated
 import msgspec
 
 from testbed.errors import BadInput
-from testbed.reading import as_text, decode_json, read_bytes, refuse_file, shown
-from testbed.repository import available
-from testbed.yamlfile import nearest, said
+from testbed.files.reading import as_text, decode_json, read_bytes, refuse_file, shown
+from testbed.files.repository import available
+from testbed.files.yamlfile import nearest, said
 
 SUFFIX = ".jsonl"
 MOST_ID = 200

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from testbed.bench import concurrent
-from testbed.network.journal import JOURNAL_NAME
+from testbed.system.journal import JOURNAL_NAME
 
 
 @pytest.mark.slow

@@ -81,11 +81,11 @@ def test_descendants_are_found_and_strangers_are_not() -> None:
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
-        ("node", "python -m testbed.processes 12 testbed.nodes.piped /x/.a.partial/logs/target0.json "),
-        ("worker", "python -m testbed.processes 12 testbed.nodes.worker 7 "),
-        ("fabric", "python -m testbed.network.relay_process "),
+        ("node", "python -m testbed.system.processes 12 testbed.nodes.piped /x/.a.partial/logs/target0.json "),
+        ("worker", "python -m testbed.system.processes 12 testbed.nodes.worker 7 "),
+        ("fabric", "python -m testbed.network.relay.process "),
         ("fabric", "linux.uml rootfstype=hostfs rootflags=/ "),
-        ("probe", "python -m testbed.processes 12 testbed.network.watch_process "),
+        ("probe", "python -m testbed.system.processes 12 testbed.network.measure.watch_process "),
     ],
 )
 def test_command_lines_tell_the_kinds_apart(kind: str, command: str) -> None:

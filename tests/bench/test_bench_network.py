@@ -14,10 +14,10 @@ from testbed.bench import network as bench_network
 from testbed.bench.__main__ import main
 from testbed.bench.figure import Figure, readable
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.journal import state_dir
-from testbed.network.plan import undelayed
-from testbed.network.probe import summarise
-from testbed.network.relay_process import TUN_PATH
+from testbed.network.measure.probe import summarise
+from testbed.network.netem.plan import undelayed
+from testbed.network.relay.process import TUN_PATH
+from testbed.system.journal import state_dir
 
 
 def test_errors_are_of_medians_pair_by_pair_and_of_all_probes_together() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from testbed.bench.replay import SECONDS, alternating, of_steps
 from testbed.errors import MachineCannot
-from testbed.network.probe import P99_PROBES
-from testbed.network.replay import Applied
+from testbed.network.live.replay import Applied
+from testbed.network.measure.probe import P99_PROBES
 
 MS = 1_000_000
 

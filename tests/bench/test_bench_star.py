@@ -4,7 +4,7 @@ import pytest
 
 from testbed.bench import star
 from testbed.bench.star_inside import NODES, Ours, cables, round_trips
-from testbed.network.fabric import Link, Port
+from testbed.network.spec.fabric import Link, Port
 
 
 def test_both_stars_are_held_against_the_same_round_trips(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from testbed.containers import nodes
 from testbed.containers.images import Image
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
-from testbed.network.journal import Journal
+from testbed.system.journal import Journal
 
 NOBODYS_PID = 2**22 + 1  # beyond PID_MAX_LIMIT, include/linux/threads.h
 IMAGE = Image("wan-testbed/drafter:1", "sha256:abc", "10001:10001", 1, {})

@@ -15,10 +15,10 @@ from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
-from testbed.hardware import Hardware
-from testbed.network.cleaning import clean
+from testbed.experiment.hardware import Hardware
 from testbed.network.hosts import enter
-from testbed.network.journal import Journal
+from testbed.system.cleaning import clean
+from testbed.system.journal import Journal
 from tests.containers.inside import assert_libraries_are_those_of_processes, said_by_python
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
@@ -145,7 +145,7 @@ def test_a_crashed_runs_containers_are_cleaned_and_only_those(container_engine, 
     other = f"wan-testbed-{run}-c"  # named like ours, and not journalled
     made = container_engine.api.create_container(node_images["drafter"].digest, name=other, network_disabled=True)
     try:
-        monkeypatch.setattr("testbed.network.cleaning.is_live", lambda entries: False)  # as after kill -9
+        monkeypatch.setattr("testbed.system.cleaning.is_live", lambda entries: False)  # as after kill -9
         journal._file.close()  # and its lock with it
         said, _ = clean(journal.path.parent.parent, run)
         assert sum("removed container" in line for line in said) == 2

@@ -23,8 +23,8 @@ from testbed.containers import engine, images, ownengine
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
-from testbed.hardware import Hardware
-from testbed.network.journal import Journal
+from testbed.experiment.hardware import Hardware
+from testbed.system.journal import Journal
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
 

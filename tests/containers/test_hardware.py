@@ -8,8 +8,8 @@ import pytest
 
 from testbed.emulation import nodekind
 from testbed.errors import BadInput
-from testbed.hardware import Hardware, parse_memory
-from testbed.scenario import load_scenario
+from testbed.experiment.hardware import Hardware, parse_memory
+from testbed.experiment.scenario import load_scenario
 
 FILE = """\
 name: one

@@ -18,8 +18,8 @@ from testbed.containers import build, engine, images, installed, rootfs, startim
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
-from testbed.network.journal import Journal
 from testbed.nodes.control import NodeConfig
+from testbed.system.journal import Journal
 from tests.containers.inside import assert_libraries_are_those_of_processes
 from tests.containers.loopback_registry import layer_of, one_file_layer, serving
 

@@ -11,7 +11,7 @@ from testbed.containers.images import Image
 from testbed.containers.nodes import _engine_words
 from testbed.containers.specification import FILE_BYTES, MEMORY_BYTES, TMP_BYTES, Wanted, container_config, host_config
 from testbed.errors import MachineCannot
-from testbed.hardware import Hardware
+from testbed.experiment.hardware import Hardware
 
 IMAGE = Image("wan-testbed/drafter:1", "sha256:abc", "10001:10001", 1, {})
 

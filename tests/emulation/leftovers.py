@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.emulation.lock import lock_holder
-from testbed.network.journal import state_dir
+from testbed.system.journal import state_dir
 
 
 def remains() -> dict[str, set[str]]:

@@ -11,8 +11,8 @@ import pytest
 
 from testbed.emulation.conditions import Conditions
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.events import Event
-from testbed.network.schedule import LinkSchedule
+from testbed.experiment.events import Event
+from testbed.network.spec.schedule import LinkSchedule
 
 STOP = Event(at_s=0.01, stop_node="drafter0")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from testbed.results.calibrate import calibrate
+from testbed.simulation.calibrate import calibrate
 from tests.run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from testbed.environment import of_nodes, of_programs
-from testbed.network.undoing import MARK
+from testbed.system.environment import of_nodes, of_programs
+from testbed.system.undoing import MARK
 from tests.run_examples import command, experiment, workload
 
-PROGRAMS = {"testbed.nodes.piped", "testbed.nodes.worker", "testbed.network.probe_process"}
-WATCHED = {"testbed.network.relay_process", "testbed.network.watch_process"}
+PROGRAMS = {"testbed.nodes.piped", "testbed.nodes.worker", "testbed.network.measure.probe_process"}
+WATCHED = {"testbed.network.relay.process", "testbed.network.measure.watch_process"}
 SECRETS = {"HF_TOKEN": "hf_not_for_nodes", "AWS_SECRET_ACCESS_KEY": "nor-this", "CI_JOB_TOKEN": "nor-that"}
 
 
@@ -38,7 +38,7 @@ class Seen:
                 if not words[0].rpartition("/")[2].startswith("python") or "-m" not in words:
                     continue  # nsenter or setpriv still, which become it
                 at = words.index("-m") + 1
-                name, pid = words[at + 2 if words[at] == "testbed.processes" else at], int(folder.name)
+                name, pid = words[at + 2 if words[at] == "testbed.system.processes" else at], int(folder.name)
                 threads = [_status(task / "status") for task in (folder / "task").iterdir()]
                 self.by_program.setdefault(name, {})[pid] = threads
                 self.environments[pid] = dict(one.decode().split("=", 1) for one in variables if b"=" in one)

@@ -9,7 +9,7 @@ import pytest
 from testbed.emulation.culprit import OUT_OF_MEMORY, Facts, NodeFacts, culprit
 from testbed.emulation.evidence import oom_kills
 from testbed.errors import BadInput, MachineCannot, RunInvalid, TestbedError
-from testbed.network.fabric import FabricDied
+from testbed.network.spec.fabric import FabricDied
 from testbed.nodes.control import Failed
 
 LOST = Failed("the connection to target0 was lost", 3, "peer")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.emulation.patience import GIVE_UP_S, STALLED_S, Patience, patience
-from testbed.resolve import resolve
-from testbed.scenario import Scenario
+from testbed.experiment.resolve import resolve
+from testbed.experiment.scenario import Scenario
 
 
 def scenario(*events: dict[str, Any]) -> Scenario:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.emulation.conditions import MAX_RECOVERY_S, recovery_s
-from testbed.network.schedule import PairEvent, PairSchedule
+from testbed.network.spec.schedule import PairEvent, PairSchedule
 
 S = 1_000_000_000
 

@@ -145,7 +145,7 @@ def worker_of_target(run: int) -> int:
         ),
         (worker_of_target, signal.SIGKILL, ["node target0: its model worker was killed (signal 9)", "target0.log"]),
         (
-            lambda run: child_of(run, "testbed.network.relay_process"),
+            lambda run: child_of(run, "testbed.network.relay.process"),
             signal.SIGKILL,
             ["fabric relay: its process was killed (signal 9)"],
         ),

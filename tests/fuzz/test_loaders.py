@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from testbed.bench import fuzz
 from testbed.bench.fuzzloaders import LOADERS, SMALL, Loader
 from testbed.errors import BadInput
-from testbed.network.mininet_topo import wires_of
+from testbed.network.spec.mininet_topo import wires_of
 
 SECONDS = 3.0  # a loader; the machine decides how many inputs that is
 

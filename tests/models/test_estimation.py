@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from testbed.cli import app
+from testbed.cli.main import app
 from testbed.errors import BadInput
 from testbed.models import estimation
 from testbed.models.devices import NATIVE

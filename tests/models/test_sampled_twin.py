@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from testbed.cli.record import record_to_file
+from testbed.experiment.requests import plan_requests
+from testbed.experiment.scenario import Scenario
+from testbed.models.compute import Compute
 from testbed.models.load import load_model
-from testbed.models.record_cli import record_to_file
 from testbed.models.reference import target_only
-from testbed.models.replay import Replay
 from testbed.models.runtime import CausalRuntime
-from testbed.models.tables import DecodeTable, SampledFrom
-from testbed.nodes.compute import Compute
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
-from testbed.requests import plan_requests
-from testbed.scenario import Scenario
 from testbed.simulation.engine import Simulated, simulate
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
+from testbed.tables.replay import Replay
+from testbed.tables.table import DecodeTable, SampledFrom
 
 OUTPUT_TOKENS = 16
 LAW = SampledFrom(temperature=0.8, top_p=0.95, seed=5, repeats=2)

@@ -14,10 +14,10 @@ import torch
 
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.tree import best_choices, depths
+from testbed.models.compute import Compute
 from testbed.models.load import load_model
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
-from testbed.nodes.compute import Compute
 from testbed.policies.api import DraftTree, VerifyTree
 
 TOKENS = (5, 6, 7, 8, 7, 9, 11)

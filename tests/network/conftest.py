@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.network.hosts import MininetHosts
-from testbed.network.journal import Journal
+from testbed.system.journal import Journal
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from testbed.network.capabilities import choose_fabric, probe_capabilities
-from testbed.network.fabric import BurstLoss, Link, Port
 from testbed.network.hosts import MininetHosts, enter
-from testbed.network.journal import Journal
-from testbed.network.netem import NetemFabric
-from testbed.network.plan import undelayed
+from testbed.network.netem.fabric import NetemFabric
+from testbed.network.netem.plan import undelayed
+from testbed.network.spec.fabric import BurstLoss, Link, Port
+from testbed.system.journal import Journal
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.network.relay_lab_helpers import (

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from testbed.network.fabric import Fabric, Link, Port
-from testbed.network.journal import Journal
-from testbed.network.lab import LabFabric
-from testbed.network.lab_kernel import missing_parts
-from testbed.network.relay import RelayFabric
-from testbed.network.relay_netns import in_namespace, namespace_of
-from testbed.network.relay_process import TUN_PATH
+from testbed.network.lab.fabric import LabFabric
+from testbed.network.lab.kernel import missing_parts
+from testbed.network.relay.fabric import RelayFabric
+from testbed.network.relay.process import TUN_PATH
+from testbed.network.spec.fabric import Fabric, Link, Port
+from testbed.system.journal import Journal
+from testbed.system.netns import in_namespace, namespace_of
 
 ECHO_PORT = 7007
 MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails

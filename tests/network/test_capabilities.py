@@ -11,7 +11,7 @@ from testbed.errors import MachineCannot
 from testbed.network import capabilities
 from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, lacks, of_ordinary_user
 from testbed.network.hosts import load_mininet
-from testbed.network.userns import as_root, mend_of
+from testbed.system.userns import as_root, mend_of
 
 ABLE = Capabilities(
     kernel="6.8.0",

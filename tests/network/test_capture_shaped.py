@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.capture import Capture, parse_pair
-from testbed.network.fabric import Fabric, Link, Port
-from testbed.network.journal import Journal
+from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import make_fabric
+from testbed.network.spec.fabric import Fabric, Link, Port
+from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import namespaces, udp_socket
 from tests.network.test_pcapng import blocks, options
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.network.drift import History, histories, judge
-from testbed.network.fabric import Link
-from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, PairSchedule
-from testbed.network.watch import PER_PAIR_PER_S, TOGETHER_PER_S, Probe, interval_s
+from testbed.network.live.replay import Applied
+from testbed.network.measure.drift import History, histories, judge
+from testbed.network.measure.watch import PER_PAIR_PER_S, TOGETHER_PER_S, Probe, interval_s
+from testbed.network.spec.fabric import Link
+from testbed.network.spec.schedule import LinkSchedule, PairSchedule
 from tests.network.test_schedule import LINKS, PLACEMENT, stepped
 
 S = 1_000_000_000

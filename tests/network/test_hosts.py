@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.makers import start_time
 from testbed.network.hosts import STAND_IN, MininetHosts, enter
-from testbed.network.journal import Journal
+from testbed.system.journal import Journal
+from testbed.system.makers import start_time
 
 pytestmark = pytest.mark.shaped
 

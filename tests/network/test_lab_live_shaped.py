@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.network.fabric import BurstLoss, Link, Port
-from testbed.network.lab import LabFabric
-from testbed.network.lab_kernel import missing_parts
-from testbed.network.plan import undelayed
+from testbed.network.lab.fabric import LabFabric
+from testbed.network.lab.kernel import missing_parts
+from testbed.network.netem.plan import undelayed
+from testbed.network.spec.fabric import BurstLoss, Link, Port
 from tests.network.relay_lab_helpers import attached_fabric, receive_numbered, send_numbered, udp_socket
 
 pytestmark = [

@@ -3,10 +3,10 @@
 import pytest
 
 from testbed.errors import MachineCannot
-from testbed.network import lab_kernel
-from testbed.network.journal import Journal
-from testbed.network.lab import LabFabric, bridge_files
-from testbed.network.lab_modules import load_order
+from testbed.network.lab import kernel as lab_kernel
+from testbed.network.lab.fabric import LabFabric, bridge_files
+from testbed.network.lab.modules import load_order
+from testbed.system.journal import Journal
 
 DEPENDENCIES = """\
 kernel/net/bridge/bridge.ko: kernel/net/802/stp.ko kernel/net/llc/llc.ko

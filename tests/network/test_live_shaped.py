@@ -19,17 +19,17 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, RunInvalid
-from testbed.network.drift import histories, judge
-from testbed.network.fabric import FabricName, Link
-from testbed.network.journal import Journal
-from testbed.network.lab_kernel import missing_parts
+from testbed.network.lab.kernel import missing_parts
+from testbed.network.live.replay import Applied
+from testbed.network.measure.drift import histories, judge
+from testbed.network.measure.watch import Probe, Watch
 from testbed.network.network import Network
-from testbed.network.relay_process import TUN_PATH
-from testbed.network.replay import Applied
-from testbed.network.schedule import LinkSchedule, PairEvent, PairSchedule
-from testbed.network.series import SteppedDelay
-from testbed.network.topology import load_topology
-from testbed.network.watch import Probe, Watch
+from testbed.network.relay.process import TUN_PATH
+from testbed.network.spec.fabric import FabricName, Link
+from testbed.network.spec.schedule import LinkSchedule, PairEvent, PairSchedule
+from testbed.network.spec.series import SteppedDelay
+from testbed.network.spec.topology import load_topology
+from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import processes_of, tcp_listener, wait_for, within
 
 pytestmark = pytest.mark.shaped

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.mininet_topo import EndToEnd, Wire, collapse, tc_time_ns, wires_of
-from testbed.network.topology import load_topology
+from testbed.network.spec.mininet_topo import EndToEnd, Wire, collapse, tc_time_ns, wires_of
+from testbed.network.spec.topology import load_topology
 
 MS = 10**6
 TOPO = """\

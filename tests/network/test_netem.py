@@ -8,11 +8,11 @@ import pytest
 
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import probe_capabilities
-from testbed.network.fabric import Link, Port
 from testbed.network.hosts import MininetHosts, enter
-from testbed.network.journal import Journal
-from testbed.network.netem import NetemFabric
-from testbed.network.plan import undelayed
+from testbed.network.netem.fabric import NetemFabric
+from testbed.network.netem.plan import undelayed
+from testbed.network.spec.fabric import Link, Port
+from testbed.system.journal import Journal
 
 pytestmark = pytest.mark.shaped
 

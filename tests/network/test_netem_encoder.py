@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.network.netem_encoder import (
+from testbed.network.netem.encoder import (
     RESET_BYTES,
     NetemState,
     decode_options,
@@ -15,7 +15,7 @@ from testbed.network.netem_encoder import (
     encode_options,
     htb_direct_packets,
 )
-from testbed.network.netlink import RTM_NEWQDISC, attribute, qdisc_request
+from testbed.network.netem.netlink import RTM_NEWQDISC, attribute, qdisc_request
 
 WHOLE = 0xFFFFFFFF
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from testbed.network.journal import Journal
-from testbed.network.lab_inside import empty_lab, run_inside
-from testbed.network.lab_kernel import LabKernel, missing_parts
-from testbed.network.netem_encoder import RESET_BYTES, NetemState, decode_options, decode_qdisc, encode_options
-from testbed.network.netlink import (
+from testbed.network.lab.inside import empty_lab, run_inside
+from testbed.network.lab.kernel import LabKernel, missing_parts
+from testbed.network.netem.encoder import RESET_BYTES, NetemState, decode_options, decode_qdisc, encode_options
+from testbed.network.netem.netlink import (
     NLM_F_ECHO,
     RTM_NEWQDISC,
     TCA_KIND,
@@ -24,6 +23,7 @@ from testbed.network.netlink import (
     attribute,
     qdisc_request,
 )
+from testbed.system.journal import Journal
 
 pytestmark = [
     pytest.mark.shaped,

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.network import capabilities
 from testbed.network.capabilities import PROBES, Capabilities, choose_fabric, lacks, load_modules, resolve_fabric
-from testbed.network.userns import Privilege
+from testbed.system.userns import Privilege
 
 TOOLS = dict.fromkeys(capabilities.TOOL_PACKAGES, True)
 ABLE = Capabilities(

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.makers import start_time
-from testbed.network.cleaning import clean
-from testbed.network.fabric import Link
 from testbed.network.hosts import enter
-from testbed.network.journal import Journal, read_entries
 from testbed.network.network import Network, node_address
-from testbed.network.topology import load_topology, specified_links
+from testbed.network.spec.fabric import Link
+from testbed.network.spec.topology import load_topology, specified_links
+from testbed.system.cleaning import clean
+from testbed.system.journal import Journal, read_entries
+from testbed.system.makers import start_time
 
 TWO = load_topology("two-sites")
 PLACEMENT = {"user": "near", "target": "near", "drafter": "far"}
@@ -96,8 +96,8 @@ def test_bring_up_that_fails_half_way_leaves_nothing(
 def test_a_killed_run_is_cleaned_and_only_it(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from testbed.network.journal import Journal; from testbed.network.network import Network\n"
-        "from testbed.network.topology import load_topology\n"
+        "from testbed.system.journal import Journal; from testbed.network.network import Network\n"
+        "from testbed.network.spec.topology import load_topology\n"
         "place = {'a': 'near', 'b': 'far'}\n"
         "n = Network(load_topology('two-sites'), place, 'auto', 'killed', Journal(Path(sys.argv[1])))\n"
         "n.__enter__(); p = n.popen('a', ['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"

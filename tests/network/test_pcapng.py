@@ -2,7 +2,7 @@
 
 import struct
 
-from testbed.network import pcapng
+from testbed.network.measure import pcapng
 
 
 def blocks(data: bytes) -> list[tuple[int, bytes]]:

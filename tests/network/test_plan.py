@@ -3,8 +3,7 @@
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss, Link, Port
-from testbed.network.plan import (
+from testbed.network.netem.plan import (
     check_links,
     delay_us,
     downlink_lines,
@@ -15,6 +14,7 @@ from testbed.network.plan import (
     undelayed,
     uplink_lines,
 )
+from testbed.network.spec.fabric import BurstLoss, Link, Port
 
 PORTS = [Port("a", 0, "10.77.0.1", 1), Port("b", 1, "10.77.0.2", 2)]
 

@@ -4,9 +4,9 @@ from itertools import permutations
 
 import pytest
 
-from testbed.network.fabric import Pair
+from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, summarise, verify
 from testbed.network.network import Network
-from testbed.network.probe import PairSample, pooled_p99_error_ms, summarise, verify
+from testbed.network.spec.fabric import Pair
 
 
 def sample(specified_ms: float, rtts_ms: list[float], sent: int | None = None) -> PairSample:

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss, Link, Port
-from testbed.network.relay import link_rows
-from testbed.network.relay_impair import NONE, Chances
-from testbed.network.relay_process import TUN_PATH, explain
-from testbed.network.relay_queue import LinkState
-from testbed.network.relay_switch import SLICE_LINKS, Switch, link_state
+from testbed.network.relay.fabric import link_rows
+from testbed.network.relay.impair import NONE, Chances
+from testbed.network.relay.process import TUN_PATH, explain
+from testbed.network.relay.queue import LinkState
+from testbed.network.relay.switch import SLICE_LINKS, Switch, link_state
+from testbed.network.spec.fabric import BurstLoss, Link, Port
 
 PORTS = [Port("a", 4, "10.0.0.5", 1), Port("b", 2, "10.0.0.3", 1)]
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.network.fabric import BurstLoss
-from testbed.network.relay_impair import Chances, Fates
+from testbed.network.relay.impair import Chances, Fates
+from testbed.network.spec.fabric import BurstLoss
 
 DELAY_NS = 20_000_000
 COUNT = 100_000

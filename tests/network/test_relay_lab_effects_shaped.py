@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import pytest
 
-from testbed.network.fabric import BurstLoss, Fabric, Link, Port
-from testbed.network.journal import Journal
-from testbed.network.plan import undelayed
-from testbed.network.relay import RelayFabric
-from testbed.network.relay_process import QUEUE_PACKETS
+from testbed.network.netem.plan import undelayed
+from testbed.network.relay.fabric import RelayFabric
+from testbed.network.relay.process import QUEUE_PACKETS
+from testbed.network.spec.fabric import BurstLoss, Fabric, Link, Port
+from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import (
     FABRICS,
     attached_fabric,

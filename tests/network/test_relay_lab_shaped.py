@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import MachineCannot
-from testbed.network.fabric import Fabric, Link, Port
-from testbed.network.journal import Journal
-from testbed.network.lab import LabFabric
-from testbed.network.plan import undelayed
-from testbed.network.relay import RelayFabric
+from testbed.network.lab.fabric import LabFabric
+from testbed.network.netem.plan import undelayed
+from testbed.network.relay.fabric import RelayFabric
+from testbed.network.spec.fabric import Fabric, Link, Port
+from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import (
     ECHO_PORT,
     FABRICS,
@@ -270,8 +270,8 @@ def test_undoing_the_journal_removes_a_fabric_that_still_runs(make: Maker, journ
 
 PARENT = """
 import importlib, pathlib, sys, time
-from testbed.network.fabric import Port
-from testbed.network.journal import Journal
+from testbed.network.spec.fabric import Port
+from testbed.system.journal import Journal
 module, name, journal, *pids = sys.argv[1:]
 fabric = getattr(importlib.import_module(module), name)("killed", Journal(pathlib.Path(journal), holder=False))
 fabric.attach([Port(f"n{i}", i, f"10.77.0.{i + 1}", int(pid)) for i, pid in enumerate(pids)])
@@ -295,7 +295,7 @@ def test_node_that_has_a_network_already_is_refused_in_one_line(make: Maker, jou
 
 
 def test_lab_that_does_not_boot_says_why(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("testbed.network.lab_kernel.MEMORY", "1M")
+    monkeypatch.setattr("testbed.network.lab.kernel.MEMORY", "1M")
     with namespaces(2) as ports:
         with pytest.raises(MachineCannot, match=r"did not boot: .+") as refusal:
             LabFabric("no-boot", journal).attach(ports)

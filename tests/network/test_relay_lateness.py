@@ -1,6 +1,6 @@
 """The lateness histogram says the truth to a microsecond, and the maximum exactly."""
 
-from testbed.network.relay_lateness import BIN_NS, BINS, Lateness
+from testbed.network.relay.lateness import BIN_NS, BINS, Lateness
 
 
 def test_no_packets_have_no_lateness() -> None:

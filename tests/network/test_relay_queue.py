@@ -2,10 +2,10 @@
 
 import pytest
 
-from testbed.network.fabric import BurstLoss
-from testbed.network.relay_impair import Chances
-from testbed.network.relay_queue import DelayLine, LinkState
-from testbed.units import NS_PER_S
+from testbed.network.relay.impair import Chances
+from testbed.network.relay.queue import DelayLine, LinkState
+from testbed.network.spec.fabric import BurstLoss
+from testbed.system.units import NS_PER_S
 
 MS = 1_000_000
 PACKET = bytes(100)

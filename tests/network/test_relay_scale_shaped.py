@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from testbed.network.journal import Journal
-from testbed.network.probe import probe_links
-from testbed.network.relay import RelayFabric
-from testbed.network.relay_process import TUN_PATH
+from testbed.network.measure.probe import probe_links
+from testbed.network.relay.fabric import RelayFabric
+from testbed.network.relay.process import TUN_PATH
+from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import namespaces, random_links
 
 pytestmark = [pytest.mark.shaped, pytest.mark.skipif(not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing")]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.fabric import Link
-from testbed.network.replay import Applied, Replay, without_base
-from testbed.network.schedule import LinkSchedule, PairSchedule, Step
+from testbed.network.live.replay import Applied, Replay, without_base
+from testbed.network.spec.fabric import Link
+from testbed.network.spec.schedule import LinkSchedule, PairSchedule, Step
 from tests.network.test_schedule import LINKS, PLACEMENT, stepped
 
 S = 1_000_000_000

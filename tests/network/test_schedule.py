@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from testbed.network.fabric import BurstLoss, Link
-from testbed.network.schedule import LinkSchedule, PairEvent, PairSchedule, Step
-from testbed.network.series import SteppedDelay
+from testbed.network.spec.fabric import BurstLoss, Link
+from testbed.network.spec.schedule import LinkSchedule, PairEvent, PairSchedule, Step
+from testbed.network.spec.series import SteppedDelay
 
 S = 1_000_000_000
 MS = 1_000_000

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from testbed.cli import app
+from testbed.cli.main import app
 from testbed.errors import BadInput
-from testbed.network.series import SeriesReplay, available_series, load_series
-from testbed.network.series_summary import of_time, pair_rows, summary
-from testbed.network.spikes import Spikes, spike_series
-from testbed.network.topology import load_topology
+from testbed.network.spec.series import SeriesReplay, available_series, load_series
+from testbed.network.spec.series_summary import of_time, pair_rows, summary
+from testbed.network.spec.spikes import Spikes, spike_series
+from testbed.network.spec.topology import load_topology
 
 HEADER = "# description: d\n# kind: synthetic\n# source: s\n# licence: l\n"
 COLUMNS = "time_s,src,dst,rtt_ms\n"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss
-from testbed.network.topology import BurstLossShares, Topology, available, load_topology
+from testbed.network.spec.fabric import BurstLoss
+from testbed.network.spec.topology import BurstLossShares, Topology, available, load_topology
 
 GOOD = """\
 name: pair

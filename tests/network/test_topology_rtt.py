@@ -3,7 +3,7 @@
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.topology import load_topology
+from testbed.network.spec.topology import load_topology
 
 WORLD = load_topology("aws-north-america")
 

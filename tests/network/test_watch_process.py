@@ -11,9 +11,9 @@ from typing import TextIO
 
 import pytest
 
-from testbed.linux import SO_TIMESTAMPNS
-from testbed.network.probe_process import PACKET
-from testbed.network.watch_process import FLUSH_PROBES, LATEST_NS, Prober
+from testbed.network.measure.probe_process import PACKET
+from testbed.network.measure.watch_process import FLUSH_PROBES, LATEST_NS, Prober
+from testbed.system.linux import SO_TIMESTAMPNS
 
 ADDRESSES = ["127.0.0.1", "127.0.0.2"]
 

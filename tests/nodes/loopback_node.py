@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from testbed.nodes.control import ControlCommand, ControlReply, NodeConfig, line
-from testbed.processes import ending_with_this
+from testbed.system.processes import ending_with_this
 
 Reply = TypeVar("Reply")
 

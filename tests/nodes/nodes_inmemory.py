@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from testbed.models.compute import Compute
 from testbed.models.devices import NATIVE, load_profile
 from testbed.nodes.batches import member_records
-from testbed.nodes.compute import Compute
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder

@@ -9,11 +9,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.models.batch import BatchRuntime
+from testbed.models.compute import Compute
 from testbed.models.devices import DeviceProfile, Feed
 from testbed.models.load import load_model
 from testbed.nodes.batches import feeds_of
 from testbed.nodes.capacity import Capacity, limits_of
-from testbed.nodes.compute import Compute
 from testbed.nodes.jobs import Answer, Job, frame
 from testbed.nodes.worker import Worker
 from testbed.policies.api import DeviceLimits, Verify, VerifyBatch, VerifyReady

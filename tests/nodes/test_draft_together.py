@@ -8,7 +8,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.batch import BatchRuntime
-from testbed.nodes.compute import Compute
+from testbed.models.compute import Compute
 from testbed.policies.api import Draft, DraftTree
 
 

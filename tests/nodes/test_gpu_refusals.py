@@ -15,8 +15,8 @@ import torch
 
 from testbed.errors import MachineCannot
 from testbed.models import load, placement
+from testbed.models.compute import Compute
 from testbed.nodes import worker
-from testbed.nodes.compute import Compute
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.sharedworker import SharedWorker
 from testbed.nodes.worker import Models

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from testbed.nodes.control import Beat, Connect, Failed, Ready
-from testbed.processes import ending_with_this
+from testbed.system.processes import ending_with_this
 from testbed.wire.tcp import CONNECT_S
 from tests.nodes.loopback_node import Node
 
@@ -94,7 +94,7 @@ def test_a_worker_ends_with_its_node_while_it_loads(nodes: list[Node], tmp_path:
 
 
 def test_a_module_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "testbed.processes", str(os.getppid()), "no.such.module"]
+    argv = [sys.executable, "-m", "testbed.system.processes", str(os.getppid()), "no.such.module"]
     assert subprocess.run(argv, timeout=60).returncode == 0
     assert subprocess.run(ending_with_this("no.such.module"), stderr=subprocess.DEVNULL, timeout=60).returncode == 1
 

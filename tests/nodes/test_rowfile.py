@@ -10,7 +10,7 @@ import pytest
 
 from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid
-from testbed.files import DiskFull
+from testbed.files.whole import DiskFull
 from testbed.nodes.jobs import frame
 from testbed.nodes.rowfile import CHUNK_BYTES, RowFile, read_rows
 from testbed.results.records import MessageRow, RequestRow, Round, Step

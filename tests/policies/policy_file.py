@@ -14,7 +14,7 @@ from testbed.policies.device import Device
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.strict import Strict
+from testbed.files.strict import Strict
 from testbed.wire.messages import Request
 
 

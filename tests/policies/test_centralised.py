@@ -9,9 +9,9 @@ import pytest
 from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.policies import api, registry
-from testbed.policies.serving.admission import Admission
-from testbed.policies.serving.centralised import fill_pass
-from testbed.policies.serving.sequence import Sequence
+from testbed.policies.centralised import fill_pass
+from testbed.policies.edge.admission import Admission
+from testbed.policies.edge.sequence import Sequence
 from testbed.testing import HashModels, Job, Loop
 from testbed.wire.messages import Request
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.files.pyfile import PythonFile
 from testbed.nodes.control import Failed, PolicyStarted, Ready, StartPolicy
 from testbed.policies import registry
-from testbed.pyfile import PythonFile
-from testbed.scenario import Scenario, load_scenario
 from tests import run_examples, sweep_examples
 from tests.nodes.loopback_node import Node
 from tests.policies.policy_file import HELPER, LOOKUP, write_policy

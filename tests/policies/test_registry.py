@@ -73,9 +73,9 @@ def test_policies_see_neither_clock_nor_models_nor_chance() -> None:
         "testbed.policies",
         "testbed.wire.messages",
         "testbed.errors",
-        "testbed.strict",
-        "testbed.reading",
-        "testbed.pyfile",
+        "testbed.files.strict",
+        "testbed.files.reading",
+        "testbed.files.pyfile",
     )
     for path in [*POLICIES.rglob("*.py"), *(POLICIES.parent / "decoding").rglob("*.py")]:
         source = path.read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.files import replacing
+from testbed.files.whole import replacing
 from testbed.results.attempts import find, prune, remove_scraps, unfinished
 from testbed.results.rundir import CLAIM, attempting, publish
 from testbed.results.store import FILES

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from testbed.errors import BadInput
-from testbed.results.calibrate import METRICS, P95, calibrate, compare, errors, render
+from testbed.experiment.scenario import Scenario
 from testbed.results.store import RunDirectory, load
-from testbed.scenario import Scenario
+from testbed.simulation.calibrate import METRICS, P95, calibrate, compare, errors, render
 from testbed.simulation.engine import Options, run
 from testbed.simulation.world import Overheads
 from testbed.workload.prompts import load_prompts

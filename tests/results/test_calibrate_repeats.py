@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.results.calibrate import paired
 from testbed.results.store import RunData
+from testbed.simulation.calibrate import paired
 from tests.results.tiny_log import ns, request, run
 
 

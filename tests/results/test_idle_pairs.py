@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.results.validity import idle_pairs, judge
-from testbed.tolerances import MANY_PAIRS
 from tests.results.tiny_log import COUNTS, link, rows, run
 
 UNKNOWN = float("nan")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from testbed.network.probe import PairSample, verify
+from testbed.network.measure.probe import PairSample, verify
 from testbed.results.validity import Counts, judge, link_tolerance_ms
 from tests.results.tiny_log import COUNTS, Rows, altered, link, rows, run
 

@@ -6,13 +6,13 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from testbed.models.tables import DecodeTable, PromptTable, Provenance, make_table
-from testbed.network.topology import load_topology
-from testbed.resolve import resolve
-from testbed.scenario import Scenario
+from testbed.experiment.resolve import resolve
+from testbed.experiment.scenario import Scenario
+from testbed.network.spec.topology import load_topology
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import Inputs, by_id
 from testbed.simulation.world import NO_OVERHEADS, Overheads
+from testbed.tables.table import DecodeTable, PromptTable, Provenance, make_table
 
 PROMPT_TOKENS = 16
 DEPTH = 17

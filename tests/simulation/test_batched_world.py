@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from testbed.errors import RunInvalid
+from testbed.experiment.requests import plan_requests
 from testbed.models.devices import DeviceProfile, Feed, load_profile
-from testbed.models.replay import TableMiss
 from testbed.nodes.pacing import DeviceClock
 from testbed.policies.api import BatchReady, Draft, Verify, VerifyBatch
-from testbed.requests import plan_requests
 from testbed.results.conservation import broken
 from testbed.results.metrics import compute
 from testbed.results.store import RunData, frame_of
@@ -19,6 +18,7 @@ from testbed.results.validity import overrun_shares
 from testbed.simulation.device import VirtualDevice
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.world import run_phase
+from testbed.tables.replay import TableMiss
 from tests.simulation.made_up import decode_table, inputs_of, rows, scenario
 from tests.simulation.test_virtual_device import Answers
 
@@ -83,7 +83,7 @@ def test_centralised_serving_replays_the_recorded_outputs(params):
 
 
 def test_a_prefill_of_another_text_is_a_miss():
-    from testbed.models.replay import Replay
+    from testbed.tables.replay import Replay
 
     replay = Replay(decode_table(0.5, prompts=1))
     replay.bind(1, "p0")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from testbed.errors import BadInput, RunInvalid
-from testbed.requests import plan_requests
+from testbed.experiment.requests import plan_requests
+from testbed.experiment.scenario import Scenario, load_scenario
 from testbed.results.records import RequestRow
-from testbed.scenario import Scenario, load_scenario
 from testbed.simulation import capacity as module
 from testbed.simulation.capacities import capacities, parse_rates
 from testbed.simulation.capacity import Options, Probe, find_capacity, kept, probe, search

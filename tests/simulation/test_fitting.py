@@ -11,13 +11,13 @@ from msgspec.structs import replace
 
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
-from testbed.models import tables
-from testbed.models.tables import DecodeTable, SampledFrom, make_table, output_key
-from testbed.results.calibrate import calibrate
 from testbed.results.store import RunDirectory, load
+from testbed.simulation.calibrate import calibrate
 from testbed.simulation.engine import Options, run
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
+from testbed.tables import table as tables
+from testbed.tables.table import DecodeTable, SampledFrom, make_table, output_key
 from testbed.workload.prompts import load_prompts
 from tests.simulation.made_up import POLICIES, decode_table, prompt_table, scenario
 from tests.simulation.test_engine import Silent

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from testbed.bench.faults import VARIANTS
+from testbed.experiment.requests import plan_requests
 from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.once import Longest
-from testbed.requests import plan_requests
 from testbed.simulation.world import World
 from tests.simulation.made_up import decode_table, inputs_of, scenario
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
-from testbed.network.schedule import PairEvent, PairSchedule
+from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.simulation.engine import rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.links import Link, LinkSpec
+from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from tests.simulation.made_up import decode_table, inputs_of, scenario
 
 MS = 1_000_000

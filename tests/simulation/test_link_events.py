@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from testbed.network.schedule import PairEvent
+from testbed.network.spec.schedule import PairEvent
 from testbed.simulation.links import Link, LinkSpec, make_links
 
 MS = 1_000_000

@@ -5,8 +5,8 @@ import statistics
 import pytest
 
 from testbed.errors import BadInput
-from testbed.network.fabric import BurstLoss
-from testbed.network.topology import BurstLossShares, load_topology
+from testbed.network.spec.fabric import BurstLoss
+from testbed.network.spec.topology import BurstLossShares, load_topology
 from testbed.simulation.links import Link, LinkSpec, link_specs, make_links
 
 MS = 1_000_000

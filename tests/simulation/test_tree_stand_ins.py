@@ -11,11 +11,11 @@ import pytest
 from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
+from testbed.models.compute import Compute
 from testbed.models.load import load_model
 from testbed.models.runtime import CausalRuntime
-from testbed.models.tables import DecodeTable, load_table
-from testbed.nodes.compute import Compute
 from testbed.simulation import world
+from testbed.tables.table import DecodeTable, load_table
 from tests.simulation.made_up import latencies_ms, rows
 
 PROMPTS, TOKENS = 3, 40

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from testbed.models.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
-from testbed.models.tables import DecodeTable, load_table
 from testbed.results.conservation import broken
 from testbed.results.store import load
 from testbed.simulation.engine import simulate, write_run
+from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
+from testbed.tables.table import DecodeTable, load_table
 from tests.simulation.made_up import inputs_of, latencies_ms, rows, scenario
 
 ENTROPY = ByOutcome(match=Exponential(0.3), mismatch=Exponential(1.5))

@@ -7,10 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 from testbed.errors import RunInvalid
+from testbed.experiment.requests import plan_requests
 from testbed.policies import api, registry
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
-from testbed.requests import plan_requests
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import World
 from testbed.wire import messages

@@ -73,7 +73,7 @@ def test_whoever_stops_taking_results_ends_the_workers_even_in_the_middle_of_an_
 PROGRAM = """
 import sys
 from tests.sweep.test_pool import long_answers
-from testbed.interrupt import interruptible
+from testbed.system.interrupt import interruptible
 from testbed.sweep import pool
 with interruptible():
     try:

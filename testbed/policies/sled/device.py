@@ -20,7 +20,7 @@ from testbed.policies.api import (
     SetTimer,
     TimerFired,
 )
-from testbed.policies.serving.edge import EdgeDrafter
+from testbed.policies.edge.edge import EdgeDrafter
 from testbed.policies.sled.params import SledParams
 from testbed.policies.sled.text import Text
 from testbed.wire.messages import Close, Request, Tokens

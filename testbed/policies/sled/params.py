@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from testbed.strict import MS, REQUESTS, SHARE, TOKENS, Strict, Unit
+from testbed.files.strict import MS, REQUESTS, SHARE, TOKENS, Strict, Unit
 
 CONFIDENCE = 0.5
 

@@ -5,7 +5,7 @@ Rules:
 * a pass starts when `batch` requests wait, when the oldest has waited `wait_ms`, or when every open request waits,
   since then nothing more can come; this last is ours: a static batch would wait for ever for users who have gone;
 * prompts are fed ahead, one request a pass: padding a batch to a prompt's length would help nobody;
-* a request is admitted with the memory it may need, as in `testbed.policies.serving.admission`;
+* a request is admitted with the memory it may need, as in `testbed.policies.edge.admission`;
 * a request that comes again, as after a device's fall-back, replaces the one of its number: what a running pass says of
   the old one is void.
 """
@@ -25,8 +25,8 @@ from testbed.policies.api import (
     Verify,
     VerifyBatch,
 )
-from testbed.policies.serving.admission import Admission
-from testbed.policies.serving.sequence import Sequence
+from testbed.policies.edge.admission import Admission
+from testbed.policies.edge.sequence import Sequence
 from testbed.policies.sled.params import SledParams
 from testbed.wire.messages import Close, Drafts, Request
 

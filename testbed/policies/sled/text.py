@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from testbed.decoding.output import Cut, cut
 from testbed.policies.api import DraftReady
-from testbed.policies.serving.text import EdgeText
+from testbed.policies.edge.text import EdgeText
 from testbed.policies.sled.params import SledParams
 from testbed.wire.messages import Request
 

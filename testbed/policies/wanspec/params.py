@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from testbed.strict import MS, NATS, NUMBER, TOKENS, Strict, Unit
+from testbed.files.strict import MS, NATS, NUMBER, TOKENS, Strict, Unit
 
 
 class WanspecParams(Strict):

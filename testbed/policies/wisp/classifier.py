@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from testbed.errors import BadInput
+from testbed.files.reading import decode_json, one_line, read_bytes, shown
 from testbed.policies.wisp.features import NAMES, Features
-from testbed.reading import decode_json, one_line, read_bytes, shown
 
-SHIPPED = "testbed.models.controllers"
+SHIPPED = "testbed.training.controllers"
 SUFFIX = ".json"
 FORMAT = 1
 MOST_ANSWERS = 100_000  # kept, 20 MB; a table of 100 prompts and 100 tokens each has some 50,000

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from testbed.policies.api import Finish, Send, Verify, VerifyReady
+from testbed.policies.edge.sequence import Sequence
 from testbed.policies.estimates import MovingAverage
-from testbed.policies.serving.sequence import Sequence
 from testbed.policies.wisp.scheduler import NEVER, Waiting
 from testbed.wire.messages import Request
 

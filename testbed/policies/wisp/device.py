@@ -6,7 +6,7 @@ It waits for the verdict, as the paper's does (our reading: no overlap is mentio
 from __future__ import annotations
 
 from testbed.policies.api import Command, RequestArrived, RoleContext, Send
-from testbed.policies.serving.edge import EdgeDrafter
+from testbed.policies.edge.edge import EdgeDrafter
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.text import Text
 from testbed.wire.messages import Request, Slo

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from testbed.files.strict import MS, NUMBER, REQUESTS, TOKENS, Strict, Unit
 from testbed.policies.wisp.classifier import Classifier, read_weights
 from testbed.policies.wisp.scheduler import Parts
 from testbed.policies.wisp.stops import AdaEdl, Confidence, Entropy, FixedLength, Gain, Predicted, StopRule
-from testbed.strict import MS, NUMBER, REQUESTS, TOKENS, Strict, Unit
 
 CONTROLLER = "tiny-prose"
 LEARNT = ("classifier", "gain")  # rules that ask a trained classifier

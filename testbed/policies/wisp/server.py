@@ -16,7 +16,7 @@ from testbed.policies.api import (
     Verify,
     VerifyBatch,
 )
-from testbed.policies.serving.sequence import Sequence
+from testbed.policies.edge.sequence import Sequence
 from testbed.policies.wisp.client import Client
 from testbed.policies.wisp.estimator import Load, PassTime, Refit, fit, load_of, timed
 from testbed.policies.wisp.params import WispParams

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 
 from testbed.policies.api import DraftReady
+from testbed.policies.edge.text import EdgeText
 from testbed.policies.estimates import RecentMedian
-from testbed.policies.serving.text import EdgeText
 from testbed.policies.wisp.features import Features, features_of
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.stops import StopRule

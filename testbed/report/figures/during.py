@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from testbed.report.style import BLACK, GREY, OTHERS, new_figure
 from testbed.results.during import comparable, windows
 from testbed.results.validity import LIMITS, link_tolerance_ms
-from testbed.units import NS_PER_S
+from testbed.system.units import NS_PER_S
 
 MANY_PAIRS = len(OTHERS)  # beyond, single pairs cannot be told apart and share one colour
 

@@ -1,0 +1,82 @@
+"""The verb `capacity`: how many users a policy carries inside their promises. Thin, as `testbed.cli.main`, which adds it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.cli.options import Json, console, note
+
+
+class Window(StrEnum):
+    whole = "whole"
+    after_first = "after_first"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(capacity)
+
+
+def capacity(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file; its users' number is what is searched for.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as for run")] = None,
+    rates: Annotated[
+        str, typer.Option("--rates", help="Promised tokens a second, one capacity each; 2+8: a mix.")
+    ] = "2,4,6,8",
+    policy: Annotated[list[str] | None, typer.Option("--policy", help="Only this label; repeatable.")] = None,
+    duration_s: Annotated[float, typer.Option("--duration", min=1, help="Seconds that a probe counts.")] = 120.0,
+    window: Annotated[Window, typer.Option("--window", help="Since when a request's rate counts.")] = Window.whole,
+    bound: Annotated[float, typer.Option("--bound", min=0, max=1, help="Share of requests below their rate.")] = 0.05,
+    most: Annotated[int, typer.Option("--most", min=1, max=1900, help="Users of the largest fleet.")] = 512,
+    table: Annotated[str | None, typer.Option("--table", help="Decode table by name or path.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one a core.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the largest closed-loop fleet inside its token-rate promises, by bisection in virtual time."""
+    from testbed.simulation.capacities import capacities, parse_rates
+    from testbed.simulation.capacity import Options, named
+
+    options = Options(duration_s=duration_s, bound=bound, most_users=most, window=window.value)
+    processes = workers or len(os.sched_getaffinity(0))
+    rows: list[dict[str, Any]] = []
+    found = capacities(experiment, overrides or [], parse_rates(rates), policy or [], options, table, processes, note)
+    for one in found:
+        at = one.at_capacity
+        row = {
+            "policy": one.policy,
+            "tokens_per_s": named(one.rate_per_s),
+            "capacity": one.users,
+            "surely_inside": one.surely,
+            "surely_outside": one.beyond,
+            "violations": None if at is None else round(at.share, 4),
+            "token_goodput": None if at is None else round(at.token_goodput, 1),
+            "requests": None if at is None else at.requests,
+            "by_class": None if at is None or not at.by_class else _attainments(at.by_class),
+            "probes": [[each.users, each.violations, each.requests] for each in one.probes],
+        }
+        rows.append(row)
+        note(f"{one.policy} at {named(one.rate_per_s)} tokens/s: {one.users} users in {len(one.probes)} probes")
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    shown = Table(title=f"users inside their promises, at most {bound:.0%} of requests below", title_justify="left")
+    mixed = any(row["by_class"] is not None for row in rows)
+    columns = [key for key in rows[0] if key != "probes" and (mixed or key != "by_class")]
+    for key in columns:
+        shown.add_column(key.replace("_", " "), justify="left" if key == "policy" else "right")
+    for row in rows:
+        shown.add_row(*("-" if row[key] is None else str(row[key]) for key in columns))
+    console().print(shown)
+
+
+def _attainments(by_class: Sequence[tuple[float, int, int]]) -> str:
+    """Of each class the share of requests that had their rate."""
+    return ", ".join(f"{rate:g}: {1 - violations / n:.3f}" for rate, n, violations in by_class)

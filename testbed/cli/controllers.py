@@ -1,0 +1,74 @@
+"""The verbs about speculation controllers and estimates: `models train-controller`, `models fit-estimator`. Thin."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from testbed.cli.options import Json, console, note
+
+
+class Kind(StrEnum):
+    mlp = "mlp"
+    logistic = "logistic"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("train-controller")(train_controller)
+    app.command("fit-estimator")(fit_estimator)
+
+
+def train_controller(
+    table: Annotated[str, typer.Argument(help="Decode table of the pair, by name or path.")] = "tiny-prose",
+    out: Annotated[Path, typer.Option("--out", help="Where the weights go, a .json.")] = Path("controller.json"),
+    kind: Annotated[Kind, typer.Option("--kind", help="Three-layer network, or logistic regression.")] = Kind.mlp,
+    seed: Annotated[int, typer.Option("--seed", help="Of the split by prompt and of the first weights.")] = 0,
+    recall: Annotated[
+        float, typer.Option("--recall", min=0.01, max=1.0, help="Share of accepted tokens to predict acceptable.")
+    ] = 0.80,
+    test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.99, help="Of the prompts.")] = 0.3,
+    max_draft: Annotated[int, typer.Option("--max-draft", min=1, max=32, help="Longest draft.")] = 16,
+    test: Annotated[
+        list[str] | None, typer.Option("--test", help="Another table to judge on: other prompts, same pair.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the rejection predictor of a pair's devices on a decode table, and say how good it is."""
+    from testbed.training.controllers.report import train_to_file
+    from testbed.training.controllers.train import TrainOptions
+
+    options = TrainOptions(kind.value, seed, recall, test_share, max_draft)
+    rows = [asdict(row) for row in train_to_file(table, out, options, test or [], note)]
+    _show(f"{out}: predictors of accepted tokens, {table}", rows, as_json)
+
+
+def fit_estimator(
+    device: Annotated[str, typer.Argument(help="Device profile, or 'this-machine' to time real passes.")],
+    model: Annotated[str, typer.Option("--model", help="The model to time on this machine.")] = "tiny-target",
+    seed: Annotated[int, typer.Option("--seed", help="Of the configurations.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Fit WISP's four-term estimate of a verification pass to 123 configurations and test it on 50 others."""
+    from testbed.models.estimation import THIS_MACHINE, estimate_machine, estimate_profile
+
+    fitted = estimate_machine(model, seed, note) if device == THIS_MACHINE else estimate_profile(device, seed)
+    _show(f"four-term estimate, {device}", [asdict(fitted)], as_json)
+
+
+def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for key in rows[0]:
+        table.add_column(key)
+    for row in rows:
+        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console().print(table)

@@ -1,0 +1,83 @@
+"""The verbs about containers: `images build`, `images list`, `images engine`. Thin, as `testbed.cli.main`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import Json, console, note
+
+
+class EngineVerb(StrEnum):
+    start = "start"
+    stop = "stop"
+    remove = "remove"
+
+
+def add_to(app: typer.Typer) -> None:
+    images = typer.Typer(help="Container images of the nodes: build, list; an engine where none runs.")
+    images.command("build")(build)
+    images.command("list")(show)
+    images.command("engine")(engine)
+    app.add_typer(images, name="images", no_args_is_help=True)
+
+
+def build(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="From the distribution's packages and what is installed; no registry.")
+    ] = False,
+    base: Annotated[str | None, typer.Option("--base", help="Another image with Python to start from.")] = None,
+) -> None:
+    """Build the images of the nodes; those that are up to date are left alone."""
+    from testbed.containers.build import build as build_images
+    from testbed.containers.engine import connect
+    from testbed.errors import BadInput
+
+    if offline and base is not None:
+        raise BadInput("--base: an image comes from a registry; leave it out, or leave --offline out")
+    for image in build_images(connect(), offline, note, base).values():
+        print(f"{image.name} {image.digest}")
+
+
+def show(as_json: Json = False) -> None:
+    """List the engine's images of the nodes: digest, size, and whether their code is the code that runs here."""
+    from testbed.containers.engine import connect
+    from testbed.containers.images import CODE, KINDS, code_key, find
+
+    client, code = connect(), code_key()
+    found = [image for kind in KINDS if (image := find(client, kind)) is not None]
+    rows = [{**asdict(one), "up_to_date": CODE not in one.labels or one.labels[CODE] == code} for one in found]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.table import Table
+
+    table = Table(title="images", title_justify="left")
+    for heading in ("image", "digest", "MB", "code"):
+        table.add_column(heading)
+    for row in rows:
+        state = "up to date" if row["up_to_date"] else "other code than runs here"
+        table.add_row(row["name"], row["digest"][:19], f"{row['bytes'] / 1e6:.0f}", state)
+    console().print(table)
+
+
+def engine(
+    verb: Annotated[EngineVerb, typer.Argument(help="remove: stop it, and delete its images and all else of it.")],
+    install: Annotated[
+        bool, typer.Option("--install", help="Install the distribution's docker.io where it is missing.")
+    ] = False,
+) -> None:
+    """Start, stop or remove a container engine of the testbed's own, where none runs; no other one is touched."""
+    from testbed.containers import ownengine
+
+    if verb is EngineVerb.start:
+        print("started" if ownengine.start(install) else "runs already")
+    elif verb is EngineVerb.stop:
+        print("stopped" if ownengine.stop() else "none of ours runs")
+    else:
+        ownengine.remove()
+        print("removed")

@@ -1,0 +1,258 @@
+"""The command line: thin, one function a verb. Everything heavy is imported inside the verb, so that --help is instant.
+
+Errors of our own hierarchy are printed here, in one line, with the exit codes 2 (bad input), 3 (not valid), 4 (the
+machine cannot) and 130 (interrupted).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli import capacity as cli_capacity
+from testbed.cli import catalogue as cli_catalogue
+from testbed.cli import images as cli_images
+from testbed.cli import runs as cli_runs
+from testbed.cli import shell as cli_shell
+from testbed.cli import sweep as cli_sweep
+from testbed.cli.entry import INTERRUPTED
+from testbed.cli.options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, gain_privilege
+from testbed.cli.options import console as _console
+from testbed.cli.options import note as _note
+from testbed.cli.unexpected import explained
+from testbed.errors import BadInput, RunInvalid, TestbedError
+from testbed.system.interrupt import Signals, interruptible
+
+app = typer.Typer(
+    help="Emulation testbed for distributed speculative decoding.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The same as `testbed.cli.entry.main`, for scripts that were installed when this was the entry point."""
+    from testbed.cli.entry import main as start
+
+    start()
+
+
+def run_command() -> int:
+    """Runs what the command line asks for, and takes it down whatever happens; returns the exit status."""
+    try:
+        with interruptible() as signals:
+            return _status(signals)
+    except KeyboardInterrupt:  # between the two
+        return INTERRUPTED
+
+
+def _status(signals: Signals | None = None) -> int:
+    """Runs the verb; prints what went wrong, and in the clean-up after it, a line each; returns the exit status.
+
+    After an interrupt that is all that is said by the status, whatever the way out of the verb has come to.
+    """
+    try:
+        status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except TestbedError as error:
+        for line in (error, *getattr(error, "__notes__", ())):
+            print(f"testbed: {line}", file=sys.stderr)
+        return error.exit_code if signals is None or not signals.came else INTERRUPTED
+    except Exception as error:
+        if signals is not None and signals.came:
+            return INTERRUPTED
+        code = getattr(error, "exit_code", None)  # click's own usage errors
+        if code is None or not hasattr(error, "show"):
+            return explained(error)
+        error.show()
+        return int(code)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine can do, which fabric it would choose and why, and how to mend what it lacks."""
+    from testbed.cli.doctor import examine, render
+
+    findings = examine()
+    if as_json:
+        print(json.dumps(findings, indent=2))
+    else:
+        _console().print(render(findings))
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file (experiments/*.yaml).")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="For real, or in virtual time.")] = Engine.emulation,
+    fabric: FabricOption = Fabric.auto,
+    nodes: NodesOption = Nodes.auto,
+    out: Annotated[Path, typer.Option("--out", help="Where run directories go.")] = Path("runs"),
+    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the experiment's seed.")] = None,
+    pcap: Annotated[
+        list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture what these two nodes send each other.")
+    ] = None,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not watch the links while the run goes on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run one experiment: progress, a table, a run directory with a report."""
+    if engine is Engine.emulation:
+        gain_privilege()
+    elif pcap:
+        raise BadInput("--pcap: in virtual time there are no packets; use --engine emulation, or leave it out")
+    elif no_probe:
+        raise BadInput("--no-probe: in virtual time there is none; use --engine emulation, or leave it out")
+    elif nodes is Nodes.docker:
+        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
+    from testbed.cli.progress import ConsoleProgress
+    from testbed.experiment.scenario import load_scenario
+    from testbed.results.table import render
+
+    changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
+    scenario = load_scenario(experiment, changes)
+    with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
+        if engine is Engine.simulation:
+            from testbed.simulation import engine as simulation
+
+            outcome = simulation.run(scenario, simulation.Options(out=out), progress)
+        else:
+            from testbed.emulation import engine as emulation
+
+            options = emulation.Options(fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value)
+            outcome = emulation.run(scenario, options, progress)
+    if as_json:
+        print(json.dumps(outcome.summary, indent=2))
+    else:
+        console = _console()
+        console.print(render(outcome.summary, outcome.manifest["policies"]))
+        console.print(f"report: {outcome.directory / 'report.html'}", soft_wrap=True)
+    if not outcome.summary["validity"]["valid"]:
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory, e.g. runs/latest.")],
+) -> None:
+    """Write the self-contained HTML report of a run again."""
+    from testbed.report import write_report
+
+    print(write_report(run_directory))
+
+
+@app.command()
+def calibrate(
+    run_directory: Annotated[Path, typer.Argument(help="An emulated run's directory, e.g. runs/latest.")],
+    table: Annotated[str | None, typer.Option("--table", help="Decode table; default: one that fits the run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Simulate an emulated run again from its own manifest, and say how far apart the two are."""
+    from testbed.simulation.calibrate import calibrate as compare
+    from testbed.simulation.calibrate import render
+
+    result = compare(run_directory, table)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        _console().print(render(result))
+    if not result["tokens_identical"]:
+        raise RunInvalid(f"{run_directory}: the simulated token streams differ from the emulated ones")
+
+
+@app.command()
+def probe(
+    topology: Annotated[str, typer.Argument(help="A topology's name or file.")],
+    fabric: FabricOption = Fabric.auto,
+    count: Annotated[int, typer.Option("--count", min=1, help="Probes per ordered pair.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """Bring a topology's network up alone and measure every ordered pair against its specification."""
+    gain_privilege()
+    from testbed.emulation.survey import render, survey
+
+    result = survey(topology, fabric.value, count, note=lambda text: None if as_json else _note(text))
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        _console().print(render(result))
+    if result.caution:
+        _note(f"testbed: {result.caution}")
+    if result.reasons:
+        for reason in result.reasons:
+            print(f"testbed: not valid: {reason}", file=sys.stderr)
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+@app.command()
+def record(
+    out: Annotated[Path, typer.Option("--out", help="The table to write (*.parquet).")],
+    target: Annotated[str, typer.Option("--target", help="Target model.")] = "tiny-target",
+    draft: Annotated[str, typer.Option("--draft", help="Draft model.")] = "tiny-draft",
+    prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
+    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1)] = 100,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens of each draft rollout.")] = 17,
+    ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at the end of text.")] = False,
+    no_second_choice: Annotated[
+        bool, typer.Option("--no-second-choice", help="Leave out rollouts from the drafter's second choice.")
+    ] = False,
+    temperature: Annotated[float, typer.Option("--temperature", help="Above 0: record sampled output.")] = 0.0,
+    top_k: Annotated[int, typer.Option("--top-k", help="As workload.sampling.top_k.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="As workload.sampling.top_p.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The experiment's seed, whose draws are recorded.")] = 0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="The experiment's repeats.")] = 1,
+) -> None:
+    """Record a decode table: what a pair does at every position of its output, for exact replay."""
+    from testbed.cli.record import record_to_file, sampled_from
+
+    print(
+        record_to_file(
+            target,
+            draft,
+            prompts,
+            output_tokens,
+            depth,
+            out,
+            ignore_eos=ignore_eos,
+            second_choice=not no_second_choice,
+            progress=_note,
+            sampling=sampled_from(temperature, top_k, top_p, seed, repeats),
+        )
+    )
+
+
+@app.command()
+def clean(
+    run: Annotated[str | None, typer.Option("--run", help="Only what this run, or this attempt at it, left.")] = None,
+) -> None:
+    """Remove what crashed runs left, and only that. Exit status 1 where something could not be removed."""
+    from testbed.system.cleaning import clean as clean_up
+
+    cleaned = clean_up(attempt=run)
+    for line in cleaned.said:
+        print(line)
+    for line in cleaned.failed:
+        _note(f"testbed: clean: {line}")
+    if cleaned.failed:
+        raise typer.Exit(1)
+    if not cleaned.said:
+        print("nothing to clean")
+
+
+cli_sweep.add_to(app)
+cli_shell.add_to(app)
+cli_catalogue.add_to(app)
+cli_capacity.add_to(app)
+cli_images.add_to(app)
+cli_runs.add_to(app)
+
+
+if __name__ == "__main__":
+    main()

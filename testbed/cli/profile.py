@@ -1,0 +1,42 @@
+"""The verb about how fast models run here: `models profile`. Thin."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import Json, note
+
+
+class Device(StrEnum):
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command("profile")(profile)
+
+
+def profile(
+    model: Annotated[str, typer.Argument(help="Shipped name, folder, or Hugging Face name.")],
+    out: Annotated[Path, typer.Option("--out", help="The profile to write, a .yaml that devices: can name.")],
+    device: Annotated[Device, typer.Option("--device", help="What the model runs on.")] = Device.cpu,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Of the processor; nodes use one.")] = 1,
+    max_pass_tokens: Annotated[int, typer.Option("--max-pass-tokens", min=1, help="Longest pass timed.")] = 256,
+    as_json: Json = False,
+) -> None:
+    """Time a model's passes on this machine and write them down as a device profile."""
+    from testbed.errors import BadInput
+    from testbed.files.whole import check_file
+    from testbed.models.nativeprofile import measure, write
+
+    if out.suffix != ".yaml":
+        raise BadInput(f"--out {out}: a profile's name ends in .yaml, else devices: does not take it for a file")
+    check_file(out)
+    measured = measure(model, device.value, threads, max_pass_tokens, note)
+    write(measured, out)
+    print(json.dumps(measured.model_dump(mode="json"), indent=2) if as_json else f"written: {out}")

@@ -1,0 +1,66 @@
+"""What `testbed record` does: checks where the table is to go before time is spent, records, writes, describes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from pydantic import ValidationError
+
+from testbed.errors import BadInput
+from testbed.experiment.scenario import SamplingOptions
+from testbed.files.whole import check_file
+from testbed.tables.record import Progress, record
+from testbed.tables.table import SUFFIX, DecodeTable, SampledFrom
+from testbed.workload.prompts import load_prompts
+
+
+def record_to_file(
+    target: str,
+    draft: str,
+    prompts: str,
+    output_tokens: int,
+    depth: int,
+    out: Path,
+    ignore_eos: bool = False,
+    second_choice: bool = True,
+    progress: Progress = lambda _: None,
+    sampling: SampledFrom | None = None,
+) -> str:
+    """Record the pair over a prompt set into `out`; returns what there is to say about it."""
+    if out.suffix != SUFFIX:
+        raise BadInput(f"--out {out}: a decode table is a {SUFFIX} file; name it so")
+    check_file(out)
+    name = out.name.removesuffix(SUFFIX)
+    table = record(
+        target, draft, load_prompts(prompts), output_tokens, depth, ignore_eos, progress, second_choice, name, sampling
+    )
+    table.write(out)
+    return f"{out}: {describe(table)}, {out.stat().st_size} bytes"
+
+
+def sampled_from(temperature: float, top_k: int, top_p: float, seed: int, repeats: int) -> SampledFrom | None:
+    """What the command line asks for; None is greedy. BadInput for what an experiment file would refuse, too."""
+    try:
+        SamplingOptions(temperature=temperature, top_k=top_k, top_p=top_p)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        name = str(detail["loc"][0]).replace("_", "-")
+        raise BadInput(f"--{name} {detail['input']}: {detail['msg'].replace('Input should', 'it should')}") from error
+    if temperature > 0:
+        return SampledFrom(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, repeats=repeats)
+    if (top_k, top_p, seed, repeats) != (0, 1.0, 0, 1):
+        raise BadInput("--top-k, --top-p, --seed and --repeats do nothing in greedy decoding; give a --temperature")
+    return None
+
+
+def describe(table: DecodeTable) -> str:
+    """Size, agreement and identity in one line."""
+    tokens = sum(len(one.tokens) for one in table.prompts.values())
+    matches = sum(one.matched(at) > 0 for one in table.prompts.values() for at in range(len(one.tokens)))
+    made = table.provenance.sampling
+    drawn = "" if made is msgspec.UNSET else f"sampled with seed {made.seed}, {made.repeats} repeats, "
+    return (
+        f"{len(table.prompt_tokens)} prompts, {drawn}{tokens} output tokens, depth {table.depth}, the drafter agrees "
+        f"at {100 * matches / tokens:.1f} %, sha256 {table.sha256[:12]}"
+    )

@@ -1,0 +1,60 @@
+"""The verbs about what lies in a folder of runs: `runs list`, `runs prune`. Thin, as `testbed.cli.main`, which adds them."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import Json
+from testbed.errors import BadInput
+
+Out = Annotated[Path, typer.Option("--out", help="The folder of runs.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    runs = typer.Typer(help="What lies in a folder of runs, and what ended without a result.", no_args_is_help=True)
+    runs.command("list")(show)
+    runs.command("prune")(prune)
+    app.add_typer(runs, name="runs")
+
+
+def show(out: Out = Path("runs"), as_json: Json = False) -> None:
+    """List runs: finished, in progress, and unfinished ones, whose process ended without a result."""
+    from testbed.results.attempts import find
+
+    found = find(out)
+    if as_json:
+        print(json.dumps([one.as_dict() for one in found], indent=2))
+        return
+    if not found:
+        print(f"no runs in {out}")
+        return
+    for one in found:
+        since = "" if one.started is None else f"since {time.strftime('%Y-%m-%d %H:%M', time.localtime(one.started))}"
+        more = {None: f"{since}, process {one.process}" if since else "", True: "valid", False: "NOT VALID"}[one.valid]
+        print(f"{one.state:12} {one.path}  {more}".rstrip())
+
+
+def prune(
+    out: Out = Path("runs"),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove the folders of attempts that ended without a result, with their logs. Finished runs stay."""
+    from testbed.results import attempts
+
+    if not out.is_dir():
+        raise BadInput(f"--out {out}: there is no such folder")
+    ended = attempts.unfinished(out)
+    removed = ended if dry_run else [one for one in ended if attempts.prune(one)]
+    if as_json:
+        print(json.dumps([one.as_dict() for one in removed], indent=2))
+        return
+    for one in removed:
+        print(f"{'would remove' if dry_run else 'removed'} {one.path}")
+    if not removed:
+        print("nothing to prune")

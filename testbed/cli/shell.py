@@ -1,0 +1,69 @@
+"""The verbs for people at a running network: `shell`, `pingall`. Thin, as `testbed.cli.main`, which adds them to its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from testbed.cli.options import Fabric, FabricOption, gain_privilege, note
+
+if TYPE_CHECKING:
+    from testbed.network.spec.topology import Topology
+
+What = Annotated[str, typer.Argument(help="An experiment file, or a topology's name or file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (shell, pingall):
+        app.command()(verb)
+
+
+def shell(
+    what: What,
+    fabric: FabricOption = Fabric.auto,
+    command: Annotated[
+        list[str] | None, typer.Option("--command", "-c", help="Run this and exit with its status; may be repeated.")
+    ] = None,
+) -> None:
+    """Open Mininet's command line in the network of an experiment, or of a topology with one node a region."""
+    _in_network(what, fabric, command)
+
+
+def pingall(what: What, fabric: FabricOption = Fabric.auto) -> None:
+    """Bring a network up, ping between all nodes with Mininet's pingall; exit 3 when a ping was lost."""
+    _in_network(what, fabric, ["pingallfull"])
+
+
+def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
+    gain_privilege()
+    from testbed.emulation.standing import standing
+    from testbed.network.mininet.shell import interact, run_commands
+
+    topology, placement = _network_of(what)
+    note(f"bringing up {len(placement)} nodes")
+    with standing("shell", topology, placement, fabric.value) as network:
+        note(f"fabric {network.fabric_name}: {network.fabric_reason}")
+        for reason in network.invalid_reasons():
+            note(f"not as specified: {reason}")
+        if commands is None:
+            interact(network)
+            return
+        status = run_commands(network, commands)
+    if status:
+        raise typer.Exit(status)
+
+
+def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
+    """Topology and placement: an experiment's nodes, or one node for each region of a topology."""
+    from testbed.experiment.scenario import load_scenario, read_document
+    from testbed.network.spec.topology import load_topology
+
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml") and "place" in read_document(path).data:
+        scenario = load_scenario(path)
+        topology = scenario.network.applied_to(load_topology(scenario.topology))
+        return topology, {name: site for name, (_, site) in scenario.place.nodes().items()}
+    topology = load_topology(what)
+    return topology, {region: region for region in topology.region_names}

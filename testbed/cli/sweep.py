@@ -1,0 +1,116 @@
+"""The verbs about many runs: `sweep`, `compare`, `reproduce`. Thin, as `testbed.cli.main`, which adds them to its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from testbed.cli.options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, console, gain_privilege, note
+from testbed.errors import BadInput, RunInvalid
+
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Processes of a simulated sweep; default: one for each core.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    for verb in (sweep, compare, reproduce):
+        app.command()(verb)
+
+
+def sweep(
+    experiment: Annotated[Path, typer.Argument(help="An experiment file with a matrix.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="key=value; of a swept key: only that value")] = None,
+    engine: Annotated[Engine, typer.Option("--engine", help="In virtual time, or for real.")] = Engine.simulation,
+    fabric: FabricOption = Fabric.auto,
+    nodes: NodesOption = Nodes.auto,
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the sweep's directory goes.")] = Path("runs"),
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", help="Comma-separated names, or 'all'; default: the headline ones.")
+    ] = None,
+    keep_logs: Annotated[
+        bool, typer.Option("--keep-logs", help="Keep the run directory of every simulated point.")
+    ] = False,
+    intervals: Annotated[
+        bool, typer.Option("--intervals/--no-intervals", help="95 % interval of every simulated metric, by bootstrap.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Run every point of an experiment's matrix; what is finished already is not run again; one table."""
+    if engine is Engine.emulation:
+        gain_privilege()
+    elif nodes is Nodes.docker:
+        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
+    from testbed.sweep.plan import load_sweep
+    from testbed.sweep.progress import SweepConsole
+    from testbed.sweep.render import as_dict, render
+    from testbed.sweep.run import HEADLINE, Options, choose_metrics, run_sweep
+    from testbed.sweep.table import CSV, PARQUET
+
+    options = Options(
+        engine=engine.value,
+        out=out,
+        workers=workers,
+        keep_logs=keep_logs,
+        fabric=fabric.value,
+        nodes=nodes.value,
+        intervals=intervals,
+        metrics=HEADLINE if metrics is None else choose_metrics(metrics),
+    )
+    plan = load_sweep(experiment, overrides or [])
+    with SweepConsole() as progress:
+        outcome = run_sweep(plan, options, progress)
+    if as_json:
+        print(json.dumps(as_dict(outcome), indent=2))
+    else:
+        console().print(render(plan, outcome))
+        console().print(f"table: {outcome.directory / PARQUET} (and {CSV})", soft_wrap=True)
+    for point, error in outcome.failed:
+        note(f"testbed: {point.name} failed: {error}")
+    if not outcome.valid:
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is what the others are held against.")],
+    as_json: Json = False,
+) -> None:
+    """Compare runs, paired by policy, prompt and repeat, with 95 % intervals."""
+    from testbed.results.compare import compare_runs
+    from testbed.results.compare_render import render
+
+    result = compare_runs(runs)
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        console().print(render(result))
+    if not result["valid"]:
+        raise typer.Exit(RunInvalid.exit_code)
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A folder of experiments/ that has a claims.yaml, e.g. wanspec.")],
+    workers: Workers = None,
+    out: Annotated[Path, typer.Option("--out", help="Where sweeps go.")] = Path("runs"),
+    docs: Annotated[Path, typer.Option("--docs", help="Where reproduction.md and results/ are.")] = Path("docs"),
+    as_json: Json = False,
+) -> None:
+    """Run a paper's sweeps in simulation, draw its figures and write its table of claims."""
+    from testbed.reproduce.run import reproduce as run_claims
+    from testbed.reproduce.table import render
+    from testbed.sweep.progress import SweepConsole
+
+    with SweepConsole() as progress:
+        result = run_claims(name, out, docs, workers, progress)
+    if as_json:
+        print(json.dumps(result.as_dict(), indent=2))
+    else:
+        console().print(render(result))
+        written = [result.document, *result.figures]
+        console().print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+    if not result.valid:
+        raise typer.Exit(RunInvalid.exit_code)

@@ -1,0 +1,133 @@
+"""An experiment with everything that its file names, read and checked once, for both engines and for sweeps.
+
+Rule kept: whichever engine runs an experiment, it gets the same topology, links, schedules, prompts and device profiles
+from the same file, or the same refusal. What only one of them needs (models, decode tables, fabrics) it reads itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from testbed.experiment.linkplan import pair_schedules, replay_of
+from testbed.experiment.requests import check_enough_prompts, plan_requests
+from testbed.experiment.scenario import Scenario, run_id
+from testbed.models.devices import DeviceProfile, load_profile
+from testbed.models.load import model_hash
+from testbed.network.spec.fabric import Pair
+from testbed.network.spec.schedule import LinkSchedule, PairSchedule
+from testbed.network.spec.series import RttSeries, SeriesReplay, load_series
+from testbed.network.spec.topology import Topology, load_topology, specified_links
+from testbed.nodes.control import PlannedRequest
+from testbed.workload.prompts import PromptSet, load_prompts
+
+
+class Sources:
+    """Where an experiment's files are read from. A sweep brings one that reads each of them once."""
+
+    def topology(self, name: str) -> Topology:
+        return load_topology(name)
+
+    def series(self, name: str) -> RttSeries:
+        return load_series(name)
+
+    def prompts(self, name: str) -> PromptSet:
+        return load_prompts(name)
+
+    def weights(self, name: str) -> str:
+        """The hash of a model."""
+        return model_hash(name)
+
+    def profile(self, name: str) -> DeviceProfile:
+        return load_profile(name)
+
+
+FILES = Sources()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """See `resolve`."""
+
+    scenario: Scenario
+    topology: Topology  # with what the experiment changes in it
+    replay: SeriesReplay | None  # round-trip times over the run; None: the topology's, all the time
+    schedules: Mapping[Pair, PairSchedule]  # of the ordered pairs of sites that change during a phase
+    prompts: PromptSet
+    devices: Mapping[str, DeviceProfile]  # by key of `devices:`
+
+    @cached_property
+    def placement(self) -> dict[str, str]:
+        """Node to site."""
+        return {name: site for name, (_, site) in self.scenario.place.nodes().items()}
+
+    @property
+    def sites(self) -> list[str]:
+        return list(dict.fromkeys(self.placement.values()))
+
+    @cached_property
+    def schedule(self) -> LinkSchedule:
+        """The link of every ordered pair of nodes over a phase."""
+        return LinkSchedule(specified_links(self.topology, self.placement), self.placement, self.schedules)
+
+    @cached_property
+    def slowest_rtt_ms(self) -> float:
+        """The longest round trip between two sites, or inside one, at any time of a phase; jitter and losses apart."""
+        sites = {site: site for site in self.sites}
+        inside = max(self.topology.rtt_ms(site, site) for site in sites)
+        if len(sites) == 1:
+            return inside
+        return max(inside, LinkSchedule(specified_links(self.topology, sites), sites, self.schedules).slowest_rtt_ms())
+
+    def plan(
+        self, encode: Callable[[str], Sequence[int]], eos: tuple[int, ...], first: int, repeat: int
+    ) -> list[PlannedRequest]:
+        """The requests of one phase, the same each time it is asked for; so nobody need keep them."""
+        return plan_requests(self.scenario, self.prompts, encode, eos, first, repeat)
+
+    def run_id(self, more: Mapping[str, str]) -> str:
+        """`more`: what decides the run besides the experiment and its files."""
+        return run_id(self.scenario.resolved(), {**self._contents(), **more})
+
+    def _contents(self) -> dict[str, str]:
+        """Of the files that the experiment names: it has their names alone."""
+        found = {"topology": self.topology.model_dump_json(), "prompts": self.prompts.sha256}
+        if self.replay is not None:
+            found["rtt_series"] = self.replay.series.sha256
+        return found | {f"device.{role}": profile.model_dump_json() for role, profile in self.devices.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest of either engine says of it."""
+        return {
+            "experiment": self.scenario.name,
+            "scenario": self.scenario.resolved(),
+            "prompts": {"name": self.prompts.name, "sha256": self.prompts.sha256},
+            "topology": self.topology.model_dump(mode="json", by_alias=True),
+            "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
+            "node_placement": dict(self.placement),
+        }
+
+
+def resolve(
+    scenario: Scenario,
+    sources: Sources = FILES,
+    topology: Topology | None = None,
+    prompts: PromptSet | None = None,
+) -> Resolved:
+    """Reads what the experiment names. Raises BadInput, naming file, place and what to do.
+
+    `topology` and `prompts` take the place of those that it names: of a run that was, or of made-up outcomes.
+    """
+    if topology is None:
+        topology = scenario.network.applied_to(sources.topology(scenario.topology))
+    for _, site in scenario.place.nodes().values():
+        topology.one_way_ms(site, site)  # refuses a site that the topology does not have
+    replay = replay_of(scenario, topology, sources.series)
+    schedules = pair_schedules(scenario, topology, replay)
+    if prompts is None:
+        prompts = sources.prompts(scenario.workload.prompts)
+    check_enough_prompts(scenario, prompts)
+    devices = {role: sources.profile(name) for role, name in scenario.devices.model_dump().items()}
+    return Resolved(scenario, topology, replay, schedules, prompts, devices)

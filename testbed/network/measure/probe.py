@@ -1,0 +1,190 @@
+"""Measures every link as it is, and holds it against what was asked for.
+
+Rule kept: every run carries its own measured error. The measuring runs in a process of its own (`probe_process`), so
+that neither this interpreter's threads nor its garbage collection show up as delay; this module prepares the question
+and does the statistics.
+
+RTT here is the sum of the two one-way delays of one packet and its echo, from the sender's clock to the receiving
+kernel's time stamp; how long the echoing program took in between is left out, as it is not the network's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from testbed.errors import MachineCannot, RunInvalid
+from testbed.network.measure.roundtrips import Expected
+from testbed.network.measure.roundtrips import interval_s as spaced_s
+from testbed.network.measure.tolerances import LINK_P99_MS, jitter_allowance_ms, link_median_tolerance_ms
+from testbed.network.spec.fabric import Pair, Port
+from testbed.system.environment import of_programs
+from testbed.system.processes import ending, ending_with_this
+
+PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
+MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
+P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
+
+
+@dataclass(frozen=True)
+class PairSample:
+    """One ordered pair, measured. `one_way` is from src to dst.
+
+    Times are None when undefined: nothing came back, or too little for a 99th percentile.
+    """
+
+    src: str
+    dst: str
+    specified_ms: float  # RTT
+    median_ms: float | None
+    p99_ms: float | None
+    one_way_median_ms: float | None
+    sent: int
+    received: int
+    rtts_ms: tuple[float, ...] = field(default=(), repr=False)  # every probe's, ascending
+    back_median_ms: float | None = field(default=None, repr=False)  # one way, from dst to src
+
+    def seen_from_there(self) -> PairSample:
+        """The pair of the other direction, by the same packets: each went both ways."""
+        return replace(
+            self,
+            src=self.dst,
+            dst=self.src,
+            one_way_median_ms=self.back_median_ms,
+            back_median_ms=self.one_way_median_ms,
+        )
+
+    @property
+    def error_ms(self) -> float | None:
+        return None if self.median_ms is None else self.median_ms - self.specified_ms
+
+
+def probe_links(
+    ports: Sequence[Port],
+    specified_ms: Mapping[Pair, float],
+    count: int,
+    interval_s: float = 0.05,
+    mark: Mapping[str, str] | None = None,
+    slowest_bps: int | None = None,
+) -> list[PairSample]:
+    """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
+
+    Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S, or
+    where they would fill the slowest link, which has the rate `slowest_bps`.
+    `mark` goes into the environment of the measuring process (`Journal.environment`).
+    """
+    index = {port.node: number for number, port in enumerate(ports)}
+    interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / MAX_PROBES_PER_S)
+    slowest_s = max(specified_ms.values(), default=0.0) / 1000
+    question = {
+        "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
+        "pairs": [[index[src], index[dst]] for src, dst in specified_ms],
+        "port": PORT_NUMBER,
+        "count": count,
+        "interval_ns": int(interval_s * 1e9),
+        "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
+    }
+    patience_s = count * interval_s + slowest_s + 60
+    try:
+        done = _measured(question, patience_s, mark or {})
+    except subprocess.TimeoutExpired:
+        raise RunInvalid(f"probe: the measuring process has not answered for {patience_s:.0f} s") from None
+    if done.returncode < 0:
+        raise RunInvalid(f"probe: the measuring process {ending(done.returncode)}")
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise MachineCannot(f"probe: the measuring process failed: {reason[0]}; see testbed doctor")
+    answer = json.loads(done.stdout)
+    return [
+        summarise(pair, specified, legs, count)
+        for (pair, specified), legs in zip(specified_ms.items(), answer, strict=True)
+    ]
+
+
+def _measured(
+    question: Mapping[str, object], patience_s: float, mark: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ending_with_this("testbed.network.measure.probe_process"),
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env={**of_programs(os.environ), **mark, "PYTHONDONTWRITEBYTECODE": "1"},
+        timeout=patience_s,
+    )
+
+
+def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:
+    """One pair's sample from its probes' (forward, backward) one-way delays."""
+    rtts = sorted((forward + backward) / 1e6 for forward, backward in legs_ns)
+    if not rtts:
+        return PairSample(*pair, specified_ms, None, None, None, sent, 0)
+    there, back = (statistics.median(leg / 1e6 for leg in legs) for legs in zip(*legs_ns, strict=True))
+    return PairSample(
+        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), there, sent, len(rtts), tuple(rtts), back
+    )
+
+
+def percentile_99(values: Sequence[float]) -> float | None:
+    """The smallest value that 99 % of them do not pass; None below P99_PROBES values."""
+    return sorted(values)[math.ceil(0.99 * len(values)) - 1] if len(values) >= P99_PROBES else None
+
+
+def pooled_p99_error_ms(samples: Sequence[PairSample]) -> float | None:
+    """99th percentile of RTT minus specified RTT over the probes of all pairs together."""
+    return percentile_99([rtt - sample.specified_ms for sample in samples for rtt in sample.rtts_ms])
+
+
+def verify(
+    samples: Sequence[PairSample],
+    lossy: Collection[Pair] = (),
+    jitter_ms: Mapping[Pair, float] | None = None,
+    laws: Mapping[Pair, Expected] | None = None,
+) -> list[str]:
+    """Why these links must not be trusted; empty when they may. Pairs in `lossy` are meant to lose packets.
+
+    `jitter_ms` is how far a round trip is meant to spread, of pairs where it is; `laws` are those of pairs whose median
+    is not simply their specified RTT. The 99th percentile is judged per pair where it is defined, and over all pairs
+    together always.
+    """
+    reasons = []
+    spread, by_law = jitter_ms or {}, laws or {}
+    longer = [by_law[one.src, one.dst].longest_ms - one.specified_ms for one in samples if (one.src, one.dst) in by_law]
+    widest = LINK_P99_MS + max([*spread.values(), *longer], default=0.0)
+    if (pooled := pooled_p99_error_ms(samples)) is not None and pooled > widest:
+        reasons.append(f"links: 99th percentile of RTT error {pooled:.2f} ms, tolerance {widest:.2f} ms")
+    for sample in samples:
+        name = f"link {sample.src} -> {sample.dst}"
+        if sample.received < sample.sent and (sample.src, sample.dst) not in lossy:
+            reasons.append(f"{name}: {sample.sent - sample.received} of {sample.sent} probes lost")
+        if sample.median_ms is None:
+            continue
+        if (law := by_law.get((sample.src, sample.dst))) is not None:
+            reasons += [f"{name}: {reason}" for reason in beyond_law(law, sample.median_ms, sample.p99_ms)]
+            continue
+        of_median, of_tail = jitter_allowance_ms(spread.get((sample.src, sample.dst), 0.0), sample.received)
+        tolerance, tail = link_median_tolerance_ms(sample.specified_ms) + of_median, LINK_P99_MS + of_tail
+        if abs(sample.median_ms - sample.specified_ms) > tolerance:
+            measured = f"median RTT {sample.median_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
+            reasons.append(f"{name}: {measured}, tolerance {tolerance:.2f} ms")
+        if sample.p99_ms is not None and sample.p99_ms - sample.specified_ms > tail:
+            measured = f"99th percentile RTT {sample.p99_ms:.2f} ms, specified {sample.specified_ms:.2f} ms"
+            reasons.append(f"{name}: {measured}, tolerance {tail:.2f} ms")
+    return reasons
+
+
+def beyond_law(law: Expected, median_ms: float, p99_ms: float | None) -> list[str]:
+    """Why a pair's measurement does not fit the law of its links."""
+    reasons = []
+    short_of = law.least_median_ms - link_median_tolerance_ms(law.least_median_ms)
+    beyond = law.most_median_ms + link_median_tolerance_ms(law.most_median_ms)
+    if not short_of - 1e-9 <= median_ms <= beyond + 1e-9:
+        reasons.append(f"median RTT {median_ms:.2f} ms, by the law of its links {law.about}")
+    if p99_ms is not None and p99_ms > law.longest_ms + LINK_P99_MS + 1e-9:
+        reasons.append(f"99th percentile RTT {p99_ms:.2f} ms, longest by the law of its links {law.longest_ms:.2f} ms")
+    return reasons

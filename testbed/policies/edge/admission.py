@@ -1,0 +1,71 @@
+"""Who may be served now: first come, first served, as far as key-value memory and the batch size reach.
+
+Rule kept: a request is admitted with all the memory it can ever need (its prompt and its token limit), so that an
+admitted one never has to be thrown out again; what does not fit waits, and nobody overtakes it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from testbed.errors import RunInvalid
+from testbed.policies.edge.sequence import Sequence
+
+
+class Admission:
+    """`capacity` in cached tokens; None: not bounded. `most` requests at a time."""
+
+    def __init__(self, capacity: int | None, most: int) -> None:
+        self.running: dict[int, Sequence] = {}  # by request, in the order of their admission
+        self.waiting: deque[Sequence] = deque()
+        self._capacity = capacity
+        self._most = most
+        self._reserved = 0
+
+    def arrive(self, sequence: Sequence) -> None:
+        """Raises RunInvalid for a request that no waiting would help."""
+        if self._capacity is not None and sequence.reserved > self._capacity:
+            raise RunInvalid(
+                f"request {sequence.request.request} may come to cache {sequence.reserved} tokens, the target's device "
+                f"holds {self._capacity}: it could never be served; ask for shorter outputs or name another device"
+            )
+        self.waiting.append(sequence)
+
+    def admit(self) -> list[Sequence]:
+        """Lets in whom there is room for; returns them."""
+        admitted = []
+        while self.waiting and len(self.running) < self._most and self._fits(self.waiting[0]):
+            sequence = self.waiting.popleft()
+            self.running[sequence.request.request] = sequence
+            self._reserved += sequence.reserved
+            admitted.append(sequence)
+        return admitted
+
+    def find(self, request: int) -> Sequence | None:
+        """The request, running or waiting; None once it has left."""
+        if request in self.running:
+            return self.running[request]
+        return next((one for one in self.waiting if one.request.request == request), None)
+
+    def replace(self, sequence: Sequence) -> None:
+        """In the place of the request of its number, of whose text it may need no more memory."""
+        number = sequence.request.request
+        if number in self.running:
+            self._reserved += sequence.reserved - self.running[number].reserved
+            self.running[number] = sequence
+            return
+        place = next(index for index, one in enumerate(self.waiting) if one.request.request == number)
+        self.waiting[place] = sequence
+
+    def withdraw(self, request: int) -> None:
+        """The request leaves, running or waiting."""
+        if request in self.running:
+            self.leave(request)
+            return
+        self.waiting = deque(one for one in self.waiting if one.request.request != request)
+
+    def leave(self, request: int) -> None:
+        self._reserved -= self.running.pop(request).reserved
+
+    def _fits(self, sequence: Sequence) -> bool:
+        return self._capacity is None or self._reserved + sequence.reserved <= self._capacity

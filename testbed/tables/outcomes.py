@@ -1,0 +1,110 @@
+"""The `outcomes:` of an experiment: what the pair does, recorded (the default) or made up for a simulation.
+
+`iid` draws every position independently from stated rates; `drawn` deals the outcomes of a recorded table in random
+order, each once, as WANSpec's own simulator does (arXiv 2602.18931). Both follow from the experiment's seed, so a
+`seed` axis in a sweep gives independent draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from testbed.errors import BadInput
+from testbed.files.strict import NATS, SHARE, TOKENS, Strict
+from testbed.files.yamlfile import problem
+from testbed.tables.table import DecodeTable
+
+RECORDED: Literal["recorded"] = "recorded"
+
+Share = Annotated[float, SHARE, Field(ge=0, le=1, allow_inf_nan=False)]
+Nats = Annotated[float, NATS, Field(gt=0, le=20, allow_inf_nan=False)]
+
+
+class MeanEntropy(Strict):
+    """Means of exponential entropies (nats) where the drafter agrees with the target, and where it does not."""
+
+    # by default phi = 0.5 flags 19 % of the matches and 72 % of the mismatches
+    match: Nats = Field(default=0.3, description="mean entropy where drafter and target agree")
+    mismatch: Nats = Field(default=1.5, description="mean entropy where they do not")
+
+
+class Iid(Strict):
+    """Every position is independent of all before."""
+
+    match: Share = Field(
+        description="probability that the drafter's first choice is the target's token", examples=[0.8]
+    )
+    second_match: Share = Field(
+        default=0.0, description="probability that its second choice is, where the first is not"
+    )
+    target_entropy_nats: MeanEntropy = Field(
+        default=MeanEntropy(), description="means of the target's exponential entropies"
+    )
+    draft_entropy_nats: MeanEntropy = Field(
+        default=MeanEntropy(), description="means of the drafter's exponential entropies"
+    )
+    prompt_tokens: Annotated[int, TOKENS, Field(ge=1, le=4096)] = Field(
+        default=32, description="length of every prompt; the default is about a question of MT-Bench"
+    )
+    depth: Annotated[int, TOKENS, Field(ge=1, le=64)] = Field(
+        default=17, description="how far a draft may run ahead; recorded tables have the default"
+    )
+
+
+class Drawn(Strict):
+    """The outcomes of a recorded table, in random order, each once."""
+
+    table: str = Field(description="decode table, by name (workloads/tables/) or path", examples=["tiny-prose"])
+
+
+class MadeUp(Strict):
+    """Exactly one of the two."""
+
+    iid: Iid | None = Field(default=None, description="every position is drawn independently from these rates")
+    drawn: Drawn | None = Field(default=None, description="the outcomes of a recorded table in random order, each once")
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.iid is None) == (self.drawn is None):
+            raise problem(
+                (), "outcomes: write `recorded`, or one of `{iid: {match: 0.8}}` and `{drawn: {table: NAME}}`"
+            )
+        return self
+
+
+Outcomes = Literal["recorded"] | MadeUp
+
+
+def refuse_emulation(outcomes: Outcomes) -> None:
+    """BadInput for outcomes that no model will produce."""
+    if outcomes != RECORDED:
+        raise BadInput("outcomes: made-up outcomes have no models to run; add --engine simulation, or remove the key")
+
+
+def outcome_table(
+    outcomes: MadeUp, prompts: int, output_tokens: int, seed: int, load: Callable[[str], DecodeTable]
+) -> DecodeTable:
+    """The table of one seed. `load` reads a recorded table by name."""
+    from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts, resampled_table
+
+    if outcomes.drawn is not None:
+        return resampled_table(load(outcomes.drawn.table), seed)
+    iid = outcomes.iid
+    assert iid is not None
+
+    def entropies(mean: MeanEntropy) -> ByOutcome:
+        return ByOutcome(Exponential(mean.match), Exponential(mean.mismatch))
+
+    return iid_table(
+        made_up_prompts(prompts, iid.prompt_tokens, seed),
+        output_tokens,
+        iid.match,
+        entropies(iid.target_entropy_nats),
+        entropies(iid.draft_entropy_nats),
+        seed,
+        iid.depth,
+        iid.second_match,
+    )
