@@ -4,4 +4,4 @@ Importing this package imports neither torch nor mininet: the pure parts (polici
 are usable on any machine, and `testbed --help` answers at once.
 """
 
-__version__ = "0.1.0"
+from testbed.files.repository import VERSION as __version__  # noqa: F401, N811

@@ -13,7 +13,7 @@ from tests import sweep_examples
 NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
 # the check beforehand is left out: it would find what these tests are about
 UNCHECKED = (
-    "from testbed import files; from testbed.results import rundir\n"
+    "from testbed.files import whole as files; from testbed.results import rundir\n"
     "files.require_space = rundir.require_space = lambda *_: None\n"
     "from testbed.cli.entry import main; main()"
 )

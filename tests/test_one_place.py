@@ -1,4 +1,4 @@
-"""Numbers that many modules need stand in one module: units in `testbed.system.units`, the kernel's in `testbed.system.linux`."""
+"""Numbers that many modules need stand in one module: units in `system.units`, the kernel's in `system.linux`."""
 
 import ast
 from collections import defaultdict
@@ -8,7 +8,7 @@ import testbed
 
 ROOT = Path(testbed.__file__).parent
 # these run alone, copied to where no other module of the package is
-BY_THEMSELVES = {ROOT / "network" / "netlink.py"}
+BY_THEMSELVES = {ROOT / "network" / "netem" / "netlink.py"}
 SHARED = {"NS_PER_US", "NS_PER_MS", "NS_PER_S", "Pair"}
 KERNEL = ("CLONE_", "PR_SET_", "SO_", "SOL_", "ETH_", "SIOC", "IFF_", "RTM_", "NLM_")
 

@@ -36,7 +36,7 @@ SECTIONS: dict[str, Callable[[], list[Figure]]] = {
 }
 
 # A module of this package each, with `main(arguments) -> exit status`; imported when asked for.
-TRIALS = ("concurrent", "demo", "families", "faults", "fuzz", "kill", "soak", "sweepkill")
+TRIALS = ("concurrent", "demo", "families", "faults", "fuzz", "kill", "rooms", "soak", "sweepkill")
 
 
 def main(arguments: list[str]) -> int:

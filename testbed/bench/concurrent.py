@@ -30,6 +30,7 @@ from pathlib import Path
 import yaml
 
 from testbed.bench.forked import Quiet, forked, scratch
+from testbed.containers.removal import remove_named
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.scenario import load_scenario
 from testbed.files.repository import available
@@ -154,8 +155,8 @@ class Trial:
     def _judge(self) -> None:
         """After one last clean and prune, by which nobody is disturbed any more."""
         lost, left = self.counts.lost, self.counts.left
-        left += clean(self._state).failed
-        clean(self._state)
+        left += clean(remove_named, self._state).failed
+        clean(remove_named, self._state)
         for one in attempts.unfinished(self.out):
             attempts.prune(one)
         found = attempts.find(self.out)
@@ -193,12 +194,12 @@ def start(state: Path, made: Path, number: int) -> None:
     time.sleep(HELD_S)
     if len(journal.entries()) != 2 or not folder.is_dir():
         raise RuntimeError(f"{journal.path}: somebody has taken it from a run that lives")
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
 
 def clean_once(state: Path) -> None:
-    if failed := clean(state).failed:
+    if failed := clean(remove_named, state).failed:
         raise RuntimeError("; ".join(failed))
 
 

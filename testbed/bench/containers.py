@@ -23,7 +23,7 @@ from testbed.containers.specification import Wanted
 from testbed.emulation.lock import machine_lock
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import resolve_fabric
-from testbed.network.network import make_fabric
+from testbed.network.fabrics import make_fabric
 from testbed.network.spec.fabric import FabricName
 from testbed.nodes.control import ControlReply, NodeConfig, Ready
 from testbed.system.userns import as_root, privilege

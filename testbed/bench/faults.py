@@ -35,7 +35,6 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.scenario import PolicyEntry
 from testbed.models.devices import DeviceProfile, load_profile
-from testbed.nodes.control import PlannedRequest
 from testbed.policies import registry
 from testbed.simulation.faults import LINK_KINDS, Fault, FaultyWorld, Kind, Schedule
 from testbed.simulation.links import LinkSpec
@@ -43,6 +42,7 @@ from testbed.simulation.world import WorldSpec
 from testbed.system.units import NS_PER_S
 from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.tables.table import DecodeTable
+from testbed.workload.planned import PlannedRequest
 
 HANG_S = 60  # of real time for one schedule, which takes milliseconds
 PATIENCE_S = 30.0  # virtual, after the last fault or the last request that ended

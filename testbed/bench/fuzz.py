@@ -31,7 +31,8 @@ LIMIT_S = 10.0
 LIMIT_MB = 200
 # Whose branches guide the mutations: they are imported with counters in them.
 INSTRUMENTED = (
-    "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures", "testbed.experiment.scenario", "testbed.experiment.overrides",
+    "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures",
+    "testbed.experiment.scenario", "testbed.experiment.overrides",
     "testbed.sweep.plan", "testbed.sweep.matrix", "testbed.network.spec.topology", "testbed.network.spec.series",
     "testbed.models.devices", "testbed.tables.file", "testbed.workload.prompts",
     "testbed.policies.wisp.classifier",

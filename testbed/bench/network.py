@@ -22,13 +22,15 @@ from pathlib import Path
 from typing import IO
 
 from testbed.bench.figure import Figure, of_values
+from testbed.containers.removal import remove_named
 from testbed.emulation.lock import machine_lock
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import choose_fabric, probe_capabilities
+from testbed.network.fabrics import make_fabric
 from testbed.network.hosts import MininetHosts
 from testbed.network.measure.probe import PairSample, percentile_99
 from testbed.network.netem.plan import undelayed
-from testbed.network.network import Network, make_fabric, node_address
+from testbed.network.network import Network, node_address
 from testbed.network.spec.fabric import Fabric, FabricName, Link, Port
 from testbed.network.spec.topology import Topology
 from testbed.system.journal import Journal
@@ -103,7 +105,7 @@ def journalled() -> Iterator[tuple[str, Journal]]:
     try:
         yield run_id, journal
     finally:
-        journal.undo()
+        journal.undo(remove_named)
         journal.close()
 
 

@@ -68,7 +68,8 @@ def name_of(pid: int) -> str | None:
     module, rest = words[at], words[at + 1 :]
     if module == "testbed.system.processes":  # ends with its parent: `ending_with_this`
         module, rest = rest[1], rest[2:]
-    match module.removeprefix("testbed.").rpartition(".")[2]:
+    folder, _, last = module.removeprefix("testbed.").rpartition(".")
+    match last:
         case "piped" if rest:
             return Path(rest[0]).stem
         case "worker":
@@ -76,6 +77,8 @@ def name_of(pid: int) -> str | None:
             return f"worker of {name_of(parent) if parent is not None else '?'}"
         case "testbed":
             return "engine"
+        case "process":  # of a fabric, which its folder is named after
+            return folder.rpartition(".")[2]
         case other:
             return other.removesuffix("_process")
 

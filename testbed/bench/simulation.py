@@ -13,13 +13,13 @@ from typing import Any
 from testbed.decoding.sampling import Sampling
 from testbed.experiment.scenario import PolicyEntry
 from testbed.models.devices import load_profile
-from testbed.nodes.control import PlannedRequest
 from testbed.policies import registry
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import World, WorldSpec
 from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from testbed.tables.table import DecodeTable
+from testbed.workload.planned import PlannedRequest
 
 NODES = {"user0": ("user", "here"), "target0": ("target", "here"), "drafter0": ("drafter", "there")}
 LOCAL_MS, REMOTE_MS = 0.5, 5.75  # one way: the quickstart's links

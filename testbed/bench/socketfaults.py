@@ -22,7 +22,6 @@ from typing import Any, Literal
 from testbed.decoding.sampling import Sampling
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import limits_of
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import Device, OnAnswer, RoleHost
@@ -42,6 +41,7 @@ from testbed.tables.table import DecodeTable
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Ping
 from testbed.wire.tcp import RESUME_S, TcpEndpoint
+from testbed.workload.planned import PlannedRequest
 
 Kind = Literal["delay", "slow", "half_open", "cut", "hang_up", "restart"]
 KINDS: tuple[Kind, ...] = ("delay", "slow", "half_open", "cut", "cut", "cut", "hang_up", "restart")

@@ -19,8 +19,8 @@ KINDS: tuple[Kind, ...] = ("engine", "node", "worker", "fabric", "probe")
 COMMANDS: dict[Kind, re.Pattern[str]] = {
     "node": re.compile(r"testbed\.nodes\.piped \S*?(?P<name>[\w-]+)\.json"),
     "worker": re.compile(r"testbed\.nodes\.worker "),
-    "fabric": re.compile(r"testbed\.network\.relay_process|^linux\.uml "),
-    "probe": re.compile(r"testbed\.network\.(probe|watch)_process"),
+    "fabric": re.compile(r"testbed\.network\.relay\.process|^linux\.uml "),
+    "probe": re.compile(r"testbed\.network\.measure\.(probe|watch)_process"),
 }
 
 

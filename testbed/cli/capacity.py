@@ -1,4 +1,4 @@
-"""The verb `capacity`: how many users a policy carries inside their promises. Thin, as `testbed.cli.main`, which adds it."""
+"""The verb `capacity`: how many users a policy carries inside their promises. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 

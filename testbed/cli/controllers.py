@@ -54,7 +54,7 @@ def fit_estimator(
     as_json: Json = False,
 ) -> None:
     """Fit WISP's four-term estimate of a verification pass to 123 configurations and test it on 50 others."""
-    from testbed.models.estimation import THIS_MACHINE, estimate_machine, estimate_profile
+    from testbed.training.estimation import THIS_MACHINE, estimate_machine, estimate_profile
 
     fitted = estimate_machine(model, seed, note) if device == THIS_MACHINE else estimate_profile(device, seed)
     _show(f"four-term estimate, {device}", [asdict(fitted)], as_json)

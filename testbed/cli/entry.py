@@ -13,8 +13,9 @@ import signal
 import sys
 from types import FrameType
 
+from testbed.system.signals import SIGNALS
+
 INTERRUPTED = 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:

@@ -233,9 +233,10 @@ def clean(
     run: Annotated[str | None, typer.Option("--run", help="Only what this run, or this attempt at it, left.")] = None,
 ) -> None:
     """Remove what crashed runs left, and only that. Exit status 1 where something could not be removed."""
+    from testbed.containers.removal import remove_named
     from testbed.system.cleaning import clean as clean_up
 
-    cleaned = clean_up(attempt=run)
+    cleaned = clean_up(remove_named, attempt=run)
     for line in cleaned.said:
         print(line)
     for line in cleaned.failed:

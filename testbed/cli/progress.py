@@ -1,4 +1,4 @@
-"""What a run tells its watcher, and the watcher on a terminal.
+"""The watcher of a run on a terminal.
 
 Shows on stderr: a live bar on a terminal, one line a phase elsewhere; stdout is for results."""
 
@@ -7,25 +7,14 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 
-class Progress(Protocol):
-    """What an engine tells its watcher."""
-
-    def note(self, text: str) -> None: ...
-
-    def phase(self, label: str, repeat: int, requests: int) -> None: ...
-
-    def request_done(self, tokens: int) -> None: ...
-
-
 class ConsoleProgress:
-    """Implements `Progress`. `total` is the number of requests of the whole run."""
+    """Implements `testbed.experiment.progress.Progress`. `total` is the number of requests of the whole run."""
 
     def __init__(self, total: int) -> None:
         self._console = Console(stderr=True, markup=False, emoji=False)

@@ -1,4 +1,4 @@
-"""The verbs about what lies in a folder of runs: `runs list`, `runs prune`. Thin, as `testbed.cli.main`, which adds them."""
+"""The verbs about what lies in a folder of runs: `runs list`, `runs prune`. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs for people at a running network: `shell`, `pingall`. Thin, as `testbed.cli.main`, which adds them to its own."""
+"""The verbs for people at a running network: `shell`, `pingall`. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 

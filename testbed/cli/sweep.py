@@ -1,4 +1,4 @@
-"""The verbs about many runs: `sweep`, `compare`, `reproduce`. Thin, as `testbed.cli.main`, which adds them to its own."""
+"""The verbs about many runs: `sweep`, `compare`, `reproduce`. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 

@@ -11,27 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import testbed
 from testbed.containers.engine import explained, load_sdk
 from testbed.errors import MachineCannot
+from testbed.files.repository import PACKAGE, VERSION
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 REPOSITORY = "wan-testbed"
-TAG = testbed.__version__
+TAG = VERSION
 INPUTS = "org.wan-testbed.inputs"  # sha256 over everything an image was made from
 CODE = "org.wan-testbed.code"  # sha256 over the package's own files
 ORIGIN = "org.wan-testbed.origin"  # the image that everything starts from
 ROLES = {"target": "verifier", "drafter": "drafter", "user": "drafter"}  # a user's own device may draft
 NODE_IMAGES = ("drafter", "verifier")
 KINDS = ("root", "base", *NODE_IMAGES)
-SOURCE = Path(testbed.__file__).parent
 # what a node's program imports (tests/containers/test_images.py); engine, network, reports and sweeps stay outside
-NODE_CODE = ("__init__.py", "annotations.py", "decoding", "errors.py", "figures.py", "files.py", "models", "nodes",
-             "policies", "processes.py", "reading.py", "results/__init__.py", "results/records.py", "strict.py",
-             "wire", "yamlfile.py", "yamltext.py")  # fmt: skip
-LEFT_OUT = ("models/pairs/", "training/")  # models are mounted
+NODE_CODE = ("__init__.py", "errors.py", "decoding", "files", "models", "nodes", "policies", "results/__init__.py",
+             "results/records.py", "system", "wire", "workload")  # fmt: skip
+LEFT_OUT = ("models/pairs/",)  # models are mounted
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,8 @@ def code_files() -> list[tuple[str, Path]]:
     """What a node runs of this package, by place in the package."""
     found = {}
     for name in NODE_CODE:
-        for path in [SOURCE / name, *(SOURCE / name).rglob("*")]:
-            place = path.relative_to(SOURCE).as_posix()
+        for path in [PACKAGE / name, *(PACKAGE / name).rglob("*")]:
+            place = path.relative_to(PACKAGE).as_posix()
             if path.is_file() and path.suffix != ".pyc" and not place.startswith(LEFT_OUT):
                 found[place] = path
     return sorted(found.items())

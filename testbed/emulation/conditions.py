@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from testbed.cli.progress import Progress
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
 from testbed.experiment.events import Event, NodeStop, node_stops
+from testbed.experiment.progress import Progress
 from testbed.network.live.replay import Applied
 from testbed.network.measure.drift import histories, judge
 from testbed.network.measure.watch import Watch

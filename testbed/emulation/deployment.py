@@ -25,9 +25,9 @@ from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
 from testbed.experiment.scenario import Scenario
 from testbed.files.whole import writing
+from testbed.models.fit import Fitness
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
-from testbed.nodes.jobs import Fitness
 from testbed.nodes.leftfile import open_left
 from testbed.system import environment
 from testbed.system.interrupt import taking_down

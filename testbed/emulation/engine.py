@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from testbed.cli.progress import Progress
+from testbed.containers.removal import remove_named
 from testbed.emulation.inputs import Inputs, read
 from testbed.emulation.inputs import Options as Options
 from testbed.emulation.lock import elsewhere, machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
+from testbed.experiment.progress import Progress
 from testbed.experiment.scenario import Scenario
 from testbed.files.whole import blame_disk
 from testbed.results import manifest as provenance
@@ -107,5 +108,5 @@ def _journal(attempt: str) -> Iterator[Journal]:
         yield journal
     finally:
         with taking_down():
-            journal.undo()
+            journal.undo(remove_named)
             journal.close()

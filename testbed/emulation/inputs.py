@@ -15,16 +15,16 @@ from testbed.experiment.hardware import NodeChoice
 from testbed.experiment.linkplan import refuse_unmeasurable
 from testbed.experiment.resolve import FILES, Resolved, resolve
 from testbed.experiment.scenario import PolicyEntry, Scenario
+from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.generation import end_tokens
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_config, load_generation_config, load_tokenizer
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
-from testbed.nodes.control import PlannedRequest
-from testbed.nodes.jobs import Fitness
 from testbed.results import manifest as provenance
 from testbed.tables.outcomes import refuse_emulation
+from testbed.workload.planned import PlannedRequest
 
 
 @dataclass(frozen=True)

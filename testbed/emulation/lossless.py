@@ -14,8 +14,8 @@ from testbed.decoding.sampling import Sampling
 from testbed.models.load import load_model
 from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
-from testbed.nodes.control import PlannedRequest
 from testbed.results.records import RequestRow
+from testbed.workload.planned import PlannedRequest
 
 
 class Mismatch(NamedTuple):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testbed.cli.progress import Progress
+from testbed.containers.removal import remove_named
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
@@ -17,6 +17,7 @@ from testbed.emulation.nodekind import containers
 from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
 from testbed.emulation.rowlogs import RowLog
+from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
 from testbed.network.spec.fabric import Counters
@@ -106,7 +107,7 @@ def measure(
             }
     finally:
         with taking_down():
-            journal.undo()
+            journal.undo(remove_named)
 
 
 def _run_phases(

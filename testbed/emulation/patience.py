@@ -9,8 +9,8 @@ from testbed.emulation.conditions import MAX_RECOVERY_S
 from testbed.experiment.patience import GIVE_UP_S as GIVE_UP_S
 from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.experiment.resolve import Resolved
-from testbed.nodes.control import PlannedRequest
 from testbed.system.units import NS_PER_S
+from testbed.workload.planned import PlannedRequest
 
 NATIVE_STEP_MS = 200.0  # of a model that is not paced: only to tell a slow run from a stalled one
 STALLED_S = 60.0  # beyond three times what a request should take

@@ -7,23 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed.cli.progress import Progress
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.patience import Patience
 from testbed.emulation.rowlogs import RowLog
+from testbed.experiment.progress import Progress
 from testbed.experiment.scenario import PolicyEntry
-from testbed.nodes.control import (
-    AllDone,
-    Issue,
-    PlannedRequest,
-    PolicyStarted,
-    PolicyStopped,
-    RequestDone,
-    StartPolicy,
-    StopPolicy,
-)
+from testbed.nodes.control import AllDone, Issue, PolicyStarted, PolicyStopped, RequestDone, StartPolicy, StopPolicy
 from testbed.results.records import RequestRow
+from testbed.workload.planned import PlannedRequest
 
 CONTROL_S = 20.0
 

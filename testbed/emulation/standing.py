@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from testbed.containers.removal import remove_named
 from testbed.emulation import means
 from testbed.emulation.lock import machine_lock
 from testbed.network.capabilities import FabricChoice
@@ -27,5 +28,5 @@ def standing(purpose: str, topology: Topology, placement: Mapping[str, str], fab
                 yield network
         finally:
             with taking_down():
-                journal.undo()
+                journal.undo(remove_named)
                 journal.close()

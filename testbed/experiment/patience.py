@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from testbed.experiment.events import Event, node_stops
-from testbed.nodes.control import PlannedRequest
 from testbed.system.units import NS_PER_S
+from testbed.workload.planned import PlannedRequest
 
 GIVE_UP_S = 10.0
 

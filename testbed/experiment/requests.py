@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.experiment.scenario import Scenario
-from testbed.nodes.control import PlannedRequest
 from testbed.workload.arrivals import BurstArrivals, ClosedLoopArrivals, due_times_ms
+from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import PromptSet
 
 

@@ -20,7 +20,7 @@ from testbed.network.spec.fabric import Pair
 from testbed.network.spec.schedule import LinkSchedule, PairSchedule
 from testbed.network.spec.series import RttSeries, SeriesReplay, load_series
 from testbed.network.spec.topology import Topology, load_topology, specified_links
-from testbed.nodes.control import PlannedRequest
+from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import PromptSet, load_prompts
 
 

@@ -2,7 +2,7 @@
 
 Rule kept: what runs is the text that was read, wherever it runs. So a file travels by content, to other processes and
 into containers, and its hash says what ran; on the machine it came from, tracebacks and breakpoints find it in place.
-Code runs as `testbed.files.foreign` says. Imported files are found by `import NAME` and `from NAME import ...` in the text;
+Code runs as `files.foreign` says. Imported files are found by `import NAME` and `from NAME import ...` in the text;
 a folder next to the file, and a relative import, are refused.
 """
 

@@ -1,6 +1,6 @@
-"""Where the project's own data files lie: topologies, workloads, experiments.
+"""Where the project's own files lie: the package, topologies, workloads, experiments. And its version.
 
-Looked for beside the caller, in the source checkout, and where a wheel installs them, in this order.
+Data files are looked for beside the caller, in the source checkout, and where a wheel installs them, in this order.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+VERSION = "0.1.0"
+PACKAGE = Path(__file__).resolve().parents[1]
+
 
 def folders(kind: str) -> list[Path]:
     """Folders that may hold files of `kind` ("topologies", "workloads/prompts", "experiments")."""
     return [
         Path(kind),
-        Path(__file__).resolve().parents[1] / kind,
+        PACKAGE.parent / kind,
         Path(sys.prefix) / "share" / "wan-testbed" / kind,
     ]
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from testbed.errors import BadInput
 from testbed.models.agreement import Agreement, acceptance, judge, rejection_auc, tokens_per_round
 from testbed.models.compute import Runtime
+from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.generation import not_applied
 from testbed.models.guard import guard_of
@@ -21,7 +22,6 @@ from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
 from testbed.models.speed import Rates, pass_ms, rates, resident_mib
-from testbed.nodes.jobs import Fitness
 from testbed.workload.prompts import Prompt
 
 CHECKED_K = (2, 4)

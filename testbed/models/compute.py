@@ -18,7 +18,7 @@ from testbed.decoding.processing import logit_variance, margin
 from testbed.decoding.tree import best_choices, verify_tree
 from testbed.decoding.verify import draft_choice, verify
 from testbed.models.batch import BatchFeed
-from testbed.nodes.jobs import cut
+from testbed.models.cut import cut
 from testbed.policies.api import (
     BatchReady,
     Draft,

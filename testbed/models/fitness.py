@@ -19,6 +19,7 @@ import msgspec
 
 from testbed.errors import BadInput
 from testbed.files.reading import decode_json, read_bytes
+from testbed.models.fit import Fitness
 from testbed.models.folder import CONFIG
 from testbed.models.generation import GENERATION_CONFIG
 from testbed.models.guard import NotNumbers
@@ -26,7 +27,6 @@ from testbed.models.limits import Text, require_room, rows_of
 from testbed.models.load import LoadedModel, load_config, load_model, local_folder, model_hash
 from testbed.models.passes import TRANSFORMERS, passes_of
 from testbed.models.selftest import BATCH, KINDS, SINGLE, TREE, Findings, differs_from_generate, examine, lengths_for
-from testbed.nodes.jobs import Fitness
 
 DTYPE = "float32"  # what losslessness is claimed for
 VERSIONED = ("torch", "transformers", "numpy")

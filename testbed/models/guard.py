@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed.errors import BadInput, RunInvalid
+from testbed.models.fit import Fit
 from testbed.models.limits import room_of, rows_of
-from testbed.nodes.jobs import Fit
 
 
 class NotNumbers(RunInvalid):

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_args
 
 from testbed.errors import BadInput
 from testbed.models.batch import BatchRuntime
+from testbed.models.fit import Fit
 from testbed.models.guard import guard_of
 from testbed.models.lean.kinds import NotLean, decoder_of
 from testbed.models.lean.runtime import LeanRuntime
-from testbed.nodes.jobs import Fit
 
 Choice = Literal["auto", "lean", "transformers"]  # auto: lean where it is known
 LEAN, TRANSFORMERS = get_args(Choice)[1:]

@@ -18,13 +18,14 @@ from typing import Any, Self
 from testbed.errors import BadInput, MachineCannot
 from testbed.network import congestion
 from testbed.network.capabilities import FabricChoice, resolve_fabric
+from testbed.network.fabrics import make_fabric
 from testbed.network.hosts import MininetHosts
 from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
 from testbed.network.measure.probe import PairSample, probe_links, verify
 from testbed.network.measure.roundtrips import Leg, burst_share, expected
 from testbed.network.measure.tolerances import MANY_PAIRS
-from testbed.network.spec.fabric import Counters, Fabric, FabricDied, FabricName, Link, Pair, Port
+from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
 from testbed.network.spec.topology import Topology, specified_links
 from testbed.system.interrupt import taking_down
@@ -278,18 +279,3 @@ def leg_of(link: Link) -> Leg:
 def node_address(index: int) -> str:
     """10.77.0.1 for the first node; these addresses only exist inside the nodes' namespaces."""
     return f"10.77.{(index + 1) >> 8}.{(index + 1) & 255}"
-
-
-def make_fabric(name: FabricName, run_id: str, journal: Journal) -> Fabric:
-    """Imports only the fabric that is used."""
-    if name == "netem":
-        from testbed.network.netem.fabric import NetemFabric
-
-        return NetemFabric(run_id, journal)
-    if name == "relay":
-        from testbed.network.relay.fabric import RelayFabric
-
-        return RelayFabric(run_id, journal)
-    from testbed.network.lab.fabric import LabFabric
-
-    return LabFabric(run_id, journal)

@@ -10,10 +10,9 @@ from typing import IO, Literal
 
 import msgspec
 
-from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
-from testbed.nodes.jobs import Fitness
-from testbed.policies.api import RequestArrived
+from testbed.models.fit import Fitness
+from testbed.workload.planned import PlannedRequest
 
 MOST_REPLY_BYTES = 1 << 20  # a reply is hundreds of bytes
 
@@ -33,25 +32,6 @@ class NodeConfig(msgspec.Struct, frozen=True):
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()  # of its models, found before there were nodes
     shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
-
-
-class PlannedRequest(msgspec.Struct, frozen=True):
-    """One request the user node will issue. `due_ms` counts from the start; None: as soon as the previous one ended."""
-
-    request: int
-    prompt_id: str
-    prompt: tuple[int, ...]
-    max_tokens: int
-    sampling: Sampling
-    eos: tuple[int, ...]  # tokens that end the output
-    due_ms: float | None
-    slo_tokens_per_s: float | None = None  # the rate its user was promised
-
-    def arrived(self) -> RequestArrived:
-        """What the user's role is told when it is due: not its prompt's name, nor when it was to come."""
-        return RequestArrived(
-            self.request, self.prompt, self.max_tokens, self.sampling, self.eos, self.slo_tokens_per_s
-        )
 
 
 # --- engine to node ---

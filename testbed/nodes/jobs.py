@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from testbed.errors import BadInput, RunInvalid
+from testbed.models.fit import Fitness
 from testbed.policies.api import (
     BatchReady,
     Draft,
@@ -68,25 +69,6 @@ class Answer(msgspec.Struct, frozen=True):
     exit_code: int = RunInvalid.exit_code  # of the error
 
 
-class Fit(msgspec.Struct, frozen=True):
-    """What is known of one model of a pair: kinds of pass that it is not right in and why, sizes of vocabularies."""
-
-    refused: dict[str, str] = {}
-    sizes: str = ""
-
-
-class Fitness(msgspec.Struct, frozen=True):
-    """What nodes are told of a pair, by role of the model."""
-
-    refused: dict[str, dict[str, str]] = {}
-    vocabularies: dict[str, int] = {}
-
-    def of(self, role: str) -> Fit:
-        """The model's share."""
-        sizes = " and ".join(str(size) for size in self.vocabularies.values())
-        return Fit(self.refused.get(role, {}), f"vocab_size {sizes}" if sizes else "")
-
-
 class WorkerConfig(msgspec.Struct, frozen=True):
     """What a model worker loads: models and device profiles by what they are for, "target" and "draft"."""
 
@@ -130,11 +112,3 @@ class Frames:
             body = bytes(self._buffer[HEADER_BYTES:end])
             del self._buffer[:end]
             yield body
-
-
-def cut(tokens: int, most: int) -> list[int]:
-    """The feeds that `tokens` become where a job says how many one pass takes at most; 0: it does not."""
-    if not 0 < most < tokens:
-        return [tokens]
-    full, rest = divmod(tokens, most)
-    return [most] * full + ([rest] if rest else [])

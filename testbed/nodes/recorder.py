@@ -12,7 +12,6 @@ from typing import Protocol
 
 import msgspec
 
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
     BatchReady,
@@ -28,6 +27,7 @@ from testbed.policies.api import (
 from testbed.results.records import MessageRow, RequestRow, Round, Step
 from testbed.wire.messages import Message, Tokens
 from testbed.wire.transport import Arrival
+from testbed.workload.planned import PlannedRequest
 
 
 class RowLog(Protocol):

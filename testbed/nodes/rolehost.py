@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from testbed.nodes.capacity import Capacity
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer
 from testbed.nodes.recorder import Recorder
 from testbed.policies.api import (
@@ -36,6 +35,7 @@ from testbed.policies.api import (
 )
 from testbed.wire.messages import Pong
 from testbed.wire.transport import Arrival, Transport
+from testbed.workload.planned import PlannedRequest
 
 OnAnswer = Callable[[int, Answer], None]
 

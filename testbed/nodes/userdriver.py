@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from testbed.nodes.control import PlannedRequest
+from testbed.workload.planned import PlannedRequest
 
 IssueRequest = Callable[[PlannedRequest, int], None]
 

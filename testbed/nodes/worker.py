@@ -1,7 +1,8 @@
 """The model worker: a process of its own, because a compute thread in the node program would delay its messages.
 
 Started as `python -m testbed.nodes.worker FD` with a connected socket and its configuration on it; ends when the socket
-closes, and with the node program that started it (`testbed.system.processes`): quietly, for its log is not where to look.
+closes, and with the node program that started it (`testbed.system.processes`): quietly, for its log is not where to
+look.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import msgspec
 
 from testbed.errors import TestbedError
 from testbed.models.compute import Compute, RealPass
+from testbed.models.cut import cut
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.batches import feeds_of, member_records
-from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, cut, frame
+from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock, hold_until
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.policies.api import BatchReady, DraftReady, VerifyBatch

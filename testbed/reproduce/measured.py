@@ -14,7 +14,6 @@ from typing import Any
 import pandas as pd
 
 from testbed.files.whole import check_folder
-from testbed.models.estimation import estimate_profile
 from testbed.reproduce.claims import CapacityEntry, Claims, EstimatorEntry, PredictorEntry
 from testbed.simulation import capacity
 from testbed.sweep.capacity import Searched, run_capacity
@@ -23,6 +22,7 @@ from testbed.sweep.run import Options
 from testbed.sweep.table import FAILED, FINISHED
 from testbed.training.controllers.report import train_to_file
 from testbed.training.controllers.train import TrainOptions
+from testbed.training.estimation import estimate_profile
 
 ESTIMATE = "estimate"
 

@@ -14,10 +14,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import testbed
+from testbed.files.repository import PACKAGE, VERSION
 
 PROC = Path("/proc")
-SOURCE = Path(testbed.__file__).parent
 PACKAGES = (
     "matplotlib", "mininet", "msgspec", "numpy", "pandas", "pyarrow", "pydantic", "pyroute2", "safetensors",
     "tokenizers", "torch", "transformers",
@@ -49,7 +48,7 @@ def python() -> str:
 
 
 def testbed_version() -> str:
-    return testbed.__version__
+    return VERSION
 
 
 def packages() -> dict[str, str | None]:
@@ -140,7 +139,7 @@ def _package_version(name: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    command = ["git", "-C", str(SOURCE), *arguments]
+    command = ["git", "-C", str(PACKAGE), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):

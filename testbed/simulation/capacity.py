@@ -22,12 +22,12 @@ from typing import Literal
 
 from testbed.errors import RunInvalid
 from testbed.experiment.scenario import Place, PolicyEntry, Scenario
-from testbed.nodes.control import PlannedRequest
 from testbed.results.records import RequestRow
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.world import run_phase
 from testbed.system.units import NS_PER_S
 from testbed.workload.arrivals import ClosedLoop, ClosedLoopArrivals
+from testbed.workload.planned import PlannedRequest
 
 FASTEST_PER_S = 50.0  # tokens of one user; decides how many requests are laid out, and is checked
 NORMAL_95 = 1.959964  # two-sided 95 % point of the normal distribution

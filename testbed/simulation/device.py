@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from testbed.errors import BadInput
+from testbed.models.cut import cut
 from testbed.models.devices import DeviceProfile
 from testbed.nodes.batches import feeds_of, member_records
-from testbed.nodes.jobs import PassRecord, cut
+from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
     BatchReady,
     Draft,

@@ -16,7 +16,6 @@ from msgspec.structs import replace
 
 from testbed.decoding.output import ended
 from testbed.experiment.scenario import PolicyEntry
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
 from testbed.results import manifest as provenance
@@ -32,9 +31,10 @@ from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, World
 from testbed.system.units import NS_PER_S
+from testbed.workload.planned import PlannedRequest
 
 if TYPE_CHECKING:
-    from testbed.cli.progress import Progress
+    from testbed.experiment.progress import Progress
     from testbed.experiment.scenario import Scenario
 
 POLICY_LOG = "policy.log"  # of an attempt that a policy's fault ended: its traceback

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from testbed.experiment.scenario import PolicyEntry
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog
 from testbed.simulation.anydrafter import AnyDrafter
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size
@@ -26,6 +25,7 @@ from testbed.tables.table import DecodeTable
 from testbed.wire.delivery import Delivery
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
+from testbed.workload.planned import PlannedRequest
 
 Kind = Literal["drop", "delay", "duplicate", "reorder", "cut", "half_open", "slow", "restart", "stop"]
 Session = Delivery[Message, Message]

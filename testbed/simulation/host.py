@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from testbed.nodes.capacity import Capacity
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import PassRecord
 from testbed.nodes.recorder import Recorder
 from testbed.policies.api import (
@@ -38,6 +37,7 @@ from testbed.simulation.kernel import Kernel, Timer
 from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
+from testbed.workload.planned import PlannedRequest
 
 
 class Device(Protocol):

@@ -22,7 +22,6 @@ from testbed.experiment.scenario import Scenario
 from testbed.files.repository import available
 from testbed.models.devices import NATIVE
 from testbed.network.spec.topology import Topology
-from testbed.nodes.control import PlannedRequest
 from testbed.simulation.fitting import (
     Hashes,
     misfit,
@@ -37,6 +36,7 @@ from testbed.system.units import NS_PER_MS, NS_PER_S
 from testbed.tables.outcomes import RECORDED, MadeUp, outcome_table
 from testbed.tables.table import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
 from testbed.workload.arrivals import due_times_ms
+from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import Prompt, PromptSet
 
 DRAIN_MARGIN_MS = 100.0  # as the emulation waits after a phase's last answer, beyond one round trip

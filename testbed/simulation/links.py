@@ -28,9 +28,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from testbed.errors import BadInput
-from testbed.network.netem.plan import delay_us
 from testbed.network.relay.impair import NONE, Chances, Fates
-from testbed.network.spec.fabric import BurstLoss
+from testbed.network.spec.fabric import BurstLoss, delay_us
 from testbed.network.spec.fabric import Link as SpecifiedLink
 from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.network.spec.topology import Topology

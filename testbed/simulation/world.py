@@ -14,7 +14,6 @@ from testbed.experiment.events import NodeStop
 from testbed.experiment.scenario import PolicyEntry
 from testbed.models.devices import DeviceProfile
 from testbed.nodes.capacity import Capacity, limits_of
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.policies.api import LinkSample, RoleContext
 from testbed.simulation.device import VirtualDevice
@@ -27,6 +26,7 @@ from testbed.tables.table import DecodeTable
 from testbed.wire.framing import encode
 from testbed.wire.messages import Envelope, Message, Ping
 from testbed.wire.transport import Arrival
+from testbed.workload.planned import PlannedRequest
 
 SAMPLES_AT_START = 9  # pings a node sends each peer when it connects, as testbed.nodes.program does
 PING_INTERVAL_NS = 250 * NS_PER_MS

@@ -15,18 +15,16 @@ from typing import NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-import testbed
 from testbed.errors import BadInput
 from testbed.experiment.overrides import assign
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Document, FileName, Scenario, parse_override, read_document
+from testbed.files.repository import PACKAGE
 from testbed.files.yamlfile import refuse, said
 from testbed.files.yamltext import Place
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
 from testbed.sweep.matrix import KEY, Axes, Settings, parse_axes, points
 from testbed.tables.outcomes import MadeUp, refuse_emulation
-
-SOURCE = Path(testbed.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -95,9 +93,9 @@ def identified(point: Point, engine: str, sources: Sources, more: Mapping[str, s
 def source_hash() -> str:
     """Of the package's own files: a commit's name says nothing of files changed since."""
     digest = hashlib.sha256()
-    for file in sorted(SOURCE.rglob("*")):
+    for file in sorted(PACKAGE.rglob("*")):
         if file.suffix in (".py", ".yaml", ".json") and file.is_file():
-            digest.update(f"{file.relative_to(SOURCE)}\0".encode() + file.read_bytes())
+            digest.update(f"{file.relative_to(PACKAGE)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 

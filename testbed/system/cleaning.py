@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 from testbed.errors import BadInput
 from testbed.system.journal import JOURNAL_NAME, NEW, Entry, is_live, parse, refuse_foreign, remove_journal, state_dir
 from testbed.system.makers import Maker, boot_id, lock
-from testbed.system.undoing import undo
+from testbed.system.undoing import RemoveContainer, undo
 
 YOUNG_S = 60.0  # a folder without a journal may be one that is just being made
 
@@ -29,7 +29,7 @@ class Cleaned(NamedTuple):
     failed: list[str]
 
 
-def clean(state: Path | None = None, attempt: str | None = None) -> Cleaned:
+def clean(remove_container: RemoveContainer, state: Path | None = None, attempt: str | None = None) -> Cleaned:
     """Removes what dead attempts left, or one of them, or all at one run. Those whose holder lives are left alone."""
     state = state or state_dir()
     if state.exists():
@@ -44,7 +44,7 @@ def clean(state: Path | None = None, attempt: str | None = None) -> Cleaned:
     cleaned = Cleaned([], [])
     for path in journals:
         try:
-            _clean(path, cleaned)
+            _clean(path, remove_container, cleaned)
         except OSError as error:
             cleaned.failed.append(f"{path}: {error.strerror or error}; look at it and remove it by hand")
     if attempt is None:
@@ -52,7 +52,7 @@ def clean(state: Path | None = None, attempt: str | None = None) -> Cleaned:
     return cleaned
 
 
-def _clean(path: Path, cleaned: Cleaned) -> None:
+def _clean(path: Path, remove_container: RemoveContainer, cleaned: Cleaned) -> None:
     name = path.parent.name
     if path.parent.is_symlink():
         raise OSError("is in a folder that is a link, not followed")
@@ -71,10 +71,12 @@ def _clean(path: Path, cleaned: Cleaned) -> None:
         elif not ours:
             cleaned.said.append(f"{name}: another clean is at it, left alone")
         elif _is_named(path, file):
-            _undo(path, entries, wrong, cleaned)
+            _undo(path, entries, wrong, remove_container, cleaned)
 
 
-def _undo(path: Path, entries: list[Entry], wrong: list[int], cleaned: Cleaned) -> None:
+def _undo(
+    path: Path, entries: list[Entry], wrong: list[int], remove_container: RemoveContainer, cleaned: Cleaned
+) -> None:
     name = path.parent.name
     holder = next((entry.maker() for entry in entries if entry.kind == "holder"), Maker(0))
     here = Maker.this_process()
@@ -82,7 +84,7 @@ def _undo(path: Path, entries: list[Entry], wrong: list[int], cleaned: Cleaned) 
     if rebooted and holder.host != here.host:
         cleaned.said.append(f"{name}: of the machine {holder.host}, left alone; clean it there")
         return
-    undone = undo(path, entries, crashed=True, rebooted=rebooted)
+    undone = undo(path, entries, remove_container, crashed=True, rebooted=rebooted)
     cleaned.said.extend(f"{name}: removed {line}" for line in undone.removed)
     cleaned.failed.extend(f"{name}: {line}" for line in undone.failed)
     if wrong:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from testbed.cli.entry import SIGNALS
 from testbed.errors import TestbedError
+from testbed.system.signals import SIGNALS
 
 AGAIN_S = 0.05
 

@@ -26,7 +26,7 @@ import msgspec
 from testbed.errors import BadInput, MachineCannot
 from testbed.files.whole import rename_new, sync, writing
 from testbed.system.makers import Maker, lock, start_time
-from testbed.system.undoing import MARK, undo
+from testbed.system.undoing import MARK, RemoveContainer, undo
 from testbed.system.userns import user_outside
 
 Kind = Literal["holder", "group", "container", "directory", "result"]
@@ -135,12 +135,12 @@ class Journal:
     def entries(self) -> list[Entry]:
         return read_entries(self.path)
 
-    def undo(self) -> list[str]:
+    def undo(self, remove_container: RemoveContainer) -> list[str]:
         """Removes everything written so far, the journal and the results excepted. All of it is tried.
 
         Raises MachineCannot for what could not be removed: the journal then stays, for another try.
         """
-        undone = undo(self.path, self.entries())
+        undone = undo(self.path, self.entries(), remove_container)
         if undone.failed:
             raise MachineCannot(f"{'; '.join(undone.failed)}; then testbed clean --run {self.attempt}")
         return undone.removed

@@ -1,7 +1,7 @@
 """How processes of a run end: with the one that started them, and in which words that is said.
 
-`python -m testbed.system.processes PARENT MODULE ARGUMENT...` runs a module that ends with process PARENT. Standard library
-only: it comes before anything heavy is imported.
+`python -m testbed.system.processes PARENT MODULE ARGUMENT...` runs a module that ends with process PARENT. Standard
+library only: it comes before anything heavy is imported.
 """
 
 from __future__ import annotations

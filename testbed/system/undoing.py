@@ -23,6 +23,10 @@ from testbed.system.makers import start_time
 if TYPE_CHECKING:
     from testbed.system.journal import Entry
 
+# An entry of kind "container" and its attempt in, whether there was one out. It is `containers.removal.remove_named`,
+# and given by who calls, for nothing here knows of engines of containers.
+RemoveContainer = Callable[[str, str], bool]
+
 MARK = "WAN_TESTBED_JOURNAL"
 LEAST_PARTS = 3  # of a path: neither / nor a folder in it is ever a run's own
 
@@ -34,7 +38,13 @@ class Undone(NamedTuple):
     failed: list[str]
 
 
-def undo(journal: Path, entries: Sequence[Entry], crashed: bool = False, rebooted: bool = False) -> Undone:
+def undo(
+    journal: Path,
+    entries: Sequence[Entry],
+    remove_container: RemoveContainer,
+    crashed: bool = False,
+    rebooted: bool = False,
+) -> Undone:
     """Newest first. What is already gone is no error. `crashed`: results in the making go too.
 
     `rebooted`: no process of it can be there any more, and its pids are somebody else's.
@@ -47,7 +57,7 @@ def undo(journal: Path, entries: Sequence[Entry], crashed: bool = False, reboote
         if (entry.kind == "group" and rebooted) or (entry.kind == "result" and not crashed):
             continue
         try:
-            if _undo(entry, journal):
+            if _undo(entry, journal, remove_container):
                 name = entry.name.rpartition(" ")[2] if entry.kind == "container" else entry.name
                 undone.removed.append(f"{entry.kind} {name}")
         except Exception as error:  # whatever it is, the others are not to stay for it
@@ -55,15 +65,13 @@ def undo(journal: Path, entries: Sequence[Entry], crashed: bool = False, reboote
     return undone
 
 
-def _undo(entry: Entry, journal: Path) -> bool:
+def _undo(entry: Entry, journal: Path, remove_container: RemoveContainer) -> bool:
     """Whether there was something to remove. Raises what keeps it from being removed."""
     if entry.kind == "group" and _is_same_process(entry):
         _kill_all(lambda: _living(entry))
         return True
     if entry.kind == "container":
-        from testbed.containers.removal import remove_named  # the Docker SDK, only where there was a container
-
-        return remove_named(entry.name, journal.parent.name)
+        return remove_container(entry.name, journal.parent.name)
     if entry.kind in ("directory", "result"):
         return _remove_folder(Path(entry.name))
     return False

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from testbed import __version__
 from testbed.decoding.rng import request_seed
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
+from testbed.files.repository import VERSION
 from testbed.models.fitness import DTYPE, require_fit
 from testbed.models.guard import guard_of
 from testbed.models.limits import Text
@@ -76,7 +76,7 @@ def record(
         draft_sha256=small.sha256,
         prompts_sha256=prompts.sha256,
         dtype=DTYPE,
-        versions={"testbed": __version__, **{package: importlib.metadata.version(package) for package in VERSIONED}},
+        versions={"testbed": VERSION, **{package: importlib.metadata.version(package) for package in VERSIONED}},
         sampling=msgspec.UNSET if sampling is None else sampling,
     )
     return make_table(name, provenance, recorded)

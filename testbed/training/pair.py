@@ -16,7 +16,12 @@ from testbed.models.load import load_model, load_tokenizer, model_hash
 from testbed.training import card as cards
 from testbed.training.corpus import read_corpus
 from testbed.training.distil import distillation_loss, next_token_loss
-from testbed.training.evaluate import describe_drafter, describe_target, evaluation_prompts, reference_outputs
+from testbed.training.evaluate import (
+    describe_drafter,
+    describe_target,
+    evaluation_prompts,
+    reference_outputs,
+)
 from testbed.training.optimise import Batches, Loss, new_model, optimise
 from testbed.training.options import Drafter, Target, TrainingOptions
 from testbed.training.tokens import cut, train_tokenizer

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.network.hosts import MininetHosts
 from testbed.system.journal import Journal
 
@@ -21,7 +22,7 @@ def hosts(tmp_path):
     hosts = MininetHosts(run, journal)
     yield hosts
     hosts.stop()
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
 

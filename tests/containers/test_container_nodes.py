@@ -31,7 +31,7 @@ def journal(tmp_path):
     (tmp_path / "state").chmod(0o700)
     yield journal
     if journal.path.exists():  # else the test has cleaned it
-        journal.undo()
+        journal.undo(remove_named)
         journal.close()
 
 
@@ -134,7 +134,7 @@ def test_leaving_the_context_leaves_no_container(container_engine, node_images, 
     with ContainerNodes(container_engine, journal, wanted(journal, node_images, "a", "b")):
         assert len(names_of(container_engine)) == len(before) + 2
     assert names_of(container_engine) == before
-    journal.undo()
+    journal.undo(remove_named)
     assert [path.name for path in journal.path.parent.iterdir()] == [journal.path.name]
 
 
@@ -147,7 +147,7 @@ def test_a_crashed_runs_containers_are_cleaned_and_only_those(container_engine, 
     try:
         monkeypatch.setattr("testbed.system.cleaning.is_live", lambda entries: False)  # as after kill -9
         journal._file.close()  # and its lock with it
-        said, _ = clean(journal.path.parent.parent, run)
+        said, _ = clean(remove_named, journal.path.parent.parent, run)
         assert sum("removed container" in line for line in said) == 2
         assert other in names_of(container_engine)
         assert not {f"wan-testbed-{run}-a", f"wan-testbed-{run}-b"} & names_of(container_engine)

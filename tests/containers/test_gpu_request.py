@@ -21,9 +21,11 @@ import pytest
 
 from testbed.containers import engine, images, ownengine
 from testbed.containers.nodes import ContainerNodes, exchange_folder
+from testbed.containers.removal import remove_named
 from testbed.containers.specification import Wanted
 from testbed.errors import MachineCannot
 from testbed.experiment.hardware import Hardware
+from testbed.files.repository import PACKAGE
 from testbed.system.journal import Journal
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -104,7 +106,7 @@ def _image(source: Any, target: Any) -> images.Image:
         source.api.remove_container(made["Id"], force=True)
     changes = [
         'ENTRYPOINT ["python3", "-m", "testbed.nodes.contained"]',
-        f"ENV PYTHONPATH={images.SOURCE.parent} PYTHONDONTWRITEBYTECODE=1 NVIDIA_DRIVER_CAPABILITIES=graphics",
+        f"ENV PYTHONPATH={PACKAGE.parent} PYTHONDONTWRITEBYTECODE=1 NVIDIA_DRIVER_CAPABILITIES=graphics",
         "USER 10001:10001",
     ]
     target.api.import_image_from_data(packed, repository="gpu-test", tag="1", changes=changes)
@@ -122,13 +124,13 @@ def gpus(engine_with_hook: Engine) -> Engine:
 def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "state" / f"t{uuid.uuid4().hex[:6]}" / "journal.jsonl")
     yield journal
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
 
 def node(gpus: Engine, journal: Journal, hardware: Hardware) -> ContainerNodes:
     run, name = journal.path.parent.name, "drafter0"
-    one = Wanted(run, name, gpus.image, exchange_folder(journal, name), mounts=(images.SOURCE,), hardware=hardware)
+    one = Wanted(run, name, gpus.image, exchange_folder(journal, name), mounts=(PACKAGE,), hardware=hardware)
     return ContainerNodes(gpus.client, journal, [one])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from testbed.containers import images, installed, rootfs
 from testbed.errors import MachineCannot
+from testbed.files.repository import PACKAGE
 
 NODE_IMPORTS = """\
 import sys
@@ -38,12 +39,12 @@ def test_every_module_of_ours_that_a_node_imports_is_in_the_image():
         "for name, module in sys.modules.items():\n"
         "    if name.split('.')[0] == 'testbed' and getattr(module, '__file__', None): print(module.__file__)"
     )
-    assert {Path(one).relative_to(images.SOURCE).as_posix() for one in wanted} <= inside
+    assert {Path(one).relative_to(PACKAGE).as_posix() for one in wanted} <= inside
 
 
 def test_every_package_that_a_node_needs_is_in_the_image(tmp_path):
     """With nothing else to be found, the models load and run."""
-    (tmp_path / "testbed").symlink_to(images.SOURCE)
+    (tmp_path / "testbed").symlink_to(PACKAGE)
     for package in installed.packages():
         for place, path in package.files:
             top = place.parts[0]

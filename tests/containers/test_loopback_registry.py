@@ -9,6 +9,8 @@ import uuid
 
 import pytest
 
+from testbed.containers.removal import remove_named
+
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
 from docker.errors import ImageNotFound
@@ -94,7 +96,7 @@ def test_images_are_built_on_what_the_registry_serves_and_nodes_run_in_them(
     wanted = Wanted(journal.path.parent.name, "a", made["drafter"], exchange, environment=journal.environment)
     with ContainerNodes(container_engine, journal, [wanted]) as nodes:
         answers(nodes, NodeConfig("a", "here", "127.0.0.1"))
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
     asked, notes = len(registry.asked), []

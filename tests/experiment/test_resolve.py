@@ -48,7 +48,8 @@ def readers(path: Path) -> set[str]:
 
 
 def test_no_engine_and_no_sweep_reads_an_experiment_by_itself() -> None:
-    assert readers(ROOT / "resolve.py") >= {"replay_of", "pair_schedules", "check_enough_prompts", "applied_to"}
+    resolving = readers(ROOT / "experiment" / "resolve.py")
+    assert resolving >= {"replay_of", "pair_schedules", "check_enough_prompts", "applied_to"}
     engines = [path for folder in ("emulation", "simulation", "sweep") for path in (ROOT / folder).rglob("*.py")]
     assert engines and {path.name: found for path in engines if (found := readers(path))} == {}
 

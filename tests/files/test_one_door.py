@@ -15,7 +15,11 @@ DECODERS = {
 }  # fmt: skip
 METHODS = {"read_text", "read_bytes", "exec_module"}
 # Who else may, and why: what they read, no person brings.
-DOOR = {"reading.py", "yamltext.py", "network/spec/mininet_topo.py"}  # the last runs Python, inside `foreign`
+DOOR = {
+    "files/reading.py",
+    "files/yamltext.py",
+    "network/spec/mininet_topo.py",
+}  # the last runs Python, inside `foreign`
 # Who else may, and why.
 KERNEL = "files of the kernel, or of the system"
 OURS = "what our own processes say to each other, or wrote a moment ago"
@@ -25,15 +29,15 @@ ELSEWHERE = {
     "containers/nodes.py": KERNEL, "containers/priority.py": KERNEL, "emulation/evidence.py": KERNEL,
     "emulation/lock.py": KERNEL, "emulation/means.py": KERNEL,
     "emulation/sharedworkers.py": KERNEL, "network/congestion.py": KERNEL,
-    "makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
+    "system/makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
     "network/capabilities.py": KERNEL, "network/lab/modules.py": KERNEL, "system/netns.py": KERNEL,
-    "system/undoing.py": KERNEL, "system/userns.py": KERNEL, "results/manifest.py": KERNEL, "rights.py": KERNEL,
+    "system/undoing.py": KERNEL, "system/userns.py": KERNEL, "results/manifest.py": KERNEL, "system/rights.py": KERNEL,
     "network/measure/capture.py": OURS, "network/measure/capture_process.py": OURS, "network/lab/kernel.py": OURS,
     "network/measure/probe.py": OURS, "network/measure/probe_process.py": OURS, "network/relay/fabric.py": OURS,
     "network/relay/process.py": OURS, "network/measure/watch.py": OURS, "network/measure/watch_process.py": OURS,
     "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/ownengine.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
-    "models/catalogue.py": TRUSTED, "models/training/card.py": TRUSTED, "models/training/corpus.py": TRUSTED,
+    "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
     "models/load.py": TRUSTED, "sweep/plan.py": TRUSTED,
     "models/fitness.py": GUARDED, "models/folder.py": GUARDED, "system/journal.py": GUARDED,
     "results/attempts.py": GUARDED,

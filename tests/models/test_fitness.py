@@ -20,13 +20,13 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.scenario import Scenario, load_scenario
 from testbed.models import fitness
 from testbed.models.check import check_pair
+from testbed.models.fit import Fitness
 from testbed.models.limits import Text
 from testbed.models.load import load_model, load_tokenizer, shipped
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.selftest import examine
 from testbed.models.speculate import speculate
-from testbed.nodes.jobs import Fitness
 from testbed.tables.record import record
 from testbed.workload.prompts import Prompt, PromptSet
 

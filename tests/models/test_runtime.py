@@ -9,11 +9,11 @@ import torch
 
 from testbed.errors import BadInput, RunInvalid
 from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.fit import Fit
 from testbed.models.guard import Guard, NotNumbers, guard_of
 from testbed.models.lean.kinds import decoder_of
 from testbed.models.lean.runtime import LeanRuntime
 from testbed.models.runtime import CausalRuntime, arrived
-from testbed.nodes.jobs import Fit
 
 
 def assert_same(left: torch.Tensor, right: torch.Tensor) -> None:

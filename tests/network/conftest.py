@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.network.hosts import MininetHosts
 from testbed.system.journal import Journal
 
@@ -19,7 +20,7 @@ def run_id() -> str:
 def journal(tmp_path: Path, run_id: str) -> Iterator[Journal]:
     journal = Journal(tmp_path / "state" / run_id / "journal.jsonl")
     yield journal
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.network.lab.fabric import LabFabric
 from testbed.network.lab.kernel import missing_parts
 from testbed.network.relay.fabric import RelayFabric
@@ -73,7 +74,7 @@ def attached_fabric(
             finally:
                 fabric.detach()
     finally:
-        journal.undo()
+        journal.undo(remove_named)
         journal.close()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
+from testbed.network.fabrics import make_fabric
 from testbed.network.measure.capture import Capture, parse_pair
-from testbed.network.network import make_fabric
 from testbed.network.spec.fabric import Fabric, Link, Port
 from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import namespaces, udp_socket

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.network.lab.inside import empty_lab, run_inside
 from testbed.network.lab.kernel import LabKernel, missing_parts
 from testbed.network.netem.encoder import RESET_BYTES, NetemState, decode_options, decode_qdisc, encode_options
@@ -39,7 +40,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabKernel]:
     journal = Journal(tmp_path_factory.mktemp("inside") / "journal.jsonl")
     with empty_lab(journal) as kernel:
         yield kernel
-    journal.undo()
+    journal.undo(remove_named)
     journal.close()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.hosts import enter
 from testbed.network.network import Network, node_address
@@ -111,7 +112,7 @@ def test_a_killed_run_is_cleaned_and_only_it(tmp_path: Path) -> None:
     run.wait()
     assert start_time(program) is not None
     made = [entry for entry in read_entries(path) if entry.kind in ("group", "process")]
-    clean(tmp_path)
+    clean(remove_named, tmp_path)
     assert all(start_time(int(entry.name)) != entry.start for entry in made)
     assert not path.exists()
     assert bystander.poll() is None

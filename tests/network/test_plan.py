@@ -5,7 +5,6 @@ import pytest
 from testbed.errors import BadInput
 from testbed.network.netem.plan import (
     check_links,
-    delay_us,
     downlink_lines,
     limit_packets,
     plan_downlinks,
@@ -14,7 +13,7 @@ from testbed.network.netem.plan import (
     undelayed,
     uplink_lines,
 )
-from testbed.network.spec.fabric import BurstLoss, Link, Port
+from testbed.network.spec.fabric import BurstLoss, Link, Port, delay_us
 
 PORTS = [Port("a", 0, "10.77.0.1", 1), Port("b", 1, "10.77.0.2", 2)]
 

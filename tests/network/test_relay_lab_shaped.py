@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.errors import MachineCannot
 from testbed.network.lab.fabric import LabFabric
 from testbed.network.netem.plan import undelayed
@@ -52,7 +53,7 @@ Maker = Callable[[str, Journal], Fabric]
 def journal(tmp_path: Path) -> Iterator[Journal]:
     made = Journal(tmp_path / "run" / "journal.jsonl")
     yield made
-    made.undo()
+    made.undo(remove_named)
     made.close()
 
 
@@ -253,7 +254,7 @@ def test_fabric_dies_with_its_killed_parent(make: Maker, journal: Journal) -> No
         parent.wait()
         wait_for(lambda: processes_of(journal) == [])
         wait_for(lambda: [interfaces(port) for port in ports] == [[], []])
-    journal.undo()
+    journal.undo(remove_named)
     assert not any(Path(entry.name).exists() for entry in journal.entries() if entry.kind == "directory")
 
 
@@ -262,7 +263,7 @@ def test_undoing_the_journal_removes_a_fabric_that_still_runs(make: Maker, journ
     with namespaces(2) as ports:
         fabric = make("undone", journal)
         fabric.attach(ports)
-        journal.undo()
+        journal.undo(remove_named)
         wait_for(lambda: processes_of(journal) == [])
         fabric.detach()
         assert [interfaces(port) for port in ports] == [[], []]

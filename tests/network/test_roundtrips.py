@@ -115,7 +115,7 @@ def test_a_fabric_is_held_against_the_law_where_there_is_one() -> None:
     assert len(verify([half])) == 1 and verify([half], laws={("a", "b"): law}) == []
 
 
-TWO = load_topology(str(Path(__file__).parents[1] / "topologies" / "two-sites.yaml"))
+TWO = load_topology(str(Path(__file__).parents[2] / "topologies" / "two-sites.yaml"))
 
 
 def between(**changes: object) -> Topology:

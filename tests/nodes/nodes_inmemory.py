@@ -13,7 +13,6 @@ import numpy as np
 from testbed.models.compute import Compute
 from testbed.models.devices import NATIVE, load_profile
 from testbed.nodes.batches import member_records
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
@@ -30,6 +29,7 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.wire.memory import MemoryHub
+from testbed.workload.planned import PlannedRequest
 
 VOCABULARY = 5
 NODES = {"user0": "user", "target0": "target", "drafter0": "drafter"}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from testbed.decoding.sampling import Sampling
-from testbed.nodes.control import Connect, Connected, Failed, Issue, PlannedRequest, PolicyStarted, Ready, StartPolicy
+from testbed.nodes.control import Connect, Connected, Failed, Issue, PolicyStarted, Ready, StartPolicy
 from testbed.wire.greeting import keys_of
+from testbed.workload.planned import PlannedRequest
 from tests.nodes.loopback_node import Node
 from tests.policies.elsewhere import install, line_of
 

@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.policies.api import Command, Draft, Event, Finish, RequestArrived, Send
 from testbed.wire.messages import Close, Message
+from testbed.workload.planned import PlannedRequest
 
 ONE = PlannedRequest(1, "p", (5, 6), 4, Sampling(seed=3), (2,), due_ms=10.0, slo_tokens_per_s=8.0)
 

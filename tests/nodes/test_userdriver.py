@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from testbed.decoding.sampling import Sampling
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.userdriver import UserDriver
+from testbed.workload.planned import PlannedRequest
 
 
 def planned(number: int, due_ms: float | None) -> PlannedRequest:

@@ -12,7 +12,7 @@ from scipy.stats import chi2
 from testbed.decoding.processing import probabilities
 from testbed.decoding.sampling import Sampling
 from testbed.models.reference import target_only
-from testbed.nodes.control import PlannedRequest
+from testbed.workload.planned import PlannedRequest
 from tests.nodes.nodes_inmemory import VOCABULARY, TableRuntime, decode
 
 PROMPT = (1, 2)

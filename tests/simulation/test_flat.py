@@ -15,12 +15,12 @@ import pytest
 
 from testbed.bench.faults import VARIANTS
 from testbed.experiment.requests import plan_requests
-from testbed.nodes.control import PlannedRequest
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.once import Longest
 from testbed.simulation.world import World
+from testbed.workload.planned import PlannedRequest
 from tests.simulation.made_up import decode_table, inputs_of, scenario
 
 FEW, MANY = 60, 460

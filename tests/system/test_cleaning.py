@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.errors import MachineCannot
 from testbed.system.cleaning import clean
 from testbed.system.journal import JOURNAL_NAME, NEW, Journal, parse
@@ -65,7 +66,7 @@ def test_a_line_that_cannot_be_understood_stops_neither_the_others_nor_other_jou
 ) -> None:
     damaged = left(state, "a", folder(tmp_path / "before"), line, folder(tmp_path / "after"))
     left(state, "b", folder(tmp_path / "other"))
-    said, failed = clean(state)
+    said, failed = clean(remove_named, state)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
     assert "b: clean" in said
     (complaint,) = failed
@@ -73,22 +74,18 @@ def test_a_line_that_cannot_be_understood_stops_neither_the_others_nor_other_jou
     assert damaged.exists(), "it may name what nobody has understood"
 
 
-def test_an_engine_that_no_longer_answers_stops_no_other(
-    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_no_longer_answers_stops_no_other(state: Path, tmp_path: Path) -> None:
     def silent(entry: str, attempt: str) -> bool:
         raise MachineCannot(f"container {entry} of {attempt} may still be there")
 
-    monkeypatch.setattr("testbed.containers.removal.remove_named", silent)
     container = {"kind": "container", "name": "unix:///nowhere c"}
     stays = left(state, "a", folder(tmp_path / "first"), container, folder(tmp_path / "second"))
     left(state, "b", folder(tmp_path / "other"))
-    said, failed = clean(state)
+    said, failed = clean(silent, state)
     assert failed == ["a: container unix:///nowhere c of a may still be there"]
     assert "b: clean" in said and "a: clean" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
-    monkeypatch.setattr("testbed.containers.removal.remove_named", lambda entry, attempt: True)
-    assert clean(state).said == ["a: removed container c", "a: clean"]
+    assert clean(lambda entry, attempt: True, state).said == ["a: removed container c", "a: clean"]
     assert not stays.exists()
 
 
@@ -102,7 +99,7 @@ def test_what_is_no_journal_is_named_and_left_alone(state: Path, tmp_path: Path)
     (state / "piped").mkdir()
     os.mkfifo(state / "piped" / JOURNAL_NAME)
     left(state, "z", folder(tmp_path / "other"))
-    said, failed = clean(state)
+    said, failed = clean(remove_named, state)
     assert said[-1] == "z: clean"
     assert len(failed) == 4 and all(str(state) in line for line in failed)
     assert outside.exists() and (tmp_path / "precious" / "file").exists()
@@ -111,7 +108,7 @@ def test_what_is_no_journal_is_named_and_left_alone(state: Path, tmp_path: Path)
 def test_an_empty_journal_is_removed(state: Path) -> None:
     (state / "r").mkdir()
     (state / "r" / JOURNAL_NAME).touch()
-    assert clean(state) == (["r: clean"], [])
+    assert clean(remove_named, state) == (["r: clean"], [])
     assert list(state.iterdir()) == []
 
 
@@ -121,7 +118,7 @@ def test_a_link_in_place_of_a_folder_or_on_the_way_to_it_is_not_followed(state: 
     (tmp_path / "link").symlink_to("precious")
     names = [tmp_path / "link", tmp_path / "link" / "run"]
     left(state, "r", *({"kind": "directory", "name": str(name)} for name in names))
-    _, failed = clean(state)
+    _, failed = clean(remove_named, state)
     assert len(failed) == 2 and all("left alone" in line for line in failed)
     assert (tmp_path / "precious" / "run").is_dir()
 
@@ -132,7 +129,7 @@ def test_after_a_reboot_processes_are_strangers_and_folders_still_go(state: Path
         same = {"kind": "group", "name": str(stranger.pid), "start": start_time(stranger.pid)}
         before = {"kind": "holder", "name": str(os.getpid()), "start": start_time(os.getpid()), "boot": "another"}
         left(state, "r", same, folder(tmp_path / "ours"), holder={**before, "host": os.uname().nodename})
-        assert clean(state).said == [f"r: removed directory {tmp_path / 'ours'}", "r: clean"]
+        assert clean(remove_named, state).said == [f"r: removed directory {tmp_path / 'ours'}", "r: clean"]
         assert stranger.poll() is None
     finally:
         stranger.kill()
@@ -142,7 +139,7 @@ def test_after_a_reboot_processes_are_strangers_and_folders_still_go(state: Path
 def test_what_another_machine_left_in_a_shared_home_is_its_own(state: Path, tmp_path: Path) -> None:
     other = {**DEAD, "boot": "another", "host": "elsewhere"}
     path = left(state, "r", folder(tmp_path / "theirs"), holder=other)
-    assert clean(state).said == ["r: of the machine elsewhere, left alone; clean it there"]
+    assert clean(remove_named, state).said == ["r: of the machine elsewhere, left alone; clean it there"]
     assert path.exists() and (tmp_path / "theirs").is_dir()
 
 
@@ -160,7 +157,10 @@ def test_attempts_at_one_run_have_a_journal_each(state: Path, tmp_path: Path) ->
     left(state, "run-1", {**folder(tmp_path / ".a.partial"), "kind": "result"})
     second = Journal(state / "run-2" / JOURNAL_NAME)
     second.close()
-    assert clean(state, "run").said == [f"run-1: removed result {tmp_path / '.a.partial'}", "run-1: clean"]
+    assert clean(remove_named, state, "run").said == [
+        f"run-1: removed result {tmp_path / '.a.partial'}",
+        "run-1: clean",
+    ]
 
 
 def test_a_folder_whose_journal_was_never_finished_goes_once_it_is_old(state: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_folder_whose_journal_was_never_finished_goes_once_it_is_old(state: Pa
         one.mkdir()
         (one / f"{NEW}x").touch()
     os.utime(old, (0, 0))
-    assert clean(state) == ([], [])
+    assert clean(remove_named, state) == ([], [])
     assert [path.name for path in state.iterdir()] == ["young"]
 
 
@@ -211,7 +211,7 @@ def test_runs_that_start_and_end_beside_cleans_lose_nothing_and_nobody_stumbles(
     def cleaner() -> None:
         while any(one.poll() is None for one in starters):
             try:
-                said, failed = clean(state)
+                said, failed = clean(remove_named, state)
                 failures.extend(failed)
                 failures.extend(line for line in said if "still running" not in line and "another clean" not in line)
             except Exception as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.containers.removal import remove_named
 from testbed.errors import BadInput
 from testbed.system import journal as journal_module
 from testbed.system.cleaning import clean
@@ -67,7 +68,7 @@ def test_entries_are_on_disk_before_anything_is_made(tmp_path: Path) -> None:
 def test_a_process_of_a_dead_run_is_ended(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
     entry: dict[str, object] = {"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid)}
     dead_run(tmp_path, "r", [entry])
-    assert f"r: removed group {sleeper.pid}" in clean(tmp_path).said
+    assert f"r: removed group {sleeper.pid}" in clean(remove_named, tmp_path).said
     assert sleeper.wait(5) == -signal.SIGTERM
 
 
@@ -75,7 +76,7 @@ def test_a_pid_that_belongs_to_somebody_else_by_now_is_left_alone(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     dead_run(tmp_path, "r", [{"kind": "group", "name": str(sleeper.pid), "start": start_time(sleeper.pid) - 1}])
-    assert clean(tmp_path) == (["r: clean"], [])
+    assert clean(remove_named, tmp_path) == (["r: clean"], [])
     assert sleeper.poll() is None
 
 
@@ -84,7 +85,7 @@ def test_a_run_in_progress_is_left_alone(tmp_path: Path) -> None:
     made = tmp_path / "live" / "made"
     journal.directory(made)
     made.mkdir()
-    assert clean(tmp_path) == (["live: still running, left alone"], [])
+    assert clean(remove_named, tmp_path) == (["live: still running, left alone"], [])
     assert made.is_dir()
 
 
@@ -96,7 +97,7 @@ def test_an_orphan_that_was_never_written_down_is_known_by_its_mark(tmp_path: Pa
     )
     orphan = int(shell.stdout)
     assert start_time(orphan) is not None
-    assert clean(tmp_path, "r").said[0] == f"r: removed processes {orphan}"
+    assert clean(remove_named, tmp_path, "r").said[0] == f"r: removed processes {orphan}"
     assert start_time(orphan) is None
 
 
@@ -104,7 +105,7 @@ def test_the_mark_of_another_run_protects(tmp_path: Path) -> None:
     dead_run(tmp_path, "r", [])
     other = {**os.environ, "WAN_TESTBED_JOURNAL": str(tmp_path / "r2" / "journal.jsonl")}
     process = subprocess.Popen(["sleep", "60"], env=other)
-    clean(tmp_path)
+    clean(remove_named, tmp_path)
     assert process.poll() is None
     process.kill()
     process.wait()
@@ -116,7 +117,7 @@ def test_directories_go_and_their_neighbours_stay(tmp_path: Path) -> None:
         (tmp_path / name / "file").touch()
     ours = [("directory", "ours"), ("result", ".demo-1.partial")]
     dead_run(tmp_path / "state", "r", [{"kind": kind, "name": str(tmp_path / name)} for kind, name in ours])
-    clean(tmp_path / "state")
+    clean(remove_named, tmp_path / "state")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".demo-2.partial", "state", "theirs"]
     assert list((tmp_path / "state").iterdir()) == []
 
@@ -127,7 +128,7 @@ def test_an_orderly_end_keeps_the_results_and_their_logs(tmp_path: Path) -> None
     for announce, name in ((journal.result, "result"), (journal.directory, "scratch")):
         announce(tmp_path / name)
         (tmp_path / name).mkdir()
-    assert journal.undo() == [f"directory {tmp_path / 'scratch'}"]
+    assert journal.undo(remove_named) == [f"directory {tmp_path / 'scratch'}"]
     assert (tmp_path / "result").is_dir()
 
 
@@ -143,7 +144,7 @@ def test_a_folder_of_journals_that_others_can_write_to_is_refused(
     dead_run(state, "r", [{"kind": "directory", "name": str(tmp_path / "precious")}])
     spoil(state)
     with pytest.raises(BadInput, match=f"{state}: not a folder that only this user can write to"):
-        clean(state)
+        clean(remove_named, state)
     assert (tmp_path / "precious").is_dir()
 
 
@@ -151,27 +152,27 @@ def test_a_link_in_place_of_the_folder_of_journals_is_refused(tmp_path: Path) ->
     dead_run(tmp_path / "real", "r", [])
     (tmp_path / "state").symlink_to("real")
     with pytest.raises(BadInput, match="not a folder"):
-        clean(tmp_path / "state")
+        clean(remove_named, tmp_path / "state")
 
 
 def test_a_line_cut_short_by_the_crash_does_not_stop_the_cleaning(tmp_path: Path) -> None:
     path = dead_run(tmp_path, "r", [{"kind": "directory", "name": str(tmp_path / "f")}])
     (tmp_path / "f").mkdir()
     path.write_text(path.read_text() + '{"kind": "proc')
-    clean(tmp_path)
+    clean(remove_named, tmp_path)
     assert not (tmp_path / "f").exists()
 
 
 def test_cleaning_twice_and_cleaning_nothing_are_no_errors(tmp_path: Path) -> None:
     dead_run(tmp_path, "r", [{"kind": "directory", "name": str(tmp_path / "never-made")}])
-    assert clean(tmp_path) == (["r: clean"], [])
-    assert clean(tmp_path) == ([], [])
+    assert clean(remove_named, tmp_path) == (["r: clean"], [])
+    assert clean(remove_named, tmp_path) == ([], [])
 
 
 def test_an_unknown_run_is_bad_input(tmp_path: Path) -> None:
     dead_run(tmp_path, "r1", [])
     with pytest.raises(BadInput, match=r"no run 'r2'.*runs there: r1"):
-        clean(tmp_path, "r2")
+        clean(remove_named, tmp_path, "r2")
 
 
 def test_a_killed_holder_makes_its_run_cleanable(tmp_path: Path) -> None:
@@ -182,7 +183,7 @@ def test_a_killed_holder_makes_its_run_cleanable(tmp_path: Path) -> None:
     path = tmp_path / "r" / "journal.jsonl"
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"up\n"
-    assert clean(tmp_path) == (["r: still running, left alone"], [])
+    assert clean(remove_named, tmp_path) == (["r: still running, left alone"], [])
     holder.kill()
     holder.wait()
-    assert clean(tmp_path) == (["r: clean"], [])
+    assert clean(remove_named, tmp_path) == (["r: clean"], [])

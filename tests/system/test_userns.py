@@ -59,7 +59,7 @@ def test_what_forbids_it_is_mended_by_one_command(settings: dict[str, str], filt
 def test_a_process_with_threads_is_refused_and_not_changed() -> None:
     """The kernel gives a namespace to single processes only; half of one would be worse than none."""
     code = (
-        "import threading, time; from testbed.errors import MachineCannot; from testbed.network import userns\n"
+        "import threading, time; from testbed.errors import MachineCannot; from testbed.system import userns\n"
         "threading.Thread(target=time.sleep, args=(5,), daemon=True).start()\n"
         "try: userns.enter_user_namespace()\n"
         "except MachineCannot as error: print(error)"

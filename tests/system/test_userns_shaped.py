@@ -13,10 +13,11 @@ pytestmark = pytest.mark.shaped
 IN_A_USER_NAMESPACE = """\
 import sys
 from pathlib import Path
-from testbed.network import userns
+from testbed.system import userns
 
 userns.enter_user_namespace()
 from testbed.network.spec.fabric import Port
+from testbed.containers.removal import remove_named
 from testbed.network.hosts import MininetHosts
 from testbed.system.journal import Journal
 from testbed.network.netem.fabric import NetemFabric
@@ -32,7 +33,7 @@ ping.communicate()
 print(userns.privilege(), ping.returncode, fabric.counters().unmatched)
 fabric.detach()
 hosts.stop()
-journal.undo()
+journal.undo(remove_named)
 """
 
 

@@ -1,7 +1,7 @@
 """The lab fabric: the qdisc plan inside a User-Mode Linux kernel that switches between the nodes' namespaces.
 
 Brings real netem to any kernel, and so checks the other fabrics. The egress device towards the node at position i is
-`vec{i}`. Rules kept: those of netem_leaves, whose requests reach the guest's kernel through `lab_netlink`; so read_back
+`vec{i}`. Rules kept: those of netem.leaves, whose requests reach the guest's kernel through `netlink`; so read_back
 and counters are what that kernel says. The rate stage stands on the nodes' own eth0, in the host's kernel.
 """
 

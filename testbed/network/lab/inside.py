@@ -52,7 +52,7 @@ def empty_lab(journal: Journal) -> Iterator[LabKernel]:
 
 def run_inside(kernel: LabKernel, program: Path, silence_s: float = SILENCE_S) -> str:
     """Runs a Python program of this installation; returns its output, MachineCannot with all of it when it fails."""
-    package = Path(__file__).parents[2]
+    package = Path(__file__).parents[3]
     argv = [sys.executable, "-P", str(program)]
     environment = f"TMPDIR=/run HOME=/run PYTHONPATH={shlex.quote(str(package))} PYTHONDONTWRITEBYTECODE=1"
     return kernel.ask(f"{environment} {shlex.join(argv)}", silence_s)

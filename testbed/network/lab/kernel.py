@@ -1,8 +1,8 @@
 """A User-Mode Linux kernel as a switch: started on packet sockets, steered over serial lines, ended without a trace.
 
-Line 1 is a shell, line 2 the standing program `lab_netlink`, which takes fifty thousand changes a second; its input
+Line 1 is a shell, line 2 the standing program `netlink`, which takes fifty thousand changes a second; its input
 comes as files, because a serial line of this kernel stalls for good when more than 4 KB wait in it. The guest's root is
-the host's tree, read-only, so it has the host's own `ip` and `tc`; see `lab_guest.sh`. What the kernel writes on the
+the host's tree, read-only, so it has the host's own `ip` and `tc`; see `guest.sh`. What the kernel writes on the
 host is in one job directory.
 """
 
@@ -27,8 +27,8 @@ from testbed.network.netem.netlink import Answer, Refusal
 from testbed.system.environment import of_programs
 from testbed.system.processes import from_shell
 
-GUEST = Path(__file__).with_name("lab_guest.sh")
-GUEST_MODULES = Path(__file__).with_name("lab_modules.py")
+GUEST = Path(__file__).with_name("guest.sh")
+GUEST_MODULES = Path(__file__).with_name("modules.py")
 KERNEL = "linux.uml"
 MODULES = Path("/usr/lib/uml/modules")
 MEMORY = "256M"  # of which an idle switch touches about 60
@@ -135,7 +135,7 @@ class LabKernel:
 
     @property
     def processors(self) -> list[int]:
-        """Those it may use; see lab_keeper.take_precedence."""
+        """Those it may use; see keeper.take_precedence."""
         return sorted(os.sched_getaffinity(self.pid))
 
     @property
@@ -262,7 +262,7 @@ class LabKernel:
 
 def _settings() -> str:
     """For the guest's shell."""
-    package = Path(__file__).parents[2]
+    package = Path(__file__).parents[3]
     return f"python={shlex.quote(sys.executable)}\npackage={shlex.quote(str(package))}\n"
 
 

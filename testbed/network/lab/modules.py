@@ -1,4 +1,4 @@
-"""Readies the lab's guest: `lab_modules.py mount TYPE:PATH...`, then `lab_modules.py load DIRECTORY NAME...`.
+"""Readies the lab's guest: `modules.py mount TYPE:PATH...`, then `modules.py load DIRECTORY NAME...`.
 
 `load` loads kernel modules, each after all it depends on. Stands alone (standard library, no import of this package)
 and does what insmod and mount would, because minimal images have Python and no kmod, and because a setuid mount cannot

@@ -1,4 +1,4 @@
-"""Inside the lab's guest: carries netlink requests to the guest's kernel, `lab_netlink FD`, an open serial line.
+"""Inside the lab's guest: carries netlink requests to the guest's kernel, `netlink.py FD`, an open serial line.
 
 Started with nothing but the standard library, as starting is slow in there. Requests come as files, because a serial
 line of a User-Mode Linux kernel stalls for good when more than 4 KB wait in it; only the answers worth a look go back.

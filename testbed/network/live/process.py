@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import TestbedError
+from testbed.network.fabrics import make_fabric
 from testbed.network.live.replay import Applied, Replay
-from testbed.network.network import make_fabric
 from testbed.network.spec.fabric import Fabric
 from testbed.system.journal import Journal
 from testbed.system.linux import precise_timers

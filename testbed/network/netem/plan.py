@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
 from testbed.errors import BadInput
@@ -77,11 +76,6 @@ class Uplink:
 
     src: str
     classes: tuple[RateClass, ...]
-
-
-def delay_us(one_way_ms: float) -> int:
-    """Whole microseconds nearest to `one_way_ms`, through its decimal text: 10.05 -> 10050."""
-    return int((Decimal(repr(float(one_way_ms))) * 1000).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 def limit_packets(rate_bps: int | None, microseconds: int) -> int:

@@ -9,12 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, Protocol
 
 from testbed.errors import RunInvalid
 
 FabricName = Literal["netem", "lab", "relay"]
 Pair = tuple[str, str]  # source and destination: of nodes, or of the sites they stand at
+
+
+def delay_us(one_way_ms: float) -> int:
+    """Whole microseconds nearest to `one_way_ms`, through its decimal text: 10.05 -> 10050."""
+    return int((Decimal(repr(float(one_way_ms))) * 1000).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 class FabricDied(RunInvalid):

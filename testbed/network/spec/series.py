@@ -20,8 +20,7 @@ from testbed.files.figures import number
 from testbed.files.reading import as_text, read_bytes, refuse_file, shown
 from testbed.files.repository import available
 from testbed.files.yamlfile import nearest, said
-from testbed.network.netem.plan import delay_us
-from testbed.network.spec.fabric import Pair
+from testbed.network.spec.fabric import Pair, delay_us
 from testbed.network.spec.topology import Topology
 from testbed.system.units import NS_PER_S, NS_PER_US
 

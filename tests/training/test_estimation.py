@@ -8,9 +8,9 @@ import pytest
 
 from testbed.cli.main import app
 from testbed.errors import BadInput
-from testbed.models import estimation
 from testbed.models.devices import NATIVE
-from testbed.models.estimation import estimate_machine, estimate_profile
+from testbed.training import estimation
+from testbed.training.estimation import estimate_machine, estimate_profile
 
 
 def test_a_profile_is_fitted_on_123_configurations_and_tested_on_50() -> None:

@@ -1,0 +1,15 @@
+"""What an engine tells whoever watches a run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """What an engine tells its watcher."""
+
+    def note(self, text: str) -> None: ...
+
+    def phase(self, label: str, repeat: int, requests: int) -> None: ...
+
+    def request_done(self, tokens: int) -> None: ...

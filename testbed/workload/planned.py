@@ -1,0 +1,27 @@
+"""A request before it is issued: what to ask, when, and what its user was promised."""
+
+from __future__ import annotations
+
+import msgspec
+
+from testbed.decoding.sampling import Sampling
+from testbed.policies.api import RequestArrived
+
+
+class PlannedRequest(msgspec.Struct, frozen=True):
+    """One request the user node will issue. `due_ms` counts from the start; None: as soon as the previous one ended."""
+
+    request: int
+    prompt_id: str
+    prompt: tuple[int, ...]
+    max_tokens: int
+    sampling: Sampling
+    eos: tuple[int, ...]  # tokens that end the output
+    due_ms: float | None
+    slo_tokens_per_s: float | None = None  # the rate its user was promised
+
+    def arrived(self) -> RequestArrived:
+        """What the user's role is told when it is due: not its prompt's name, nor when it was to come."""
+        return RequestArrived(
+            self.request, self.prompt, self.max_tokens, self.sampling, self.eos, self.slo_tokens_per_s
+        )
