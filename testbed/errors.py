@@ -1,6 +1,6 @@
 """The testbed's own errors: raised where the fact is known, printed in one place (`testbed.cli.main`).
 
-Every message is one line that names the file, the place in it and the mend.
+Every message is one line that names the file, the place in it and the fix.
 """
 
 

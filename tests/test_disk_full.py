@@ -60,4 +60,4 @@ def test_a_sweep_keeps_the_points_it_has_finished_and_goes_on_where_there_is_roo
     (line,) = complaints(done.stderr)
     assert "points.jsonl: no space left on device" in line
     assert sorted(left) == ["points.jsonl", "sweep.csv", "sweep.json", "sweep.parquet"]
-    assert f"{kept} of {points} points are finished already" in done.stderr
+    assert f"{kept} of {points} points are already finished" in done.stderr

@@ -83,7 +83,7 @@ def test_without_a_fitting_python_it_is_installed_and_said(checkout):
     assert "no Python 3.11 to 3.13 found; installing python3.11" in said
 
 
-def test_without_root_a_missing_python_exits_4_with_the_mend(checkout):
+def test_without_root_a_missing_python_exits_4_with_the_fix(checkout):
     checkout.stub("id", "#!/bin/sh\necho 1000\n")
     status, commands, said = checkout.setup()
     assert (status, commands) == (4, [])

@@ -1,6 +1,6 @@
 """Runs the testbed as an ordinary user, from a test session that is root: what a newcomer without root would see.
 
-In a mount namespace of its own, so that the machine stays as it is: the tree and the interpreter may lie where only
+In its own mount namespace, so that the machine stays as it is: the tree and the interpreter may lie where only
 root can read, and /dev/net/tun may be root's alone.
 """
 

@@ -4,7 +4,7 @@ All at the same time and into one folder: simulations of two experiments (so of 
 write a journal and make what it names, `testbed clean`, `testbed runs prune`, and with `--emulated` emulated runs; of
 all but the last two some are killed with SIGKILL at a random moment. It is passed when
 
-* nothing is lost: whoever was not killed ended well, every run has a directory of its own, whole and with the bytes
+* nothing is lost: runs that were not killed ended well, every run has its own complete directory with the bytes
   that one seed gives (invariant 3), and `latest` points at a whole one;
 * nothing is left: after one last clean and prune neither journals nor folders nor unfinished runs nor scraps (5).
 
@@ -153,7 +153,7 @@ class Trial:
             self.counts.lost.append(f"a {slot.kind} ended with status {status}")
 
     def _judge(self) -> None:
-        """After one last clean and prune, by which nobody is disturbed any more."""
+        """After a last clean and prune, which disturb no running process."""
         lost, left = self.counts.lost, self.counts.left
         left += clean(remove_named, self._state).failed
         clean(remove_named, self._state)
@@ -193,7 +193,7 @@ def start(state: Path, made: Path, number: int) -> None:
     folder.mkdir()
     time.sleep(HELD_S)
     if len(journal.entries()) != 2 or not folder.is_dir():
-        raise RuntimeError(f"{journal.path}: somebody has taken it from a run that lives")
+        raise RuntimeError(f"{journal.path}: it was removed although its run is alive")
     journal.undo(remove_named)
     journal.close()
 

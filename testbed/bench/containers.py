@@ -39,7 +39,7 @@ def container_figures() -> list[Figure]:
     """While no emulation runs on this machine."""
     try:
         if privilege() in ("none", "user namespace"):
-            raise MachineCannot(f"an engine's containers are root's, so their links need root; {as_root()}")
+            raise MachineCannot(f"containers belong to root, so their links need root; {as_root()}")
         fabric, _ = resolve_fabric("auto")
         client = connect()
         image = for_roles(client, {ROLE})[ROLE]

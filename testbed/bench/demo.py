@@ -1,6 +1,6 @@
 """`python -m testbed.bench demo --count 10`: `make demo` in fresh clones, one after another, as a newcomer types it.
 
-Each trial clones the repository this code stands in (what is committed), sets up an environment of its own and runs the
+Each trial clones the repository this code stands in (what is committed), sets up its own environment and runs the
 demo. A trial counts as valid at the first try only if exit status 0 came from the first run: `make demo` may run twice.
 """
 

@@ -91,7 +91,7 @@ class Case:
 
     @property
     def may_lose(self) -> bool:
-        """Whether a request may fail: a node is gone, or nobody sends again what was lost."""
+        """Whether a request may fail: a node is gone, or a lost message is never sent again."""
         kinds = {fault.kind for fault in self.schedule.faults}
         return bool(kinds & {"restart", "stop"}) or ("drop" in kinds and not self.schedule.sessions)
 

@@ -31,7 +31,7 @@ def forked(work: Callable[..., object], *arguments: object) -> ForkProcess:
 
 
 class Quiet:
-    """Of a run or a sweep: nobody watches."""
+    """The progress of a run or a sweep, discarded."""
 
     def note(self, text: str) -> None:
         pass

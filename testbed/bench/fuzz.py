@@ -1,6 +1,6 @@
 """`python -m testbed.bench fuzz`: mutated files through every loader, each counted for a traceback, a hang or memory.
 
-With atheris (the extra `fuzz`) mutations are guided by coverage, in a process of its own a loader; without it, or with
+With atheris (the extra `fuzz`) mutations are guided by coverage, in one process per loader; without it, or with
 `--plain`, they are seeded flips, cuts, repeats, splices and tokens. What is not BadInput or another error of ours, what
 takes longer than the limit and what grows the process by more than 200 MB is printed with the input that did it.
 """

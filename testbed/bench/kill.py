@@ -128,7 +128,7 @@ def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str)
 
 
 class Run:
-    """One `testbed run` under way, in a folder of its own."""
+    """One `testbed run` under way, in its own folder."""
 
     def __init__(self, folder: Path, experiment: Path, one: Plan) -> None:
         self._stderr = folder / "stderr"

@@ -1,7 +1,7 @@
 """`make bench`, the network: how true, how fast and how lossless each fabric's links are on this machine.
 
 Every figure is a function of a fabric's name; a fabric that this machine cannot have is left out, with the reason. Each
-makes nodes of its own, written down in a journal, and leaves nothing. Goals and rivals' numbers: docs/performance.md.
+makes its own nodes, written down in a journal, and leaves nothing. Goals and rivals' numbers: docs/performance.md.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def joined(fabric: Fabric, run_id: str, journal: Journal, nodes: Mapping[str, in
 
 
 def matrix(ports: Sequence[Port], seed: int) -> list[Link]:
-    """Every ordered pair draws a one-way delay of its own."""
+    """Every directed link draws its own one-way delay."""
     draw = random.Random(seed)
     return [Link(link.src, link.dst, round(draw.uniform(5, 60), 3)) for link in undelayed(ports)]
 
 
 def rtt_errors(fabric: FabricName) -> list[Figure]:
-    """Brought up as for a run: base path and wake-ups taken off, then every ordered pair probed."""
+    """Brought up as for a run: base path and wake-ups taken off, then every directed link probed."""
     names = [f"r{index}" for index in range(MATRIX_NODES)]
     with journalled() as (run_id, journal):
         place = {f"n{index}": name for index, name in enumerate(names)}

@@ -42,7 +42,7 @@ def lateness(fabric: FabricName) -> Figure:
 
 
 def alternating(names: Sequence[str], seed: int) -> LinkSchedule:
-    """Every ordered pair has two delays of its own and goes from one to the other `UPDATE_HZ` times a second."""
+    """Every directed link has two delays and alternates between them `UPDATE_HZ` times a second."""
     draw = random.Random(seed)
     period_ns = 2 * NS_PER_S // UPDATE_HZ
     delays_us = {pair: draw.sample(range(5_000, 60_000), 2) for pair in permutations(names, 2)}

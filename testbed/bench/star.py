@@ -20,9 +20,9 @@ PROGRAM = Path(__file__).with_name("star_inside.py")
 
 
 def star_figures() -> list[Figure]:
-    """While no emulation runs on this machine; none, with the reason, where the lab's kernel is not to be had."""
-    if mends := missing_parts():
-        print(f"bench: Mininet's star and ours are left out: no lab; {'; '.join(mends)}", file=sys.stderr)
+    """While no emulation runs on this machine; none, with the reason, where the lab's kernel is not available."""
+    if fixes := missing_parts():
+        print(f"bench: Mininet's star and ours are left out: no lab; {'; '.join(fixes)}", file=sys.stderr)
         return []
     with machine_lock(), journalled() as (_, journal), empty_lab(journal) as kernel:
         lines = run_inside(kernel, PROGRAM).splitlines()

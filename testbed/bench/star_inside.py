@@ -1,6 +1,6 @@
 """The program of `testbed.bench.star`: both stars, one after the other, on the kernel it started on; figures as JSON.
 
-A star can only have delays that are sums of one figure a node, so that is what both are given. Mininet's is of plain
+A star can only have delays that are sums of one figure per node, so that is what both are given. Mininet's is of plain
 TCLinks, as its documentation shows them.
 """
 

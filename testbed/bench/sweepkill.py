@@ -1,7 +1,7 @@
 """`python -m testbed.bench sweepkill --count 50 --seed S`: sweeps that are killed again and again, and resumed.
 
 Each trial kills one simulated sweep with SIGKILL at random moments of its life, up to three times, then lets it end.
-It is passed when its tables and its facts equal, byte by byte, those of the same sweep that nobody touched, and nothing
+It is passed when its tables and its facts equal, byte by byte, those of the same sweep when undisturbed, and nothing
 unfinished is left in its folder. Every fourth one keeps the logs of its points, so that their folders are in it too.
 """
 
@@ -61,7 +61,7 @@ class Trial:
 
 
 class Sweeps:
-    """Sweeps of one experiment into folders of their own, and what untouched ones look like."""
+    """Sweeps of one experiment into their own folders, and what untouched ones look like."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,7 +72,7 @@ class Sweeps:
 
     def trial(self, number: int, seed: int) -> Trial:
         chance = random.Random(f"{seed}/{number}")
-        # logs take most of a point's time, and workers of their own are started anew, with all imports
+        # logs take most of a point's time, and their own workers are started anew, with all imports
         kept_logs, workers = number % 4 == 0, 2 if number % 10 == 5 else 1
         expected = self._untouched(kept_logs)
         out = self._folder / f"trial-{number}"
@@ -115,7 +115,7 @@ class Sweeps:
         status = process.exitcode
         process.kill()
         if status != 0:
-            raise RunInvalid(f"bench sweepkill: a sweep that nobody killed ended with status {status}")
+            raise RunInvalid(f"bench sweepkill: an undisturbed sweep ended with status {status}")
 
     def _start(self, out: Path, kept_logs: bool, workers: int) -> ForkProcess:
         return forked(_sweep, self._file, Options(out=out, keep_logs=kept_logs, workers=workers, intervals=False))

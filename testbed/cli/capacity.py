@@ -1,4 +1,4 @@
-"""The verb `capacity`: how many users a policy carries inside their promises. Thin; added by `testbed.cli.main`."""
+"""The verb `capacity`: how many concurrent users a policy serves within the SLO. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 
@@ -24,21 +24,25 @@ def add_to(app: typer.Typer) -> None:
 
 
 def capacity(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file; its users' number is what is searched for.")],
+    experiment: Annotated[Path, typer.Argument(help="Experiment file; the number of users is the search variable.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as for run")] = None,
     rates: Annotated[
-        str, typer.Option("--rates", help="Promised tokens a second, one capacity each; 2+8: a mix.")
+        str, typer.Option("--rates", help="SLO targets in tokens/s, one capacity each; 2+8: mixed classes.")
     ] = "2,4,6,8",
-    policy: Annotated[list[str] | None, typer.Option("--policy", help="Only this label; repeatable.")] = None,
-    duration_s: Annotated[float, typer.Option("--duration", min=1, help="Seconds that a probe counts.")] = 120.0,
-    window: Annotated[Window, typer.Option("--window", help="Since when a request's rate counts.")] = Window.whole,
-    bound: Annotated[float, typer.Option("--bound", min=0, max=1, help="Share of requests below their rate.")] = 0.05,
-    most: Annotated[int, typer.Option("--most", min=1, max=1900, help="Users of the largest fleet.")] = 512,
-    table: Annotated[str | None, typer.Option("--table", help="Decode table by name or path.")] = None,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one a core.")] = None,
+    policy: Annotated[list[str] | None, typer.Option("--policy", help="Only this policy label; repeatable.")] = None,
+    duration_s: Annotated[float, typer.Option("--duration", min=1, help="Measured seconds per probe.")] = 120.0,
+    window: Annotated[
+        Window, typer.Option("--window", help="Measure the rate from request start or from first token.")
+    ] = Window.whole,
+    bound: Annotated[
+        float, typer.Option("--bound", min=0, max=1, help="Share of requests that may miss the SLO.")
+    ] = 0.05,
+    most: Annotated[int, typer.Option("--most", min=1, max=1900, help="Upper bound of the search, in users.")] = 512,
+    table: Annotated[str | None, typer.Option("--table", help="Decode table name or path.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find the largest closed-loop fleet inside its token-rate promises, by bisection in virtual time."""
+    """Find how many concurrent closed-loop users meet the token-rate SLO, by bisection in virtual time."""
     from testbed.simulation.capacities import capacities, parse_rates
     from testbed.simulation.capacity import Options, named
 
@@ -67,7 +71,7 @@ def capacity(
         return
     from rich.table import Table
 
-    shown = Table(title=f"users inside their promises, at most {bound:.0%} of requests below", title_justify="left")
+    shown = Table(title=f"concurrent users within the SLO, at most {bound:.0%} of requests below", title_justify="left")
     mixed = any(row["by_class"] is not None for row in rows)
     columns = [key for key in rows[0] if key != "probes" and (mixed or key != "by_class")]
     for key in columns:
@@ -78,5 +82,5 @@ def capacity(
 
 
 def _attainments(by_class: Sequence[tuple[float, int, int]]) -> str:
-    """Of each class the share of requests that had their rate."""
+    """Share of requests per class that met their SLO."""
     return ", ".join(f"{rate:g}: {1 - violations / n:.3f}" for rate, n, violations in by_class)

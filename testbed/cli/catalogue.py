@@ -15,9 +15,9 @@ from testbed.cli.options import console as _console
 from testbed.cli.options import note as _note
 from testbed.errors import BadInput, RunInvalid
 
-models_app = typer.Typer(help="Models and their pairs: list, check, train, time.", no_args_is_help=True)
+models_app = typer.Typer(help="Models and pairs: list, check, train, profile.", no_args_is_help=True)
 topology_app = typer.Typer(help="Topologies: list, show.", no_args_is_help=True)
-trace_app = typer.Typer(help="Round-trip time series: list, show.", no_args_is_help=True)
+trace_app = typer.Typer(help="RTT traces: list, show.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 @topology_app.command("list")
 def topology_list(as_json: Json = False) -> None:
-    """Every topology that can be named."""
+    """List the topologies."""
     from testbed.network.spec.topology import available, load_topology
 
     rows = {name: load_topology(name) for name in available()}
@@ -44,7 +44,7 @@ def topology_list(as_json: Json = False) -> None:
 
 @topology_app.command("show")
 def topology_show(name: str, as_json: Json = False) -> None:
-    """A topology's round-trip times, in milliseconds, and their source."""
+    """Show a topology's round-trip times in milliseconds, and their source."""
     from testbed.network.spec.topology import load_topology
 
     topology = load_topology(name)
@@ -65,7 +65,7 @@ def topology_show(name: str, as_json: Json = False) -> None:
 
 @trace_app.command("list")
 def trace_list(as_json: Json = False) -> None:
-    """Every round-trip time series that `network.rtt_series` can name."""
+    """List the RTT traces that `network.rtt_series` can name."""
     from testbed.network.spec.series import available_series, load_series
     from testbed.network.spec.series_summary import summary
 
@@ -73,12 +73,12 @@ def trace_list(as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    _console().print(_table("round-trip time series", rows))
+    _console().print(_table("RTT traces", rows))
 
 
 @trace_app.command("show")
-def trace_show(name: Annotated[str, typer.Argument(help="A series' name or file.")], as_json: Json = False) -> None:
-    """What a series says of itself, and the round-trip times of each pair over its time."""
+def trace_show(name: Annotated[str, typer.Argument(help="RTT trace name or file.")], as_json: Json = False) -> None:
+    """Show a trace's metadata and a summary of each pair's round-trip times."""
     from testbed.network.spec.series import load_series
     from testbed.network.spec.series_summary import pair_rows
 
@@ -93,7 +93,7 @@ def trace_show(name: Annotated[str, typer.Argument(help="A series' name or file.
 
 @models_app.command("list")
 def models_list(as_json: Json = False) -> None:
-    """The models that ship, with size and hash."""
+    """List the shipped models with size and hash."""
     from dataclasses import asdict
 
     from testbed.models.catalogue import list_models
@@ -107,13 +107,15 @@ def models_list(as_json: Json = False) -> None:
 
 @models_app.command("check")
 def models_check(
-    target: Annotated[str, typer.Argument(help="Target: shipped name, folder, or Hugging Face name.")] = "tiny-target",
-    draft: Annotated[str, typer.Argument(help="Draft model of the same tokenizer.")] = "tiny-draft",
+    target: Annotated[
+        str, typer.Argument(help="Target model: shipped name, folder, or Hugging Face name.")
+    ] = "tiny-target",
+    draft: Annotated[str, typer.Argument(help="Draft model with the same tokenizer.")] = "tiny-draft",
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many prompts.")] = 16,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Number of prompts.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Check a pair: tokenizers agree, greedy speculation is lossless, acceptance, speeds."""
+    """Check a pair: whether tokenizers match and greedy speculation is lossless; acceptance and speed."""
     from dataclasses import asdict
 
     from testbed.models.check import check_pair
@@ -126,18 +128,18 @@ def models_check(
     else:
         _console().print(_pairs(f"{target} with {draft}, {len(texts)} prompts of '{prompts}'", asdict(result)))
     if result.not_applied:
-        _note(f"{target}: its checkpoint asks for {result.not_applied}, which is not applied here")
+        _note(f"{target}: its checkpoint sets {result.not_applied}, which the testbed does not apply")
     if not result.lossless:
         raise RunInvalid(f"{target} with {draft}: speculative output differs from target-only greedy output")
 
 
 @models_app.command("train")
 def models_train(
-    text: Annotated[Path, typer.Option("--text", help="Folder of public-domain *.txt files.")],
+    text: Annotated[Path, typer.Option("--text", help="Folder with public-domain *.txt files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the trained pair.")],
     seed: Annotated[int, typer.Option("--seed")] = 0,
 ) -> None:
-    """Train a small target and its drafters, reproducibly; takes about twenty minutes on one core."""
+    """Train a small target and its drafters reproducibly; about twenty minutes on one core."""
     from testbed.training import TrainingOptions, train_pair
 
     if not text.is_dir():

@@ -24,21 +24,26 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train_controller(
-    table: Annotated[str, typer.Argument(help="Decode table of the pair, by name or path.")] = "tiny-prose",
-    out: Annotated[Path, typer.Option("--out", help="Where the weights go, a .json.")] = Path("controller.json"),
-    kind: Annotated[Kind, typer.Option("--kind", help="Three-layer network, or logistic regression.")] = Kind.mlp,
-    seed: Annotated[int, typer.Option("--seed", help="Of the split by prompt and of the first weights.")] = 0,
+    table: Annotated[str, typer.Argument(help="Decode table of the pair, name or path.")] = "tiny-prose",
+    out: Annotated[Path, typer.Option("--out", help="File for the weights (*.json).")] = Path("controller.json"),
+    kind: Annotated[Kind, typer.Option("--kind", help="A three-layer network or logistic regression.")] = Kind.mlp,
+    seed: Annotated[int, typer.Option("--seed", help="Seed for the split by prompt and the initial weights.")] = 0,
     recall: Annotated[
-        float, typer.Option("--recall", min=0.01, max=1.0, help="Share of accepted tokens to predict acceptable.")
+        float,
+        typer.Option(
+            "--recall", min=0.01, max=1.0, help="Share of accepted tokens that must be predicted as accepted."
+        ),
     ] = 0.80,
-    test_share: Annotated[float, typer.Option("--test-share", min=0.01, max=0.99, help="Of the prompts.")] = 0.3,
-    max_draft: Annotated[int, typer.Option("--max-draft", min=1, max=32, help="Longest draft.")] = 16,
+    test_share: Annotated[
+        float, typer.Option("--test-share", min=0.01, max=0.99, help="Share of the prompts held out for testing.")
+    ] = 0.3,
+    max_draft: Annotated[int, typer.Option("--max-draft", min=1, max=32, help="Longest draft, in tokens.")] = 16,
     test: Annotated[
-        list[str] | None, typer.Option("--test", help="Another table to judge on: other prompts, same pair.")
+        list[str] | None, typer.Option("--test", help="Another table to evaluate on: other prompts, same pair.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train the rejection predictor of a pair's devices on a decode table, and say how good it is."""
+    """Train WISP's rejection predictor for a pair on a decode table and report its quality."""
     from testbed.training.controllers.report import train_to_file
     from testbed.training.controllers.train import TrainOptions
 
@@ -48,9 +53,9 @@ def train_controller(
 
 
 def fit_estimator(
-    device: Annotated[str, typer.Argument(help="Device profile, or 'this-machine' to time real passes.")],
-    model: Annotated[str, typer.Option("--model", help="The model to time on this machine.")] = "tiny-target",
-    seed: Annotated[int, typer.Option("--seed", help="Of the configurations.")] = 0,
+    device: Annotated[str, typer.Argument(help="Device profile, or 'this-machine' to time real forward passes.")],
+    model: Annotated[str, typer.Option("--model", help="Model to time on this machine.")] = "tiny-target",
+    seed: Annotated[int, typer.Option("--seed", help="Seed for the choice of configurations.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Fit WISP's four-term estimate of a verification pass to 123 configurations and test it on 50 others."""

@@ -1,4 +1,4 @@
-"""`testbed doctor`: what this machine can do, what it lacks, and the one command that mends each lack."""
+"""`testbed doctor`: what this machine can do, what is missing, and the one command that fixes each item."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from testbed.network.capabilities import (
     Capabilities,
     FabricChoice,
     choose_fabric,
-    lacks,
+    missing,
     of_ordinary_user,
     probe_capabilities,
 )
@@ -28,7 +28,7 @@ def examine() -> dict[str, Any]:
         "fabric": fabric,
         "fabric_reason": reason,
         "fabrics": {name: _availability(name, caps) for name in FABRICS},
-        "docker": _engine_version(),  # a fact and no lack: nodes are processes unless containers are asked for
+        "docker": _engine_version(),  # a fact, not a requirement: nodes are processes unless containers are requested
         "gpu": caps.gpus,
         "cores": caps.cores,
         "cgroup_version": caps.cgroup_version,
@@ -47,7 +47,7 @@ def examine() -> dict[str, Any]:
         "lab_kernel": caps.uml,
         "torch": _version("torch"),
         "transformers": _version("transformers"),
-        "lacks": [asdict(lack) for lack in lacks(caps)],
+        "missing": [asdict(one) for one in missing(caps)],
     }
 
 
@@ -68,29 +68,29 @@ def render(findings: dict[str, Any]) -> Any:
     for key, text in _privilege_rows(findings).items():
         facts.add_row(key, text)
     facts.add_row("torch, transformers", f"{findings['torch']}, {findings['transformers']}")
-    if not findings["lacks"]:
+    if not findings["missing"]:
         return Group(head, facts, Text("nothing is missing"))
-    missing = Table(title="missing, and what mends it", title_justify="left")
-    for heading in ("missing", "so", "mend"):
-        missing.add_column(heading, overflow="fold")
-    for lack in findings["lacks"]:
-        missing.add_row(lack["what"], lack["effect"], _with_what_it_opens(lack))
-    return Group(head, facts, missing)
+    table = Table(title="missing, and how to fix it", title_justify="left")
+    for heading in ("missing", "effect", "fix"):
+        table.add_column(heading, overflow="fold")
+    for one in findings["missing"]:
+        table.add_row(one["what"], one["effect"], _with_what_it_opens(one))
+    return Group(head, facts, table)
 
 
 def _without_root(caps: Capabilities) -> dict[str, Any]:
     """What an ordinary user of this machine gets: its fabric, why, and what would give it more."""
     ordinary = of_ordinary_user(caps)
     fabric, reason = _choice("auto", ordinary)
-    mended = [asdict(lack) for lack in lacks(ordinary) if lack not in lacks(caps)]
-    return {"fabric": fabric, "fabric_reason": reason, "lacks": mended}
+    fixable = [asdict(one) for one in missing(ordinary) if one not in missing(caps)]
+    return {"fabric": fabric, "fabric_reason": reason, "missing": fixable}
 
 
 def _privilege_rows(findings: dict[str, Any]) -> dict[str, str]:
     held, mode = findings["privilege"], findings["tun_mode"]
-    opens = "opens" if findings["tun"] else "does not open"
+    opens = "accessible" if findings["tun"] else "not accessible"
     if held == "none" and findings["user_namespaces"]:
-        held = "none; runs enter a user namespace by themselves"
+        held = "none; runs enter a user namespace"
     rows = {
         "privilege": held,
         "real-time priority": "yes" if findings["realtime"] else "no",
@@ -100,13 +100,13 @@ def _privilege_rows(findings: dict[str, Any]) -> dict[str, str]:
     if findings["root"]:
         ordinary = findings["without_root"]
         rows["fabric without root"] = ordinary["fabric"] or f"none ({ordinary['fabric_reason']})"
-        helps = [f"{lack['what']}: {_with_what_it_opens(lack)}" for lack in ordinary["lacks"]]
-        rows["what would help it"] = "\n".join(helps) or "-"
+        helps = [f"{one['what']}: {_with_what_it_opens(one)}" for one in ordinary["missing"]]
+        rows["to give it more"] = "\n".join(helps) or "-"
     return rows
 
 
-def _with_what_it_opens(lack: dict[str, str]) -> str:
-    return f"{lack['mend']}\n(opens {lack['opens']})" if lack["opens"] else lack["mend"]
+def _with_what_it_opens(one: dict[str, str]) -> str:
+    return f"{one['fix']}\n(grants {one['opens']})" if one["opens"] else one["fix"]
 
 
 def _choice(name: FabricChoice, caps: Capabilities) -> tuple[str | None, str]:

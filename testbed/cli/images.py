@@ -1,4 +1,4 @@
-"""The verbs about containers: `images build`, `images list`, `images engine`. Thin, as `testbed.cli.main`."""
+"""The verbs about containers: `images build`, `images list`, `images engine`. Thin, like `testbed.cli.main`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EngineVerb(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    images = typer.Typer(help="Container images of the nodes: build, list; an engine where none runs.")
+    images = typer.Typer(help="Container images for nodes: build, list, and a private Docker daemon.")
     images.command("build")(build)
     images.command("list")(show)
     images.command("engine")(engine)
@@ -28,23 +28,25 @@ def add_to(app: typer.Typer) -> None:
 
 def build(
     offline: Annotated[
-        bool, typer.Option("--offline", help="From the distribution's packages and what is installed; no registry.")
+        bool, typer.Option("--offline", help="Use the distribution's packages and the installed files; no registry.")
     ] = False,
-    base: Annotated[str | None, typer.Option("--base", help="Another image with Python to start from.")] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", help="Base image to use instead; it must contain Python.")
+    ] = None,
 ) -> None:
-    """Build the images of the nodes; those that are up to date are left alone."""
+    """Build the node images; images that are up to date are not rebuilt."""
     from testbed.containers.build import build as build_images
     from testbed.containers.engine import connect
     from testbed.errors import BadInput
 
     if offline and base is not None:
-        raise BadInput("--base: an image comes from a registry; leave it out, or leave --offline out")
+        raise BadInput("--base: the image comes from a registry; drop --base or --offline")
     for image in build_images(connect(), offline, note, base).values():
         print(f"{image.name} {image.digest}")
 
 
 def show(as_json: Json = False) -> None:
-    """List the engine's images of the nodes: digest, size, and whether their code is the code that runs here."""
+    """List the node images: digest, size, and whether their code matches this installation."""
     from testbed.containers.engine import connect
     from testbed.containers.images import CODE, KINDS, code_key, find
 
@@ -60,24 +62,24 @@ def show(as_json: Json = False) -> None:
     for heading in ("image", "digest", "MB", "code"):
         table.add_column(heading)
     for row in rows:
-        state = "up to date" if row["up_to_date"] else "other code than runs here"
+        state = "up to date" if row["up_to_date"] else "differs from this installation"
         table.add_row(row["name"], row["digest"][:19], f"{row['bytes'] / 1e6:.0f}", state)
     console().print(table)
 
 
 def engine(
-    verb: Annotated[EngineVerb, typer.Argument(help="remove: stop it, and delete its images and all else of it.")],
+    verb: Annotated[EngineVerb, typer.Argument(help="remove: stop it and delete all its data.")],
     install: Annotated[
-        bool, typer.Option("--install", help="Install the distribution's docker.io where it is missing.")
+        bool, typer.Option("--install", help="Install the docker.io package if dockerd is missing.")
     ] = False,
 ) -> None:
-    """Start, stop or remove a container engine of the testbed's own, where none runs; no other one is touched."""
+    """Start, stop or remove a private Docker daemon, for machines without one; no other daemon is touched."""
     from testbed.containers import ownengine
 
     if verb is EngineVerb.start:
-        print("started" if ownengine.start(install) else "runs already")
+        print("started" if ownengine.start(install) else "already running")
     elif verb is EngineVerb.stop:
-        print("stopped" if ownengine.stop() else "none of ours runs")
+        print("stopped" if ownengine.stop() else "not running")
     else:
         ownengine.remove()
         print("removed")

@@ -78,7 +78,7 @@ def _status(signals: Signals | None = None) -> int:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Say what this machine can do, which fabric it would choose and why, and how to mend what it lacks."""
+    """Show what this machine can do, which fabric it would choose and why, what is missing and how to fix it."""
     from testbed.cli.doctor import examine, render
 
     findings = examine()
@@ -90,28 +90,30 @@ def doctor(as_json: Json = False) -> None:
 
 @app.command()
 def run(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file (experiments/*.yaml).")],
+    experiment: Annotated[Path, typer.Argument(help="Experiment file (experiments/*.yaml).")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="For real, or in virtual time.")] = Engine.emulation,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="emulation: real models and sockets; simulation: virtual time.")
+    ] = Engine.emulation,
     fabric: FabricOption = Fabric.auto,
     nodes: NodesOption = Nodes.auto,
-    out: Annotated[Path, typer.Option("--out", help="Where run directories go.")] = Path("runs"),
-    seed: Annotated[int | None, typer.Option("--seed", help="Overrides the experiment's seed.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for run directories.")] = Path("runs"),
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed, in place of the experiment's.")] = None,
     pcap: Annotated[
-        list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture what these two nodes send each other.")
+        list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture the packets between these two nodes.")
     ] = None,
-    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not watch the links while the run goes on.")] = False,
+    no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not measure the links during the run.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Run one experiment: progress, a table, a run directory with a report."""
+    """Run one experiment and write a run directory with tables and a report."""
     if engine is Engine.emulation:
         gain_privilege()
     elif pcap:
-        raise BadInput("--pcap: in virtual time there are no packets; use --engine emulation, or leave it out")
+        raise BadInput("--pcap: a simulation has no packets; use --engine emulation, or leave it out")
     elif no_probe:
-        raise BadInput("--no-probe: in virtual time there is none; use --engine emulation, or leave it out")
+        raise BadInput("--no-probe: a simulation has no probe; use --engine emulation, or leave it out")
     elif nodes is Nodes.docker:
-        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
+        raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
     from testbed.cli.progress import ConsoleProgress
     from testbed.experiment.scenario import load_scenario
     from testbed.results.table import render
@@ -140,9 +142,9 @@ def run(
 
 @app.command()
 def report(
-    run_directory: Annotated[Path, typer.Argument(help="A run directory, e.g. runs/latest.")],
+    run_directory: Annotated[Path, typer.Argument(help="Run directory, e.g. runs/latest.")],
 ) -> None:
-    """Write the self-contained HTML report of a run again."""
+    """Write a run's self-contained HTML report again."""
     from testbed.report import write_report
 
     print(write_report(run_directory))
@@ -150,11 +152,13 @@ def report(
 
 @app.command()
 def calibrate(
-    run_directory: Annotated[Path, typer.Argument(help="An emulated run's directory, e.g. runs/latest.")],
-    table: Annotated[str | None, typer.Option("--table", help="Decode table; default: one that fits the run.")] = None,
+    run_directory: Annotated[Path, typer.Argument(help="Directory of an emulated run, e.g. runs/latest.")],
+    table: Annotated[
+        str | None, typer.Option("--table", help="Decode table; default: one that matches the run.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate an emulated run again from its own manifest, and say how far apart the two are."""
+    """Simulate an emulated run from its manifest and report the differences."""
     from testbed.simulation.calibrate import calibrate as compare
     from testbed.simulation.calibrate import render
 
@@ -164,17 +168,17 @@ def calibrate(
     else:
         _console().print(render(result))
     if not result["tokens_identical"]:
-        raise RunInvalid(f"{run_directory}: the simulated token streams differ from the emulated ones")
+        raise RunInvalid(f"{run_directory}: the simulated tokens differ from the emulated tokens")
 
 
 @app.command()
 def probe(
-    topology: Annotated[str, typer.Argument(help="A topology's name or file.")],
+    topology: Annotated[str, typer.Argument(help="Topology name or file.")],
     fabric: FabricOption = Fabric.auto,
-    count: Annotated[int, typer.Option("--count", min=1, help="Probes per ordered pair.")] = 200,
+    count: Annotated[int, typer.Option("--count", min=1, help="Probes per directed link.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Bring a topology's network up alone and measure every ordered pair against its specification."""
+    """Bring up a topology's network alone and measure every directed link against its specification."""
     gain_privilege()
     from testbed.emulation.survey import render, survey
 
@@ -193,23 +197,23 @@ def probe(
 
 @app.command()
 def record(
-    out: Annotated[Path, typer.Option("--out", help="The table to write (*.parquet).")],
+    out: Annotated[Path, typer.Option("--out", help="Table to write (*.parquet).")],
     target: Annotated[str, typer.Option("--target", help="Target model.")] = "tiny-target",
     draft: Annotated[str, typer.Option("--draft", help="Draft model.")] = "tiny-draft",
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
     output_tokens: Annotated[int, typer.Option("--output-tokens", min=1)] = 100,
-    depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens of each draft rollout.")] = 17,
+    depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens per draft rollout.")] = 17,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at the end of text.")] = False,
     no_second_choice: Annotated[
-        bool, typer.Option("--no-second-choice", help="Leave out rollouts from the drafter's second choice.")
+        bool, typer.Option("--no-second-choice", help="Do not record rollouts from the drafter's second choice.")
     ] = False,
     temperature: Annotated[float, typer.Option("--temperature", help="Above 0: record sampled output.")] = 0.0,
     top_k: Annotated[int, typer.Option("--top-k", help="As workload.sampling.top_k.")] = 0,
     top_p: Annotated[float, typer.Option("--top-p", help="As workload.sampling.top_p.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The experiment's seed, whose draws are recorded.")] = 0,
-    repeats: Annotated[int, typer.Option("--repeats", min=1, help="The experiment's repeats.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the experiment whose draws are recorded.")] = 0,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats of the experiment.")] = 1,
 ) -> None:
-    """Record a decode table: what a pair does at every position of its output, for exact replay."""
+    """Record a decode table: what a model pair does at every output position, for the simulation to replay."""
     from testbed.cli.record import record_to_file, sampled_from
 
     print(
@@ -230,9 +234,9 @@ def record(
 
 @app.command()
 def clean(
-    run: Annotated[str | None, typer.Option("--run", help="Only what this run, or this attempt at it, left.")] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Only this run or this attempt.")] = None,
 ) -> None:
-    """Remove what crashed runs left, and only that. Exit status 1 where something could not be removed."""
+    """Remove what crashed runs left behind, and nothing else. Exit status 1 if something could not be removed."""
     from testbed.containers.removal import remove_named
     from testbed.system.cleaning import clean as clean_up
 

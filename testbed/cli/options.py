@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
 class Fabric(StrEnum):
-    """`auto` takes netem where the kernel has it, else relay."""
+    """`auto` takes netem if the kernel has it, else relay."""
 
     auto = "auto"
     netem = "netem"
@@ -28,7 +28,7 @@ class Engine(StrEnum):
 
 
 class Nodes(StrEnum):
-    """`auto` is process, unless the experiment asks under `compute:` for what only containers have."""
+    """`auto` is process, unless `compute:` in the experiment needs containers."""
 
     auto = "auto"
     docker = "docker"
@@ -36,9 +36,9 @@ class Nodes(StrEnum):
 
 
 NodesOption = Annotated[
-    Nodes, typer.Option("--nodes", help="Containers or processes; auto: processes, unless compute: needs containers.")
+    Nodes, typer.Option("--nodes", help="docker or process; auto: process, unless compute: needs containers.")
 ]
-FabricOption = Annotated[Fabric, typer.Option("--fabric", help="What shapes the links.")]
+FabricOption = Annotated[Fabric, typer.Option("--fabric", help="How links are shaped; auto: netem, else relay.")]
 
 
 def gain_privilege() -> None:
@@ -47,7 +47,7 @@ def gain_privilege() -> None:
 
     before = userns.privilege()
     if userns.gain_privilege() != before:
-        note("not root: going on in a user namespace of our own; see docs/without-root.md")
+        note("not root: continuing in a user namespace; see docs/without-root.md")
 
 
 def console() -> Any:

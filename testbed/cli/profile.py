@@ -23,10 +23,12 @@ def add_to(app: typer.Typer) -> None:
 
 def profile(
     model: Annotated[str, typer.Argument(help="Shipped name, folder, or Hugging Face name.")],
-    out: Annotated[Path, typer.Option("--out", help="The profile to write, a .yaml that devices: can name.")],
-    device: Annotated[Device, typer.Option("--device", help="What the model runs on.")] = Device.cpu,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Of the processor; nodes use one.")] = 1,
-    max_pass_tokens: Annotated[int, typer.Option("--max-pass-tokens", min=1, help="Longest pass timed.")] = 256,
+    out: Annotated[Path, typer.Option("--out", help="Profile to write (*.yaml), for use under devices:.")],
+    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.cpu,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; nodes use one.")] = 1,
+    max_pass_tokens: Annotated[
+        int, typer.Option("--max-pass-tokens", min=1, help="Longest forward pass to time, in tokens.")
+    ] = 256,
     as_json: Json = False,
 ) -> None:
     """Time a model's passes on this machine and write them down as a device profile."""
@@ -35,7 +37,7 @@ def profile(
     from testbed.models.nativeprofile import measure, write
 
     if out.suffix != ".yaml":
-        raise BadInput(f"--out {out}: a profile's name ends in .yaml, else devices: does not take it for a file")
+        raise BadInput(f"--out {out}: a profile is a .yaml file; give it that suffix")
     check_file(out)
     measured = measure(model, device.value, threads, max_pass_tokens, note)
     write(measured, out)

@@ -1,6 +1,6 @@
 """The watcher of a run on a terminal.
 
-Shows on stderr: a live bar on a terminal, one line a phase elsewhere; stdout is for results."""
+Shows on stderr: a live bar on a terminal, one line per phase elsewhere; stdout is for results."""
 
 from __future__ import annotations
 

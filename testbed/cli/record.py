@@ -29,7 +29,7 @@ def record_to_file(
 ) -> str:
     """Record the pair over a prompt set into `out`; returns what there is to say about it."""
     if out.suffix != SUFFIX:
-        raise BadInput(f"--out {out}: a decode table is a {SUFFIX} file; name it so")
+        raise BadInput(f"--out {out}: a decode table is a {SUFFIX} file; give it that suffix")
     check_file(out)
     name = out.name.removesuffix(SUFFIX)
     table = record(
@@ -50,7 +50,7 @@ def sampled_from(temperature: float, top_k: int, top_p: float, seed: int, repeat
     if temperature > 0:
         return SampledFrom(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, repeats=repeats)
     if (top_k, top_p, seed, repeats) != (0, 1.0, 0, 1):
-        raise BadInput("--top-k, --top-p, --seed and --repeats do nothing in greedy decoding; give a --temperature")
+        raise BadInput("--top-k, --top-p, --seed and --repeats have no effect in greedy decoding; set --temperature")
     return None
 
 

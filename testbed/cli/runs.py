@@ -12,18 +12,18 @@ import typer
 from testbed.cli.options import Json
 from testbed.errors import BadInput
 
-Out = Annotated[Path, typer.Option("--out", help="The folder of runs.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder with runs.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    runs = typer.Typer(help="What lies in a folder of runs, and what ended without a result.", no_args_is_help=True)
+    runs = typer.Typer(help="Runs in a folder: list, prune those that ended without a result.", no_args_is_help=True)
     runs.command("list")(show)
     runs.command("prune")(prune)
     app.add_typer(runs, name="runs")
 
 
 def show(out: Out = Path("runs"), as_json: Json = False) -> None:
-    """List runs: finished, in progress, and unfinished ones, whose process ended without a result."""
+    """List runs: finished, in progress, and unfinished (the process ended without a result)."""
     from testbed.results.attempts import find
 
     found = find(out)
@@ -41,14 +41,14 @@ def show(out: Out = Path("runs"), as_json: Json = False) -> None:
 
 def prune(
     out: Out = Path("runs"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the folders of attempts that ended without a result, with their logs. Finished runs stay."""
+    """Remove the folders and logs of attempts that ended without a result. Finished runs are kept."""
     from testbed.results import attempts
 
     if not out.is_dir():
-        raise BadInput(f"--out {out}: there is no such folder")
+        raise BadInput(f"--out {out}: no such folder")
     ended = attempts.unfinished(out)
     removed = ended if dry_run else [one for one in ended if attempts.prune(one)]
     if as_json:

@@ -12,7 +12,7 @@ from testbed.cli.options import Fabric, FabricOption, gain_privilege, note
 if TYPE_CHECKING:
     from testbed.network.spec.topology import Topology
 
-What = Annotated[str, typer.Argument(help="An experiment file, or a topology's name or file.")]
+What = Annotated[str, typer.Argument(help="Experiment file, or a topology name or file.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -24,15 +24,15 @@ def shell(
     what: What,
     fabric: FabricOption = Fabric.auto,
     command: Annotated[
-        list[str] | None, typer.Option("--command", "-c", help="Run this and exit with its status; may be repeated.")
+        list[str] | None, typer.Option("--command", "-c", help="Run this command and exit with its status; repeatable.")
     ] = None,
 ) -> None:
-    """Open Mininet's command line in the network of an experiment, or of a topology with one node a region."""
+    """Open Mininet's command line in the network of an experiment, or of a topology with one node per region."""
     _in_network(what, fabric, command)
 
 
 def pingall(what: What, fabric: FabricOption = Fabric.auto) -> None:
-    """Bring a network up, ping between all nodes with Mininet's pingall; exit 3 when a ping was lost."""
+    """Bring up a network and run Mininet's pingall; exit 3 if a ping was lost."""
     _in_network(what, fabric, ["pingallfull"])
 
 
@@ -56,7 +56,7 @@ def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
 
 
 def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
-    """Topology and placement: an experiment's nodes, or one node for each region of a topology."""
+    """Topology and placement: the experiment's nodes, or one node per region of a topology."""
     from testbed.experiment.scenario import load_scenario, read_document
     from testbed.network.spec.topology import load_topology
 

@@ -12,7 +12,7 @@ from testbed.cli.options import Engine, Fabric, FabricOption, Json, Nodes, Nodes
 from testbed.errors import BadInput, RunInvalid
 
 Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Processes of a simulated sweep; default: one for each core.")
+    int | None, typer.Option("--workers", min=1, help="Processes for a simulated sweep; default: one per core.")
 ]
 
 
@@ -22,29 +22,37 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sweep(
-    experiment: Annotated[Path, typer.Argument(help="An experiment file with a matrix.")],
-    overrides: Annotated[list[str] | None, typer.Argument(help="key=value; of a swept key: only that value")] = None,
-    engine: Annotated[Engine, typer.Option("--engine", help="In virtual time, or for real.")] = Engine.simulation,
+    experiment: Annotated[Path, typer.Argument(help="Experiment file with a matrix.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value; on a swept key, keep only that value")
+    ] = None,
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="simulation: virtual time; emulation: real models and sockets.")
+    ] = Engine.simulation,
     fabric: FabricOption = Fabric.auto,
     nodes: NodesOption = Nodes.auto,
     workers: Workers = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the sweep's directory goes.")] = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for the sweep's directory.")] = Path("runs"),
     metrics: Annotated[
-        str | None, typer.Option("--metrics", help="Comma-separated names, or 'all'; default: the headline ones.")
+        str | None,
+        typer.Option("--metrics", help="Comma-separated metric names, or 'all'; default: the headline metrics."),
     ] = None,
     keep_logs: Annotated[
         bool, typer.Option("--keep-logs", help="Keep the run directory of every simulated point.")
     ] = False,
     intervals: Annotated[
-        bool, typer.Option("--intervals/--no-intervals", help="95 % interval of every simulated metric, by bootstrap.")
+        bool,
+        typer.Option(
+            "--intervals/--no-intervals", help="Compute a bootstrap 95 % interval for every simulated metric."
+        ),
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Run every point of an experiment's matrix; what is finished already is not run again; one table."""
+    """Run every point of an experiment's matrix and write one table; finished points are not run again."""
     if engine is Engine.emulation:
         gain_privilege()
     elif nodes is Nodes.docker:
-        raise BadInput("--nodes docker: in virtual time there are no containers; use --engine emulation")
+        raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
     from testbed.sweep.plan import load_sweep
     from testbed.sweep.progress import SweepConsole
     from testbed.sweep.render import as_dict, render
@@ -76,7 +84,7 @@ def sweep(
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is what the others are held against.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is the baseline.")],
     as_json: Json = False,
 ) -> None:
     """Compare runs, paired by policy, prompt and repeat, with 95 % intervals."""
@@ -93,13 +101,15 @@ def compare(
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="A folder of experiments/ that has a claims.yaml, e.g. wanspec.")],
+    name: Annotated[str, typer.Argument(help="Folder of experiments/ with a claims.yaml, e.g. wanspec.")],
     workers: Workers = None,
-    out: Annotated[Path, typer.Option("--out", help="Where sweeps go.")] = Path("runs"),
-    docs: Annotated[Path, typer.Option("--docs", help="Where reproduction.md and results/ are.")] = Path("docs"),
+    out: Annotated[Path, typer.Option("--out", help="Folder for sweeps.")] = Path("runs"),
+    docs: Annotated[Path, typer.Option("--docs", help="Folder that holds reproduction.md and results/.")] = Path(
+        "docs"
+    ),
     as_json: Json = False,
 ) -> None:
-    """Run a paper's sweeps in simulation, draw its figures and write its table of claims."""
+    """Run a paper's sweeps in simulation, draw its figures and write the table of claims."""
     from testbed.reproduce.run import reproduce as run_claims
     from testbed.reproduce.table import render
     from testbed.sweep.progress import SweepConsole

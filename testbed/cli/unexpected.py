@@ -1,4 +1,5 @@
-"""What is said of an error that is nobody's input: the system's, in one line with its file; ours, as a defect.
+"""What is printed for an error that is not the user's input: the system's, in one line with its file; ours, as a
+defect.
 
 Rule kept: no traceback without a line before it that says what it is and what to do with it.
 """
@@ -22,11 +23,11 @@ DEFECT = 1
 def explained(error: Exception) -> int:
     """Prints it; returns the exit status."""
     if isinstance(error, MemoryError):
-        _say("not enough memory; ask for less, or free some")
+        _say("not enough memory; use less, or free some")
         return MachineCannot.exit_code
     if not isinstance(error, OSError):
         said = one_line(f"{type(error).__name__}: {error}")
-        _say(f"this is a defect of the testbed, not of your input ({said}); please report it with the lines below")
+        _say(f"this is a bug in the testbed, not in your input ({said}); please report it with the lines below")
         traceback.print_exception(error)
         return DEFECT
     name = "" if error.filename is None else os.fsdecode(error.filename)
@@ -35,7 +36,7 @@ def explained(error: Exception) -> int:
         _say(str(unwritable(name or "output", error)))
         return DiskFull.exit_code
     if not _folder_is_there():
-        _say("the current folder is not there any more; change to one that is")
+        _say("the current folder no longer exists; change to another one")
     else:
         _say(": ".join(part for part in (shown(name), error.strerror or one_line(error)) if part))
     return MachineCannot.exit_code

@@ -1,1 +1,2 @@
-"""Nodes in containers: the engine, the images, and one container a node. The Docker SDK is imported only when used."""
+"""Nodes in containers: the engine, the images, and one container per node. The Docker SDK is imported only when
+used."""

@@ -50,14 +50,14 @@ def build(client: DockerClient, offline: bool, note: Note, root: str | None = No
 
 @dataclass(frozen=True)
 class _Build:
-    """What one image is built from. `on`: the image below it, as people call it; `mend`: where that does not do."""
+    """What one image is built from. `on`: the image below it, as people call it; `fix`: where that does not do."""
 
     dockerfile: bytes
     contents: Contents
     on: str
     arguments: dict[str, str]
     labels: dict[str, str]
-    mend: str = ""
+    fix: str = ""
 
 
 def _unless_known(
@@ -72,8 +72,8 @@ def _unless_known(
     _run(client, images.tag(kind), what if isinstance(what, _Build) else what(), note)
     image = images.find(client, kind)
     if image is None:
-        raise MachineCannot(f"images build: the engine built {images.tag(kind)} and then did not have it")
-    note(f"{image.name}: {image.digest[:19]}, {image.bytes / 1e6:.0f} MB with its base")
+        raise MachineCannot(f"images build: the Docker daemon built {images.tag(kind)}, which then was missing")
+    note(f"{image.name}: {image.digest[:19]}, {image.bytes / 1e6:.0f} MB including its base")
     return image
 
 
@@ -87,12 +87,12 @@ def _base_on(client: DockerClient, root: str | None, note: Note) -> images.Image
     python = rootfs.python_version()
     start = startimage.obtain(client, root or REGISTRY_ROOT.format(python=python), note)
     note(f"starting from {start.origin}")
-    mend = f"; --base takes an image with Python {python} and the GNU C and C++ libraries"
-    return _base(client, _key(start.identity, start.origin), lambda: start, note, mend)
+    fix = f"; --base takes an image with Python {python} and the GNU C and C++ libraries"
+    return _base(client, _key(start.identity, start.origin), lambda: start, note, fix)
 
 
 def _base(
-    client: DockerClient, start_key: str, start: Callable[[], StartImage], note: Note, mend: str = ""
+    client: DockerClient, start_key: str, start: Callable[[], StartImage], note: Note, fix: str = ""
 ) -> images.Image:
     packages = installed.packages()
     dockerfile = _from_images("base/Dockerfile")
@@ -108,12 +108,12 @@ def _base(
 
     def describe() -> _Build:
         image = start()
-        note(f"checking {len(packages)} packages against what was installed")
+        note(f"checking {len(packages)} packages against the installed files")
         for package in packages:
             installed.verify(package)
         arguments = {"ROOT": image.identity, "PYTHON": rootfs.python_version()}
         labels = {images.INPUTS: key, images.ORIGIN: image.origin}
-        return _Build(dockerfile, [*scripts, *_package_files(packages)], image.name, arguments, labels, mend)
+        return _Build(dockerfile, [*scripts, *_package_files(packages)], image.name, arguments, labels, fix)
 
     return _unless_known(client, "base", key, note, describe)
 
@@ -134,7 +134,7 @@ def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: N
             )
     found = images.find(client, "root")
     if found is None:
-        raise MachineCannot(f"images build --offline: the engine imported {name} and then did not have it")
+        raise MachineCannot(f"images build --offline: the Docker daemon imported {name}, which then was missing")
     return StartImage(name, found.digest)
 
 
@@ -177,8 +177,8 @@ def _listen(said: Iterable[dict[str, Any]], name: str, what: _Build, note: Note)
             last = words.strip().rpartition("\n")[2] or last
         if "error" in line:
             words = [one for one in (last, " ".join(str(line["error"]).split())) if one]
-            mend = what.mend if " : RUN " in step and any(one in step for one in JUDGING) else ""
-            raise MachineCannot(f"images build: {name} on {what.on}: {': '.join(words)}{mend}")
+            fix = what.fix if " : RUN " in step and any(one in step for one in JUDGING) else ""
+            raise MachineCannot(f"images build: {name} on {what.on}: {': '.join(words)}{fix}")
 
 
 def _write_context(stream: IO[bytes], what: _Build) -> None:

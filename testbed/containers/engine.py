@@ -19,7 +19,7 @@ SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 OWN_SOCKET = "unix:///run/wan-testbed-engine/docker.sock"  # of `testbed images engine start`
 CONNECTIONS = 32  # containers are made and started from several threads
 TIMEOUT_S = 120.0  # of one call: an engine busy with a build answers late
-SDK_MEND = "pip install 'docker>=7.1'"
+SDK_FIX = "pip install 'docker>=7.1'"
 
 
 def addresses() -> list[str]:
@@ -40,7 +40,8 @@ def connect(address: str | None = None) -> DockerClient:
         except (docker.errors.DockerException, OSError) as error:
             tried.append(f"{one} ({_reason(error)})")
     raise MachineCannot(
-        f"containers: no engine answers at {' or '.join(tried)}; start Docker, or as root: testbed images engine start"
+        f"containers: no Docker daemon answers at {' or '.join(tried)}; start Docker, or run as root: testbed images "
+        "engine start"
     )
 
 
@@ -63,7 +64,7 @@ def address_of(client: DockerClient) -> str:
 
 def facts(client: DockerClient) -> dict[str, Any]:
     """Provenance for the manifest."""
-    with explained("containers: the engine does not say what it is"):
+    with explained("containers: the Docker daemon does not identify itself"):
         version, info = client.version(), client.info()
     return {
         "engine": version["Version"],
@@ -85,11 +86,11 @@ def explained(what: str) -> Iterator[None]:
 
 
 def load_sdk() -> Any:
-    """The Docker SDK, or MachineCannot with its mend."""
+    """The Docker SDK, or MachineCannot with its fix."""
     try:
         import docker
     except ImportError as error:
-        raise MachineCannot(f"containers: the Docker SDK for Python is not installed; {SDK_MEND}") from error
+        raise MachineCannot(f"containers: the Docker SDK for Python is not installed; {SDK_FIX}") from error
     return docker
 
 

@@ -83,10 +83,12 @@ def for_roles(client: DockerClient, roles: set[str]) -> dict[str, Image]:
     for kind in sorted({ROLES[role] for role in roles}):
         image = find(client, kind)
         if image is None:
-            raise MachineCannot(f"nodes docker: the engine has no image {tag(kind)}; testbed images build --offline")
+            raise MachineCannot(f"nodes docker: there is no image {tag(kind)}; run: testbed images build --offline")
         if image.labels.get(CODE) != code:
-            raise MachineCannot(f"nodes docker: the image {image.name} holds other code than runs here; "
-                                "testbed images build --offline")  # fmt: skip
+            raise MachineCannot(
+                f"nodes docker: the image {image.name} was built from other code than this installation; run: "
+                "testbed images build --offline"
+            )
         images[kind] = image
     return {role: images[ROLES[role]] for role in roles}
 

@@ -20,7 +20,7 @@ from testbed.policies.registry import GROUP as POLICIES
 ROOTS = ("msgspec", "numpy", "pydantic", "pyyaml", "safetensors", "threadpoolctl", "tokenizers", "torch",
          "transformers")  # fmt: skip
 OURS = "wan-testbed"
-HEAVY = "torch"  # a layer of its own, which changes seldom
+HEAVY = "torch"  # its own layer, which changes seldom
 
 # compiled against, never run: headers, build files, test programs
 UNUSED = ("torch/include/", "torch/share/", "torch/test/")
@@ -57,8 +57,8 @@ def verify(package: Package) -> None:
             digest = hashlib.file_digest(file, "sha256").digest()
         if base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != recorded.hash.value:
             raise MachineCannot(
-                f"images: {path} is not as {package.name} {package.version} was installed; "
-                f"pip install --force-reinstall --no-deps {package.name}=={package.version}"
+                f"images: {path} differs from the installed {package.name} {package.version}; run: pip install "
+                f"--force-reinstall --no-deps {package.name}=={package.version}"
             )
 
 
@@ -95,7 +95,7 @@ def _package(one: metadata.Distribution) -> Package:
     name = one.metadata["Name"]
     record = one.read_text("RECORD")
     if record is None:
-        raise MachineCannot(f"images: {name} was not installed by pip, so its files are not known; reinstall it")
+        raise MachineCannot(f"images: {name} was not installed by pip, so its files are unknown; reinstall it")
     return Package(name, one.version, tuple(_files(one)), hashlib.sha256(record.encode()).hexdigest())
 
 

@@ -30,8 +30,8 @@ AT_ONCE = 8  # more only queue up in the engine
 # the engine's words (moby, daemon/devices_linux.go) when it found no nvidia-container-runtime-hook as it started
 NO_GPU_DRIVER = "could not select device driver"
 GPUS_REFUSED = ("hook", "CDI")  # the toolkit's program failed, or the engine's list of devices lacks one asked for
-TOOLKIT_MEND = "apt-get install nvidia-container-toolkit, from NVIDIA's package source, then restart the engine"
-GPUS_MEND = "nvidia-smi -L lists those that the driver knows"
+TOOLKIT_FIX = "apt-get install nvidia-container-toolkit from NVIDIA's package repository, then restart Docker"
+GPUS_FIX = "nvidia-smi -L lists the available ones"
 
 T = TypeVar("T")
 
@@ -127,8 +127,8 @@ class ContainerNodes:
             pid = int(self._client.api.inspect_container(made["Id"])["State"]["Pid"])
         if not belongs(pid, made["Id"]) and program.status() is None:  # one that has ended says why: `connect`
             raise MachineCannot(
-                "nodes docker: the engine numbers processes differently than this program sees them; run the testbed "
-                "where the engine runs, or in a container with --pid host"
+                "nodes docker: the Docker daemon is in another PID namespace; run the testbed beside the daemon, or "
+                "in a container with --pid host"
             )
         self.pids[one.node] = pid
 
@@ -149,17 +149,17 @@ class ContainerNodes:
 
 @contextmanager
 def _engine_words(wanted: Wanted) -> Iterator[None]:
-    """What the engine says when a container cannot be started, with the mend where it asks for GPUs."""
+    """What the engine says when a container cannot be started, with the fix where it asks for GPUs."""
     try:
-        with explained(f"nodes docker: the container of {wanted.node} cannot be started"):
+        with explained(f"nodes docker: the container of {wanted.node} did not start"):
             yield
     except MachineCannot as error:
         said, where = str(error), f"compute: gpus of {wanted.node}"
         if NO_GPU_DRIVER in said:
-            raise MachineCannot(f"{where}: the engine has no driver for GPUs; {TOOLKIT_MEND}") from error
+            raise MachineCannot(f"{where}: Docker has no GPU driver; {TOOLKIT_FIX}") from error
         if wanted.hardware.gpus and any(word in said for word in GPUS_REFUSED):
             own_words = said.rpartition("stderr: ")[2].removesuffix(": unknown")
-            raise MachineCannot(f"{where}: {own_words}; {GPUS_MEND}") from error
+            raise MachineCannot(f"{where}: {own_words}; {GPUS_FIX}") from error
         raise
 
 

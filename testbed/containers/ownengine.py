@@ -1,7 +1,7 @@
 """An engine of the testbed's own, started by hand where none runs: in CI, in Codespaces, without systemd.
 
 Rule kept: it never touches an engine it did not start. What it started is known by pid and start time; its socket,
-images and containers lie in two folders of its own. It makes no bridge and no firewall rules: nodes have no network
+images and containers are in two separate folders. It makes no bridge and no firewall rules: nodes have no network
 but the experiment's.
 """
 
@@ -51,7 +51,7 @@ OWN = Place(Path(OWN_SOCKET.removeprefix("unix://")).parent, Path("/var/lib/wan-
 
 
 def command(place: Place) -> list[str]:
-    """What is started. The engine starts a containerd of its own, below its own folders, and ends it as well."""
+    """What is started. The engine starts its own containerd, below its own folders, and ends it as well."""
     return [
         *("dockerd", "--host", place.socket, "--pidfile", str(place.run / "dockerd.pid")),
         *("--data-root", str(place.data), "--exec-root", str(place.run / "exec"), "--containerd", ""),
@@ -86,7 +86,7 @@ def start(install: bool = False, place: Place = OWN) -> bool:
             return True
     stop(place)
     end = " ".join(place.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
-    raise MachineCannot(f"containers: the engine did not start; end of {place.log}: {end}")
+    raise MachineCannot(f"containers: the private Docker daemon did not start; end of {place.log}: {end}")
 
 
 def stop(place: Place = OWN) -> bool:
@@ -99,7 +99,7 @@ def stop(place: Place = OWN) -> bool:
     deadline = time.monotonic() + STOP_S
     while running(place) is not None:
         if time.monotonic() > deadline:
-            raise MachineCannot(f"containers: the engine (process {pid}) does not end; see {place.log}")
+            raise MachineCannot(f"containers: the private Docker daemon (process {pid}) does not stop; see {place.log}")
         _reap(pid)
         time.sleep(0.05)
     place.pid_file.unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def remove(place: Place = OWN) -> None:
     for folder in (place.run, place.data):
         shutil.rmtree(folder, ignore_errors=True)
         if folder.exists():
-            raise MachineCannot(f"containers: {folder} cannot be deleted; is something of it still mounted?")
+            raise MachineCannot(f"containers: {folder} cannot be deleted; is something below it still mounted?")
 
 
 def running(place: Place = OWN) -> int | None:
@@ -128,12 +128,12 @@ def running(place: Place = OWN) -> int | None:
 
 def _require_root() -> None:
     if os.geteuid() != 0:
-        raise MachineCannot(f"containers: an engine of the testbed's own is root's; {as_root()}")
+        raise MachineCannot(f"containers: a private Docker daemon needs root; {as_root()}")
 
 
 def _install() -> None:
     if shutil.which("apt-get") is None:
-        raise MachineCannot("containers: dockerd is not installed, and there is no apt-get to install docker.io with")
+        raise MachineCannot("containers: dockerd is not installed, and there is no apt-get to install docker.io")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run(["apt-get", "update", "-qq"], check=False, capture_output=True)  # the lists here may do
     done = subprocess.run(INSTALL, check=False, capture_output=True, text=True, env=environment)

@@ -1,7 +1,7 @@
 """Gives containers' programs the priorities that processes give themselves (`testbed.nodes.priority`), from outside.
 
-A container has no capability to do so, and its limits cannot be raised everywhere. Whoever runs the testbed can, and
-then a node is as prompt in a container as outside one.
+A container has no capability to do so, and its limits cannot be raised everywhere. The user who runs the testbed can,
+and then a node is as prompt in a container as outside one.
 """
 
 from __future__ import annotations

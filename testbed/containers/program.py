@@ -82,9 +82,10 @@ class ContainerProgram:
             elif (status := self.status()) is not None and status < 0:
                 raise RunInvalid(f"node {self._node}: its container {ending(status)}")
             elif status is not None or time.monotonic() > deadline:
-                said = " ".join(self._log().decode(errors="replace").split()) or "it printed nothing"
+                said = " ".join(self._log().decode(errors="replace").split()) or "no output"
                 raise MachineCannot(
-                    f"nodes docker: the container of {self._node} did not dial in (status {status}): {said}"
+                    f"nodes docker: the container of {self._node} did not connect to the testbed (status {status}): "
+                    f"{said}"
                 )
         self._control.close()
 

@@ -24,7 +24,7 @@ def remove_named(entry: str, run_id: str) -> bool:
     try:
         client = connect(address)
     except MachineCannot as error:
-        raise MachineCannot(f"container {name} may still be there: {error}; then testbed clean") from error
+        raise MachineCannot(f"container {name} may still exist: {error}; run testbed clean") from error
     try:
         return remove(client, name, run_id)
     finally:
@@ -32,7 +32,7 @@ def remove_named(entry: str, run_id: str) -> bool:
 
 
 def remove(client: DockerClient, name: str, run_id: str) -> bool:
-    """Ends and removes the container of this name and run; False when there is none, or it is somebody else's."""
+    """Ends and removes the container of this name and run; False when there is none, or it is another program's."""
     docker = load_sdk()
     with explained(f"container {name}"):
         try:

@@ -48,14 +48,14 @@ def resolve() -> list[Fetched]:
         _apt("apt-get", "update", "-qq")
         if not _knows(first[0]):
             raise MachineCannot(
-                f"images build --offline: this distribution has no package {first[0]}; make the environment with a "
-                "Python that it has (PYTHON=python3 ./setup.sh), or leave --offline out"
+                f"images build --offline: this distribution has no package {first[0]}; build the environment with "
+                "the distribution's Python (PYTHON=python3 ./setup.sh), or drop --offline"
             )
     # download takes what is installable, and --print-uris fetches nothing
     lines = _apt("apt-get", "download", "--print-uris", "-qq", *_closure(first)).splitlines()
     fields = [line.split() for line in lines if line.startswith("'")]
     if not fields:
-        raise MachineCannot("images build --offline: apt-get names no files to fetch; apt-get update")
+        raise MachineCannot("images build --offline: apt-get lists no files to fetch; run: apt-get update")
     return [Fetched(one[0].strip("'"), one[1], one[-1]) for one in fields]
 
 
@@ -151,7 +151,7 @@ def _apt(*command: str, cwd: Path | None = None) -> str:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     except FileNotFoundError as error:
         raise MachineCannot(
-            f"images build --offline: {command[0]} is not here; it needs Debian or Ubuntu, else leave --offline out"
+            f"images build --offline: {command[0]} is missing; --offline needs Debian or Ubuntu, drop it elsewhere"
         ) from error
     if done.returncode != 0:
         said = (done.stderr.strip() or done.stdout.strip() or "no word").splitlines()[-1]

@@ -39,16 +39,16 @@ class StartImage:
 
 
 def obtain(client: DockerClient, name: str, note: Callable[[str], None]) -> StartImage:
-    """The image of this name, pulled where the engine has none. Raises MachineCannot with the mend."""
+    """The image of this name, pulled where the engine has none. Raises MachineCannot with the fix."""
     found = _find(client, name)
     if found is None and name.startswith("sha256:"):  # an id, which no registry knows
-        raise MachineCannot(f"images build: the engine has no image {name}; name one with --base REPOSITORY@DIGEST")
+        raise MachineCannot(f"images build: Docker has no image {name}; name one with --base REPOSITORY@DIGEST")
     if found is None:
         note(f"{name}: pulling")
         _pull(client, name)
         found = _find(client, name)
     if found is None:
-        raise MachineCannot(f"images build: the engine pulled {name} and then did not have it")
+        raise MachineCannot(f"images build: the Docker daemon pulled {name}, which then was missing")
     return found
 
 
@@ -79,13 +79,13 @@ def _pull(client: DockerClient, name: str) -> None:
                 if "error" in line:
                     raise OSError(line["error"])
     except MachineCannot as error:
-        raise MachineCannot(f"{error}; {_mend(str(error).lower(), name)}") from error
+        raise MachineCannot(f"{error}; {_fix(str(error).lower(), name)}") from error
 
 
-def _mend(words: str, name: str) -> str:
+def _fix(words: str, name: str) -> str:
     if any(one in words for one in REFUSED):
         registry = load_sdk().auth.resolve_repository_name(name)[0]
-        return f"docker login {registry}, or name another with --base IMAGE"  # registries hide what they do not have
+        return f"docker login {registry}, or choose another with --base IMAGE"  # registries hide what they do not have
     if any(one in words for one in UNKNOWN):
-        return "name another with --base IMAGE"
-    return "--base IMAGE names another, --offline needs no registry"
+        return "choose another with --base IMAGE"
+    return "choose another with --base IMAGE, or use --offline, which needs no registry"

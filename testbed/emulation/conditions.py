@@ -85,7 +85,7 @@ class Conditions:
     def phase(self, policy: str, repeat: int, deployment: Deployment) -> Iterator[Phase]:
         """Leaving it stops whatever still changes or watches; rows are there after an orderly end only."""
         if self._recovery_s:
-            self._progress.note(f"{self._recovery_s:.1f} s for TCP to find links again that were cut in the last phase")
+            self._progress.note(f"{self._recovery_s:.1f} s for TCP to recover links that were cut in the last trial")
             time.sleep(self._recovery_s)
             self._recovery_s = 0.0
         watch = None
@@ -148,7 +148,7 @@ class Conditions:
 
 
 class _Running:
-    """One phase on its way."""
+    """One trial in progress."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class _Running:
         self._deployment.thaw()
 
     def _stop(self, stop: NodeStop) -> None:
-        """In a timer's thread, whose exceptions nobody would see."""
+        """In a timer's thread, whose exceptions would be lost."""
         try:
             self._deployment.freeze(stop.node)
         except TestbedError as error:
@@ -205,7 +205,7 @@ class _Running:
 def recovery_s(pairs: Iterable[PairSchedule], took_ns: int) -> float:
     """For how long after a phase of `took_ns`, with all links up, a connection may still wait to use one again.
 
-    It doubles its time-out while its link is cut, so it tries again within as long as the cut; allowed is twice that.
+    It doubles its timeout while its link is cut, so it tries again within as long as the cut; allowed is twice that.
     """
     waits_ns = [0]
     for since_ns, until_ns in (cut for pair in pairs for cut in pair.cuts):

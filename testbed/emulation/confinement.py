@@ -1,7 +1,7 @@
 """How node programs and model workers are started: without capabilities; their priorities are given from outside.
 
 One right may have to stay, and is then in the manifest: CAP_DAC_READ_SEARCH, where root runs code or models that lie in
-a folder closed to it but for that right, as with sudo in somebody's home folder.
+a folder closed to it but for that right, as with sudo in another user's home folder.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Confinement:
         closed = _unreadable([*_of_interpreter(), *(one for path in read for one in _with_files(path))])
         self.kept: dict[str, str] = {}
         if closed is not None and privilege() in ("root", "container"):
-            self.kept["dac_read_search"] = f"{closed} is not readable for root without it"
+            self.kept["dac_read_search"] = f"{closed} is not readable by root without it"
 
     def command(self, argv: Sequence[str]) -> list[str]:
         return rights.started_without(argv, list(self.kept))

@@ -104,7 +104,7 @@ def _killed(facts: Facts) -> Culprit | None:
 
 
 def _crashed(facts: Facts) -> Culprit | None:
-    """Ended without a word of its own."""
+    """Ended without a message."""
     for node in facts.nodes:
         if node.status is not None and node.said is None:
             words = f": {node.last_words}" if node.last_words else ""
@@ -139,7 +139,7 @@ def _why(status: int, facts: Facts) -> str:
 
 
 def _limit(node: NodeFacts) -> str:
-    return "; it needed more memory than compute: gives it" if node.over_its_memory else ""
+    return "; it needed more memory than compute: allows" if node.over_its_memory else ""
 
 
 def _log(node: NodeFacts) -> str:

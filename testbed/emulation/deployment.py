@@ -45,7 +45,7 @@ T = TypeVar("T", bound=ControlReply)
 
 
 class Stalled(RunInvalid):
-    """Nobody failed, and yet nothing happened for too long."""
+    """No part failed, but there was no progress for too long."""
 
 
 class Deployment:
@@ -269,7 +269,7 @@ class Deployment:
         return PipedProgram(process)
 
     def _let_them_start(self, born: Mapping[str, float]) -> None:
-        """Returns when fewer than STARTING_AT_ONCE programs are still on their way to their first word."""
+        """Returns when fewer than STARTING_AT_ONCE programs have not yet reported."""
         while True:
             silent = [one for name, one in self.nodes.items() if one.heard == born[name]]
             if len([one for one in silent if one.program.status() is None]) < STARTING_AT_ONCE:
@@ -279,7 +279,7 @@ class Deployment:
 
 
 def cpu_sets(compute_nodes: list[str]) -> dict[str, tuple[int, ...]]:
-    """A core of its own for each model worker, if one more is left for the shaper and the rest; else none is pinned."""
+    """A core for each model worker, if one more is left for the shaper and the rest; else none is pinned."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < len(compute_nodes) + 1:
         return {}

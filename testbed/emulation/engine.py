@@ -44,7 +44,7 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     ):
         before = provenance.gather(provenance.MOMENTS)
         if others := elsewhere():
-            progress.note(f"{', '.join(others)}: emulates too, it seems; each takes cores from the other")
+            progress.note(f"{', '.join(others)}: another emulation seems to run; both share the cores")
         measured = Measured()
         try:
             measure(inputs, options, attempt.partial, journal, progress, measured)
@@ -59,7 +59,7 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
             if isinstance(error, BadInput | MachineCannot) and not measured.planned:
                 attempt.discard()  # nothing was run, so there is nothing to look at
             else:
-                progress.note(f"what there is of this run is in {attempt.partial}; testbed runs prune removes it")
+                progress.note(f"partial results are in {attempt.partial}; testbed runs prune removes them")
             if isinstance(error, Exception):
                 blame_disk(options.out, error)
             raise

@@ -56,17 +56,17 @@ class Inputs:
 
     @property
     def used_pairs(self) -> set[tuple[str, str]]:
-        """Every node speaks with the target's, and with nobody else (`Deployment`)."""
+        """Every node exchanges messages with the target's node only (`Deployment`)."""
         targets = {name for name, (role, _) in self.scenario.place.nodes().items() if role == "target"}
         return {(a, b) for a, b in permutations(self.experiment.placement, 2) if a in targets or b in targets}
 
     def plan(self, first: int, repeat: int) -> list[PlannedRequest]:
-        """The requests of one phase, the same each time it is asked for; so nobody need keep them."""
+        """The requests of one phase, the same at each call, so that they need not be kept."""
         return self.experiment.plan(self.encode, self.eos, first, repeat)
 
 
 def read(scenario: Scenario, options: Options) -> Inputs:
-    """Raises BadInput, or MachineCannot for a fabric or a kind of node that cannot be had here."""
+    """Raises BadInput, or MachineCannot for a fabric or a kind of node that is not available here."""
     refuse_emulation(scenario.outcomes)
     scenario.refuse_emulation()
     experiment = resolve(scenario, FILES)

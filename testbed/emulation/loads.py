@@ -15,7 +15,7 @@ def loads(scenario: Scenario) -> dict[str, dict[str, str]]:
 
 
 def sharing(models: Mapping[str, Mapping[str, str]], in_containers: bool) -> list[list[str]]:
-    """The nodes that each shared worker serves. A container has a worker of its own: what it was given is for it."""
+    """The nodes that each shared worker serves. A container has its own worker: what it was given is for it."""
     return [] if in_containers else shared_workers(models, len(os.sched_getaffinity(0)))
 
 

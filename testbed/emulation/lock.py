@@ -1,10 +1,10 @@
 """One emulation at a time on a machine: two would steal each other's cores and both would be wrong.
 
-The machine's lock is flock(2) on a file that root made in a folder of its own: whoever may not open it can neither take
-nor hold it, but sees in /proc/locks that somebody does. Members of the group `testbed` may open it too. Everybody else
-has a lock of one's own, honours the machine's, and cannot stop anybody: such runs are only named (`elsewhere`). A lock
+The machine's lock is flock(2) on a file that root made in its own folder: users who may not open it can neither take
+nor hold it, but see in /proc/locks that it is held. Members of the group `testbed` may open it too. Every other user
+has a separate lock, honours the machine's, and cannot stop anybody: such runs are only named (`elsewhere`). A lock
 goes with the process, whatever becomes of it. One machine is one /run: namespaces of networks and users share it; a
-container with a /run of its own is a machine of its own here.
+container with a /run of its own counts as a separate machine here.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _take(path: Path, create: int, held: contextlib.ExitStack) -> int:
 def _refuse_foreign(folder: Path) -> None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise MachineCannot(f"{folder}: not a folder that only its user can write to; remove it")
+        raise MachineCannot(f"{folder}: not a private folder (writable by its owner only); remove it")
 
 
 def _refusal(holder: int | None) -> MachineCannot:

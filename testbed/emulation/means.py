@@ -78,18 +78,18 @@ def secure(needs: Needs, room: Room | None = None) -> None:
     room = room or here()
     if room.descriptors is not None and needs.descriptors > room.descriptors:
         raise MachineCannot(
-            f"place: {needs.nodes} nodes need {needs.descriptors} open files, the limit is {room.descriptors}; "
-            f"raise it (ulimit -Hn {needs.descriptors}, as root), or place fewer"
+            f"place: {needs.nodes} nodes need {needs.descriptors} open files, the limit is {room.descriptors}; raise "
+            f"it (ulimit -Hn {needs.descriptors}, as root), or place fewer nodes"
         )
     if room.tasks is not None and needs.tasks > room.tasks:
         raise MachineCannot(
-            f"place: {needs.nodes} nodes need {needs.tasks} processes and threads, {room.tasks} more are allowed; "
-            "raise the limit (ulimit -u, pids.max of the control group), or place fewer"
+            f"place: {needs.nodes} nodes need {needs.tasks} processes and threads, only {room.tasks} more are "
+            "allowed; raise the limit (ulimit -u, pids.max of the cgroup), or place fewer nodes"
         )
     if room.memory_mb is not None and needs.memory_mb > room.memory_mb:
         raise MachineCannot(
             f"place: {needs.nodes} nodes with their models need at least {needs.memory_mb / 1024:.1f} GB of memory, "
-            f"{room.memory_mb / 1024:.1f} GB are free; place fewer, or use a larger machine or smaller models"
+            f"{room.memory_mb / 1024:.1f} GB are free; place fewer nodes, or use a larger machine or smaller models"
         )
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needs.descriptors:

@@ -96,7 +96,7 @@ def measure(
             network.probe(PROBES_AFTER)
             measured.links += _link_rows(AFTER, network)
             if network.invalid_reasons():
-                progress.note("once more, to tell the links from the machine")
+                progress.note("measuring again, to separate link errors from machine noise")
                 network.probe(PROBES_AFTER)
                 measured.links += _link_rows(REPEATED, network)
             measured.counters = network.counters()

@@ -44,15 +44,17 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
     nodes = scenario.place.nodes()
     needing = [name for name in nodes if scenario.hardware(name).needs_container]
     if requested == "process" and needing:
-        raise BadInput(f"compute: {needing[0]} asks for gpus, cpus, memory or tmp, which only containers have; "
-                       "leave them out, or use --nodes docker")  # fmt: skip
+        raise BadInput(
+            f"compute: {needing[0]} asks for gpus, cpus, memory or tmp, which need containers; remove them, or use "
+            "--nodes docker"
+        )
     if requested == "process" or (requested == "auto" and not needing):
-        return NodeKind("process", "asked for" if requested == "process" else "nothing asks for containers")
+        return NodeKind("process", "requested" if requested == "process" else "nothing needs containers")
     if privilege() == "user namespace":
-        raise MachineCannot(f"nodes docker: an engine's containers are root's, so their links need root; {as_root()}")
+        raise MachineCannot(f"nodes docker: containers belong to root, so their links need root; {as_root()}")
     client = connect()
     images = for_roles(client, {role for role, _ in nodes.values()})
-    return NodeKind("docker", "asked for" if requested == "docker" else f"compute: {needing[0]}", client, images)
+    return NodeKind("docker", "requested" if requested == "docker" else f"compute: {needing[0]}", client, images)
 
 
 @contextmanager

@@ -218,7 +218,7 @@ class NodeProcess:
                     self.said = self.said or reply
                 self._inbox.put((self, reply))
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # the latter for bytes that are not UTF-8
-            self.said = self.said or Failed(f"it sent a reply that cannot be read: {error}")
+            self.said = self.said or Failed(f"it sent an unreadable reply: {error}")
         except RunInvalid as error:
             self.said = self.said or Failed(f"it {error}")
         except OSError:

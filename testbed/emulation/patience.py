@@ -35,7 +35,7 @@ def patience(experiment: Resolved, requests: Sequence[PlannedRequest]) -> Patien
     cuts_ns = [cut for pair in experiment.schedule.pairs.values() for cut in pair.cuts]
     if healed_ns := [(since_ns, until_ns) for since_ns, until_ns in cuts_ns if until_ns is not None]:
         first_ns, last_ns = min(since_ns for since_ns, _ in healed_ns), max(until_ns for _, until_ns in healed_ns)
-        # a connection doubles its time-out while its link is cut, so it comes back within as long again
+        # a connection doubles its timeout while its link is cut, so it comes back within as long again
         seconds += last_ns / NS_PER_S + min(MAX_RECOVERY_S, (last_ns - first_ns) / NS_PER_S)
     ends_cut_ns = [since_ns for since_ns, until_ns in cuts_ns if until_ns is None]
     if (for_good_ns := last_for_good_ns(scenario.events, ends_cut_ns)) is not None:

@@ -24,4 +24,4 @@ class RowLog:
             count += 1
             yield row
         if count != self.rows:
-            raise RunInvalid(f"{self.path}: holds {count} of the {self.rows} rows that were written to it")
+            raise RunInvalid(f"{self.path}: holds {count} of the {self.rows} rows written to it")

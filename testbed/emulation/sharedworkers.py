@@ -21,7 +21,7 @@ from testbed.system.processes import ending_with_this
 
 
 class SharedWorkers:
-    """All of one run; none where every node has a worker of its own."""
+    """All of one run; none where every node has its own worker."""
 
     def __init__(self, network: Network, log_dir: Path) -> None:
         self._network = network
@@ -54,7 +54,7 @@ class SharedWorkers:
                 one.close()
 
     def descriptor(self, node: str) -> int | None:
-        """To be inherited by the node's program; None for a node with a worker of its own."""
+        """To be inherited by the node's program; None for a node with its own worker."""
         return self._ends[node].fileno() if node in self._ends else None
 
     def started(self, node: str) -> None:

@@ -1,4 +1,4 @@
-"""`testbed probe`: a topology's network brought up alone, every ordered pair measured, nothing else running."""
+"""`testbed probe`: a topology's network brought up alone, every directed link measured, nothing else running."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Survey:
     reasons: tuple[str, ...]
 
     def as_dict(self) -> list[dict[str, Any]]:
-        """One object a pair, as `probe --json` prints them."""
+        """One object per pair, as `probe --json` prints them."""
         keys = ("src", "dst", "specified_ms", "median_ms", "p99_ms", "one_way_median_ms", "sent", "received")
         common = {"fabric": self.fabric, "privilege": self.privilege, "priority": self.priority}
         return [{**{key: getattr(one, key) for key in keys}, **common} for one in self.samples]
@@ -36,18 +36,18 @@ class Survey:
         if self.priority != "SCHED_OTHER":
             return None
         return (
-            "no real-time priority: other load delays packets here and in every run; the tolerances are the same, "
-            "so expect more runs that are not valid (testbed doctor says how to get it)"
+            "no real-time priority: other load delays packets, here and in every run, so more runs will not be "
+            "valid; testbed doctor shows how to get it"
         )
 
 
 def survey(name: str, fabric: FabricChoice, count: int, note: Callable[[str], None]) -> Survey:
-    """One node a region, all ordered pairs, `count` probes each. Raises BadInput or MachineCannot."""
+    """One node per region, all directed links, `count` probes each. Raises BadInput or MachineCannot."""
     topology = load_topology(name)
     placement = {region: region for region in topology.region_names}
     note(f"bringing up {len(placement)} nodes")
     with standing("probe", topology, placement, fabric) as net:
-        note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} ordered pairs")
+        note(f"fabric {net.fabric_name}: {net.fabric_reason}; measuring {len(net.links)} directed links")
         samples = tuple(net.probe(count))
         facts = net.facts()
         return Survey(

@@ -99,20 +99,24 @@ class Event(Strict):
     def _misfits(self) -> Iterator[Mistake]:
         kinds = [key for key in ("link", "partition", "heal", "stop_node") if getattr(self, key) is not None]
         if len(kinds) != 1:
-            yield Mistake((), f"an event has one of link, partition, heal, stop_node; this has {_list(kinds)}")
+            yield Mistake(
+                (), f"an event has exactly one of link, partition, heal, stop_node; this one has {_list(kinds)}"
+            )
             return
         changes = [key for key in ("up", "rtt_ms", "loss", "rate_mbit") if getattr(self, key) is not None]
         if self.link is None:
-            yield from (Mistake((key,), f"{key} is of a link; this event is of {kinds[0]}") for key in changes)
+            yield from (
+                Mistake((key,), f"{key} belongs to a link event; this is a {kinds[0]} event") for key in changes
+            )
         else:
             if not changes:
-                yield Mistake(("link",), "an event of a link has one or more of up, rtt_ms, loss, rate_mbit")
+                yield Mistake(("link",), "a link event needs at least one of up, rtt_ms, loss, rate_mbit")
             if len(self.ends) == 2 and self.ends[0] == self.ends[1]:
-                yield Mistake(("link",), f"link: {self.ends[0]} twice; links inside a site do not change")
+                yield Mistake(("link",), f"link: {self.ends[0]} is given twice; links inside a site cannot change")
             if isinstance(self.link, Mapping) and set(self.link) != {"from", "to"}:
                 yield Mistake(("link",), "link: write [site, site] for both directions, or {from: site, to: site}")
         if self.at_ns == 0 and (self.up is False or self.partition is not None):
-            text = "at_s: nodes connect before a phase starts, so nothing can be cut at 0; cut it later"
+            text = "at_s: nodes connect before a trial starts, so nothing can be cut at 0; use a later time"
             yield Mistake(("at_s",), text)
         sites = [site for group in self.partition or () for site in group]
         for site in dict.fromkeys(sites):
@@ -143,7 +147,7 @@ def node_stops(events: Iterable[Event]) -> tuple[NodeStop, ...]:
 
 
 def pair_events(events: Sequence[Event], topology: Topology, sites: Collection[str]) -> dict[Pair, list[PairEvent]]:
-    """What each ordered pair of the experiment's sites meets, by time; of two at one time the later entry wins."""
+    """What each directed pair of the experiment's sites meets, by time; of two at one time the later entry wins."""
     by_pair: dict[Pair, list[PairEvent]] = {}
     cut: set[Pair] = set()
     for index, event in sorted(enumerate(events), key=lambda one: one[1].at_ns):
@@ -152,10 +156,10 @@ def pair_events(events: Sequence[Event], topology: Topology, sites: Collection[s
             if site not in topology.region_names:
                 raise BadInput(f"{where}: no region {site!r}{nearest(site, topology.region_names)}")
             if site not in sites:
-                raise BadInput(f"events.{index}: no node stands in {site}, so the event would do nothing there")
+                raise BadInput(f"events.{index}: no node is placed in {site}, so the event would do nothing there")
         pairs = list(_pairs(event, sites))
         if event.only_mends and cut.isdisjoint(pairs):
-            raise BadInput(f"events.{index}: {event.about}, but none is cut at that time; leave the event out")
+            raise BadInput(f"events.{index}: {event.about}, but no link is cut at that time; remove the event")
         for src, dst in pairs:
             met = _of(event, topology, src, dst)
             by_pair.setdefault((src, dst), []).append(met)

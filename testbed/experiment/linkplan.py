@@ -1,4 +1,4 @@
-"""What an experiment's links do over a phase: its series and its events, per ordered pair of sites, for both engines.
+"""What an experiment's links do over a phase: its series and its events, per directed pair of sites, for both engines.
 
 Rule kept: emulation and simulation get the same schedule from the same file, or the same refusal.
 """
@@ -41,7 +41,7 @@ def replay_of(
 
 
 def pair_schedules(scenario: Scenario, topology: Topology, replay: SeriesReplay | None) -> Mapping[Pair, PairSchedule]:
-    """Every ordered pair of sites whose links change during a phase. Raises BadInput."""
+    """Every directed pair of sites whose links change during a phase. Raises BadInput."""
     sites = list(dict.fromkeys(site for _, site in scenario.place.nodes().values()))
     events = pair_events(scenario.events, topology, sites)
     schedules = {}
@@ -50,7 +50,7 @@ def pair_schedules(scenario: Scenario, topology: Topology, replay: SeriesReplay 
             delay = None if replay is None or a == b else replay.delay(topology, a, b)
             of_pair = tuple(events.get((a, b), ()))
             if delay is not None and any(event.one_way_ms is not None for event in of_pair):
-                raise BadInput(f"events: rtt_ms of {a} -> {b}, which network.rtt_series sets too; leave one out")
+                raise BadInput(f"events: rtt_ms of {a} -> {b}, which network.rtt_series also sets; remove one of them")
             if delay is not None or of_pair:
                 schedules[a, b] = PairSchedule(delay, of_pair)
     return schedules
@@ -64,8 +64,9 @@ def refuse_unmeasurable(topology: Topology, schedules: Mapping[Pair, PairSchedul
         slowest = min((rate for rate in rates if rate is not None), default=None)
         if slowest is not None and slowest < LEAST_EMULATED_BPS:
             raise BadInput(
-                f"topology {topology.name}: {a} -> {b} has a rate of {slowest / 1e3:g} kbit/s, which the testbed's own "
-                f"pings and probes would fill; emulation takes {LEAST_EMULATED_BPS / 1e3:g} kbit/s or more (rate_mbit: "
+                f"topology {topology.name}: {a} -> {b} has a rate of {slowest / 1e3:g} kbit/s, too little for the "
+                f"testbed's own pings and probes; emulation needs {LEAST_EMULATED_BPS / 1e3:g} kbit/s or more "
+                "(rate_mbit: "
                 f"{LEAST_EMULATED_BPS / 1e6:g}), or use --engine simulation"
             )
         loss, bursts = topology.loss.get(a, {}).get(b, 0.0), topology.burst_loss.get(a, {}).get(b)
@@ -73,7 +74,7 @@ def refuse_unmeasurable(topology: Topology, schedules: Mapping[Pair, PairSchedul
             loss, _ = burst_share(bursts.p, bursts.r, bursts.loss_bad, bursts.loss_good)
         if loss > MOST_EMULATED_LOSS:
             raise BadInput(
-                f"topology {topology.name}: {a} -> {b} loses {loss:.0%} of packets from the start, so nodes could not "
-                f"connect in time; emulation takes {MOST_EMULATED_LOSS:.0%} or less, more by an event, or use "
-                "--engine simulation"
+                f"topology {topology.name}: {a} -> {b} loses {loss:.0%} of its packets from the start, so nodes "
+                f"could not connect in time; emulation allows {MOST_EMULATED_LOSS:.0%} or less; set more with an "
+                "event, or use --engine simulation"
             )

@@ -62,11 +62,13 @@ class NetworkOptions(Strict):
         if self.rtt_series is None:
             for key in ("speed", "at_end", "series_sites"):
                 if getattr(self, key) != type(self).model_fields[key].default:
-                    raise problem((key,), f"network.{key} does nothing without network.rtt_series")
+                    raise problem((key,), f"network.{key} has no effect without network.rtt_series")
         elif self.rtt_ms is not None:
-            raise problem(("rtt_ms",), "network.rtt_ms and network.rtt_series both set round-trip times; leave one out")
+            raise problem(
+                ("rtt_ms",), "network.rtt_ms and network.rtt_series both set round-trip times; remove one of them"
+            )
         if self.loss and self.burst_loss is not None:
-            raise problem(("burst_loss",), "network.loss and network.burst_loss both say what is lost; leave one out")
+            raise problem(("burst_loss",), "network.loss and network.burst_loss both set the loss; remove one of them")
         return self
 
     def applied_to(self, topology: Topology) -> Topology:

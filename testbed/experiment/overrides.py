@@ -59,7 +59,7 @@ def _policy(entries: list[Any], wanted: str, source: str) -> tuple[int, str, dic
     if entry[key] is None:
         entry[key] = {}
     if not isinstance(entry[key], dict):
-        raise BadInput(f"{source}: the parameters of policy {wanted!r} are no mapping")
+        raise BadInput(f"{source}: the parameters of policy {wanted!r} are not a mapping")
     return index, str(key), entry[key]
 
 

@@ -17,7 +17,7 @@ GIVE_UP_S = 10.0
 
 
 def work_s(step_ms: float, rtt_ms: float, output_tokens: int, requests: Sequence[PlannedRequest]) -> float:
-    """Three times a request at one token a step and round trip, after the longest wait for one to be due."""
+    """Three times a request at one token per step and round trip, after the longest wait for one to be due."""
     due = [0.0, *(one.due_ms for one in requests if one.due_ms is not None)]
     gap_ms = max((later - earlier for earlier, later in pairwise(due)), default=0.0)
     return (gap_ms + 3 * output_tokens * (step_ms + rtt_ms)) / 1e3

@@ -17,8 +17,7 @@ def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
     asked, held = scenario.workload.requests, len(prompts.prompts)
     if asked > held and not isinstance(scenario.workload.arrivals, ClosedLoopArrivals | BurstArrivals):
         raise BadInput(
-            f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; "
-            "ask for fewer or name a larger set"
+            f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; use fewer or a larger set"
         )
 
 

@@ -54,7 +54,7 @@ class Resolved:
     scenario: Scenario
     topology: Topology  # with what the experiment changes in it
     replay: SeriesReplay | None  # round-trip times over the run; None: the topology's, all the time
-    schedules: Mapping[Pair, PairSchedule]  # of the ordered pairs of sites that change during a phase
+    schedules: Mapping[Pair, PairSchedule]  # of the directed pairs of sites that change during a phase
     prompts: PromptSet
     devices: Mapping[str, DeviceProfile]  # by key of `devices:`
 
@@ -69,7 +69,7 @@ class Resolved:
 
     @cached_property
     def schedule(self) -> LinkSchedule:
-        """The link of every ordered pair of nodes over a phase."""
+        """The link of every directed pair of nodes over a phase."""
         return LinkSchedule(specified_links(self.topology, self.placement), self.placement, self.schedules)
 
     @cached_property
@@ -84,7 +84,7 @@ class Resolved:
     def plan(
         self, encode: Callable[[str], Sequence[int]], eos: tuple[int, ...], first: int, repeat: int
     ) -> list[PlannedRequest]:
-        """The requests of one phase, the same each time it is asked for; so nobody need keep them."""
+        """The requests of one phase, the same at each call, so that they need not be kept."""
         return plan_requests(self.scenario, self.prompts, encode, eos, first, repeat)
 
     def run_id(self, more: Mapping[str, str]) -> str:

@@ -49,7 +49,10 @@ MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores ca
 
 def _file_name(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise ValueError("it names files: write letters, digits, '.', '_' and '-', at most 100, no sign first")
+        raise ValueError(
+            "it becomes a file name: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or "
+            "digit"
+        )
     return text
 
 
@@ -109,7 +112,7 @@ class Workload(Strict):
 
     @property
     def slo_classes(self) -> list[float | None]:
-        """The promise of user i is entry i, modulo the length."""
+        """The SLO of user i is entry i, modulo the length."""
         given = self.slo_tokens_per_s
         return [*given] if isinstance(given, list) else [given]
 
@@ -165,7 +168,7 @@ class Place(Strict):
     def _one_network(self) -> Self:
         nodes = sum(_count(sites) for sites in (self.user, self.target, self.drafter))
         if nodes > MAX_NODES:
-            raise problem((), f"place: {nodes} nodes are more than the {MAX_NODES} of one network; place fewer")
+            raise problem((), f"place: {nodes} nodes exceed the limit of {MAX_NODES} per network; place fewer")
         return self
 
     def nodes(self) -> dict[str, tuple[str, str]]:
@@ -284,10 +287,10 @@ class Scenario(Strict):
         for index, entry in enumerate(self.policies):
             at: At = ("policies", index)
             if entry.label in labels[:index]:
-                yield Mistake(at, f"two policies are called {entry.label!r}; give one of them a label")
+                yield Mistake(at, f"two policies have the label {entry.label!r}; give one of them another label")
             for role in entry.spec.roles:
                 if role not in roles:
-                    yield Mistake(at, f"policy {entry.label!r} needs a {role}; place it under place:")
+                    yield Mistake(at, f"policy {entry.label!r} needs a {role}; add it under place:")
         if len(_expand(self.place.target)) != 1:
             yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
         yield from unknown_nodes(self.events, list(self.place.nodes()))
@@ -306,8 +309,8 @@ class Scenario(Strict):
         nodes = len(self.place.nodes())
         if nodes > MAX_EMULATED_NODES:
             raise BadInput(
-                f"place: {nodes} nodes are more than the {MAX_EMULATED_NODES} of one emulated network; place fewer, or "
-                "use --engine simulation"
+                f"place: {nodes} nodes exceed the limit of {MAX_EMULATED_NODES} per emulated network; place fewer, "
+                "or use --engine simulation"
             )
 
     def resolved(self) -> dict[str, Any]:
@@ -331,7 +334,7 @@ def _entry(item: Any, folder: Path | None) -> Any:
     else:
         raise problem((), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
     if not isinstance(name, str):
-        raise problem((), f"the name of a policy is text; this one is {name!r}")
+        raise problem((), f"a policy's name is text, not {name!r}")
     written = name
     try:
         if files:
@@ -341,7 +344,7 @@ def _entry(item: Any, folder: Path | None) -> Any:
     except BadInput as error:
         raise problem((), str(error)) from error
     if not isinstance(params, dict):
-        words = f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`; this is {params!r}"
+        words = f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`, not {params!r}"
         raise problem((written,), words)
     label = spec.name if label is None else label
     return {"name": name, "label": label, "params": _params((written,), spec, params), "files": files}
@@ -363,7 +366,7 @@ def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     """Reads, overrides (`workload.requests=10`), validates. Raises BadInput in one line."""
     document = read_document(path, overrides)
     if "matrix" in document.data:
-        message = "matrix: this file describes many runs; use `testbed sweep`, or remove the matrix to run one"
+        message = "matrix: this file describes many runs; use `testbed sweep`, or remove the matrix for a single run"
         refuse(path, document.lines, ("matrix",), message)
     return document.scenario()
 

@@ -32,7 +32,7 @@ def number(text: str) -> float:
 def advice(value: object, share: bool = False) -> str | None:
     """What to write instead of `value`, where that can be told; `share`: of a number from 0 to 1."""
     if isinstance(value, bool):
-        return f"{str(value).lower()} is no number; write one"
+        return f"{str(value).lower()} is not a number; write one"
     if isinstance(value, (int, float)):
         return f"write a share, {_short(value / 100)}" if share and 1 < value <= 100 else None
     if not isinstance(value, str):
@@ -50,10 +50,10 @@ def advice(value: object, share: bool = False) -> str | None:
     if match := _DECIMAL_COMMA.fullmatch(text):
         point = f"{match[1]}.{match[2]}"
         if _THOUSANDS.fullmatch(text):
-            return f"write {match[1]}{match[2]}, or {point} if the comma is a decimal one"
-        return f"write {point}, with a point"
+            return f"write {match[1]}{match[2]}, or {point} if the comma is a decimal comma"
+        return f"write {point}, with a decimal point"
     if match := _THOUSANDS.fullmatch(text):
-        return f"write {match[1]}{re.sub('[^0-9]', '', match[2])}{match[3] or ''}, without marks between thousands"
+        return f"write {match[1]}{re.sub('[^0-9]', '', match[2])}{match[3] or ''}, without thousands separators"
     return None
 
 

@@ -86,12 +86,15 @@ def _same(filename: str | None, path: Path) -> bool:
 def _ended(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         status = "" if error.code is None else f": {one_line(error.code)}"
-        return f"ended the program (SystemExit{status}); let it define things only, below `if __name__ == '__main__':`"
+        return (
+            f"ended the program (SystemExit{status}); keep definitions only, and put the rest below `if __name__ == "
+            "'__main__':`"
+        )
     if isinstance(error, EOFError):
-        return "failed (EOFError: it asked on standard input, where nothing is)"
+        return "failed (EOFError: it read from standard input, which is empty)"
     return f"failed ({one_line(f'{type(error).__name__}: {error}')})"
 
 
 def _printed(said: io.StringIO) -> str:
     lines = said.getvalue().strip().splitlines()
-    return f"; it said: {one_line(lines[-1])}" if lines else ""
+    return f"; its output: {one_line(lines[-1])}" if lines else ""

@@ -115,7 +115,7 @@ class PythonFile:
         return self._package if name == self.name else f"{self._package}.{name.removesuffix('.py')}"
 
     def _run(self, name: str) -> ModuleType:
-        """Under a name of its own, so that files of one name in two folders do not meet."""
+        """Under its own name, so that files of one name in two folders do not meet."""
         module_name, text = self._module_name(name), self.texts[name]
         place = str(self.path(name) if self.folder is None else self.path(name).absolute())
         if module_name in sys.modules:

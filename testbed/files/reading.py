@@ -88,7 +88,7 @@ def read_bytes(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> byt
 
 
 def read_text(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> str:
-    """A file of UTF-8 text, without a byte order mark. Raises BadInput with the line of what is no text."""
+    """A file of UTF-8 text, without a byte order mark. Raises BadInput with the line of what is not text."""
     return as_text(read_bytes(path, most, missing), path)
 
 
@@ -143,7 +143,7 @@ def read_json(
 
 
 def open_table(path: Name, what: str, fix: str = "", missing: str = "") -> Any:
-    """A parquet file (`pyarrow.parquet.ParquetFile`) whose footer promises no more than can be read. Read it inside
+    """A parquet file (`pyarrow.parquet.ParquetFile`) whose footer announces no more than can be read. Read it inside
     `reading`."""
     import pyarrow.parquet as pq
 
@@ -153,11 +153,11 @@ def open_table(path: Name, what: str, fix: str = "", missing: str = "") -> Any:
         metadata = file.metadata
         groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
         if metadata.num_rows != sum(group.num_rows for group in groups) or metadata.num_rows < 0:
-            raise ValueError("its footer does not say how many rows it has")
+            raise ValueError("its footer does not give the number of rows")
         if metadata.num_rows * max(1, metadata.num_columns) > MAX_TABLE_CELLS:
             raise ValueError(f"its footer says {metadata.num_rows} rows of {metadata.num_columns} columns")
         if sum(group.total_byte_size for group in groups) > 4 * MAX_TABLE_BYTES:
-            raise ValueError("its footer says that it unpacks to more than 8 GiB")
+            raise ValueError("its footer announces more than 8 GiB of unpacked data")
         return file
 
 
@@ -187,7 +187,7 @@ def shown(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Somebody else's words on one line, and not too many of them."""
+    """Another program's words on one line, shortened."""
     words = shown(" ".join(str(text).split()))
     return words if len(words) <= WORDS_SHOWN else words[:WORDS_SHOWN] + "..."
 
@@ -201,7 +201,7 @@ def _opened(path: Name, most: int, missing: str) -> Iterator[int]:
         except FileNotFoundError as error:
             if not missing:
                 raise
-            raise BadInput(f"{shown(path)}: not there; {missing}") from error
+            raise BadInput(f"{shown(path)}: does not exist; {missing}") from error
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _regular(path, os.fstat(descriptor), most)
@@ -213,18 +213,18 @@ def _opened(path: Name, most: int, missing: str) -> Iterator[int]:
 def _regular(path: Name, facts: os.stat_result, most: int) -> None:
     if not stat.S_ISREG(facts.st_mode):
         kind = _KINDS.get(stat.S_IFMT(facts.st_mode), "something else")
-        refuse_file(path, f"is {kind}, not a file; name a regular file")
+        refuse_file(path, f"is {kind}, not a file; choose a regular file")
     if facts.st_size > most:
         _refuse_size(path, facts.st_size, most)
 
 
 def _refuse_pointer(raw: bytes, path: Name) -> None:
     if raw.startswith(_GIT_LFS):
-        refuse_file(path, "is a pointer of git LFS, not the file itself; fetch it with `git lfs pull`")
+        refuse_file(path, "is a git LFS pointer, not the file itself; fetch it with `git lfs pull`")
 
 
 def _refuse_size(path: Name, size: int, most: int) -> NoReturn:
-    refuse_file(path, f"has {size} bytes or more; at most {most} are read")
+    refuse_file(path, f"has {size} bytes or more; the limit is {most}")
 
 
 def _place(error: BaseException, line: int | None) -> str:
@@ -244,10 +244,10 @@ def _problem(error: BaseException, what: str) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read: {error.strerror}"
     if isinstance(error, MemoryError):
-        return "cannot be read: it needs more memory than there is"
+        return "cannot be read: out of memory"
     if isinstance(error, UnicodeDecodeError):
         return f"is not UTF-8 text (byte {error.start})"
     if isinstance(error, RecursionError):
         return f"{prefix}it is nested too deeply"
     words = one_line(getattr(error, "problem", None) or error).removesuffix(".")
-    return prefix + (f"lacks {words}" if isinstance(error, KeyError) else words or type(error).__name__)
+    return prefix + (f"{words} is missing" if isinstance(error, KeyError) else words or type(error).__name__)

@@ -1,6 +1,6 @@
 """Files of results: whole or not at all, never over what is not ours, and a disk that is full is named in one line.
 
-Rules kept: a file is written under a name of its own in the folder where it belongs, brought to the disk and then
+Rules kept: a file is written under a temporary name in the folder where it belongs, brought to the disk and then
 renamed, so no reader and no second writer meets half of it; whatever the system says while something is written is
 answered with the file's name. `DiskFull` is raised nowhere else.
 """
@@ -35,7 +35,7 @@ def unwritable(path: Path | str, error: OSError) -> TestbedError:
     """What to raise for a file that could not be written: names it, the reason and what to do."""
     if error.errno in FULL:
         reason = "no space left on device" if error.errno == errno.ENOSPC else "disk quota exceeded"
-        return DiskFull(f"{path}: {reason}; free some, or write to another one")
+        return DiskFull(f"{path}: {reason}; free some space, or write to another disk")
     reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
     return BadInput(f"{path}: cannot be written ({reason}); choose a place you can write to")
 
@@ -53,7 +53,7 @@ def writing(path: Path | str) -> Iterator[None]:
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """Gives the name to write to; when the block ends well, the file takes the place of `path`, whole.
 
-    `durable`: and on disk; else somebody calls `sync` later, for many files together.
+    `durable`: and on disk; otherwise the caller calls `sync` later, for many files together.
     """
     final = Path(os.path.realpath(path))  # a link stays, and what it points to is replaced
     partial = final.with_name(f".{final.name[:80]}.{secrets.token_hex(4)}.partial")
@@ -106,21 +106,25 @@ def require_space(folder: Path, needed: int, option: str = "--out") -> None:
     if found.f_blocks and free < needed:
         raise BadInput(
             f"{option} {folder}: no space left on device ({free / MIB:.1f} MiB free, up to {needed / MIB:.1f} MiB "
-            "needed); free some, or choose another folder"
+            "needed); free some space, or choose another folder"
         )
     if found.f_files and found.f_favail < INODES:
-        raise BadInput(f"{option} {folder}: no space left on device (no inodes); delete some files, or choose another")
+        raise BadInput(
+            f"{option} {folder}: no space left on device (no inodes); delete some files, or choose another folder"
+        )
 
 
 def blame_disk(folder: Path, error: BaseException) -> None:
-    """Raises DiskFull from an error that is the consequence of a disk without room, whoever met it and said what."""
+    """Raises DiskFull from an error that is the consequence of a full disk, wherever it was raised."""
     try:
         found = os.statvfs(folder)
     except OSError:
         return
     if found.f_blocks and found.f_bavail * found.f_frsize < LEAST_ROOM and not isinstance(error, DiskFull):
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DiskFull(f"{folder}: no space left on device; free some, or write to another one (it ended by: {said})")
+        raise DiskFull(
+            f"{folder}: no space left on device; free some space, or write to another disk (it ended with: {said})"
+        )
 
 
 def check_file(path: Path, needed: int = MIB, option: str = "--out") -> None:
@@ -132,7 +136,7 @@ def check_file(path: Path, needed: int = MIB, option: str = "--out") -> None:
         probe.touch(exist_ok=False)
         probe.unlink()
     except FileNotFoundError:
-        raise BadInput(f"{option} {path}: there is no folder {path.parent}; make it first") from None
+        raise BadInput(f"{option} {path}: no folder {path.parent}; create it first") from None
     except OSError as error:
         raise BadInput(f"{option} {unwritable(path, error)}") from error
     require_space(path.parent, needed, option)

@@ -25,7 +25,7 @@ from testbed.files.yamltext import MAX_BYTES, Lines, Place, parse
 _NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
 _TOO_LARGE = {"less_than", "less_than_equal"}
 _SHOWN = 80  # characters of a value
-MOST_MISTAKES = 20  # of one file, each on a line of its own; of further ones only the number
+MOST_MISTAKES = 20  # of one file, each on its own line; of further ones only the number
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
@@ -161,7 +161,7 @@ def _message(problem: _Problem, model: type[BaseModel]) -> str:
     name = shown(".".join(map(str, place))) or "the file"
     inside = f" in {shown('.'.join(map(str, place[:-1])))}" if place[:-1] else ""
     if kind == "extra_forbidden":
-        comma = "; a decimal has a point, not a comma" if isinstance(place[-1], int) else ""
+        comma = "; write decimals with a point, not a comma" if isinstance(place[-1], int) else ""
         return f"key {said(place[-1])} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}{comma}"
     if kind == "missing":
         return f"key {place[-1]!r} is missing{inside}"

@@ -63,7 +63,7 @@ class _Composer(yaml.SafeLoader):
         event = self.peek_event()  # type: ignore[no-untyped-call]
         self._reader.count(event)
         if getattr(event, "tag", None) not in (None, "!", _TEXT):
-            self._reader.refuse(event, f"tag {event.tag!r} is not read; write the value alone, text in quotes")
+            self._reader.refuse(event, f"tag {event.tag!r} is not supported; write the value alone, text in quotes")
         with self._reader.deeper(event):
             node: yaml.Node | None = super().compose_node(parent, index)
         return node
@@ -104,7 +104,7 @@ class _Reader:
     def deeper(self, at: Any) -> Iterator[None]:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self.refuse(at, f"is nested more than {MAX_DEPTH} deep; put it flatter")
+            self.refuse(at, f"is nested more than {MAX_DEPTH} levels deep; flatten it")
         try:
             yield
         finally:
@@ -121,7 +121,9 @@ class _Reader:
             line = self._text.count("\n", 0, error.position) + 1
             where = f"{shown(self._name)}:{line}" if self._lined else shown(self._name)
             sign = error.character if isinstance(error.character, int) else ord(error.character)
-            raise BadInput(f"{where}: holds the control sign U+{sign:04X}, which is no text; remove it") from error
+            raise BadInput(
+                f"{where}: contains the control character U+{sign:04X}, which is not text; remove it"
+            ) from error
         except BadInput:
             raise
         except Exception as error:  # of PyYAML alone
@@ -135,7 +137,7 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if id(node) in self._inside:
-            self.refuse(node, "holds itself, by an alias (*name)")
+            self.refuse(node, "contains itself through an alias (*name)")
         self._inside.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):
@@ -208,7 +210,7 @@ def plain(text: str) -> Any:
         return _TRUTH[text]
     quoted = f"or {_cut(text)!r} in quotes if it is text"
     if _OLD_TRUTH.fullmatch(text):
-        raise ValueError(f"{text} is a word to some readers of YAML and a truth value to others; write true or false, "
+        raise ValueError(f"{text} is a string to some YAML readers and a boolean to others; write true or false, "
                          f"{quoted}")  # fmt: skip
     if not (text[0] in "+-." or text[0].isdigit()):
         return text
@@ -218,13 +220,15 @@ def plain(text: str) -> Any:
         except ValueError as error:
             raise ValueError(f"{text!r}: {error}; put text in quotes") from error
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError(f"{text} is no figure of anything here; write a number, {quoted}")
+        raise ValueError(f"{text} is not a valid number here; write a number, {quoted}")
     if _SIXTIES.fullmatch(text):
-        raise ValueError(f"{_cut(text)} is a count of sixties in YAML 1.1; write one number, {quoted}")
+        raise ValueError(f"{_cut(text)} is a base-60 number in YAML 1.1; write one number, {quoted}")
     if _OCTAL.fullmatch(text):
         sign = text[0] if text[0] in "+-" else ""
         digits = text.lstrip("+-").replace("_", "").lstrip("0") or "0"
-        raise ValueError(f"{_cut(text)} is octal in YAML 1.1, for its leading 0; write {sign}{_cut(digits)}, {quoted}")
+        raise ValueError(
+            f"{_cut(text)} is octal in YAML 1.1 because of its leading 0; write {sign}{_cut(digits)}, {quoted}"
+        )
     if _HEXADECIMAL.fullmatch(text):
         return _integer(text, 16, quoted)
     if _INTEGER.fullmatch(text):
@@ -239,7 +243,7 @@ def _integer(text: str, base: int, quoted: str) -> int:
         value = int(text, base)
         if value.bit_length() <= INTEGER_BITS:
             return value
-    raise ValueError(f"{_cut(text)} is larger than any figure here (64 bits); write a smaller one, {quoted}")
+    raise ValueError(f"{_cut(text)} does not fit into 64 bits; write a smaller number, {quoted}")
 
 
 def _float(text: str, quoted: str) -> float:
@@ -247,7 +251,7 @@ def _float(text: str, quoted: str) -> float:
     vanished = value == 0 and re.search(r"[1-9]", re.split(r"[eE]", text)[0]) is not None
     if math.isinf(value) or vanished:
         size = "small" if vanished else "large"
-        raise ValueError(f"{_cut(text)} is too {size} for a number of 64 bits; write another, {quoted}")
+        raise ValueError(f"{_cut(text)} is too {size} for a 64-bit number; write another, {quoted}")
     return value
 
 

@@ -4,8 +4,8 @@ Rule: a request's logits are those of the one-request path (`testbed.models.runt
 whatever else is in the batch. Feeds are ragged; they are padded on the left, where no query that matters looks.
 Positions and the mask are explicit in every pass, so absolute-position models (GPT-2) are as right as rotary ones.
 
-A request fed alone keeps a cache of its own until it is first fed in a batch; from then on its keys and values are a
-row of the slab, until it feeds a tree, which takes a cache of its own again. Requests that are never batched therefore
+A request fed alone keeps its own cache until it is first fed in a batch; from then on its keys and values are a
+row of the slab, until it feeds a tree, which gets its own cache again. Requests that are never batched therefore
 run exactly as without this module.
 """
 
@@ -23,7 +23,7 @@ from testbed.models.runtime import CausalRuntime, arrived
 if TYPE_CHECKING:
     import torch
 
-# Padding is wasted work, a pass of its own has its fixed cost: feeds share a pass while padding is at most this many
+# Padding is wasted work, a separate pass has a fixed cost: feeds share a pass while padding is at most this many
 # tokens and a quarter of the real ones.
 CHEAP_PADDING = 64
 
@@ -55,7 +55,7 @@ class BatchRuntime(CausalRuntime):
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[torch.Tensor]:
         """Logits [last, vocabulary] of each feed, in order. One pass, or a few where feeds differ much in length."""
         if len({one.request for one in feeds}) != len(feeds):
-            raise ValueError("a request is twice in one batch")
+            raise ValueError("one batch contains a request twice")
         for one in feeds:
             if not 0 <= one.last <= len(one.tokens) or not one.tokens:
                 raise ValueError(f"asked for the logits of {one.last} of {len(one.tokens)} fed tokens")
@@ -105,7 +105,7 @@ class BatchRuntime(CausalRuntime):
         places = [  # a padding token stands at position 0 and is written nowhere
             [0] * (width - len(one.tokens)) + list(range(one.position, one.position + len(one.tokens))) for one in feeds
         ]
-        real = [  # one entry a token: as `Write` wants them
+        real = [  # one entry per token: as `Write` wants them
             (rows[row], places[row][column], row, column)
             for row, one in enumerate(feeds)
             for column in range(width - len(one.tokens), width)
@@ -135,8 +135,8 @@ class BatchRuntime(CausalRuntime):
         limit = self._views.turns
         if limit is not None and longest > limit:
             raise BadInput(
-                f"model {self.guard.name} chooses its rotary positions by the length of the text, so a batch pass is "
-                f"right up to {limit} tokens only, and this one reaches {longest}"
+                f"model {self.guard.name} chooses its rotary positions by text length, so batched passes are correct "
+                f"up to {limit} tokens only, and this one reaches {longest}"
             )
 
     def _own(self, request: int) -> RequestCache:
@@ -148,7 +148,7 @@ class BatchRuntime(CausalRuntime):
         return super()._own(request)
 
     def _row(self, request: int) -> int:
-        """The request's row; one that comes with a cache of its own moves in."""
+        """The request's row; one that comes with its own cache moves in."""
         row = self._rows.get(request)
         if row is None:
             row = self._free.pop() if self._free else len(self._rows)

@@ -1,4 +1,4 @@
-"""Keys and values of many requests in one tensor a layer: a request is a row, a token's place in it is its position.
+"""Keys and values of many requests in one tensor per layer: a request is a row, a token's place in it is its position.
 
 Because an entry lies where its position says, rewinding a request is nothing but forgetting its length: rejected
 entries stay, are masked from every query (whose position is before them), and are overwritten by what is fed there
@@ -22,7 +22,7 @@ LENGTH_STEP = 256  # tokens a row is lengthened by
 
 
 class Write(NamedTuple):
-    """Where one forward pass's tokens go: parallel index tensors, one entry a token, padding left out."""
+    """Where one forward pass's tokens go: parallel index tensors, one entry per token, padding left out."""
 
     rows: torch.Tensor  # of the slab
     positions: torch.Tensor

@@ -35,13 +35,13 @@ from testbed.policies.api import (
 Logits = np.ndarray[Any, np.dtype[np.float32]]
 Clock = Callable[[], int]
 
-# Every request carries a seed of its own, the same under each policy; its serial number differs from phase to phase and
+# Every request carries its own seed, the same under each policy; its serial number differs from phase to phase and
 # so must not key a draw.
 STREAM = 0
 
 
 class Runtime(Protocol):
-    """A causal model with one cache a request: what `testbed.models.passes` makes, for real ones.
+    """A causal model with one cache per request: what `testbed.models.passes` makes, for real ones.
 
     A pass has ended when its logits are returned. `rows`: tokens that the model knows; None: not known.
     """

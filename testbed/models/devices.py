@@ -72,7 +72,7 @@ class DeviceProfile(Strict):
         examples=[[[1, 12.0], [64, 13.5], [4096, 310.0]]],
     )
     max_pass_tokens: Tokens = Field(
-        default=4096, gt=0, le=2**31, description="a longer feed is cut into several passes"
+        default=4096, gt=0, le=2**31, description="a longer feed is split into several passes"
     )
     attention_ms: Milliseconds = Field(default=0.0, description="per pair of a new token and a token it attends to")
     kv_read_ms: Milliseconds = Field(default=0.0, description="per cached token of a request in the pass")

@@ -65,7 +65,9 @@ def require_fit(
         have = (loaded or {}).get(role)
         known = _known(name, max(one.reach for one in texts), texts[0].prompt, have)
         if role == "target" and known.generate:
-            raise BadInput(f"model {name!r}: target-only decoding is not transformers' own: {known.generate}")
+            raise BadInput(
+                f"model {name!r}: target-only decoding differs from transformers' generate(): {known.generate}"
+            )
         wrong = {kind: why for kind in NAMES if (why := getattr(known.findings, kind))}
         refused[role] = {kind: _words(name, kind, why) for kind, why in wrong.items()}
         for kind, who in {SINGLE: "every policy", **needs.get(role, {})}.items():
@@ -75,7 +77,7 @@ def require_fit(
 
 
 def _words(name: str, kind: str, why: str) -> str:
-    return f"model {name!r} is not right in {NAMES[kind]}: {why}"
+    return f"model {name!r} computes {NAMES[kind]} incorrectly: {why}"
 
 
 def _known(name: str, reach: int, prompt: Sequence[int], loaded: LoadedModel | None) -> Known:
@@ -135,7 +137,7 @@ def _code() -> str:
 
 
 def _folder() -> Path | None:
-    """The cache folder, made if need be: this user's, and writable by nobody else."""
+    """The cache folder, created if necessary: this user's, and writable by this user only."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         if not base.is_absolute():

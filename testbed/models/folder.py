@@ -1,6 +1,6 @@
 """A model's folder before libraries read it: pointers, cut and empty files by name; and what their words mean.
 
-The libraries name no file, and some ask questions or end in exceptions of their own. Here their errors become one line
+The libraries name no file, and some ask questions or end in their own exceptions. Here their errors become one line
 with the file and what to do about it.
 """
 
@@ -58,14 +58,17 @@ def explained(problem: BaseException, loader: Any, place: Path | str) -> str:
     """A library's error in one line, with the file that it must be about."""
     words, kind = one_line(problem), loader.__name__
     if any(sign in words for sign in OWN_CODE):
-        return f"{shown(place)} has code of its own (auto_map), which is never run; name a model of transformers' own"
+        return (
+            f"{shown(place)} contains custom code (auto_map), which is never run; choose an architecture that "
+            "transformers ships"
+        )
     if "Tokenizer" in kind:
         path = Path(place) / TOKENIZER if isinstance(place, Path) else TOKENIZER
         if isinstance(place, Path) and not (place / TOKENIZER).is_file():
             return f"{shown(path)} is missing; copy the model's tokenizer files into the folder"
         return (
-            f"{shown(path)} is not read by this version of tokenizers: {words}; it may need a newer transformers, or "
-            "be damaged"
+            f"{shown(path)} cannot be read by this version of tokenizers: {words}; it may need a newer transformers, "
+            "or be damaged"
         )
     if "mismatch" in words:
         return f"its weights do not fit {shown(Path(str(place)) / CONFIG)}: {words}"
@@ -73,7 +76,7 @@ def explained(problem: BaseException, loader: Any, place: Path | str) -> str:
 
 
 def sees_ahead(model: Any) -> bool:
-    """Whether a token's logits depend on the tokens after it, as they do where a model is no decoder."""
+    """Whether a token's logits depend on the tokens after it, as they do where a model is not a decoder."""
     import torch
 
     with torch.inference_mode():

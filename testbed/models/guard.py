@@ -24,7 +24,7 @@ class NotNumbers(RunInvalid):
 class Guard:
     """Of one model. `refused`: why it is not right in a kind of pass; `sizes`: of the pair's vocabularies, in words."""
 
-    name: str = "of no name"
+    name: str = "without a name"
     rows: int | None = None
     room: int | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -34,11 +34,11 @@ class Guard:
         """Raises RunInvalid for a token without a row, and for a text that is longer than there are positions."""
         if self.rows is not None and max(tokens) >= self.rows:
             raise RunInvalid(
-                f"token {max(tokens)} was said, and model {self.name} has rows for {self.rows} only "
-                f"({self.sizes or f'vocab_size {self.rows}'}): choose a pair with one vocabulary"
+                f"token {max(tokens)} was said, but model {self.name} has only {self.rows} rows "
+                f"({self.sizes or f'vocab_size {self.rows}'}): choose a pair with the same vocabulary"
             )
         if self.room is not None and end > self.room:
-            raise RunInvalid(f"model {self.name} has room for {self.room} tokens, and a pass reached {end}")
+            raise RunInvalid(f"model {self.name} has room for {self.room} tokens, but a pass reached {end}")
 
     def allows(self, kind: str) -> None:
         """Raises BadInput for a kind of pass that was found wrong."""
@@ -48,7 +48,7 @@ class Guard:
     def numbers(self, logits: Any) -> None:
         """Raises NotNumbers unless all logits are finite. A sum shows it in one reading; it may overflow by itself."""
         if not math.isfinite(logits.sum()) and not math.isfinite(abs(logits).max()):
-            raise NotNumbers(f"model {self.name} gives logits that are not numbers (damaged weights, or an overflow)")
+            raise NotNumbers(f"model {self.name} returned logits that are not finite (damaged weights or an overflow)")
 
 
 def guard_of(model: Any, fit: Fit | None = None) -> Guard:

@@ -52,6 +52,6 @@ def require_room(name: str, config: Any, texts: Iterable[Text]) -> None:
             )
         if rows is not None and max(one.prompt) >= rows:
             raise BadInput(
-                f"model {name!r} has rows for {rows} tokens only (vocab_size {rows}); prompt {one.prompt_id!r} holds "
-                f"token {max(one.prompt)}: its tokenizer is another model's"
+                f"model {name!r} has only {rows} token rows (vocab_size {rows}); prompt {one.prompt_id!r} holds "
+                f"token {max(one.prompt)}: its tokenizer belongs to another model"
             )

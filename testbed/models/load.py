@@ -55,7 +55,7 @@ def resolve(name: str) -> Path | str:
     if (folder / "config.json").is_file():
         return folder
     if folder.is_dir():
-        raise BadInput(f"model {name!r}: the folder has no config.json; name a folder in transformers format")
+        raise BadInput(f"model {name!r}: the folder has no config.json; choose a folder in transformers format")
     if HUB_NAME.fullmatch(name) and not name.startswith("."):
         return name
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -92,7 +92,7 @@ def load_tokenizer(name: str) -> Any:
 
     tokenizer = _from_pretrained(AutoTokenizer, name)
     if not callable(getattr(tokenizer, "encode", None)) or not len(tokenizer):
-        raise BadInput(f"model {name!r}: its tokenizer has no tokens; the folder needs {TOKENIZER}")
+        raise BadInput(f"model {name!r}: its tokenizer is empty; the folder needs {TOKENIZER}")
     return tokenizer
 
 
@@ -118,7 +118,8 @@ def check_same_tokenizer(target: str, draft: str) -> None:
     difference = _tokenizer_difference(ours, theirs)
     if difference:
         raise BadInput(
-            f"target {target!r} and draft {draft!r} have different tokenizers ({difference}); choose a pair with one"
+            f"target {target!r} and draft {draft!r} have different tokenizers ({difference}); choose a pair that "
+            "shares one"
         )
 
 
@@ -178,10 +179,12 @@ def _require_whole(name: str, model: Any, told: Mapping[str, Any]) -> None:
         if found:
             first = sorted(str(one[0] if isinstance(one, tuple) else one) for one in found)[0]
             if sees_ahead(model):
-                raise BadInput(f"model {name!r}: {kind} is no decoder, its tokens see those after them; {DECODERS}")
+                raise BadInput(
+                    f"model {name!r}: {kind} is not a decoder: its tokens attend to later tokens; {DECODERS}"
+                )
             raise BadInput(
-                f"model {name!r}: its weights {what} {len(found)} of the parameters of {kind}, {first} for one; "
-                f"its {CONFIG} is another model's, or files are missing"
+                f"model {name!r}: its weights {what} {len(found)} of the parameters of {kind}, {first} for example; "
+                f"its {CONFIG} belongs to another model, or files are missing"
             )
 
 
@@ -196,7 +199,7 @@ def local_folder(name: str) -> Path:
     try:
         return Path(snapshot_download(place, local_files_only=True))
     except LocalEntryNotFoundError:
-        raise BadInput(f"model {name!r} was not downloaded yet: load it once with network access") from None
+        raise BadInput(f"model {name!r} has not been downloaded; load it once with network access") from None
 
 
 def _file_hash(path: Path) -> str:

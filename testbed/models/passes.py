@@ -23,7 +23,7 @@ LEAN, TRANSFORMERS = get_args(Choice)[1:]
 
 @dataclass(frozen=True)
 class Passes:
-    """How one model's passes run; `runtime` makes caches of their own over the same weights."""
+    """How one model's passes run; `runtime` makes separate caches over the same weights."""
 
     path: str
     why: str  # it is not the other path; empty where nothing is to be said
@@ -44,6 +44,6 @@ def passes_of(model: Any, choice: Choice = "auto", fitness: Fit | None = None) -
         decoder = decoder_of(model)
     except NotLean as reason:
         if choice == LEAN:
-            raise BadInput(f"{type(model).__name__} has no lean passes: {reason}; choose passes: auto") from None
+            raise BadInput(f"{type(model).__name__} has no lean implementation: {reason}; use passes: auto") from None
         return Passes(TRANSFORMERS, f"not lean: {reason}", lambda: BatchRuntime(model, guard))
     return Passes(LEAN, "", lambda: LeanRuntime(decoder, guard))

@@ -14,9 +14,9 @@ from testbed.errors import MachineCannot
 
 CPU = "cpu"
 NO_CUDA = "this PyTorch is built without CUDA; TORCH=cuda ./setup.sh, and for containers: testbed images build"
-NO_GPU = "PyTorch finds no GPU; nvidia-smi says what the driver sees, and a container needs gpus under compute:"
-MORE_MEMORY = "choose a smaller model, or give it more: gpu_memory_fraction, and fewer nodes on one GPU"
-NVIDIA_SMI = "nvidia-smi says how it is"
+NO_GPU = "PyTorch finds no GPU; nvidia-smi shows what the driver sees, and a container needs gpus under compute:"
+MORE_MEMORY = "choose a smaller model, raise gpu_memory_fraction, or put fewer nodes on one GPU"
+NVIDIA_SMI = "see nvidia-smi"
 DRIVER = Path("/sys/module/nvidia/version")  # of the kernel module, and so of the driver
 
 
@@ -37,7 +37,7 @@ def prepare(device: str, memory_fraction: float | None = None) -> None:
 
 
 def exact_fp32() -> None:
-    """TF32 off: in matrix products, and in convolutions and RNNs, where it is on if nobody says otherwise.
+    """TF32 off: in matrix products, and in convolutions and RNNs, where it is on by default.
 
     The flag of matrix products alone (`allow_tf32`) may contradict the precision that other code has set, and PyTorch
     then raises when asked which holds.
@@ -64,7 +64,7 @@ def plain_words(device: str) -> Iterator[None]:
 
 
 def described(device: str, threads: int) -> str:
-    """What was computed on, for whoever reads the times: of a GPU also the driver and the libraries."""
+    """The hardware that computed, to interpret the times; for a GPU also the driver and the libraries."""
     if device == CPU:
         return f"{platform.machine()} processor, {threads} thread(s)"
     import torch

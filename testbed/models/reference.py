@@ -1,4 +1,4 @@
-"""Target-only decoding, one token a pass, no drafts and no network: the output every policy must reproduce.
+"""Target-only decoding, one token per pass, no drafts and no network: the output every policy must reproduce.
 
 The gap between the two best logits is kept for every token, because a gap near the arithmetic's error is the only
 innocent explanation of a later mismatch.

@@ -30,7 +30,7 @@ OPTIONAL = frozenset({"position_ids", "logits_to_keep"})  # what some models wor
 
 
 class CausalRuntime:
-    """A causal language model with one cache a request.
+    """A causal language model with one cache per request.
 
     `model` is any transformers causal model with a key-value cache, in evaluation mode.
     """
@@ -88,7 +88,7 @@ class CausalRuntime:
         import torch
 
         if not tokens:
-            raise ValueError("a tree hangs from a token that is fed with it")
+            raise ValueError("a tree's parent token is fed in the same pass")
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
@@ -144,8 +144,8 @@ class CausalRuntime:
         own = self._views.own
         if own is not None and end > own:
             raise BadInput(
-                f"model {self.guard.name} ({type(self.model).__name__}) lays a window of {own} tokens over a pass by "
-                f"place, so a {kind} pass is right up to {own} tokens only, and this one reaches {end}"
+                f"model {self.guard.name} ({type(self.model).__name__}) applies a window of {own} tokens by index "
+                f"instead of position, so a {kind} pass is correct up to {own} tokens only, and this one reaches {end}"
             )
 
     def _same_turns(self, cache: RequestCache, position: int, end: int) -> None:
@@ -158,15 +158,15 @@ class CausalRuntime:
             cache.beyond = beyond
         if cache.beyond != beyond or (beyond and not self._views.steady):
             raise BadInput(
-                f"model {self.guard.name} chooses its rotary positions by the length of the text, and this one crosses "
-                f"{limit} tokens: what was cached before cannot be gone on with"
+                f"model {self.guard.name} chooses its rotary positions by text length, and this text crosses {limit} "
+                "tokens: the earlier cache is no longer valid"
             )
 
     def _expect(self, cache: RequestCache, length: int) -> None:
         if cache.length != length:
             raise BadInput(
-                f"model {self.guard.name}: {type(self.model).__name__} keeps no cache of keys and values that can be "
-                "rewound (a recurrent state, or no decoder): choose an attention model"
+                f"model {self.guard.name}: {type(self.model).__name__} has no key-value cache that can be rewound "
+                "(it is recurrent or not a decoder): choose an attention model"
             )
 
     @property

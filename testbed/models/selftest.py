@@ -104,7 +104,7 @@ class _Trial:
     def single(self) -> None:
         """In pieces; on after a rewind; a fresh short request after a long one."""
         if sees_ahead(self._model):
-            raise _Wrong(f"{type(self._model).__name__} is no decoder, its tokens see those after them")
+            raise _Wrong(f"{type(self._model).__name__} is not a decoder, its tokens see those after them")
         runtime, ids, at = self._make(), self._ids, self._length
         self._same(runtime.forward(1, 0, ids[:at]), [ids[:at]])
         junk = list(reversed(ids[: MORE - 2]))
@@ -145,7 +145,7 @@ class _Trial:
             off = float(np.abs(row - plain).max()) / (float(plain.std()) or 1.0)
             if not off <= self._tolerance:
                 raise _Wrong(
-                    f"after {len(text)} tokens its logits are {off:.2g} standard deviations off the plain model's"
+                    f"after {len(text)} tokens its logits are {off:.2g} standard deviations from the plain model's"
                 )
 
     def _plain(self, text: Sequence[int]) -> Any:

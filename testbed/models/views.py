@@ -1,6 +1,6 @@
 """What a layer's queries may see beyond "all that came before": sliding windows, chunks, and models that mask by place.
 
-A transformers model makes its own masks in a plain pass. Passes over trees and batches bring masks of their own, and
+A transformers model makes its own masks in a plain pass. Passes over trees and batches bring their own masks, and
 these must hold what the model's would: one mask where all layers look alike, else one a kind of layer, as models with
 several kinds take them. Whether a model heeds them is not decided here but tried (`testbed.models.selftest`).
 

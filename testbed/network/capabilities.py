@@ -1,8 +1,8 @@
 """What this machine can do for the network, found by trying it in a scratch namespace, and the fabric that follows.
 
 Rules kept: no silent fallback (the chosen fabric comes with its reason; `lab` is only used when asked for, or by an
-ordinary user who has nothing else), and every lack comes with the one command that mends it. Probing leaves nothing
-behind: the namespace ends with the process.
+ordinary user who has nothing else), and each missing part comes with the one command that fixes it. Probing leaves
+nothing behind: the namespace ends with the process.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from testbed.errors import MachineCannot
-from testbed.network.hosts import MININET_MEND, load_mininet
+from testbed.network.hosts import MININET_FIX, load_mininet
 from testbed.network.spec.fabric import FabricName
-from testbed.system.userns import GROUP, Privilege, join_group, mend, privilege, user_namespace_allowed
+from testbed.system.userns import GROUP, Privilege, join_group, namespace_fix, privilege, user_namespace_allowed
 
 FabricChoice = Literal["auto", "netem", "lab", "relay"]
 
@@ -60,7 +60,7 @@ class Capabilities:
 
     @property
     def root(self) -> bool:
-        """Root of the machine or of a container, as against a user who only is root in a namespace of its own."""
+        """Root of the machine or of a container, as against a user who only is root in its own namespace."""
         return self.privilege in ("root", "container")
 
     @property
@@ -73,15 +73,15 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class Lack:
-    """Something this machine is without, what that costs, and the one command that mends it.
+class Missing:
+    """Something this machine is without, what that costs, and the one command that fixes it.
 
     `opens`: what the command permits, and to whom, where it permits anything; always to the fewest that will do.
     """
 
     what: str
     effect: str
-    mend: str
+    fix: str
     opens: str = ""
 
 
@@ -91,15 +91,15 @@ NOBODY = 65534  # the user that owns nothing, on every Linux distribution
 NAMESPACES = "root or user namespaces"
 REALTIME = "real-time priority"
 OPENS = {  # by a part of the command
-    "/etc/apparmor.d": "user namespaces with their capabilities to every program that this Python interpreter runs",
+    "/etc/apparmor.d": "user namespaces with their capabilities to every program run by this Python interpreter",
     "sysctl user.max_user_namespaces": "user namespaces to every user",
     "sysctl kernel.unprivileged_userns_clone": "user namespaces to every user",
     "seccomp=unconfined": "every system call to this container",
-    f"chgrp {GROUP} {TUN}": f"network devices, in namespaces of their own, to members of the group {GROUP}",
-    f"@{GROUP} - rtprio": f"all processor time to members of the group {GROUP}",
-    "sched_rt_runtime_us": "all processor time to real-time programs, so one in a loop stops the machine",
-    "SYS_NICE": "all processor time to this container",
-    f"--device {TUN}": "network devices of its own to this container",
+    f"chgrp {GROUP} {TUN}": f"network devices in their own namespaces to members of the group {GROUP}",
+    f"@{GROUP} - rtprio": f"all CPU time to members of the group {GROUP}",
+    "sched_rt_runtime_us": "all CPU time to real-time programs, so one in a loop stops the machine",
+    "SYS_NICE": "all CPU time to this container",
+    f"--device {TUN}": "its own network devices to this container",
 }
 TOOL_PACKAGES = {
     "ip": "iproute2",
@@ -159,81 +159,81 @@ def load_modules(caps: Capabilities) -> Capabilities:
 
 
 def of_ordinary_user(caps: Capabilities) -> Capabilities:
-    """What the same machine could do for somebody who is not root."""
+    """What the same machine could do for an ordinary user."""
     open_to_all = caps.tun_mode is not None and int(caps.tun_mode, 8) & 0o6 == 0o6
     return replace(caps, privilege="none", tun=open_to_all, realtime=False)
 
 
-def lacks(caps: Capabilities) -> list[Lack]:
+def missing(caps: Capabilities) -> list[Missing]:
     """Everything missing that some part of the testbed would use."""
-    found: list[Lack] = []
+    found: list[Missing] = []
 
-    def lack(missing: bool, what: str, effect: str, mend: str, opens: str = "") -> None:
-        if missing:
-            found.append(Lack(what, effect, mend, opens))
+    def check(absent: bool, what: str, effect: str, fix: str, opens: str = "") -> None:
+        if absent:
+            found.append(Missing(what, effect, fix, opens))
 
-    namespaces = mend()
-    lack(not caps.networks, NAMESPACES, "no network namespaces, so no fabric at all", namespaces, _opened(namespaces))
-    lack(not caps.mininet, "Mininet", "no nodes, so no emulation", MININET_MEND)
+    namespaces = namespace_fix()
+    check(not caps.networks, NAMESPACES, "no network namespaces, so no fabric", namespaces, _opened(namespaces))
+    check(not caps.mininet, "Mininet", "no nodes, so no emulation", MININET_FIX)
     for tool, present in caps.tools.items():
         package = TOOL_PACKAGES[tool]
-        lack(not present, tool, "no emulated network", f"apt-get install {package}")
+        check(not present, tool, "no emulated network", f"apt-get install {package}")
     for name in MODULES:
-        lack(not caps.qdiscs.get(name, False), f"kernel {name}", "no fabric netem", _kernel_mend(name, caps))
-    tun = _tun_mend(caps)
-    lack(not caps.tun, TUN, "no fabric relay", tun, _opened(tun))
-    lack(not caps.uml, "User-Mode Linux", "no fabric lab", "apt-get install user-mode-linux")
-    delays = "other load delays packets by milliseconds, so more runs are not valid"
-    realtime = _realtime_mend(caps)
-    lack(not caps.realtime, REALTIME, delays, realtime, _opened(realtime))
+        check(not caps.qdiscs.get(name, False), f"kernel {name}", "no fabric netem", _kernel_fix(name, caps))
+    tun = _tun_fix(caps)
+    check(not caps.tun, TUN, "no fabric relay", tun, _opened(tun))
+    check(not caps.uml, "User-Mode Linux", "no fabric lab", "apt-get install user-mode-linux")
+    delays = "other load delays packets by milliseconds, so more runs will not be valid"
+    realtime = _realtime_fix(caps)
+    check(not caps.realtime, REALTIME, delays, realtime, _opened(realtime))
     return found
 
 
 def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricName, str]:
     """The fabric to use and why; MachineCannot when the one asked for, or every one, is out of reach."""
     kernel = {"kernel netem", "kernel htb", "kernel u32"}
-    obstacles: dict[FabricName, Callable[[Capabilities], Lack | None]] = {
+    obstacles: dict[FabricName, Callable[[Capabilities], Missing | None]] = {
         "netem": lambda c: _first(c, {NAMESPACES, "Mininet", *kernel, *TOOL_PACKAGES}),
         "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "ip", "nsenter", "unshare", "setpriv"}),
         "lab": lambda c: _first(c, {NAMESPACES, "Mininet", "User-Mode Linux", *TOOL_PACKAGES}),
     }
     if requested != "auto":
-        if (lack := obstacles[requested](caps)) is not None:
-            raise MachineCannot(f"fabric {requested}: this machine lacks {lack.what}; {lack.mend}")
-        return requested, "asked for"
+        if (one := obstacles[requested](caps)) is not None:
+            raise MachineCannot(f"fabric {requested}: this machine lacks {one.what}; {one.fix}")
+        return requested, "requested"
     if (no_netem := obstacles["netem"](caps)) is None:
         return "netem", "the kernel has netem"
     if (no_relay := obstacles["relay"](caps)) is None:
         return "relay", f"this machine lacks {no_netem.what}"
     if no_netem == no_relay:
-        raise MachineCannot(f"fabric auto: this machine lacks {no_netem.what}; {no_netem.mend}")
-    ways = f"{no_netem.what} for netem ({no_netem.mend}) and {no_relay.what} for relay ({no_relay.mend})"
-    # root can mend that itself and should know that it has to; an ordinary user may have to live with it
+        raise MachineCannot(f"fabric auto: this machine lacks {no_netem.what}; {no_netem.fix}")
+    ways = f"{no_netem.what} for netem ({no_netem.fix}) and {no_relay.what} for relay ({no_relay.fix})"
+    # root can fix that itself and should know that it has to; an ordinary user may have to live with it
     if not caps.root and obstacles["lab"](caps) is None:
-        return "lab", f"this machine lacks {no_netem.what}, and this user {no_relay.what} for relay: {no_relay.mend}"
+        return "lab", f"this machine lacks {no_netem.what}, and this user {no_relay.what} for relay: {no_relay.fix}"
     raise MachineCannot(f"fabric auto: this machine lacks {ways}")
 
 
-def _first(caps: Capabilities, needed: set[str]) -> Lack | None:
-    return next((lack for lack in lacks(caps) if lack.what in needed), None)
+def _first(caps: Capabilities, needed: set[str]) -> Missing | None:
+    return next((one for one in missing(caps) if one.what in needed), None)
 
 
-def _kernel_mend(name: str, caps: Capabilities) -> str:
+def _kernel_fix(name: str, caps: Capabilities) -> str:
     module = MODULES[name]
     if module in caps.loadable:
-        return f"sudo modprobe {module}; a run as root does so by itself"
+        return f"sudo modprobe {module}; a run as root does this itself"
     if not caps.kernel_modules:  # a kernel built without modules: no package brings them
         return f"kernel {caps.kernel} has no {module} and loads no modules: --fabric relay or --fabric lab"
     return f'apt-get install "linux-modules-extra-{caps.kernel}" && modprobe {module}'
 
 
-def _tun_mend(caps: Capabilities) -> str:
+def _tun_fix(caps: Capabilities) -> str:
     if caps.tun_mode is None:
         return f"sudo modprobe tun, or start the container with --device {TUN}"
     return f"{join_group()} && sudo chgrp {GROUP} {TUN} && sudo chmod 0660 {TUN}, and log in again"
 
 
-def _realtime_mend(caps: Capabilities) -> str:
+def _realtime_fix(caps: Capabilities) -> str:
     if caps.privilege == "root":  # a kernel that gives this group of processes no real-time budget (RT_GROUP_SCHED)
         return "sysctl kernel.sched_rt_runtime_us=-1"
     if caps.privilege == "container":
@@ -243,7 +243,7 @@ def _realtime_mend(caps: Capabilities) -> str:
 
 
 def _opened(command: str) -> str:
-    """What a mend permits, in words, by what it does; empty for one that permits nothing that was forbidden."""
+    """What a fix permits, in words, by what it does; empty for one that permits nothing that was forbidden."""
     return next((words for part, words in OPENS.items() if part in command), "")
 
 
@@ -256,7 +256,7 @@ def _is_here(module: str) -> bool:
 
 
 def _in_scratch_namespace(command: str) -> bool:
-    """Whether the command works in a network namespace of its own; without root, inside a user namespace."""
+    """Whether the command works in its own network namespace; without root, inside a user namespace."""
     unshare = ["unshare", "--user", "--map-root-user", "--net"] if privilege() == "none" else ["unshare", "--net"]
     try:
         return subprocess.run([*unshare, "sh", "-c", command], capture_output=True, timeout=10).returncode == 0
@@ -265,7 +265,7 @@ def _in_scratch_namespace(command: str) -> bool:
 
 
 def _ordinary_users_get_one() -> bool:
-    """Tried as nobody, with the machine's own unshare, as nobody may not be able to read this program."""
+    """Tried as user `nobody`, with the system's unshare, since that user may not be able to read this program."""
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     unshare = ["unshare", "--user", "--map-root-user", "--net", "ip", "link", "set", "lo", "up"]
     return _output([*drop, *unshare]) is not None

@@ -37,5 +37,5 @@ def pin(pids: Iterable[int]) -> None:
         done = subprocess.run(enter(pid, ["sh", "-c", CHANGE, name]), capture_output=True, text=True)
         if done.returncode:
             raise MachineCannot(
-                f"nodes: their routes cannot be given the congestion control {name}: {done.stderr.strip()}"
+                f"nodes: cannot set the congestion control {name} on their routes: {done.stderr.strip()}"
             )

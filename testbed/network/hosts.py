@@ -20,25 +20,25 @@ from testbed.errors import BadInput, MachineCannot
 from testbed.system.environment import of_programs
 from testbed.system.journal import Journal
 from testbed.system.undoing import stop_group
-from testbed.system.userns import mend, privilege
+from testbed.system.userns import namespace_fix, privilege
 
 if TYPE_CHECKING:
     from mininet.node import Host
 
 STAND_IN = Path(__file__).parent / "bin" / "mnexec.sh"
-MININET_MEND = (
+MININET_FIX = (
     "pip install --force-reinstall mininet==2.3.0.dev6"  # by force: half an installation counts as one for pip
 )
 
 
 def load_mininet() -> tuple[Any, Any]:
-    """Mininet's `node` and `log`; MachineCannot with the mend where they cannot be had."""
+    """Mininet's `node` and `log`; MachineCannot with the fix if they are missing."""
     if importlib.util.find_spec("mininet") is None:
-        raise MachineCannot(f"nodes: Mininet is not installed; {MININET_MEND}")
+        raise MachineCannot(f"nodes: Mininet is not installed; {MININET_FIX}")
     try:
         from mininet import log, node
     except ImportError as error:  # half an installation, or one for another Python
-        raise MachineCannot(f"nodes: Mininet cannot be imported ({error}); {MININET_MEND}") from error
+        raise MachineCannot(f"nodes: Mininet cannot be imported ({error}); {MININET_FIX}") from error
     return node, log
 
 
@@ -84,7 +84,7 @@ class MininetHosts:
     def popen_at(
         self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
-        """Starts a program in the namespace of process `pid`, in a session of its own; options as for `Popen`."""
+        """Starts a program in the namespace of process `pid`, in its own session; options as for `Popen`."""
         wanted = {**(of_programs(os.environ) if env is None else env), **self._journal.environment}
         process = subprocess.Popen(enter(pid, argv), env=wanted, start_new_session=True, **options)
         self._journal.group(process.pid)
@@ -121,7 +121,7 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
     """
     node, log = load_mininet()
     if privilege() == "none":
-        raise MachineCannot(f"nodes: network namespaces need root or a user namespace; {mend()}")
+        raise MachineCannot(f"nodes: network namespaces need root or a user namespace; {namespace_fix()}")
     for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("ip", "iproute2")):
         if shutil.which(tool) is None:
             raise MachineCannot(f"nodes: {tool} is not installed; apt-get install {package}")

@@ -2,7 +2,7 @@
 
 Bring-up: namespaces, fabric without delay, measurement of the path as it is (two hops cost some 0.05 ms), links set
 to the topology's one-way delays minus that base, a correction for what the shaper itself adds, and only then a probe of
-every ordered pair that counts. What goes wrong half-way is taken down again. `close` may be called at any moment, and
+every directed link that counts. What goes wrong half-way is taken down again. `close` may be called at any moment, and
 twice.
 """
 
@@ -46,7 +46,7 @@ IDLE_PROBES_TOGETHER = 40_000  # half a minute
 class Network:
     """`placement` says in which region each node stands; several may share one (its intra-site RTT applies).
 
-    `used` are the ordered pairs that will carry messages; not given: all may.
+    `used` are the directed links that will carry messages; not given: all may.
 
     `pids` names nodes that have a network namespace already, such as containers, by any process in it; for the others
     one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`).
@@ -125,17 +125,17 @@ class Network:
     def replay(self, schedule: LinkSchedule, start_ns: int) -> None:
         """Changes links as scheduled, from `start_ns` (CLOCK_MONOTONIC) on. Nothing else may until `stop_replay`."""
         if self._live is None:
-            raise RuntimeError("this network was not made for links that change")
+            raise RuntimeError("this network was brought up without changing links")
         self._live.replay(schedule, self.base_one_way_ms, start_ns)
 
     def stop_replay(self) -> list[Applied]:
         """Stops between two steps and leaves the links as they are: `change` or `shape` must come next."""
         if self._live is None:
-            raise RuntimeError("this network was not made for links that change")
+            raise RuntimeError("this network was brought up without changing links")
         return self._live.stop_replay()
 
     def probe(self, count: int = CHECK_PROBES) -> list[PairSample]:
-        """Measures every ordered pair against the links in force, and keeps the result in `samples`.
+        """Measures every directed link against the links in force, and keeps the result in `samples`.
 
         Each gets `count` probes, or fewer where it is one of many that carry no message.
         """
@@ -182,7 +182,7 @@ class Network:
         }
         reasons = verify(self.samples, lossy, jitter_ms, laws)
         if unmatched := self.counters().unmatched:
-            reasons.append(f"network: {unmatched} packets that no link claims; they must be none")
+            reasons.append(f"network: {unmatched} packets belong to no link; there must be none")
         return reasons
 
     def counters(self) -> Counters:
@@ -237,7 +237,7 @@ class Network:
         base = self._measure({(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES)
         for sample in base:
             if sample.median_ms is None:
-                raise MachineCannot(f"fabric {self.fabric_name}: nothing came back over {sample.src} -> {sample.dst}")
+                raise MachineCannot(f"fabric {self.fabric_name}: no reply over {sample.src} -> {sample.dst}")
             self.base_one_way_ms[sample.src, sample.dst] = sample.median_ms / 2
         specified = self.links
         self.shape([replace(link, jitter_ms=0.0, reorder=0.0, loss=0.0, burst_loss=None) for link in specified])

@@ -1,7 +1,7 @@
 """What a batched target pass feeds and its rows in the log: the same in both engines.
 
-A batch is one pass with one row a member in the log, all with the pass's times and job number: requests are counted by
-rows, passes by (node, job, start), as `testbed.results.metrics.base.passes` does.
+A batch is one pass with one row per member in the log, all with the pass's times and job number: requests are counted
+by rows, passes by (node, job, start), as `testbed.results.metrics.base.passes` does.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ class Capacity:
         most = self._limits.kv_capacity_tokens
         if most is not None and self.held > most:
             raise RunInvalid(
-                f"{self._node}: {len(self._tokens)} requests cache {self.held} tokens, the device's key-value memory "
-                f"holds {most}; choose a policy that lets requests wait, fewer users or shorter requests"
+                f"{self._node}: {len(self._tokens)} requests cache {self.held} tokens, but the device's key-value "
+                f"memory holds {most}; use a policy that queues requests, fewer users or shorter requests"
             )
 
     def release(self, request: int) -> None:
@@ -60,6 +60,6 @@ class Capacity:
         total, most = sum(one.new for one in feeds_of(job)), self._limits.max_pass_tokens
         if most is not None and total > most:
             raise RunInvalid(
-                f"{self._node}: a batch of {len(job.members)} requests feeds {total} tokens, the device takes {most} "
-                "in a pass; lower the policy's batch size or token budget"
+                f"{self._node}: a batch of {len(job.members)} requests feeds {total} tokens, but the device takes "
+                f"{most} per pass; lower the policy's batch size or token budget"
             )

@@ -1,7 +1,7 @@
-"""The engine's commands to a node, read by a thread of their own: their end is noticed whatever the node is doing.
+"""The engine's commands to a node, read by their own thread: their end is noticed whatever the node is doing.
 
 Rule kept: a node does not outlive its engine. Loading models, dialling, a policy that computes without end: none of
-them delays it, and nothing waits for a time-out. Standard library only, so that it can begin before anything heavy is
+them delays it, and nothing waits for a timeout. Standard library only, so that it can begin before anything heavy is
 imported.
 """
 

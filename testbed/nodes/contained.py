@@ -1,7 +1,7 @@
 """A node program in a container: waits, and costs nothing, until the engine sends its configuration.
 
 Started as `python3 -m testbed.nodes.contained SOCKET`. It dials a Unix socket in a mounted folder twice, for commands
-and for replies: so neither the container engine nor its logs stand between the node and whoever runs it, and the node
+and for replies: so neither the container engine nor its logs stand between the node and the engine, and the node
 ends when they close. Everything heavy is imported only when the configuration is there.
 """
 

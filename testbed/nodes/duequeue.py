@@ -51,5 +51,5 @@ class DueQueue(Generic[J]):
         return heappop(self._heap)
 
     def drop(self, device: str) -> None:
-        """The device is gone, and so is whoever waits for its jobs."""
+        """The device is gone, and its jobs have no recipient."""
         self._free_ns.pop(device, None)

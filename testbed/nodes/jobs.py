@@ -49,7 +49,7 @@ class PassRecord(msgspec.Struct, frozen=True):
     overrun_ms: float
     position: int
     tokens: int
-    alone_ms: float = 0.0  # of a batch's member: what the profile says for a pass of its own
+    alone_ms: float = 0.0  # of a batch's member: what the profile says for its own pass
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -25,13 +25,13 @@ def open_left(path: Path, most_bytes: int = MOST_BYTES) -> BinaryIO:
     except OSError as error:
         why = {errno.ELOOP: "is a link", errno.ENXIO: "is a socket or a device", errno.ENOENT: "is missing"}
         raise RunInvalid(
-            f"{path}: what the node left {why.get(error.errno or 0, f'cannot be read ({error})')}"
+            f"{path}: the node's output {why.get(error.errno or 0, f'cannot be read ({error})')}"
         ) from None
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
-        raise RunInvalid(f"{path}: what the node left is not a plain file")
+        raise RunInvalid(f"{path}: the node's output is not a regular file")
     if found.st_size > most_bytes:
         os.close(descriptor)
-        raise RunInvalid(f"{path}: the node left {found.st_size} bytes; {most_bytes} are read at most")
+        raise RunInvalid(f"{path}: the node wrote {found.st_size} bytes; at most {most_bytes} are read")
     return os.fdopen(descriptor, "rb")

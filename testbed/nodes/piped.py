@@ -18,7 +18,7 @@ def main(config_path: str) -> int:
     nothing = os.open(os.devnull, os.O_RDONLY)  # commands are for the node: a policy's file or a library reads none
     os.dup2(nothing, sys.stdin.fileno())
     os.close(nothing)
-    # replies get a descriptor of their own: whatever a library prints belongs in the log
+    # replies get their own descriptor: whatever a library prints belongs in the log
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

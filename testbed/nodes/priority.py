@@ -3,8 +3,8 @@
 A node program does microseconds of work per message. Left at ordinary priority it waits out a model worker's time slice
 (3 to 4 ms on two cores), which would look like network delay.
 
-Programs take their places themselves where they may. As nodes have no capability, most may not: whoever runs them, who
-has, puts them there from outside (`put_first`, `put_second`).
+Programs take their places themselves where they may. As nodes have no capability, most may not: the engine, which has
+it, sets them from outside (`put_first`, `put_second`).
 """
 
 from __future__ import annotations

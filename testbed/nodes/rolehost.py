@@ -94,7 +94,7 @@ class RoleHost:
         self._dispatch(LinkSample(peer, rtt_ms))
 
     def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:
-        """A user's request is due; one whose phase has been given up meanwhile is nobody's any more."""
+        """A user's request is due; one whose trial has timed out meanwhile is dropped."""
         if not self._running:
             return
         self._recorder.sent(planned, scheduled_ns, time.monotonic_ns())
@@ -120,7 +120,7 @@ class RoleHost:
             case Send(to=to, message=message):
                 self._transport.send(to, message)
             case Draft() | Verify() | VerifyBatch() | DraftTree() | VerifyTree():
-                assert self._device is not None, "a role asked for compute at a node without models"
+                assert self._device is not None, "a role requested compute on a node without models"
                 if self._capacity is not None and isinstance(command, Verify | VerifyBatch | VerifyTree):
                     self._capacity.take(command)
                 self._cached.update(_requests(command))

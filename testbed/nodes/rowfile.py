@@ -1,7 +1,7 @@
 """Log rows in a file as they come: so that a node's memory does not grow with the requests it has served.
 
 A file is a chain of frames (`testbed.nodes.jobs.frame`), one row each, tagged with its kind. A writer that died leaves
-at most one unfinished frame, at the end, which is no row.
+at most one unfinished frame, at the end, which is not a row.
 Rule kept: the thread that adds a row never waits for the disk; it encodes the row, and another thread writes.
 """
 
@@ -88,5 +88,5 @@ def read_rows(path: Path) -> Iterator[Row]:
                 try:
                     row = decode(body)
                 except (msgspec.MsgspecError, ValueError) as error:  # ValueError: text not in UTF-8
-                    raise RunInvalid(f"{path}: what a node wrote there is not a log row ({error})") from None
+                    raise RunInvalid(f"{path}: a node wrote something that is not a log row ({error})") from None
                 yield row

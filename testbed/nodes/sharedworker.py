@@ -1,7 +1,7 @@
-"""A model worker for the devices of many nodes: weights in memory once, every device a queue and a clock of its own.
+"""A model worker for the devices of many nodes: weights in memory once, with a queue and a clock per device.
 
 Started as `python -m testbed.nodes.sharedworker FD...` with one connected socket a node; ends when the last is closed,
-so it cannot outlive the nodes, and with the engine. A node speaks to it as to a worker of its own, but an answer leaves
+so it cannot outlive the nodes, and with the engine. A node speaks to it as to its own worker, but an answer leaves
 as soon as it is computed and is held by the node until it is due (`testbed.nodes.workerclient`): holding one here would
 delay others.
 
@@ -38,7 +38,7 @@ MOST_TOGETHER = 16  # a pass of the shipped draft model over 16 takes three time
 class Served:
     """One node: its connection, its device, and what its requests are called among those of all nodes.
 
-    Several nodes may draft for one request, each with caches of its own.
+    Several nodes may draft for one request, each with its own caches.
     """
 
     def __init__(self, name: str, connection: socket.socket) -> None:

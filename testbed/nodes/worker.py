@@ -1,4 +1,4 @@
-"""The model worker: a process of its own, because a compute thread in the node program would delay its messages.
+"""The model worker: its own process, because a compute thread in the node program would delay its messages.
 
 Started as `python -m testbed.nodes.worker FD` with a connected socket and its configuration on it; ends when the socket
 closes, and with the node program that started it (`testbed.system.processes`): quietly, for its log is not where to
@@ -89,7 +89,7 @@ class Worker:
             position = tree.position + len(tree.tokens) + len(tree.nodes) - tree.fresh
             feeds = cut(tree.fresh, tree.most)
         else:
-            raise ValueError("devices that share a worker draft; a target has a worker of its own")
+            raise ValueError("shared workers run drafters only; a target has its own worker")
         total = 0.0
         for size in (size for feed in feeds for size in profile.passes(feed)):
             total += profile.duration_ms(size, position)
@@ -151,11 +151,11 @@ class Models:
         self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
 
     def device(self, compute: Compute) -> Worker:
-        """A device with a clock of its own."""
+        """A device with its own clock."""
         return Worker(compute, self._profiles)
 
     def compute(self, together: bool = False) -> Compute:
-        """The models with caches of their own, warmed up so that no request pays for lazy set-up."""
+        """The models with their own caches, warmed up so that no request pays for lazy set-up."""
         from testbed.models.batch import BatchFeed
 
         runtimes = {role: one.runtime() for role, one in self._passes.items()}

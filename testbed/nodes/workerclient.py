@@ -1,6 +1,6 @@
 """The node program's side of its model worker: starts or joins it, sends jobs, hands each answer to who asked.
 
-A worker of its own sends an answer when it is due, less its usual way; a shared one sends it at once, and the wait
+A node's own worker sends an answer when it is due, less its usual way; a shared one sends it at once, and the wait
 is here. Rule kept: no answer is handed on before the emulated device would have had it, and none before an earlier one.
 """
 
@@ -145,7 +145,7 @@ class WorkerClient(asyncio.Protocol):
 
     async def _report_death(self) -> None:
         if self._process is None:
-            died = WorkerDied("the shared model worker has gone")
+            died = WorkerDied("the shared model worker has ended")
         else:
             died = WorkerDied(f"its model worker {ending(await self._process.wait())}")
         if self._ready.done():
@@ -155,7 +155,7 @@ class WorkerClient(asyncio.Protocol):
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:
-    """Timers late by microseconds only: epoll's time-outs, as asyncio uses them, are rounded up to milliseconds."""
+    """Timers late by microseconds only: epoll's timeouts, as asyncio uses them, are rounded up to milliseconds."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 

@@ -36,7 +36,7 @@ class Target:
 
 SPEC = PolicySpec(
     name="autoregressive",
-    description="target-only decoding, one token a pass",
+    description="target-only decoding, one token per pass",
     params=AutoregressiveParams,
     roles={"user": make_user, "target": Target},
     models={"target": frozenset({"target"})},

@@ -1,4 +1,4 @@
-"""Centralised serving: one server decodes every user's tokens with the target alone; nobody drafts.
+"""Centralised serving: one server decodes every user's tokens with the target alone, without drafts.
 
 `continuous` is what serving engines do today (continuous batching, chunked prefill, prefix cache): every pass takes one
 token of each running request, and parts of waiting prompts in what is left of the token budget; requests come and go
@@ -40,7 +40,7 @@ class CentralisedParams(Strict):
         default=None, ge=1, le=1024, description="requests decoded together; null: 256 if continuous, 16 as reported"
     )
     token_budget: Annotated[int, TOKENS] = Field(
-        default=512, ge=1, le=65536, description="tokens in one pass: decoding first, prompts in what is left"
+        default=512, ge=1, le=65536, description="tokens per forward pass: decoding first, prompts in the rest"
     )
 
 

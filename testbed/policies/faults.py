@@ -1,9 +1,9 @@
 """A policy's faults, in one line that names policy, role, node, event, request and the policy's own file and line.
 
 Roles are made with it for both engines, so that a fault reads the same in either. A fault ends the run, not valid
-(status 3): the policy ran, and what it did is no result. Commands of policies from elsewhere are checked whole, for the
-wire and the model worker take nothing on trust and would blame themselves; the project's own are held to their types by
-mypy.
+(status 3): the policy ran, and what it did is not a result. Commands of policies from elsewhere are checked whole, for
+the wire and the model worker take nothing on trust and would blame themselves; the project's own are held to their
+types by mypy.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class _Guarded:
             fault = f"{self._who}, on {described(event)}: {said(error)}; at {own_line(error, self._package)}"
             raise PolicyFault(fault) from error
         if type(commands) is not list:
-            raise self._nonsense(event, f"{_short(commands)}, which is no list of commands")
+            raise self._nonsense(event, f"{_short(commands)}, which is not a list of commands")
         if self._whole and (request := request_of(event)) is not None:
             self._heard.add(request)
         for command in commands:
@@ -90,9 +90,9 @@ class _Guarded:
                 if command.to not in self._reach:  # type: ignore[union-attr]
                     raise self._nonsense(event, f"{_short(command)}: {self._reachable_words()}")
             elif kind not in COMMANDS:
-                raise self._nonsense(event, f"{_short(command)}, which is no command")
+                raise self._nonsense(event, f"{_short(command)}, which is not a command")
             elif kind is SetTimer and not _is_time(command.at):  # type: ignore[union-attr]
-                raise self._nonsense(event, f"{_short(command)}: at must be a time in milliseconds from 0 on")
+                raise self._nonsense(event, f"{_short(command)}: at must be a time in milliseconds, 0 or more")
             if self._whole and (wrong := wrong_fields(command) or self._unheard(command)) is not None:
                 raise self._nonsense(event, f"{_short(command)}: {wrong}")
         return commands
@@ -100,10 +100,10 @@ class _Guarded:
     def _unheard(self, command: Command) -> str | None:
         for request in _requests(command):
             if request not in self._heard:
-                return f"it has not been told of request {request}"
+                return f"it does not know request {request}"
         if isinstance(command, Finish):
             if command.request in self._finished:
-                return f"request {command.request} was finished before"
+                return f"request {command.request} has already finished"
             self._finished.add(command.request)
         return None
 
@@ -113,7 +113,7 @@ class _Guarded:
     def _nonsense(self, event: Event, answer: str) -> PolicyFault:
         code = getattr(type(self._role).handle, "__code__", None)
         place = f"; at {_place(code)}" if isinstance(code, CodeType) else ""
-        return PolicyFault(f"{self._who}, on {described(event)}: it answered with {answer}{place}")
+        return PolicyFault(f"{self._who}, on {described(event)}: it returned {answer}{place}")
 
 
 def wrong_fields(command: Command) -> str | None:

@@ -22,7 +22,8 @@ from testbed.wire.messages import Request
 class SpeculativeParams(Strict):
     k: Annotated[int, TOKENS] = Field(default=2, ge=1, le=32, description="drafts verified per target pass")
     draft: Literal["greedy", "sampled"] = Field(
-        default="greedy", description="how the drafter picks tokens of sampled requests; greedy requests draft greedily"
+        default="greedy",
+        description="how the drafter picks tokens of sampled requests; greedy requests always draft greedily",
     )
     top_q: Annotated[int, TOKENS] = Field(
         default=0, ge=0, description="a sampled draft is drawn from this many most likely tokens; 0: from all"

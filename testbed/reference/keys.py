@@ -95,7 +95,7 @@ def _keys(
 
 
 def _default(value: Schema, defs: Mapping[str, Any]) -> str:
-    """Of a mapping with keys of its own each has its default."""
+    """Of a mapping with its own keys each has its default."""
     default = value.get("default", "")
     if default in ("", {}, []) or (isinstance(default, Mapping) and any(_inside(value, defs))):
         return ""

@@ -118,12 +118,12 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
 
     if logs:
         yield panel(
-            "Latency", "Share of requests that were at most this slow. Further left is faster.",
+            "Latency", "Share of requests that took at most this long. Further left is faster.",
             lambda: latency.draw(logs, palette),
         )  # fmt: skip
         yield panel(
             "Draft passes at the target's site",
-            "What offloading is for: fewer draft passes on the node that runs the target. Ratios are against "
+            "The purpose of offloading: fewer draft passes on the node that runs the target. Ratios are against "
             "co-located speculation in this run, paired by prompt.",
             lambda: offload.draw(policies, entries, palette),
         )  # fmt: skip
@@ -131,33 +131,34 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
     if shown:
         yield panel(
             "One request",
-            f"The same prompt ({prompt}) under each policy; of the last policy shown it is the request of median "
-            "end-to-end time. Bars are passes, slanted lines are messages on their way.",
+            f"The same prompt ({prompt}) under each policy, chosen as the median end-to-end time of the last policy. "
+            "Bars are forward passes, slanted lines are messages in flight.",
             lambda: timeline.draw(shown),
         )  # fmt: skip
     if any(int(log.rounds["drafts"].sum()) > 0 for log in logs.values()):
         yield panel(
-            "Drafts", "Where the drafts that the target verified came from, and how many of them it accepted.",
+            "Drafts", "Where the verified drafts came from, and how many of them the target accepted.",
             lambda: acceptance.draw(logs, policies, palette),
         )  # fmt: skip
     if (run.links["received"] > 0).any():
         yield panel(
             "Links",
-            "Each ordered pair, measured against its specification. The mark is the median and must lie in the band; "
-            "the whisker reaches to the 99th percentile and must end before the dashed line.",
+            "Each directed link against its specification. The mark is the median and must lie in the band; the "
+            "whisker ends at the 99th percentile and must end before the dashed line.",
             lambda: links.draw(run.links),
         )  # fmt: skip
     if len(run.probes):
         yield panel(
             "Links during the run",
-            "A few probes a second over every link in use, against what it was specified to be at that moment. Dots "
-            "are probes, lines medians of some fifty; those must stay in the band (wider for links beyond 30 ms).",
+            "A few probes per second over every link in use, against its specification at that moment. Dots are "
+            "probes, lines are medians of about fifty, which must stay in the band (wider for links beyond 30 ms).",
             lambda: during.draw(run.probes),
         )
     if summary["engine"] == "emulation" and not run.steps.empty:
         yield panel(
             "Pacing",
-            "Each pass really runs and is then held until the emulated device would be done (bar). The box holds the "
-            "middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at the time it took.",
+            "Each forward pass really runs; its result is then held until the emulated device would have finished "
+            "(bar). The box is the middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at "
+            "its real time.",
             lambda: pacing.draw(passes(run.steps)),
         )  # fmt: skip

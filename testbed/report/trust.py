@@ -23,10 +23,10 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(
-            f"Not lossless by choice: {label} {unverified(counts)}. Its numbers are not those of the target's text."
+            f"Not lossless by choice: {label} {unverified(counts)}. Its numbers do not describe the target's text."
             for label, counts in summary.get("not_lossless_by_choice", {}).items()
         ),
-        *(f"Event that came too late: {sentence(one)}." for one in summary.get("unmet_events", ())),
+        *(f"Event after the last request: {sentence(one)}." for one in summary.get("unmet_events", ())),
         *(f"More requests than could be served: {overload.sentence(one)}." for one in summary.get("overload", ())),
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
@@ -39,18 +39,18 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
 def _lossless(lossless: Mapping[str, int], sampling: str | None) -> str:
     checked, equal = lossless["checked"], lossless["equal"]
     if not checked:
-        return "Outputs: none was compared with target-only decoding, so nothing is known about losslessness here."
+        return "Outputs: none was compared with target-only decoding, so losslessness is unknown."
     if equal == checked:
-        drawn = "" if sampling in (None, GREEDY) else f" that draws with the same seeds (sampling: {sampling})"
-        return f"Outputs: all {checked} were compared with target-only decoding{drawn} and are equal, token for token."
-    return f"Outputs: {checked - equal} of {checked} differ from target-only decoding. That must not be."
+        drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
+        return f"Outputs: all {checked} were compared with target-only decoding{drawn} and are equal token by token."
+    return f"Outputs: {checked - equal} of {checked} differ from target-only decoding. This must not happen."
 
 
 def _links(links: Mapping[str, Any]) -> str:
     if links["worst_median_error_ms"] is None:
         return "Links: no round-trip time was measured."
     return (
-        f"Links: on {links['pairs']} ordered pairs the median round-trip time was at worst "
+        f"Links: on {links['pairs']} directed links the median round-trip time was at worst "
         f"{links['worst_median_error_ms']:.2f} ms from its specification (allowed: {LIMITS.link_median_error_ms} ms or "
         f"{LIMITS.link_median_error_share:.0%}, whichever is more), the 99th percentile {links['p99_error_ms']:.2f} ms "
         f"(allowed: {LIMITS.link_p99_error_ms:g} ms)."
@@ -62,11 +62,11 @@ def _during(links: Mapping[str, Any]) -> str:
     if during is None:
         return ""
     if during["worst_median_error_ms"] is None:
-        return f"Links during the run: {during['probes']} probes, too few that can be judged to say anything."
+        return f"Links during the run: {during['probes']} probes, too few for a judgement."
     return (
         f"Links during the run: {during['probes']} probes over {during['pairs']} pairs in use; at worst the median of "
         f"one of {during['windows']} windows was {during['worst_median_error_ms']:.2f} ms off, the 99th percentile of "
-        f"all was {during['p99_error_ms']:+.2f} ms off; {during['lost']} were lost that should not have been."
+        f"all was {during['p99_error_ms']:+.2f} ms off; {during['lost']} were lost unexpectedly."
     )
 
 
@@ -76,35 +76,35 @@ def _replay(links: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Changes of links: {replay['steps']} while the run went on, in force {replay['late_p99_ms']:.1f} ms after "
-        f"their time (99th percentile, of few changes the latest; allowed: {LIMITS.replay_late_ms:g} ms)."
+        f"their time (99th percentile, or the latest if there are few; allowed: {LIMITS.replay_late_ms:g} ms)."
     )
 
 
 def _packets(links: Mapping[str, Any]) -> str:
     unmatched = links["unmatched_packets"]
     if unmatched:
-        return f"Packets: {unmatched} travelled without their link's delay. Latencies here mean little."
+        return f"Packets: {unmatched} bypassed their link's delay. Latencies of this run mean little."
     ends = {"lost_packets": "lost as the links specify", "cut_packets": "sent into cut links",
             "dropped_packets": "dropped by full queues"}  # fmt: skip
     counted = [f"{links[key]} were {what}" for key, what in ends.items() if links.get(key)]
     # a run of before drops were counted says nothing of them
     lost = f" {', '.join(counted)}." if counted else " None was dropped." if "dropped_packets" in links else ""
-    return f"Packets: every one went through its own link's delay; none took another way.{lost}"
+    return f"Packets: every packet was delayed by its own link; none took another route.{lost}"
 
 
 def _stale(network: Mapping[str, Any]) -> str:
     stale = network.get("stale_messages")
     if not stale:
         return ""
-    return f"Messages: {stale} arrived after the policy they belonged to had ended, and were ignored."
+    return f"Messages: {stale} arrived after their policy had ended and were ignored."
 
 
 def _compute(compute: Mapping[str, Any]) -> str:
     if compute["overrun_share"] is None:
-        return "Compute: no pass ran."
+        return "Compute: no forward pass ran."
     return (
-        f"Compute: {compute['overruns']} of {compute['steps']} passes ({compute['overrun_share']:.2%}) took longer "
-        f"than the device they stand for (allowed: {LIMITS.overrun_step_share:.0%}); together they were late by "
+        f"Compute: {compute['overruns']} of {compute['steps']} forward passes ({compute['overrun_share']:.2%}) took "
+        f"longer than the emulated device (allowed: {LIMITS.overrun_step_share:.0%}); their total delay is "
         f"{compute['overrun_time_share']:.2%} of the busy time.{_worst_policy(compute['by_policy'])}"
     )
 
@@ -120,14 +120,14 @@ def _overhead(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not known:
         return []
     parts = ", ".join(f"{overhead['median']:.2f} ms ({label})" for label, overhead in known)
-    return [f"Overhead: beyond the emulated device time, the testbed itself adds to a round, in the median, {parts}."]
+    return [f"Overhead: beyond the emulated device time, the testbed adds to a round (median) {parts}."]
 
 
 def _machine(manifest: Mapping[str, Any]) -> str:
     before, after = manifest.get("before", {}), manifest.get("after", {})
     load, steal = after.get("load_average"), steal_share(before, after)
     parts = [] if load is None else [f"a load average of {load[0]:.1f} at the end"]
-    parts += [] if steal is None else [f"{steal:.2%} of its CPU time taken by other machines of the same host"]
+    parts += [] if steal is None else [f"{steal:.2%} of its CPU time stolen by other machines on the host"]
     cores = manifest.get("machine", {}).get("cores")
     return f"Machine: {cores or 'an unknown number of'} cores, with " + " and ".join(parts) + "." if parts else ""
 
@@ -135,13 +135,13 @@ def _machine(manifest: Mapping[str, Any]) -> str:
 def _real_and_emulated(emulated: bool, manifest: Mapping[str, Any]) -> str:
     if not emulated:
         return (
-            "What is real: the tokens, from recorded decode tables. Time is virtual: devices take what their profile "
-            "says, links what the topology says."
+            "What is real: the tokens, from recorded decode tables. Time is virtual: forward passes take the time of "
+            "the device profile, links the delay of the topology."
         )
     devices = manifest["scenario"].get("devices") or {}
     named = f" ({', '.join(f'{role}: {device}' for role, device in devices.items())})" if devices else ""
     return (
-        "What is real: tokens, acceptance, sockets, TCP and the delay of every packet. What is emulated: the time of a "
-        f"model pass, which is held to a device profile{named}. Acceptance is that of the small models in use; larger "
-        "models agree more or less often, and every ratio here moves with that."
+        f"What is real: tokens, acceptance, sockets, TCP and the delay of every packet. What is emulated: the time "
+        f"of a forward pass, which follows a device profile{named}. Acceptance is that of these small models; larger "
+        "models agree more or less often, and every ratio here depends on that."
     )

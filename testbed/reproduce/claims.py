@@ -133,7 +133,7 @@ class Value(Strict):
     @model_validator(mode="after")
     def _one_comparison(self) -> Self:
         if self.over is not None and self.less is not None:
-            raise problem((), f"{self.name}: `over` divides, `less` subtracts: keep one of them")
+            raise problem((), f"{self.name}: `over` divides, `less` subtracts: use only one")
         return self
 
 
@@ -153,7 +153,7 @@ class Claim(Strict):
 
 
 class Panel(Strict):
-    """What one panel of a figure has of its own; the rest is the figure's."""
+    """What is specific to one panel of a figure; the rest is the figure's."""
 
     title: str = Field(description="heading of the panel")
     sweep: str | None = Field(default=None, description="as of the figure")
@@ -206,7 +206,7 @@ class Figure(Strict):
         return self
 
     def each_panel(self) -> list[Figure]:
-        """Every panel as a figure of its own."""
+        """Every panel as its own figure."""
         alone = self.model_copy(update={"panels": []})
         own = (panel.model_dump(exclude_none=True) for panel in self.panels)
         return [alone.model_copy(update=update) for update in own] or [alone]

@@ -18,7 +18,7 @@ CDF = "cdf"
 
 
 def numbers(spec: claims.Figure, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """All panels of a figure, in order. `tables` by sweep; of a cdf, those with one row a prompt."""
+    """All panels of a figure, in order. `tables` by sweep; of a cdf, those with one row per prompt."""
     found = []
     for number, one in enumerate(spec.each_panel()):
         data = _panel(one, tables[one.sweep])
@@ -47,7 +47,7 @@ def _lines(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scatter(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a point: the medians of both metrics."""
+    """One row per point: the medians of both metrics."""
     by = [SERIES] if spec.each is None else [SERIES, str(column(rows, spec.each, spec.name).name)]
     found = rows.groupby(by, sort=False)[[spec.x, spec.y]].median().reset_index()
     return _in_order(found.rename(columns={spec.x: X, spec.y: Y}), rows, by[-1])

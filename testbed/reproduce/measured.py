@@ -1,4 +1,4 @@
-"""Tables of claims that are no sweeps: capacities, fits of WISP's estimator, rejection predictors.
+"""Tables of claims that are not sweeps: capacities, fits of WISP's estimator, rejection predictors.
 
 Rule kept: they have the columns that a sweep's table has (`point`, `policy`, `status`, `valid`, settings, metrics), so
 a claim says in one way where its value comes from.

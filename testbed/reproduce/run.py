@@ -1,6 +1,6 @@
 """One command for a paper: runs its sweeps and searches, computes every claim, draws every figure, writes the table.
 
-Emulated values are read from committed summaries: an emulation takes hours and a machine of its own, so it is run
+Emulated values are read from committed summaries: an emulation takes hours and its own machine, so it is run
 apart, with `testbed run` or `testbed sweep --engine emulation`.
 """
 
@@ -83,7 +83,7 @@ def _emulated(claim: Claim, value: Value, docs: Path) -> Ours | None:
     try:
         summary = read_json(path, "a summary of a run")
     except BadInput as error:
-        raise BadInput(f"claims: {claim.id}: emulation: no summary of a run: {error}") from error
+        raise BadInput(f"claims: {claim.id}: emulation: no run summary: {error}") from error
     with reading(path, "a summary of a run"):
         return emulated(value, summary)
 

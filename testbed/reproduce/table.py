@@ -100,7 +100,7 @@ def markdown(result: Reproduction, figures: Sequence[tuple[Figure, str]]) -> str
         *(["", claims.text.strip()] if claims.text else []),
         "",
         "Brackets: 95 % interval over prompts, or the middle half where the number is a median over several points. "
-        "In or out: against the range.",
+        "In or OUT: inside or outside the range.",
     ]
     for part in (None, *claims.parts):
         title = None if part is None else part.title

@@ -46,7 +46,7 @@ def compute(value: Value, table: pd.DataFrame) -> Ours:
     if value.reach is not None:
         return Ours(_reach(rows, value.metric, value.reach, value.name), None, valid, len(rows))
     if value.reduce == "only" and len(rows) != 1:
-        raise BadInput(f"claim value {value.name!r}: {len(rows)} rows match; narrow `where`, or say `reduce: median`")
+        raise BadInput(f"claim value {value.name!r}: {len(rows)} rows match; narrow `where`, or set `reduce: median`")
     defined = rows[value.metric].dropna()
     if defined.empty:
         return Ours(None, None, valid, len(rows))
@@ -85,7 +85,7 @@ def column(table: pd.DataFrame, key: str, name: str) -> pd.Series[Any]:
 def emulated(value: Value, summary: Mapping[str, Any]) -> Ours:
     """The same value in the summary of an emulated run."""
     if value.over is not None or value.less is not None:
-        raise BadInput(f"claims: {value.name!r}: one policy is held against another in a table only, not in a summary")
+        raise BadInput(f"claims: {value.name!r}: policies can be compared in a table only, not in a summary")
     policies = summary["policies"]
     if value.policy not in policies:
         raise BadInput(

@@ -52,7 +52,7 @@ class Found:
 def find(out: Path) -> list[Found]:
     """In a folder of runs and in the `runs` of the sweeps in it; by name. Raises BadInput where there is no folder."""
     if not out.is_dir():
-        raise BadInput(f"--out {out}: there is no such folder")
+        raise BadInput(f"--out {out}: no such folder")
     return [found for place in _places(out) for path in sorted(place.iterdir()) if (found := _found(path)) is not None]
 
 
@@ -115,7 +115,7 @@ def _attempt(path: Path) -> Found:
 
 
 def _ended(path: Path, claim: Claim | None) -> bool:
-    """Of an attempt whose lock nobody has."""
+    """Of an attempt whose lock is free."""
     if claim is not None:
         return not claim.maker.lives()  # also where a file system has no locks
     try:
@@ -126,7 +126,7 @@ def _ended(path: Path, claim: Claim | None) -> bool:
 
 @contextmanager
 def _claim(path: Path, shared: bool) -> Iterator[tuple[bool, Claim | None]]:
-    """Whether nobody else has the attempt's lock, held inside the block, and what it says of itself, if it does."""
+    """Whether the attempt's lock is free, held inside the block, and what it says of itself, if it does."""
     descriptor = -1
     for way in (os.O_RDWR, os.O_RDONLY):
         with contextlib.suppress(OSError):

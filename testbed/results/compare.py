@@ -69,7 +69,8 @@ def _comparison(base: RunData, base_path: Path, other: RunData, path: Path) -> d
         )
     if not policies:
         raise BadInput(
-            f"{base_path} and {path}: no prompt and repeat in common, so nothing pairs; run both on the same prompts"
+            f"{base_path} and {path}: no prompt and repeat in common, so nothing can be paired; run both on the same "
+            "prompts"
         )
     return {
         "policies": policies,

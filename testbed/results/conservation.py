@@ -49,7 +49,7 @@ def _broken(run: RunData) -> Iterator[str]:
         )
         wrong = (members["rows"] != members["batch"]) | (members["requests"] != members["batch"])
         if wrong.any():
-            yield f"{int(wrong.sum())} of {len(wrong)} batched passes do not have one row for each member"
+            yield f"{int(wrong.sum())} of {len(wrong)} batched passes do not have one row per member"
 
 
 def _compare(left: pd.Series[int], right: pd.Series[int], left_name: str, right_name: str) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Provenance: one small function a fact, gathered into the manifest. To record one more, add one function to the list.
 
 `FACTS` are gathered once; `MOMENTS` before and after the run, because their change tells whether it was disturbed.
-Rule: a fact that cannot be had is None, never guessed; nothing that names a person's machine (host name, user, paths).
+Rule: an unknown fact is None, never guessed; nothing that names a person's machine (host name, user, paths).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def packages() -> dict[str, str | None]:
 def code() -> dict[str, Any] | None:
     """Commit and whether files differ from it; None when the package does not run from its own checkout."""
     if _git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return None  # installed, or lying inside somebody else's repository
+        return None  # installed, or lying inside another project's repository
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain")
     return {"commit": commit, "dirty": None if changes is None else bool(changes)}
 
@@ -69,7 +69,7 @@ def tcp_congestion_control() -> str | None:
 
 
 def tcp_slow_start_after_idle() -> int | None:
-    """1: a connection idle for one retransmission time-out starts again from a small window."""
+    """1: a connection idle for one retransmission timeout starts again from a small window."""
     value = _read(PROC / "sys/net/ipv4/tcp_slow_start_after_idle")
     return None if value is None else int(value)
 

@@ -28,7 +28,7 @@ CALIBRATION_HEADINGS = (
 
 
 def policy_table(run_dir: Path) -> str:
-    """One row a policy: medians and ratios with their 95 % intervals in brackets."""
+    """One row per policy: medians and ratios with their 95 % intervals in brackets."""
     directory = RunDirectory(run_dir)
     summary = directory.read_summary()
     compared = directory.read_rows("requests").dropna(subset="lossless")
@@ -120,7 +120,7 @@ def _lossless(equal: Any, checked: int) -> str:
 
 
 def _result(file: Path) -> dict[str, Any]:
-    return read_json(file, CALIBRATION, missing="name a run directory, or a result of testbed calibrate --json")
+    return read_json(file, CALIBRATION, missing="give a run directory, or a result of testbed calibrate --json")
 
 
 def main(arguments: Sequence[str]) -> int:

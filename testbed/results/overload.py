@@ -1,6 +1,6 @@
 """Requests that came faster than they were served: said, since latencies then grow with the length of the run.
 
-Only an open loop can be overloaded: requests with a time of their own (`poisson`, `burst`) come whether or not earlier
+Only an open loop can be overloaded: requests with their own time (`poisson`, `burst`) come whether or not earlier
 ones have ended. Served slower than offered means: over the later half of the arrivals the number of open requests rose
 by more than chance moves it, 2 standard deviations of as many arrivals.
 """
@@ -52,6 +52,7 @@ def sentence(one: Mapping[str, Any]) -> str:
     """One of `overload` for people."""
     return (
         f"{one['policy']}{', repeat ' + str(one['repeat'] + 1) if one['repeat'] else ''}: {one['offered_per_s']:.3g} "
-        f"requests came a second and {one['served_per_s']:.3g} were served; {one['open_at_last']} were open when the "
-        f"last came, {one['open_at_half']} at half of them: latencies grow with the number of requests"
+        f"requests arrived per second and {one['served_per_s']:.3g} were served; {one['open_at_last']} were open "
+        "when the "
+        f"last arrived, {one['open_at_half']} at half of them: latencies grow with the number of requests"
     )

@@ -1,4 +1,4 @@
-"""The event log: what both engines write while a run goes on, one struct a row, one parquet file a kind.
+"""The event log: what both engines write while a run goes on, one struct per row, one parquet file a kind.
 
 Times are nanoseconds on one monotonic clock per run (CLOCK_MONOTONIC in emulation, virtual time in simulation).
 """
@@ -39,7 +39,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     position: Annotated[int, about("cached tokens before the pass")]
     tokens: Annotated[int, about("tokens fed")]
     batch: Annotated[int, about("requests in the pass")] = 1
-    alone_ms: Annotated[float, about("for a member of a batch: what the profile says for a pass of its own")] = 0.0
+    alone_ms: Annotated[float, about("for a member of a batch: what the profile says for its own pass")] = 0.0
 
 
 class Round(msgspec.Struct, frozen=True, array_like=True, tag="round"):
@@ -97,7 +97,7 @@ class MessageRow(msgspec.Struct, frozen=True, array_like=True, tag="message"):
 
 
 class LinkRow(msgspec.Struct, frozen=True):
-    """One ordered pair's check against its specification: links.parquet."""
+    """One directed link's check against its specification: links.parquet."""
 
     phase: Annotated[str, about("`before`, `after` or `during` the run")]
     src: Annotated[str, about("node at one end")]

@@ -15,7 +15,7 @@ PER_TOKEN = {"simulation": 200, "emulation": 1000}
 
 
 def needed(scenario: Scenario, engine: Literal["simulation", "emulation"]) -> int:
-    """Bytes; captures excepted, whose size nobody knows before."""
+    """Bytes; without captures, whose size is unknown beforehand."""
     workload = scenario.workload
     tokens = workload.requests * workload.output_tokens * len(scenario.policies) * scenario.repeats
     return FIXED[engine] + PER_TOKEN[engine] * tokens

@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process's try at a run: `partial` is its folder, and nobody else's."""
+    """One process's try at a run: `partial` is its folder, used by no other process."""
 
     name: str
     out: Path
@@ -88,7 +88,7 @@ def attempting(
     claimed = Claim(attempt, identity, experiment, time.time(), Maker.this_process())
     try:
         if os.path.lexists(latest) and not latest.is_symlink():
-            raise BadInput(f"--out {out}: {latest} is no link of the testbed's; move it away or choose another folder")
+            raise BadInput(f"--out {out}: {latest} is not a link made by the testbed; move it or choose another folder")
         require_space(out, needed)
         if announce is not None:
             announce(partial)
@@ -96,7 +96,7 @@ def attempting(
         claim = (partial / CLAIM).open("x+b", buffering=0)
     except OSError as error:
         said = str(unwritable(out, error)).removeprefix(f"{out}: ")
-        raise BadInput(f"--out {out}: cannot take a run: {said}") from error
+        raise BadInput(f"--out {out}: cannot hold a run: {said}") from error
     with claim:
         lock(claim)
         with writing(partial):
@@ -111,7 +111,7 @@ def publish(attempt: Attempt, required: Sequence[str], newest: bool = True) -> P
     """
     partial, out = attempt.partial, attempt.out
     if missing := [name for name in required if not (partial / name).is_file()]:
-        raise RunInvalid(f"{partial}: lacks {', '.join(missing)}, so it is not published; has somebody deleted files?")
+        raise RunInvalid(f"{partial}: {', '.join(missing)} missing, so the run is not published; were files deleted?")
     with writing(partial):
         for name in (*required, "."):
             sync(partial / name)

@@ -35,8 +35,8 @@ def unverified(counts: Mapping[str, int]) -> str:
     """What such a policy's outputs are, in words."""
     different = counts["checked"] - counts["equal"]
     return (
-        f"hands out unverified tokens (fall_back); of {counts['checked']} outputs that were compared, {different} "
-        "differ from target-only decoding"
+        f"emits unverified tokens (fall_back); of {counts['checked']} compared outputs, {different} differ from "
+        "target-only decoding"
     )
 
 

@@ -137,8 +137,8 @@ class RunDirectory:
         found = sha256_of(file, missing=f"is {shown(self.path)} a finished run directory?")
         if self._sums().get(name, found) != found:
             raise BadInput(
-                f"{shown(file)}: is damaged, or was changed: not what {SUMS} says; restore it, {AGAIN}, or remove "
-                f"{SUMS} to read it as it is"
+                f"{shown(file)}: is damaged or was changed: it does not match {SUMS}; restore it, {AGAIN}, or remove "
+                f"{SUMS} to read it anyway"
             )
         return file
 
@@ -149,7 +149,7 @@ class RunDirectory:
         for number, line in enumerate(read_text(self.path / SUMS).splitlines(), start=1):
             digest, _, name = line.partition("  ")
             if not re.fullmatch("[0-9a-f]{64}", digest) or not name:
-                refuse_file(self.path / SUMS, f"is not a list of sums; {AGAIN}, or remove it", number)
+                refuse_file(self.path / SUMS, f"is not a list of checksums; {AGAIN}, or remove it", number)
             sums[name] = digest
         return sums
 

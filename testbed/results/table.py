@@ -1,4 +1,4 @@
-"""The table a run prints: one row a policy, the paper's figure with it, and a stamp nobody can miss when not valid.
+"""The table a run prints: one row per policy, the paper's figure with it, and a clear stamp when not valid.
 
 Works from `summary.json` alone, so that old runs print the same way.
 """
@@ -79,7 +79,7 @@ def _lossless(summary: Summary) -> str:
         return "lossless: no output was compared with target-only decoding"
     sampling = summary.get("sampling")  # None: a run of before this was said
     drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
-    return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token for token"
+    return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token by token"
 
 
 def _given_up(by_choice: Mapping[str, Mapping[str, int]]) -> Panel:
@@ -94,7 +94,7 @@ def _given_up(by_choice: Mapping[str, Mapping[str, int]]) -> Panel:
 def _unmet(events: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(
         Text("\n".join(sentence(one) for one in events)),
-        title="EVENTS THAT CAME TOO LATE",
+        title="EVENTS AFTER THE LAST REQUEST",
         title_align="left",
         style="bold yellow",
     )
@@ -103,7 +103,7 @@ def _unmet(events: Sequence[Mapping[str, Any]]) -> Panel:
 def _overload(phases: Sequence[Mapping[str, Any]]) -> Panel:
     return Panel(
         Text("\n".join(overload.sentence(one) for one in phases)),
-        title="MORE REQUESTS THAN COULD BE SERVED",
+        title="OVERLOAD: MORE REQUESTS THAN COULD BE SERVED",
         title_align="left",
         style="bold yellow",
     )

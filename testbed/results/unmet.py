@@ -35,6 +35,6 @@ def sentence(one: Mapping[str, Any]) -> str:
     policies = ", ".join(dict.fromkeys(phase["policy"] for phase in phases))
     longest_s = max(phase["lasted_s"] for phase in phases)
     return (
-        f"{one['event']}, at {one['at_s']:g} s: met no request in {len(phases)} of {one['of_phases']} phases "
-        f"({policies}), which had ended after {longest_s:.1f} s at most"
+        f"{one['event']}, at {one['at_s']:g} s: affected no request in {len(phases)} of {one['of_phases']} trials "
+        f"({policies}), which had all ended after {longest_s:.1f} s"
     )

@@ -94,7 +94,7 @@ def _requests(run: RunData, counts: Counts) -> Iterator[str]:
         finished = int((run.requests["policy"] == entry["label"]).sum())
         if finished != counts.requests_per_policy:
             given_up = len(run.manifest.get("given_up", {}).get(entry["label"], ()))
-            asked = f"; {given_up} were given up, as asked: an event cut off what they needed" if given_up else ""
+            asked = f"; {given_up} timed out as expected: an event cut off what they needed" if given_up else ""
             yield f"{entry['label']}: {finished} of {counts.requests_per_policy} requests finished{asked}"
 
 
@@ -106,7 +106,7 @@ def _lossless(run: RunData) -> Iterator[str]:
 
 
 def lossy_pairs(manifest: Mapping[str, Any]) -> frozenset[Pair]:
-    """Ordered pairs of nodes whose probes may be lost: a probe comes back, so loss one way is loss for both."""
+    """Directed pairs of nodes whose probes may be lost: a probe comes back, so loss one way is loss for both."""
     topology, placement = manifest["topology"], manifest["node_placement"]
     kinds = [topology.get(kind, {}) for kind in ("loss", "burst_loss")]
 
@@ -117,7 +117,7 @@ def lossy_pairs(manifest: Mapping[str, Any]) -> frozenset[Pair]:
 
 
 def spread_pairs(manifest: Mapping[str, Any]) -> dict[Pair, float]:
-    """Ordered pairs of nodes whose round trips are meant to spread: the sum of both directions' jitter in ms."""
+    """Directed pairs of nodes whose round trips are meant to spread: the sum of both directions' jitter in ms."""
     jitter, placement = manifest["topology"].get("jitter_ms", {}), manifest["node_placement"]
 
     def half_width(a: str, b: str) -> float:
@@ -154,7 +154,7 @@ def not_judged(run: RunData) -> list[str]:
             continue
         back = f"{law.returning:.0f} of {sent} probes are expected back"
         if law.may_all_be_lost:
-            said.append(f"link {src} to {dst}: nothing of it, as {back}")
+            said.append(f"link {src} to {dst}: not judged, as {back}")
         elif not law.has_p99:
             said.append(f"link {src} to {dst}: its RTT p99, as {back}")
     return said
@@ -166,7 +166,7 @@ def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
     yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest), laws)
     yield from _during(run, limits)
     if counts.dropped_packets > 0 and not _has_rate(run.manifest):  # a link with a rate has a buffer that may be full
-        yield f"packets dropped by queues of links that are specified without a rate: {counts.dropped_packets}"
+        yield f"packets dropped by queues of links specified without a rate: {counts.dropped_packets}"
 
 
 def _has_rate(manifest: Mapping[str, Any]) -> bool:
@@ -184,21 +184,22 @@ def _during(run: RunData, limits: Thresholds) -> Iterator[str]:
     if len(beyond):
         worst = max(beyond.to_dict("records"), key=lambda window: abs(window["error_ms"]))
         yield (
-            f"links during the run: {len(beyond)} of {len(windows)} windows of the in-run probe were beyond tolerance, "
-            f"worst {worst['src']} to {worst['dst']}, {worst['policy']}: median RTT {worst['error_ms']:+.2f} ms off"
+            f"links during the run: {len(beyond)} of {len(windows)} windows of the in-run probe were out of "
+            f"tolerance, worst {worst['src']} to {worst['dst']}, {worst['policy']}: median RTT "
+            f"{worst['error_ms']:+.2f} ms off"
         )
     if lost := during.lost(run.probes):
-        yield f"links during the run: {lost} of {len(run.probes)} in-run probes lost by links specified without loss"
+        yield f"links during the run: {lost} of {len(run.probes)} in-run probes lost on links specified without loss"
     late_ms = during.late_ms(run.replay)
     if late_ms is not None and _beyond(late_ms, limits.replay_late_ms):
         yield (
-            f"links changed up to {late_ms:.1f} ms late (99th percentile, of few changes the latest), "
-            f"allowed {limits.replay_late_ms:.1f} ms"
+            f"links changed up to {late_ms:.1f} ms late (99th percentile, or the latest if there are few), allowed "
+            f"{limits.replay_late_ms:.1f} ms"
         )
 
 
 def idle_pairs(run: RunData) -> frozenset[Pair]:
-    """Ordered pairs of a large network that carried no message: of those, a few probes say enough."""
+    """Directed pairs of a large network that carried no message: of those, a few probes say enough."""
     nodes = run.manifest["node_placement"]
     if len(nodes) * (len(nodes) - 1) <= tolerances.MANY_PAIRS:
         return frozenset()
@@ -265,7 +266,7 @@ def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair], laws: Laws) -> I
         law = laws.of(str(src), str(dst), int(rows["sent"].max()))
         if rows["p99_ms"].isna().all() and (src, dst) not in idle and (law is None or law.has_p99):
             most = int(rows["received"].max())
-            yield f"link {src} to {dst}: RTT p99 never measured, at most {most} probe packets came back in one check"
+            yield f"link {src} to {dst}: RTT p99 not measured: at most {most} probe packets came back in one check"
 
 
 def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, float], laws: Laws) -> Iterator[str]:
@@ -285,7 +286,7 @@ def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, flo
 
 def _unmatched(counts: Counts) -> Iterator[str]:
     if counts.unmatched_packets > 0:
-        yield f"unmatched packets, which travelled without their link's delay: {counts.unmatched_packets}"
+        yield f"unmatched packets, which bypassed their link's delay: {counts.unmatched_packets}"
 
 
 def _overruns(steps: pd.DataFrame, limits: Thresholds) -> Iterator[str]:

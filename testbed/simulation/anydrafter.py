@@ -16,7 +16,7 @@ from testbed.tables.table import DecodeTable
 
 AGREES = 0.75  # share of texts of the target's after which the first choice is the target's
 SECOND_AGREES = 0.5  # of the others, those after which the second choice is
-MADE_UP = 1 << 20  # tokens from here on are no target's
+MADE_UP = 1 << 20  # tokens from here on are not a target's
 
 
 class AnyDrafter(Replay):

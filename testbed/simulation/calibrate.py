@@ -1,4 +1,4 @@
-"""How far a simulation is from the emulated run it repeats: same scenario, same requests, one figure a metric.
+"""How far a simulation is from the emulated run it repeats: same scenario, same requests, one figure per metric.
 
 Rule kept: requests are paired by (policy, repeat, prompt) and each pair's two values come from the same metric of the
 registry. Undefined is None, never 0. Identical token streams are a hard check: without them times compare nothing.
@@ -42,7 +42,7 @@ def calibrate(run_dir: Path, table: str | None = None) -> dict[str, Any]:
 def _calibrated(run_dir: Path, table: str | None) -> dict[str, Any]:
     emulated = load(run_dir)
     if emulated.manifest.get("engine") != "emulation":
-        raise BadInput(f"{run_dir}: not an emulated run; calibrate compares an emulation with its simulation")
+        raise BadInput(f"{run_dir}: not an emulated run; calibrate compares an emulated run with its simulation")
     inputs = from_manifest(emulated.manifest, prompt_ids(emulated), table, NO_OVERHEADS)
     overheads = measured_overheads(emulated)
     explained = compare(emulated, _simulated(dataclasses.replace(inputs, overheads=overheads), emulated))
@@ -77,7 +77,7 @@ def compare(emulated: RunData, simulated: RunData) -> dict[str, Any]:
 
 
 def paired(emulated: RunData, simulated: RunData) -> pd.DataFrame:
-    """One row a metric and request: policy, repeat, prompt, turn, metric, emulated, simulated.
+    """One row per metric and request: policy, repeat, prompt, turn, metric, emulated, simulated.
 
     Turn n is the n-th request with its prompt: users in a closed loop ask the same again.
     """
@@ -103,7 +103,7 @@ def render(result: Mapping[str, Any]) -> Any:
         + ("identical" if result["tokens_identical"] else "DIFFER"),
         title_justify="left",
         caption="percent of the emulated value; bias: difference of the means; MAPE: mean over requests\n"
-        f"explained: with the run's own overheads of {overheads['job_ms']:.3f} ms a job and "
+        f"explained: including the run's measured overheads of {overheads['job_ms']:.3f} ms a job and "
         f"{overheads['message_ms']:.3f} ms a message",
         caption_justify="left",
     )

@@ -1,4 +1,4 @@
-"""The capacities of an experiment's policies at several promised rates, in parallel: what `testbed capacity` does."""
+"""The capacities of an experiment's policies at several SLO rates, in parallel: what `testbed capacity` does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def parse_rates(text: str) -> list[Rates]:
     except ValueError:
         mixes = []
     if not mixes or not all(0 < rate < math.inf for mix in mixes for rate in mix):
-        raise BadInput(f"--rates {text!r}: write tokens a second, all over 0, as in 2,4,6,8 or 2+4+6+8 for a mix")
+        raise BadInput(f"--rates {text!r}: write tokens/s, all above 0, as in 2,4,6,8 or 2+4+6+8 for a mix")
     return [mix if len(mix) > 1 else mix[0] for mix in mixes]
 
 

@@ -1,12 +1,12 @@
-"""How many users a policy carries inside their promises: fleets in virtual time, searched by bisection.
+"""How many concurrent users a policy serves within the SLO: client populations in virtual time, searched by bisection.
 
 A *probe* is a closed loop of so many users, each with one request open at any time. Requests that are open while the
 fleet is whole are counted: after everyone has begun, and so long before the end that a request sent then is over in
-time if it keeps its rate. A request below its promised rate is a violation. By default that is the rate from sending
+time if it keeps its rate. A request below its SLO rate is a violation. By default that is the rate from sending
 to the last token: the rate after the first token alone (`window: after_first`, what the metric `slo_attainment`
 judges) is kept by a server that lets users wait for ever and is quick with the few it serves.
 
-A fleet may be of several classes in equal parts: a request is held against its own user's promise, and the fleet is
+A fleet may be of several classes in equal parts: a request is judged by its own user's SLO, and the population is
 judged by the class with the largest share of violations, since quick classes have more requests than slow ones.
 
 *Capacity* is the largest number of users whose share of violations is within the bound, as far as bisection can tell:
@@ -107,7 +107,7 @@ def find_capacity(
     options: Options = Options(),
     progress: Callable[[Probe], None] = lambda probe: None,
 ) -> Capacity:
-    """Doubles until a fleet breaks its promises, then halves the gap."""
+    """Doubles until a population misses the SLO, then halves the gap."""
     found: dict[int, Probe] = {}
 
     def inside(users: int) -> bool:
@@ -145,7 +145,7 @@ def search(inside: Callable[[int], bool], most: int, precision: float) -> int:
 
 
 def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: Rates, users: int, options: Options) -> Probe:
-    """One closed loop of users who were all promised the same rate, or several in turn."""
+    """One closed loop of users who all have the same SLO, or several round-robin."""
     tokens, rates = inputs.scenario.workload.output_tokens, classes_of(rate_per_s)
     length_s = tokens / min(rates)  # of the longest request that just keeps its promise
     until_s = options.stagger_s + options.duration_s + length_s
@@ -212,8 +212,8 @@ def _check_supply(planned: Sequence[PlannedRequest], rows: Sequence[RequestRow],
         issued[row.node] = issued.get(row.node, 0) + 1
     if issued and max(issued.values()) >= len(planned) // users:
         raise RunInvalid(
-            f"capacity: a user got more than {FASTEST_PER_S:g} tokens/s and ran out of requests, so the fleet was not "
-            "whole; ask for longer outputs"
+            f"capacity: a user got more than {FASTEST_PER_S:g} tokens/s and ran out of requests, so the load was not "
+            "constant; use longer outputs"
         )
 
 

@@ -54,8 +54,8 @@ class PassTimes:
     def __init__(self, profile: DeviceProfile) -> None:
         if profile.native:
             raise BadInput(
-                "devices: 'native' has no profile to take times from, so it cannot be simulated; "
-                "name a device profile, for example l40s/llama-3.1-8b"
+                "devices: 'native' has no pass times, so it cannot be simulated; use a device profile, for example "
+                "l40s/llama-3.1-8b"
             )
         self.profile = profile
         self._known: dict[int, list[tuple[int, float, int]]] = {}

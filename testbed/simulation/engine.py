@@ -126,7 +126,7 @@ def simulate(
     on_phase: Callable[[PolicyEntry, int], None] = lambda entry, repeat: None,
     on_done: Callable[[int], None] = lambda tokens: None,
 ) -> Simulated:
-    """Every phase of the experiment, each a world of its own, numbered and seeded as the emulation does."""
+    """Every phase of the experiment, each its own world, numbered and seeded as the emulation does."""
     scenario, spec = inputs.scenario, inputs.world()
     simulated = Simulated()
     for repeat in range(scenario.repeats):

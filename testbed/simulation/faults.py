@@ -1,4 +1,4 @@
-"""A phase in virtual time whose network and nodes fail: what `World` runs, over links that break every promise.
+"""A phase in virtual time whose network and nodes fail: what `World` runs, over unreliable links.
 
 `sessions` False: what crosses a link is what roles get: late, twice, out of order, or not at all. So a role is held to
 taking each message once (`policies.once`), and a message that is lost is lost: its request may fail, with a reason.
@@ -115,7 +115,7 @@ class FaultyWorld(World):
     # --- nodes ---
 
     def _take_down(self, fault: Fault) -> None:
-        """Its state is lost; what it had sent is on its way, what was for it is read by who comes after it."""
+        """Its state is lost; what it had sent is in flight, what was for it is read by who comes after it."""
         old = self._hosts.get(fault.a)
         if old is None or old.stopped:
             return
@@ -137,8 +137,8 @@ class FaultyWorld(World):
         silent = [
             f"nothing from {src} since {at / 1e9:.1f} s" for (src, dst), at in self._heard_ns.items() if dst == node
         ]
-        what = ", ".join([*silent, *self._happened]) or "it never heard anything"
-        return f"request {request} of {node}: given up at {self.kernel.now_ns / 1e9:.1f} s: {what}"
+        what = ", ".join([*silent, *self._happened]) or "no message arrived"
+        return f"request {request} of {node}: timed out at {self.kernel.now_ns / 1e9:.1f} s: {what}"
 
     def _models(self, table: DecodeTable) -> Replay:
         return AnyDrafter(table)

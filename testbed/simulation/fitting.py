@@ -35,7 +35,7 @@ def misfit(made_of: Provenance, scenario: Scenario, hashes: Hashes) -> str | Non
         ("prompts", made_of.prompts, scenario.workload.prompts, made_of.prompts_sha256, hashes.prompts),
     )
     if made_of.synthetic:
-        return "it is synthetic, not of these models"
+        return "it is synthetic, not recorded with these models"
     for what, recorded, wanted, recorded_sha256, wanted_sha256 in names:
         if wanted_sha256 is None and recorded != wanted:
             return f"its {what} is {recorded!r}, not {wanted!r}"
@@ -48,9 +48,11 @@ def other_draws(made_of: Provenance, scenario: Scenario) -> str | None:
     """Why its outputs are not those that this experiment would choose; None if they are."""
     wanted, made = scenario.workload.sampling, made_of.sampling
     if made is msgspec.UNSET:
-        return None if wanted.temperature == 0 else "it holds greedy output only, workload.sampling has a temperature"
+        return (
+            None if wanted.temperature == 0 else "it holds greedy output only, but workload.sampling has a temperature"
+        )
     if wanted.temperature == 0:
-        return f"its output was sampled at temperature {made.temperature:g}, this experiment decodes greedily"
+        return f"its output was sampled at temperature {made.temperature:g}, but this experiment decodes greedily"
     for name in ("temperature", "top_k", "top_p"):
         if getattr(made, name) != getattr(wanted, name):
             return f"it was sampled with {name} {getattr(made, name):g}, not {getattr(wanted, name):g}"
@@ -69,7 +71,7 @@ def refuse_sampled_drafts(scenario: Scenario) -> None:
         if entry.params.get("draft") == REJECTION:
             raise BadInput(
                 f"policy {entry.label!r}: `draft: {REJECTION}` verifies by rejection, whose output depends on the "
-                "drafts, so no table can hold it; write `draft: greedy` (seeded coupling), or use --engine emulation"
+                "drafts, so no table can hold it; use `draft: greedy` (seeded coupling), or use --engine emulation"
             )
 
 
@@ -77,13 +79,13 @@ def refuse_unverified(scenario: Scenario) -> None:
     """BadInput where a device may hand out drafts: what follows a wrong one is on no recorded text."""
     for label in unverified_by_choice([entry.model_dump() for entry in scenario.policies]):
         raise BadInput(
-            f"policy {label!r}: fall_back hands out unverified tokens, and a table holds the target's own text only; "
-            "leave fall_back out, or use --engine emulation"
+            f"policy {label!r}: fall_back emits unverified tokens, but a table holds only the target's text; remove "
+            "fall_back, or use --engine emulation"
         )
 
 
 def record_command(scenario: Scenario) -> str:
-    """The mend: how to record a table that fits."""
+    """The fix: how to record a table that fits."""
     models, workload = scenario.models, scenario.workload
     sampling = workload.sampling
     options = " --ignore-eos" if workload.ignore_eos else ""
@@ -93,6 +95,6 @@ def record_command(scenario: Scenario) -> str:
         options += f" --top-k {sampling.top_k}" if sampling.top_k else ""
         options += f" --top-p {sampling.top_p:g}" if sampling.top_p < 1 else ""
     return (
-        f"make one: testbed record --target {models.target} --draft {models.draft} --prompts {workload.prompts} "
+        f"record one: testbed record --target {models.target} --draft {models.draft} --prompts {workload.prompts} "
         f"--output-tokens {workload.output_tokens}{options} --out {FOLDER}/my-table{SUFFIX}"
     )

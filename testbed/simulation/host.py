@@ -95,7 +95,7 @@ class VirtualHost:
             if kind is Send:
                 self._send(command)  # type: ignore[arg-type]
             elif kind is Draft or kind is Verify or kind is DraftTree or kind is VerifyTree or kind is VerifyBatch:
-                assert self._device is not None, "a role asked for compute at a node without models"
+                assert self._device is not None, "a role requested compute on a node without models"
                 if self._capacity is not None and kind is not Draft and kind is not DraftTree:
                     self._capacity.take(command)  # type: ignore[arg-type]
                 self._device.submit(command, self._answered)  # type: ignore[arg-type]

@@ -123,7 +123,9 @@ def from_scenario(
     refuse_sampled_drafts(scenario)
     refuse_unverified(scenario)
     if scenario.outcomes != RECORDED and table_name is not None:
-        raise BadInput(f"outcomes: made up by the experiment, so table {table_name!r} has no place; leave one out")
+        raise BadInput(
+            f"outcomes: the experiment defines synthetic outcomes, so table {table_name!r} cannot be used; remove one"
+        )
     named = None if table_name is None else sources.table(table_name)
     named = sources.made_up(scenario) if scenario.outcomes != RECORDED else named
     if named is not None and named.synthetic:
@@ -185,8 +187,8 @@ def _checked(inputs: Inputs) -> Inputs:
     for role, device in scenario.devices.model_dump().items():
         if device == NATIVE:
             raise BadInput(
-                f"devices.{role}: 'native' has no profile to take times from, so it cannot be simulated; "
-                "name a device profile, for example l40s/llama-3.1-8b"
+                f"devices.{role}: 'native' has no pass times, so it cannot be simulated; use a device profile, for "
+                "example l40s/llama-3.1-8b"
             )
     if wrong := other_draws(table.provenance, scenario):
         raise BadInput(f"decode table {table.name}: {wrong}; {record_command(scenario)}")
@@ -217,7 +219,7 @@ def _weights(name: str, note: Callable[[str], None], sources: Sources) -> str | 
     try:
         return sources.weights(name)
     except BadInput as error:
-        note(f"the table's models are compared by name alone: {error}")
+        note(f"the table's models are compared by name only: {error}")
         return None
 
 

@@ -59,11 +59,11 @@ class LinkSpec:
     def of(cls, link: SpecifiedLink, schedule: PairSchedule, topology: str) -> LinkSpec:
         """What a simulation makes of a link. Raises BadInput, in the topology's name, for one that it cannot show."""
         if link.loss >= 1 or (link.burst_loss is not None and link.burst_loss.ends_all):
-            raise BadInput(f"topology {topology}: loss {link.src} -> {link.dst} is 1, so nothing would ever arrive")
+            raise BadInput(f"topology {topology}: loss {link.src} -> {link.dst} is 1, so nothing would arrive")
         if link.buffer_bytes is not None:
             raise BadInput(
-                f"topology {topology}: buffer_ms {link.src} -> {link.dst}: a simulated link queues without a limit; "
-                "leave it out, or use --engine emulation"
+                f"topology {topology}: buffer_ms {link.src} -> {link.dst}: simulated links have unlimited buffers; "
+                "remove it, or use --engine emulation"
             )
         return cls(
             link.one_way_ms, link.jitter_ms, link.loss, link.rate_bps, schedule.delay, link.burst_loss, link.reorder,
@@ -163,7 +163,7 @@ def _chances(spec: LinkSpec) -> Chances:
 def link_specs(
     topology: Topology, placement: Mapping[str, str], schedules: Mapping[tuple[str, str], PairSchedule] | None = None
 ) -> dict[tuple[str, str], LinkSpec]:
-    """Every ordered pair of nodes (name to site), as the topology says, and over time as its sites' schedule does."""
+    """Every directed pair of nodes (name to site), as the topology says, and over time as its sites' schedule does."""
     known: dict[tuple[str, str], LinkSpec] = {}  # by sites: thousands of nodes stand at few
     specs = {}
     for a, src in placement.items():

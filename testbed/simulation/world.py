@@ -153,8 +153,8 @@ class World:
             self.kernel.run()
         if self._left and self._spec.patience_ns is None:
             raise RunInvalid(
-                f"{self._entry.label}: nothing is left to happen, but {self._left} requests are unanswered: the policy "
-                "waits for something that nobody sends"
+                f"{self._entry.label}: deadlock: no event is left, but {self._left} requests are unanswered; the "
+                "policy waits for something that is never sent"
             )
         log = PhaseLog()
         for part in self._logs:
@@ -192,7 +192,7 @@ class World:
             self._left -= 1
             self._ended_ns = now_ns
             if self._left:
-                # the next request starts by an event of its own, not from inside the role's commands
+                # the next request starts by its own event, not from inside the role's commands
                 self.kernel.at(now_ns, self._next, user)
             else:
                 self._end()
@@ -204,7 +204,7 @@ class World:
         self.kernel.at(self.kernel.now_ns + self._spec.drain_ns, self.kernel.stop)
 
     def _look(self, _: object) -> None:
-        """Nobody waits longer than that for what does not come."""
+        """The longest wait for something that does not arrive."""
         assert self._spec.patience_ns is not None
         until_ns = self._ended_ns + self._spec.patience_ns
         if until_ns <= self.kernel.now_ns:

@@ -38,7 +38,7 @@ class Journal:
         self._file.seek(0)
         found: dict[str, PointResult] = {}
         whole = 0
-        for line in self._file.read().split(b"\n")[:-1]:  # what follows the last one is no whole line
+        for line in self._file.read().split(b"\n")[:-1]:  # what follows the last one is not a whole line
             whole += len(line) + 1
             with contextlib.suppress(BadInput):
                 result = decode_json(line, self._path, PointResult)

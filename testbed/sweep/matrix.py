@@ -27,14 +27,14 @@ Settings = Mapping[str, Any]  # dotted key to one value
 
 
 def parse_axes(raw: Any, path: Path, lines: Lines) -> dict[str, tuple[Any, ...]]:
-    """Raises BadInput with file and line for what is no matrix."""
+    """Raises BadInput with file and line for what is not a matrix."""
     if not isinstance(raw, dict) or not raw:
-        refuse(path, lines, (KEY,), f"{KEY}: lists values by dotted key, as in `network.rtt_ms: [0, 10, 20]`")
+        refuse(path, lines, (KEY,), f"{KEY}: maps dotted keys to lists of values, as in `network.rtt_ms: [0, 10, 20]`")
     axes: dict[str, tuple[Any, ...]] = {}
     for key, given in raw.items():
         at: Place = (KEY, key)
         if not isinstance(key, str) or key == KEY or not all(key.split(".")):
-            refuse(path, lines, at, f"{KEY}: {key!r} is no dotted key, as in `policies.wanspec.phi`")
+            refuse(path, lines, at, f"{KEY}: {key!r} is not a dotted key, as in `policies.wanspec.phi`")
         values = _range(given, path, lines, at) if isinstance(given, dict) else given
         if not isinstance(values, list) or not values:
             refuse(path, lines, at, f"{KEY}.{key}: give a list of values, or {{from: 0, to: 3, count: 100}}")
@@ -46,7 +46,7 @@ def parse_axes(raw: Any, path: Path, lines: Lines) -> dict[str, tuple[Any, ...]]
             seen.add(text)
         axes[key] = tuple(values)
     if count(axes) > MAX_POINTS:
-        refuse(path, lines, (KEY,), f"{KEY}: {count(axes)} points are more than {MAX_POINTS}; sweep fewer values")
+        refuse(path, lines, (KEY,), f"{KEY}: {count(axes)} points exceed the limit of {MAX_POINTS}; sweep fewer values")
     return axes
 
 
@@ -68,11 +68,13 @@ def _range(given: dict[Any, Any], path: Path, lines: Lines, at: Place) -> list[f
     start, end, number = given["from"], given["to"], given["count"]
     for key, value in (("from", start), ("to", end)):
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= MAX_VALUE:
-            refuse(path, lines, (*at, key), f"{name}.{key}: {said(value)} is no number up to {MAX_VALUE:g}")
+            refuse(path, lines, (*at, key), f"{name}.{key}: {said(value)} is not a number up to {MAX_VALUE:g}")
     if isinstance(number, bool) or not isinstance(number, int) or not 2 <= number <= MAX_POINTS:
-        refuse(path, lines, (*at, "count"), f"{name}.count: {said(number)} is no whole number from 2 to {MAX_POINTS}")
+        refuse(
+            path, lines, (*at, "count"), f"{name}.count: {said(number)} is not a whole number from 2 to {MAX_POINTS}"
+        )
     if start == end:
-        refuse(path, lines, at, f"{name}: from and to are the same; give a list of one value")
+        refuse(path, lines, at, f"{name}: from and to are equal; give a list with one value")
     whole = isinstance(start, int) and isinstance(end, int) and (end - start) % (number - 1) == 0
     if whole:
         step = (end - start) // (number - 1)

@@ -40,7 +40,7 @@ class PointResult(msgspec.Struct, frozen=True):
     directory: str | None = None  # of its run, inside the sweep's, where the log was kept
     policies: dict[str, dict[str, dict[str, Any] | None]] = {}
     lookups: dict[str, tuple[int, int]] = {}  # by policy: answers about draft trees, and how many were approximated
-    prompts: dict[str, list[dict[str, Any]]] = {}  # by policy: one row a prompt against co-located speculation
+    prompts: dict[str, list[dict[str, Any]]] = {}  # by policy: one row per prompt against co-located speculation
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def simulate_point(point: Point, task: Task, sources: Sources) -> PointResult:
     except TestbedError as error:
         return PointResult(point.run_id, error=str(error))
     except Exception as error:
-        said = f"{type(error).__name__}: {error} (a defect of the program; run this point alone for its traceback)"
+        said = f"{type(error).__name__}: {error} (a bug in the testbed; run this point alone for its traceback)"
         return PointResult(point.run_id, error=said, defect=True)
 
 

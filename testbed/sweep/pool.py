@@ -1,8 +1,8 @@
-"""Works on many items in processes of their own, and yields each result as it comes.
+"""Works on many items in separate processes, and yields each result as it comes.
 
 Rule kept: an interrupt may come at any instant and still ends everything at once. The executors of the standard library
-cannot promise that: an interrupt raised while one of their locks is taken leaves it taken, and a worker killed while it
-answers leaves their reader waiting for the rest. Here one thread waits on one pipe a worker, holds no lock, and may
+cannot guarantee that: an interrupt raised while one of their locks is taken leaves it taken, and a worker killed while
+it answers leaves their reader waiting for the rest. Here one thread waits on one pipe a worker, holds no lock, and may
 stop reading anywhere. A worker never outlives the process that started it.
 """
 
@@ -102,8 +102,8 @@ def _take(pipe: Connection, what: str) -> Any:
 
 def _killed(what: str) -> MachineCannot:
     return MachineCannot(
-        f"a process that {what} was killed, as happens when memory runs out; run the same command with fewer "
-        "--workers: what is finished is not done again"
+        f"a process that {what} was killed, perhaps for lack of memory; run the same command with fewer --workers: "
+        "finished points are not repeated"
     )
 
 

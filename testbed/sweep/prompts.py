@@ -1,4 +1,4 @@
-"""The second table of a sweep, where asked for: one row a point, policy and prompt, against co-located speculation.
+"""The second table of a sweep, where asked for: one row per point, policy and prompt, against co-located speculation.
 
 For distributions over prompts, which medians and intervals cannot show. Rule kept: rows follow from the points alone,
 in their order, as in `testbed.sweep.table`.

@@ -55,7 +55,7 @@ def render(sweep: Sweep, outcome: SweepOutcome) -> RenderableType:
 
 def _table(sweep: Sweep, outcome: SweepOutcome) -> Table:
     table = Table(title=f"{sweep.experiment}", title_justify="left", box=box.SIMPLE_HEAD, caption_justify="left",
-                  caption="medians; ratios are to co-located speculation of the same point")  # fmt: skip
+                  caption="medians; ratios are to co-located speculation at the same point")  # fmt: skip
     for key in (*sweep.axes, "policy"):
         table.add_column(key.replace(".", ".\n"))
     shown = [tag for tag in SHOWN if tag in outcome.table.column_names]

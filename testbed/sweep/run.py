@@ -52,7 +52,7 @@ class Options:
     nodes: NodeChoice = "auto"
     metrics: tuple[str, ...] = HEADLINE
     intervals: bool = True  # of simulated points; an emulated point's summary always has them
-    per_prompt: bool = False  # of simulated points: also a table with one row a prompt, for distributions
+    per_prompt: bool = False  # of simulated points: also a table with one row per prompt, for distributions
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class SweepOutcome:
     results: dict[str, PointResult]  # by run id
     table: pa.Table
     resumed: int  # points that were finished before
-    prompts: pa.Table | None = None  # one row a point, policy and prompt, where asked for
+    prompts: pa.Table | None = None  # one row per point, policy and prompt, where asked for
 
     @property
     def failed(self) -> list[tuple[Point, str]]:
@@ -97,9 +97,9 @@ def choose_metrics(names: str) -> tuple[str, ...]:
 def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepOutcome:
     """Raises BadInput before anything runs; a point that fails later is in the outcome and in the table."""
     if options.per_prompt and options.engine == "emulation":
-        raise BadInput("values of single prompts are kept of simulated sweeps only; an emulated run's log has them")
+        raise BadInput("per-prompt values are kept for simulated sweeps only; for an emulated run, read its log")
     if options.workers is not None and options.workers != 1 and options.engine == "emulation":
-        raise BadInput("--workers: emulated points run one at a time, as they measure; leave the option out")
+        raise BadInput("--workers: emulated points run one at a time; remove the option")
     code = source_hash()
     more = {"code": code, "metrics": ",".join(options.metrics), "logs": str(options.keep_logs)}
     more |= {"intervals": str(options.intervals), "per_prompt": str(options.per_prompt)}
@@ -114,7 +114,7 @@ def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepO
         left = [point for point in points if point.run_id not in known]
         progress.total(len(points), len(points) - len(left))
         if len(left) < len(points):
-            progress.note(f"{len(points) - len(left)} of {len(points)} points are finished already")
+            progress.note(f"{len(points) - len(left)} of {len(points)} points are already finished")
         for chunk in _run(left, options, directory, progress):
             record.add(chunk)
             known |= {result.run_id: result for result in chunk}

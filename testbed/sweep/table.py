@@ -1,4 +1,5 @@
-"""The table of a sweep: one row a point and policy, the point's settings, its validity, and every metric with interval.
+"""The table of a sweep: one row per point and policy, the point's settings, its validity, and every metric with
+interval.
 
 Columns: `point`, `run_id`, one for each axis, `policy`, `status`, `error`, `valid`, `reasons`, `lossless_checked`,
 `lossless_equal`, `run`, `tree_lookups` (answers of the decode table about draft trees), `tree_lookups_approximated`;

@@ -1,8 +1,8 @@
 """`testbed clean`: undoes the journals of dead attempts, each for itself, whatever state the others are in.
 
 Rules kept: a journal is undone only by who has its lock, and removed only while the name still means that very file; so
-a run that starts, one that ends and a second `clean` never take each other's. Neither links nor what somebody else put
-there is followed. What could not be undone is said, and its journal stays for another try.
+a run that starts, one that ends and a second `clean` never take each other's. Neither links nor what another process
+put there is followed. What could not be undone is said, and its journal stays for another try.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def clean(remove_container: RemoveContainer, state: Path | None = None, attempt:
         try:
             _clean(path, remove_container, cleaned)
         except OSError as error:
-            cleaned.failed.append(f"{path}: {error.strerror or error}; look at it and remove it by hand")
+            cleaned.failed.append(f"{path}: {error.strerror or error}; check it and remove it by hand")
     if attempt is None:
         _remove_husks(state)
     return cleaned
@@ -55,7 +55,7 @@ def clean(remove_container: RemoveContainer, state: Path | None = None, attempt:
 def _clean(path: Path, remove_container: RemoveContainer, cleaned: Cleaned) -> None:
     name = path.parent.name
     if path.parent.is_symlink():
-        raise OSError("is in a folder that is a link, not followed")
+        raise OSError("is in a symlinked folder, which is not followed")
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -63,13 +63,13 @@ def _clean(path: Path, remove_container: RemoveContainer, cleaned: Cleaned) -> N
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError("is no journal of this user's")
+            raise OSError("is not this user's journal")
         ours = lock(file)
         entries, wrong = parse(file.read())
         if is_live(entries):
-            cleaned.said.append(f"{name}: still running, left alone")
+            cleaned.said.append(f"{name}: still running, skipped")
         elif not ours:
-            cleaned.said.append(f"{name}: another clean is at it, left alone")
+            cleaned.said.append(f"{name}: another clean is working on it, skipped")
         elif _is_named(path, file):
             _undo(path, entries, wrong, remove_container, cleaned)
 
@@ -82,14 +82,14 @@ def _undo(
     here = Maker.this_process()
     rebooted = holder.boot not in ("", boot_id())
     if rebooted and holder.host != here.host:
-        cleaned.said.append(f"{name}: of the machine {holder.host}, left alone; clean it there")
+        cleaned.said.append(f"{name}: belongs to the machine {holder.host}, skipped; clean it there")
         return
     undone = undo(path, entries, remove_container, crashed=True, rebooted=rebooted)
     cleaned.said.extend(f"{name}: removed {line}" for line in undone.removed)
     cleaned.failed.extend(f"{name}: {line}" for line in undone.failed)
     if wrong:
         lines = ", ".join(map(str, wrong))
-        cleaned.failed.append(f"{path}:{wrong[0]}: cannot be understood (lines {lines}); look at it, then remove it")
+        cleaned.failed.append(f"{path}:{wrong[0]}: cannot be parsed (lines {lines}); check it, then remove it")
     if not wrong and not undone.failed:
         remove_journal(path)
         cleaned.said.append(f"{name}: clean")

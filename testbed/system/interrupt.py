@@ -32,7 +32,7 @@ class Signals:
 def interruptible() -> Iterator[Signals]:
     """Inside, each of these signals raises KeyboardInterrupt; one that was ignored before (nohup) stays ignored.
 
-    One that is raised where Python has nobody to give it to, in a finaliser or a callback of a library, is raised
+    One that is raised where Python cannot deliver it, in a finaliser or a library's callback, is raised
     again a moment later.
     """
     signals = Signals()
@@ -81,9 +81,9 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def taking_down() -> Iterator[None]:
-    """`shielded`, for a clean-up: what fails in it becomes a note of the error that led here, which goes on its way.
+    """`shielded`, for a clean-up: what fails in it becomes a note of the error that led here, which is raised.
 
-    Where nothing went wrong before it is raised, and after an interrupt too, whose notes nobody would read.
+    Where nothing went wrong before it is raised, and after an interrupt too, whose notes are not shown.
     """
     first = sys.exception()
     with shielded():

@@ -7,7 +7,7 @@ one too; the boot it names says whether its processes can still be there.
 
 Interfaces and queues live in the namespaces of journalled processes, TUN devices with the process that opened them, and
 go with them: nothing is ever made in the machine's own network namespace. What the journal names is trusted, so a
-folder of journals that somebody else could have written is refused.
+folder of journals that another process could have written is refused.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def refuse_foreign(state: Path) -> None:
     """BadInput for a folder of journals that others can write to: what they name would be removed in our name."""
     found = state.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-        raise BadInput(f"{state}: not a folder that only this user can write to; remove it, or set XDG_STATE_HOME")
+        raise BadInput(f"{state}: not a private folder (writable by this user only); remove it, or set XDG_STATE_HOME")
 
 
 class Journal:
@@ -142,7 +142,7 @@ class Journal:
         """
         undone = undo(self.path, self.entries(), remove_container)
         if undone.failed:
-            raise MachineCannot(f"{'; '.join(undone.failed)}; then testbed clean --run {self.attempt}")
+            raise MachineCannot(f"{'; '.join(undone.failed)}; run testbed clean --run {self.attempt}")
         return undone.removed
 
     def close(self) -> None:
@@ -209,11 +209,11 @@ def _made(path: Path) -> IO[bytes]:
 
 
 def _joined(path: Path) -> IO[bytes]:
-    """Somebody else's, to be written to beside them."""
+    """Another process's journal, to be written to as well."""
     try:
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC), "wb", buffering=0)
     except FileNotFoundError:
-        raise MachineCannot(f"{path}: the journal of this run is gone; has somebody deleted it?") from None
+        raise MachineCannot(f"{path}: the journal of this run is gone; was it deleted?") from None
 
 
 def _real(path: Path | str) -> str:

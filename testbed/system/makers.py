@@ -2,7 +2,7 @@
 
 Rule kept: a thing is in the works as long as its file's lock (flock(2)) is taken, which ends with the process whatever
 becomes of it. Where a file system has no locks, the process itself is looked for: by number, start time (proc(5),
-/proc/PID/stat field 22), boot and machine, for a number alone may be somebody else's by now.
+/proc/PID/stat field 22), boot and machine, for a number alone may be another program's by now.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def boot_id() -> str:
 
 
 def lock(file: IO[bytes], shared: bool = False) -> bool:
-    """Takes the file's lock until it is closed; False where somebody else has it. No locks there: True.
+    """Takes the file's lock until it is closed; False where another process has it. No locks there: True.
 
     `shared`: beside others who only look, and not beside a holder.
     """

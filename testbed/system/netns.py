@@ -1,7 +1,7 @@
 """Acts inside another process's network namespace, and sets up one IPv4 interface there, with the classic ioctls.
 
 Uses the standard library only, because the relay's process must start in milliseconds. Namespaces are entered by a
-thread of their own that ends afterwards, so no caller ever finds itself in the wrong one.
+separate thread that ends afterwards, so no caller ever finds itself in the wrong one.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def refuse_ipv6() -> None:
                 raise
             raise MachineCannot(
                 "IPv6 cannot be turned off in the nodes, as /proc/sys is read-only; "
-                "mend: start the container with --security-opt systempaths=unconfined"
+                "fix: start the container with --security-opt systempaths=unconfined"
             ) from None
 
 

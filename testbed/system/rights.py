@@ -19,7 +19,7 @@ PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47  # linux/prctl
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 CAP_SETPCAP = 8
-ENDING_S = 2.0  # a thread that has been joined may still be on its way out of the kernel
+ENDING_S = 2.0  # a thread that has been joined may still be leaving the kernel
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
 
@@ -37,7 +37,9 @@ def give_up() -> None:
     deadline = time.monotonic() + ENDING_S
     while len(list(Path("/proc/self/task").iterdir())) != 1:
         if time.monotonic() > deadline:
-            raise RuntimeError("rights can only be given up by all threads at once: give them up before any is started")
+            raise RuntimeError(
+                "privileges can only be dropped by all threads at once: drop them before any thread starts"
+            )
         time.sleep(0.001)
     libc = ctypes.CDLL(None, use_errno=True)
 

@@ -1,4 +1,5 @@
-"""Standard output and error that outlast their terminal and their reader: what nobody can see any more is dropped.
+"""Standard output and error that outlast their terminal and their reader: output that can no longer be shown is
+dropped.
 
 Rule kept: what becomes of who watches a run never changes the run or its exit status. An output that is a file and
 cannot take any more is another matter: it is an error like that of any file.
@@ -39,7 +40,8 @@ def outlasting(stream: TextIO, optional: bool = False) -> TextIO:
 
 
 def _in_place_of_errors(encoding: str) -> str:
-    """What becomes of signs that a terminal cannot show: question marks; names of files that are no text stay as is."""
+    """What becomes of signs that a terminal cannot show: question marks; names of files that are not text stay as
+    is."""
     return "surrogateescape" if encoding.lower().replace("-", "") == "utf8" else "replace"
 
 

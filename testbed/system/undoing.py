@@ -1,9 +1,9 @@
 """Removes what a journal names: each entry is tried, whatever became of the others.
 
 Rule kept: nothing is touched but what the testbed made (invariant 5). A process is named by pid *and* start time, so a
-pid the kernel has given to somebody else is left alone; what was not written down yet, or outlived its parent, is known
-by the journal's mark in its environment; a container by name and label; a folder by its path, if no link leads there
-and it is ours.
+pid the kernel has given to another process is left alone; what was not written down yet, or outlived its parent, is
+known by the journal's mark in its environment; a container by name and label; a folder by its path, if no link leads
+there and it is ours.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def undo(
     crashed: bool = False,
     rebooted: bool = False,
 ) -> Undone:
-    """Newest first. What is already gone is no error. `crashed`: results in the making go too.
+    """Newest first. What is already gone is not an error. `crashed`: results in the making go too.
 
-    `rebooted`: no process of it can be there any more, and its pids are somebody else's.
+    `rebooted`: no process of it can be there any more, and its pids are another program's.
     """
     undone = Undone([], [])
     if not rebooted and (marked := _marked(journal)):
@@ -84,7 +84,7 @@ def _remove_folder(path: Path) -> bool:
         return False
     led_away = os.path.realpath(path.parent) != str(path.parent)
     if led_away or not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or len(path.parts) < LEAST_PARTS:
-        raise OSError(f"{path} is no folder of this run's (any more), left alone; look at it and remove it by hand")
+        raise OSError(f"{path} is not a folder of this run's (any more), left alone; check it and remove it by hand")
     for _ in range(2):  # a process that has just been killed may have made one more file
         shutil.rmtree(path, ignore_errors=True)
     if path.exists():
@@ -130,7 +130,7 @@ def _group_members(pgid: int) -> list[int]:
 def stop_group(pgid: int, journal: Path) -> None:
     """Ends what carries this journal's mark in a process group: TERM, a moment to obey, then KILL.
 
-    By the mark, because the number of a group whose leader has been waited for may belong to somebody else by now.
+    By the mark, because the number of a group whose leader has been waited for may belong to another process by now.
     """
     _kill_all(lambda: [pid for pid in _group_members(pgid) if _has_mark(pid, journal)])
 

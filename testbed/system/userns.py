@@ -1,4 +1,4 @@
-"""What this process may do to networks, and how an ordinary user comes to make some: in a user namespace of its own.
+"""What this process may do to networks, and how an ordinary user comes to make some: in its own user namespace.
 
 In its own user namespace (user_namespaces(7)) a process has every capability over the network namespaces it makes
 there, and none over the machine. Rules kept: the process stays in the machine's network namespace, so it can fetch
@@ -24,10 +24,10 @@ Privilege = Literal["root", "container", "user namespace", "none"]
 CAP_NET_ADMIN, CAP_SYS_MODULE, CAP_SYS_ADMIN = 12, 16, 21  # linux/capability.h
 WHOLE_MAP = ["0", "0", "4294967295"]  # /proc/PID/uid_map of the initial user namespace
 SECCOMP_MODE_FILTER = "2"  # linux/seccomp.h, as /proc/PID/status shows it
-UNPRIVILEGED_SWITCHES = {  # sysctl: value that forbids, value that mends
+UNPRIVILEGED_SWITCHES = {  # sysctl: value that forbids, value that fixes
     "user.max_user_namespaces": ("0", "15000"),
     "kernel.unprivileged_userns_clone": ("0", "1"),  # Debian's and Ubuntu's kernels
-    "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu since 23.10; mended for us alone
+    "kernel.apparmor_restrict_unprivileged_userns": ("1", "0"),  # Ubuntu since 23.10; fixed for this program alone
 }
 TRIAL_LIMIT_S = 30.0
 GROUP = "testbed"  # of users that may do more here than others: nothing is opened to everybody
@@ -74,7 +74,7 @@ def outside(uid: int, uid_map: str) -> int:
 
 
 def enter_user_namespace() -> None:
-    """Puts this process into a user namespace of its own, as root there. Raises MachineCannot, naming the mend.
+    """Puts this process into its own user namespace, as root there. Raises MachineCannot, naming the fix.
 
     Only a process without threads may do this, so it comes before imports that start some.
     """
@@ -85,14 +85,14 @@ def enter_user_namespace() -> None:
         threads = len(list(Path("/proc/self/task").iterdir()))
         if threads > 1:
             raise MachineCannot(f"user namespace: this process has {threads} threads already; {as_root()}")
-        raise MachineCannot(f"user namespace: refused ({reason}); {mend()}")
+        raise MachineCannot(f"user namespace: refused ({reason}); {namespace_fix()}")
     Path("/proc/self/setgroups").write_text("deny")  # user_namespaces(7): else gid_map is not ours to write
     Path("/proc/self/gid_map").write_text(f"0 {gid} 1")
     Path("/proc/self/uid_map").write_text(f"0 {uid} 1")
 
 
 def user_namespace_allowed() -> bool:
-    """Whether `enter_user_namespace` would give the rights that networks need, tried in a process of its own."""
+    """Whether `enter_user_namespace` would give the rights that networks need, tried in its own process."""
     argv = [sys.executable, "-m", "testbed.system.userns"]
     try:
         return subprocess.run(argv, capture_output=True, timeout=TRIAL_LIMIT_S).returncode == 0
@@ -103,17 +103,17 @@ def user_namespace_allowed() -> bool:
 def gain_privilege() -> Privilege:
     """Enters a user namespace where that is needed and possible; returns the privilege there is then.
 
-    `none` is no error here: what needs a network says so, with the mend, when it needs one.
+    `none` is not an error here: what needs a network says so, with the fix, when it needs one.
     """
     if privilege() == "none" and user_namespace_allowed():
         enter_user_namespace()
     return privilege()
 
 
-def mend() -> str:
+def namespace_fix() -> str:
     """The one command that would give this user a user namespace, or root instead."""
     settings = {name: _read("/proc/sys/" + name.replace(".", "/")) for name in UNPRIVILEGED_SWITCHES}
-    return mend_of(settings, filtered=_status().get("Seccomp") == SECCOMP_MODE_FILTER)
+    return fix_of(settings, filtered=_status().get("Seccomp") == SECCOMP_MODE_FILTER)
 
 
 def apparmor_profile() -> str:
@@ -130,7 +130,7 @@ def join_group() -> str:
     return f'sudo groupadd -f {GROUP} && sudo usermod -aG {GROUP} "$USER"'
 
 
-def mend_of(settings: Mapping[str, str], filtered: bool) -> str:
+def fix_of(settings: Mapping[str, str], filtered: bool) -> str:
     """From the sysctls of UNPRIVILEGED_SWITCHES (empty where absent), and whether system calls are filtered."""
     for name, (forbids, allows) in UNPRIVILEGED_SWITCHES.items():
         if settings.get(name) == forbids:
@@ -161,7 +161,7 @@ def _try() -> None:
 
     enter_user_namespace()
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
-        raise MachineCannot("user namespace: it may make no network namespace")
+        raise MachineCannot("user namespace: it may not create network namespaces")
     with Interface("lo") as loopback:
         loopback.bring_up()
 

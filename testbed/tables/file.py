@@ -1,4 +1,4 @@
-"""The parquet file of a decode table: one row a position, rollouts as nested lists, the rest in the file's metadata.
+"""The parquet file of a decode table: one row per position, rollouts as nested lists, the rest in the file's metadata.
 
 Rule kept: what is read is what was written, to the last bit, or BadInput says that it is not.
 """
@@ -78,7 +78,7 @@ def write_table(table: DecodeTable, path: Path) -> None:
         return pa.int32() if "token" in column else pa.float64()
 
     if path.suffix != SUFFIX:
-        raise BadInput(f"{path}: a decode table is a {SUFFIX} file; name it so")
+        raise BadInput(f"{path}: a decode table is a {SUFFIX} file; give it that suffix")
     prompts, made_of = table.prompts.values(), table.provenance
     keys = [key for key, one in table.prompts.items() for _ in one.rollout_tokens]
     columns: dict[str, Any] = {
@@ -119,7 +119,7 @@ def read_table(path: Path) -> DecodeTable:
         table = make_table(path.name.removesuffix(SUFFIX), header.provenance, dict(_prompts(header, arrow)))
     if table.sha256 != header.sha256:
         raise BadInput(
-            f"{path}: is damaged: its content has hash {table.sha256[:12]}, not {header.sha256[:12]} as it says"
+            f"{path}: is damaged: its content has hash {table.sha256[:12]}, but its header says {header.sha256[:12]}"
         )
     return table
 
@@ -135,7 +135,7 @@ def read_provenance(path: Path) -> Provenance:
 def _header(path: Path, metadata: Mapping[bytes, bytes] | None, kind: type[_OneHeader]) -> _OneHeader:
     raw = (metadata or {}).get(METADATA_KEY)
     if raw is None:
-        raise BadInput(f"{path}: is parquet but no decode table; make one with `testbed record`")
+        raise BadInput(f"{path}: is parquet but not a decode table; record one with `testbed record`")
     header = decode_json(raw, path, kind, f"{WHAT}, by its header", AGAIN)
     if header.format != FORMAT:
         raise BadInput(f"{path}: decode table format {header.format}, this version reads {FORMAT}; record it again")

@@ -81,7 +81,7 @@ Outcomes = Literal["recorded"] | MadeUp
 def refuse_emulation(outcomes: Outcomes) -> None:
     """BadInput for outcomes that no model will produce."""
     if outcomes != RECORDED:
-        raise BadInput("outcomes: made-up outcomes have no models to run; add --engine simulation, or remove the key")
+        raise BadInput("outcomes: synthetic outcomes have no models to run; use --engine simulation, or remove the key")
 
 
 def outcome_table(

@@ -40,7 +40,7 @@ def record(
 ) -> DecodeTable:
     """Every prompt's table: greedy, or with `sampling` one for each request of an experiment that samples.
 
-    BadInput if the models are no pair, or too short for what is asked.
+    BadInput if the models are not a pair, or too short for what is asked.
     """
     if depth < 1 or output_tokens < 1:
         raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")

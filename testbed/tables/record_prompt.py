@@ -1,8 +1,8 @@
 """Records one prompt: the target's output, greedy or drawn, then the drafter's state and rollouts along it.
 
-Rule kept: the same runtime, the same functions and one token a pass, as a drafter in an emulated run, so the numbers
+Rule kept: the same runtime, the same functions and one token per pass, as a drafter in an emulated run, so the numbers
 are the emulation's own. Rollouts are made from the end backwards: where the drafter chooses what the target chose, its
-rollout is the next position's, one token later. Only choices that leave the output cost passes of their own.
+rollout is the next position's, one token later. Only choices that leave the output cost their own passes.
 """
 
 from __future__ import annotations

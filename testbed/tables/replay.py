@@ -23,9 +23,9 @@ from testbed.tables.table import DecodeTable, Ints, PromptTable
 
 DEEPER = "record the table with a greater depth"
 LONGER = "record the table with more output tokens"
-FEATURELESS = "margins of rollouts were asked for, which this table was recorded without: record it again"
-SECOND_FEATURES = "margins after a second choice were asked for, a table holds those of first ones: use the emulation"
-SAMPLED_DRAFT = "a sampled draft was asked for, and a table holds greedy drafts only: use the emulation"
+FEATURELESS = "the policy needs margins of rollouts, which this table does not hold: record it again"
+SECOND_FEATURES = "the policy needs margins after a second choice, which no table holds: use --engine emulation"
+SAMPLED_DRAFT = "the policy needs a sampled draft, but a table holds greedy drafts only: use --engine emulation"
 GREEDY = Sampling()
 
 
@@ -102,7 +102,7 @@ class Replay:
             what = f"prompt {prompt_id!r}"
             if prompt_id in self._table.prompt_tokens:
                 what += " decoded greedily" if sampling.greedy else f" sampled as {sampling}"
-            raise TableMiss(f"decode table {self._table.name} has no {what}: record it with this prompt set")
+            raise TableMiss(f"decode table {self._table.name} has no {what}: record one with this prompt set")
         self._requests[request] = _Request(prompt_id, one, sampling)
 
     def release(self, request: int) -> None:
@@ -118,10 +118,10 @@ class Replay:
         self._feed(request, job.position, job.tokens)
         true, off = context.true, context.off
         if true < 0:
-            self._miss(request, true, "a draft was asked for before the whole prompt was fed")
+            self._miss(request, true, "a draft was requested before the whole prompt was fed")
         end = off + job.steps
         if end > self._depth:
-            self._miss(request, true, f"rollouts have {self._depth} tokens, token {end} was asked for: {DEEPER}")
+            self._miss(request, true, f"rollouts have {self._depth} tokens, but token {end} was requested: {DEEPER}")
         second = bool(off) and context.second
         if second:
             tokens = one.second_tokens[true][off:end]
@@ -148,7 +148,7 @@ class Replay:
         request = self._requests[job.request]
         context, truth = request.target, request.one.tokens
         if job.sampling is not request.sampling and not _same_law(job.sampling, request.sampling):
-            what = f"{job.sampling} was asked for, the request was bound to {request.sampling}"
+            what = f"{job.sampling} was requested, but the request uses {request.sampling}"
             self._miss(request, context.true, what)
         start = job.position - request.prompt_tokens
         context.crop(start)
@@ -163,13 +163,13 @@ class Replay:
                 true += 1
         if job.prefill:
             if true != end:
-                self._miss(request, true, "a text that is not the target's own output was prefilled")
+                self._miss(request, true, "a text that is not the target's output was prefilled")
             context.true = true
             return VerifyReady(job.job, job.request, 0, (), (), duration_ms)
         if true < first or first < 0:
-            self._miss(request, true, "the target was asked for its choice after a text that is not its own output")
+            self._miss(request, true, "the target's choice was requested after a text that is not its output")
         if true == len(truth):
-            self._miss(request, true, f"the output is recorded no further: {LONGER}")
+            self._miss(request, true, f"the recorded output ends here: {LONGER}")
         context.true, context.off = true, end - true
         settled = slice(first, true + 1)
         return VerifyReady(
@@ -236,11 +236,13 @@ class Replay:
                     continue
                 second = token != rollouts[true][0]
                 if second and not (one.second_tokens and token == one.second_tokens[true][0]):
-                    self._miss(request, true, f"token {token} is no recorded choice there; use the emulation")
+                    self._miss(request, true, f"token {token} is not a recorded choice there; use --engine emulation")
             elif off == self._depth:
-                self._miss(request, true, f"rollouts have {off} tokens, one more was fed: {DEEPER}")
+                self._miss(request, true, f"rollouts have {off} tokens, but one more was fed: {DEEPER}")
             elif token != (one.second_tokens if second else rollouts)[true][off]:
-                self._miss(request, true, f"token {token} does not go on with rollout token {off}; use the emulation")
+                self._miss(
+                    request, true, f"token {token} does not continue with rollout token {off}; use --engine emulation"
+                )
             off += 1
         context.true, context.off, context.second = true, off, second
 
@@ -249,7 +251,7 @@ class Replay:
         known = request.prompt_tokens + context.true
         expected = request.one.prompt[known : known + len(tokens)]
         if tokens[: len(expected)] != expected:
-            self._miss(request, context.true, "the prompt fed is not the one recorded: record this prompt set again")
+            self._miss(request, context.true, "the prompt differs from the recorded one: record this prompt set again")
         context.true += len(expected)
         return tokens[len(expected) :]
 

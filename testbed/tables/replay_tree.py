@@ -61,11 +61,11 @@ class DrafterTree:
         if not off:
             tokens = one.top_tokens[true][:width]
             if len(tokens) < width:
-                raise Unrecorded(f"{len(tokens)} choices are recorded, {width} were asked for: ask for fewer branches")
+                raise Unrecorded(f"{len(tokens)} choices are recorded, but {width} were requested: use fewer branches")
             return Choices(tokens, one.top_probabilities[true][:width], one.rollout_entropies[true][0], False)
         if off >= self._table.depth:
             raise Unrecorded(
-                f"rollouts have {off} tokens, one more was asked for: record the table with a greater depth"
+                f"rollouts have {off} tokens, but one more was requested: record the table with a greater depth"
             )
         if second:
             rows = one.second_tokens, one.second_entropies, one.second_confidences
@@ -79,7 +79,9 @@ class DrafterTree:
         true, off, second, stand_in = state
         if off:
             if off >= self._table.depth:
-                raise Unrecorded(f"rollouts have {off} tokens, one more was fed: record the table with a greater depth")
+                raise Unrecorded(
+                    f"rollouts have {off} tokens, but one more was fed: record the table with a greater depth"
+                )
             first = (one.second_tokens if second else one.rollout_tokens)[true][off]
             return State(true, off + 1, second, stand_in or token != first)
         if true < len(one.tokens) and token == one.tokens[true]:
@@ -90,7 +92,7 @@ class DrafterTree:
             return State(true, 1, second=True)
         if token in one.top_tokens[true]:
             return State(true, 1, stand_in=True)
-        raise Unrecorded(f"token {token} is no recorded choice there; use the emulation")
+        raise Unrecorded(f"token {token} is not a recorded choice there; use --engine emulation")
 
     def _spread(self, top: float, width: int) -> Floats:
         chances = [top]

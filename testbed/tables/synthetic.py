@@ -88,7 +88,7 @@ def iid_table(
     rates = tuple(match_rate) if isinstance(match_rate, Sequence) else (float(match_rate),) * output_tokens
     if len(rates) != output_tokens:
         raise BadInput(
-            f"{len(rates)} match rates for {output_tokens} output tokens: give one number, or one a position"
+            f"{len(rates)} match rates for {output_tokens} output tokens: give one number, or one per position"
         )
     if not all(0.0 <= rate <= 1.0 for rate in (*rates, second_match_rate)):
         raise BadInput("a match rate is outside 0 to 1")

@@ -6,7 +6,7 @@ recorded output tokens has N + 1 positions: at position n the first n output tok
 drafter's state but no target token.
 
 That holds for greedy decoding, and for sampling by seeded coupling, where the target draws each token with the
-position's own random number whatever was drafted: there a table holds one output a prompt and request seed.
+position's own random number whatever was drafted: there a table holds one output per prompt and request seed.
 
 Rules kept, checked whenever a table is made or read: every position is complete, and where the drafter's first choice
 is the target's token its rollout is that token followed by the next position's rollout. Importing this needs no torch.
@@ -211,7 +211,7 @@ def prompt_of(key: str, provenance: Provenance) -> str:
 def make_table(name: str, provenance: Provenance, prompts: Mapping[str, PromptTable]) -> DecodeTable:
     """A table of these prompts. Raises BadInput, with prompt and position, for what breaks the rules."""
     if not prompts:
-        raise BadInput(f"decode table {name}: holds no prompt")
+        raise BadInput(f"decode table {name}: holds no prompts")
     for key, one in prompts.items():
         if problem := _problem(one, provenance) or _key_problem(key, provenance):
             raise BadInput(f"decode table {name}: prompt {key!r}: {problem}; record the table again")
@@ -275,7 +275,7 @@ def _problem(one: PromptTable, provenance: Provenance) -> str | None:
     if any(len(column) != count + 1 for column in (*states, *rollouts)):
         return f"{count} output tokens need {count + 1} drafter states"
     if any(len(column) != (count + 1) * provenance.second_choice for column in seconds):
-        return "has not the rollouts from second choices that its provenance says"
+        return "does not hold the rollouts from second choices that its provenance claims"
     for column in (*rollouts, *seconds):
         short = next((at for at, row in enumerate(column) if len(row) != provenance.depth), None)
         if short is not None:
@@ -284,5 +284,5 @@ def _problem(one: PromptTable, provenance: Provenance) -> str | None:
         if one.rollout_tokens[at][0] == token:
             for column in rollouts:
                 if column[at][1:] != column[at + 1][:-1]:
-                    return f"position {at}: the rollout agrees with the target but does not go on as the next one"
+                    return f"position {at}: the rollout agrees with the target but does not continue as the next one"
     return None

@@ -48,7 +48,7 @@ def read_corpus(options: TrainingOptions) -> Corpus:
     """All documents of the run, core book first."""
     books = sorted(options.text.glob("*.txt"), key=lambda path: (path.name != options.core_book, path.name))
     if not books:
-        raise BadInput(f"{options.text}: no *.txt files to train on; name a folder with plain-text books")
+        raise BadInput(f"{options.text}: no *.txt files to train on; choose a folder with plain-text books")
     corpus = Corpus()
     for path in books:
         raw = path.read_bytes()

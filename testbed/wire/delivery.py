@@ -2,9 +2,10 @@
 
 Rules kept: the number is the one every frame carries anyway, so on a transport that loses nothing this adds no message
 and no byte. Only messages of policies are counted; pings carry the count without raising it, so a message that was lost
-is missed at the next ping at the latest. Whoever misses one asks for what came after the last it had, until it comes.
-What is kept to be sent again is bounded: a peer that asks for more is lost, and that is an error. On a transport that
-keeps order, an answer to a ping says that all before the ping has arrived, and nothing of it is kept any longer.
+is missed at the next ping at the latest. A receiver that misses one asks for everything after the last it had, until it
+arrives. What is kept to be sent again is bounded: a peer that asks for more is lost, and that is an error. On a
+transport that keeps order, an answer to a ping says that all before the ping has arrived, and nothing of it is kept any
+longer.
 
 A peer that was started anew (another incarnation) knows nothing of what was: it is a stranger, and is not listened to.
 Pure: no clock, no transport.

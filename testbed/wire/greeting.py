@@ -2,8 +2,8 @@
 
 Both sides say Hello with a fresh nonce; then the one that dialled proves the key by an HMAC over both names and both
 nonces, and only then the one that listened does. So a stranger learns nothing to repeat: a proof fits one connection
-and one side of it, and a node that listens proves nothing to somebody who has not. Rule kept: who has no key with a
-node is nobody to it, and a node cannot pass for another one towards a third. Pure: no sockets here.
+and one side of it, and a node that listens proves nothing before the other side has. Rule kept: without a key a peer
+is unknown to a node, and a node cannot pass for another one towards a third. Pure: no sockets here.
 """
 
 from __future__ import annotations

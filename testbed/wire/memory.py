@@ -1,6 +1,6 @@
 """The same messages, encoded and decoded by the same framing, between endpoints of one process: for tests.
 
-Each ordered pair can be given a one-way delay; order per pair is kept, as TCP keeps it.
+Each directed link can be given a one-way delay; order per pair is kept, as TCP keeps it.
 """
 
 from __future__ import annotations

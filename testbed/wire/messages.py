@@ -100,7 +100,7 @@ class Drafts(msgspec.Struct, frozen=True, array_like=True, tag="drafts"):
 
 
 class Slo(msgspec.Struct, frozen=True, array_like=True, tag="slo"):
-    """Device to server, ahead of its Request: the token rate that the user was promised."""
+    """Device to server, ahead of its Request: the token rate that is the user's SLO."""
 
     request: int
     tokens_per_s: float

@@ -6,8 +6,8 @@ Congestion control is pinned (RFC 8312 cubic, else reno), since the machine's de
 A connection that breaks while both programs live is made again, and what it lost is sent again (`delivery`); a peer
 that hangs up, stays away, or was started anew is lost.
 
-Rule kept: whoever cannot prove a pair's key (`greeting`) is closed, costs little memory and time until then, and ends
-neither the node nor the connection of the peer it claims to be.
+Rule kept: a connection that cannot prove a pair's key (`greeting`) is closed, costs little memory and time until then,
+and ends neither the node nor the connection of the peer it claims to be.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         self._endpoint.congestion_control = tune(transport.get_extra_info("socket"))
-        self._limit = asyncio.get_running_loop().call_later(GREETING_S, self._refuse, "did not prove itself in time")
+        self._limit = asyncio.get_running_loop().call_later(GREETING_S, self._refuse, "did not authenticate in time")
         self.send(Hello(self._endpoint.node, self._nonce, incarnation=self._endpoint.incarnation))
 
     def data_received(self, data: bytes) -> None:
@@ -147,9 +147,9 @@ class Connection(asyncio.Protocol):
             case Proof(mac=mac) if self._greeting is not None:
                 self._proof(self._greeting, mac)
             case Hello():
-                raise ProtocolError("said hello twice")
+                raise ProtocolError("sent hello twice")
             case _:
-                raise ProtocolError("sent a message before its hello and proof")
+                raise ProtocolError("sent a message before authenticating")
 
     def _hello(self, node: str, nonce: bytes, version: int) -> None:
         if version != PROTOCOL_VERSION:
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
         if self._dialled is not None and node != self._dialled:
             raise ProtocolError(f"dialled {self._dialled}, but {node!r:.64} answered")
         if node not in self._endpoint.keys:
-            raise ProtocolError(f"says it is {node!r:.64}, which is no peer of this node")
+            raise ProtocolError(f"says it is {node!r:.64}, which is not a peer of this node")
         self.claimed = node
         here = self._endpoint.node
         if self._dialled is None:
@@ -170,7 +170,7 @@ class Connection(asyncio.Protocol):
         assert self.claimed is not None
         key = self._endpoint.keys[self.claimed]
         if not greeting.proven(key, "listened" if self._dialled is not None else "dialled", mac):
-            raise ProtocolError(f"cannot prove that it is {self.claimed}")
+            raise ProtocolError(f"cannot authenticate as {self.claimed}")
         if self.claimed in self._endpoint.peers():
             raise ProtocolError(f"is a second {self.claimed}; the first stays")
         if self._dialled is None:
@@ -201,7 +201,7 @@ class TcpEndpoint:
     ) -> None:
         """`on_failure` hears, in a few words, of a peer that breaks the protocol and of a connection that is lost.
 
-        `keys` are those of `greeting.keys_of`: without one for it, nobody is let in.
+        `keys` are those of `greeting.keys_of`: a peer without a key is rejected.
         """
         self.node = node
         self.incarnation = time.monotonic_ns()
@@ -291,7 +291,7 @@ class TcpEndpoint:
         """Whether one more may try to prove itself; it is counted in if so."""
         same = sum(one.address == connection.address for one in self._ungreeted)
         if same >= STRANGERS_PER_ADDRESS or len(self._ungreeted) >= STRANGERS + len(self.keys):
-            self.refused(connection, "is one too many that has not proven itself")
+            self.refused(connection, "exceeds the limit of unauthenticated connections")
             return False
         self._ungreeted[connection] = None
         return True
@@ -300,7 +300,7 @@ class TcpEndpoint:
         assert connection.peer is not None
         self._ungreeted.pop(connection, None)
         if not self._streams.setdefault(connection.peer, Delivery()).knows(connection.incarnation):
-            self.failed(f"{connection.peer} was started anew: what it knew of the run is gone")
+            self.failed(f"{connection.peer} was restarted: its state of the run is gone")
             connection.abort()
             return
         self._connections[connection.peer] = connection
@@ -315,7 +315,7 @@ class TcpEndpoint:
         self.strangers += 1
         self.last_refusal[connection.claimed] = why
         if self.strangers <= STRANGERS_SAID:
-            end = "; no more of these are said" if self.strangers == STRANGERS_SAID else ""
+            end = "; further ones are not reported" if self.strangers == STRANGERS_SAID else ""
             print(f"{self.node}: refused a connection with {connection.address}: it {why}{end}", file=sys.stderr)
 
     def lost(self, connection: Connection, broken: bool) -> None:
@@ -340,7 +340,7 @@ class TcpEndpoint:
                     await asyncio.sleep(RETRY_S)
         except TimeoutError:
             self._resuming.pop(peer, None)
-            self.failed(f"the connection to {peer} was lost, and could not be made again within {RESUME_S:.0f} s")
+            self.failed(f"the connection to {peer} was lost, and could not be re-established within {RESUME_S:.0f} s")
 
     # --- what policies say, in order and once ---
 
@@ -369,7 +369,7 @@ class TcpEndpoint:
         assert connection.peer is not None
         kept = self._streams[connection.peer].again(after)
         if kept is None:
-            self.failed(f"{connection.peer} has missed more messages than are kept")
+            self.failed(f"{connection.peer} has missed more messages than the resend buffer keeps")
             return
         for _, envelope in kept:
             connection.write(envelope)

@@ -57,7 +57,7 @@ class Surge(Strict):
     start_s: Seconds = Field(ge=0, le=MAX_S, description="when it starts, from the start of the run", examples=[10])
     length_s: Seconds = Field(gt=0, le=MAX_S, description="how long it lasts", examples=[5])
     rate_per_s: Rate = Field(
-        description="mean arrivals per second over all users, in place of the base rate", examples=[8]
+        description="mean arrivals per second over all users, instead of the base rate", examples=[8]
     )
 
 
@@ -65,7 +65,7 @@ class Burst(Strict):
     """Open loop: Poisson arrivals at a base rate, and at other rates during surges."""
 
     rate_per_s: Rate = Field(description="mean arrivals per second over all users, outside surges", examples=[1])
-    surges: list[Surge] = Field(min_length=1, description="in the order of their starts, none overlapping")
+    surges: list[Surge] = Field(min_length=1, description="in order of start, without overlap")
 
     @model_validator(mode="after")
     def _one_after_another(self) -> Self:
@@ -95,7 +95,7 @@ class BurstArrivals(Strict):
 
 def _no_file(given: Any) -> Any:
     if isinstance(given, str) and ("/" in given or re.search(r"\.\w+$", given)):
-        raise problem((), f"arrivals: {given!r}: arrivals are not read from a file; describe them, as in "
+        raise problem((), f"arrivals: {given!r}: arrivals cannot be read from a file; describe them, as in "
                           "{poisson: {rate_per_s: 0.5}}")  # fmt: skip
     return given
 
@@ -106,7 +106,7 @@ Arrivals = Annotated[
 
 
 def due_times_ms(arrivals: Arrivals, requests: int, seed: int, users: int = 1) -> list[float | None]:
-    """One entry a request, in milliseconds from the start; None means as soon as the user's previous one ended.
+    """One entry per request, in milliseconds from the start; None means as soon as the user's previous one ended.
 
     Requests go round the users, so the first `users` of them are everyone's first.
     """

@@ -57,12 +57,14 @@ def load_prompts(name_or_path: str) -> PromptSet:
             continue
         prompt = decode_json(text, path, Prompt, "a prompt (needs id and text)", line=number)
         if not prompt.id or len(prompt.id) > MOST_ID or shown(prompt.id) != prompt.id:
-            refuse_file(path, f"id {said(prompt.id)} must be 1 to {MOST_ID} characters without control signs", number)
+            refuse_file(
+                path, f"id {said(prompt.id)} must be 1 to {MOST_ID} characters without control characters", number
+            )
         if prompt.id in prompts:
             refuse_file(path, f"id {prompt.id!r} occurs twice", number)
         if not prompt.text:
             refuse_file(path, f"the text of {prompt.id!r} is empty", number)
         prompts[prompt.id] = prompt
     if not prompts:
-        refuse_file(path, "holds no prompt")
+        refuse_file(path, "holds no prompts")
     return PromptSet(path.name.removesuffix(SUFFIX), tuple(prompts.values()), hashlib.sha256(content).hexdigest())

@@ -1,4 +1,5 @@
-"""The bench of containers: left out with the reason where there can be none; a program that ends is no healthy node."""
+"""The bench of containers: left out with the reason where there can be none; a program that ends is not a healthy
+node."""
 
 from __future__ import annotations
 
@@ -36,11 +37,11 @@ def test_what_is_missing_is_said(
     engine: None, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def missing(*_: object) -> None:
-        raise MachineCannot(f"no {what}; mend it")
+        raise MachineCannot(f"no {what}; fix it")
 
     monkeypatch.setattr(containers, what, missing)
     assert containers.container_figures() == []
-    assert f"bench: containers are left out: no {what}; mend it" in capsys.readouterr().err
+    assert f"bench: containers are left out: no {what}; fix it" in capsys.readouterr().err
 
 
 def test_an_ordinary_user_is_told_that_containers_need_root(

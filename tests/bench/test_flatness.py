@@ -60,7 +60,7 @@ def test_a_process_that_lives_shortly_is_judged_on_its_later_half_or_not_at_all(
 
 def test_what_this_process_holds_is_seen(tmp_path: Path) -> None:
     before = held(os.getpid(), 0.0)
-    grown = mmap.mmap(-1, 20 << 20, flags=mmap.MAP_PRIVATE)  # pages of its own: an allocator might take what it has
+    grown = mmap.mmap(-1, 20 << 20, flags=mmap.MAP_PRIVATE)  # its own pages: an allocator might take what it has
     grown.write(b"x" * len(grown))
     with (tmp_path / "one").open("w"):
         after = held(os.getpid(), 1.0)

@@ -54,11 +54,11 @@ def test_a_usage_error_exits_2():
     assert command("run", "experiments/quickstart.yaml", "--fabric", "ovs").returncode == 2
 
 
-def test_doctor_prints_the_promised_keys_and_a_mend_for_every_lack():
+def test_doctor_prints_the_promised_keys_and_a_fix_for_every_missing_part():
     done = command("doctor", "--json")
     findings = json.loads(done.stdout)
     assert {"fabric", "fabric_reason", "docker", "gpu", "cores", "mininet", "lab_kernel"} <= set(findings)
-    assert all(lack["mend"] for lack in findings["lacks"])
+    assert all(one["fix"] for one in findings["missing"])
 
 
 NO_NAMESPACES = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all -- $@"
@@ -92,7 +92,7 @@ def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
     assert "Traceback" not in done.stderr
 
 
-def test_a_fabric_this_machine_lacks_exits_4_with_the_mend(tmp_path):
+def test_a_fabric_this_machine_lacks_exits_4_with_the_fix(tmp_path):
     findings = json.loads(command("doctor", "--json").stdout)
     lacking = [name for name, state in findings["fabrics"].items() if state != "available"]
     if not lacking:

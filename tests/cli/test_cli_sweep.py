@@ -59,7 +59,7 @@ def test_a_failed_point_exits_3_and_is_named_on_stderr(write, tmp_path):
     [
         (["run", "{}"], "use `testbed sweep`"),
         (["sweep", "{}", "--metrics", "tpt_ms"], "no metric 'tpt_ms'"),
-        (["sweep", "{}", "--engine", "emulation"], "made-up outcomes have no models to run"),
+        (["sweep", "{}", "--engine", "emulation"], "synthetic outcomes have no models to run"),
         (["sweep", "{}", "network.rtt_ms=fast"], "network.rtt_ms"),
         (["compare", "no-such-run", "nor-this"], "no-such-run"),
         (["reproduce", "wanspek"], "did you mean 'wanspec'"),

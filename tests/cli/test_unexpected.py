@@ -52,7 +52,7 @@ def test_an_output_that_is_full_is_one_line() -> None:
         done = command("topology", "list", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == MachineCannot.exit_code
     assert done.stderr.decode().splitlines() == [
-        "testbed: output: no space left on device; free some, or write to another one"
+        "testbed: output: no space left on device; free some space, or write to another disk"
     ]
 
 
@@ -66,7 +66,7 @@ def test_a_folder_that_is_gone_is_one_line(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         MachineCannot.exit_code,
-        "testbed: the current folder is not there any more; change to one that is\n",
+        "testbed: the current folder no longer exists; change to another one\n",
     )
 
 
@@ -83,7 +83,7 @@ def test_a_defect_says_that_it_is_one_before_its_traceback(capsys: pytest.Captur
     except KeyError as error:
         assert explained(error) == DEFECT
     first, *rest = capsys.readouterr().err.splitlines()
-    assert first.startswith("testbed: this is a defect of the testbed, not of your input (KeyError: ")
+    assert first.startswith("testbed: this is a bug in the testbed, not in your input (KeyError: ")
     assert "please report" in first and rest[0].startswith("Traceback")
 
 

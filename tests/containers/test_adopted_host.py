@@ -28,7 +28,7 @@ def hosts(tmp_path):
 
 @pytest.fixture
 def container():
-    """Any process with a network namespace of its own."""
+    """Any process with its own network namespace."""
     process = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE)
     process.stdout.readline()
     yield process

@@ -33,7 +33,7 @@ def test_a_warning_does_not_hide_that_the_command_was_killed():
 
 
 @pytest.mark.parametrize("step", [FITS, IMPORTS])
-def test_another_base_is_the_mend_where_the_base_is_judged(step):
+def test_another_base_is_the_fix_where_the_base_is_judged(step):
     assert said(step, "exec: not found") == f"exec: not found{MEND}"
 
 

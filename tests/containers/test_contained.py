@@ -1,4 +1,4 @@
-"""A node program in a container: waits for its configuration, replies on a connection of its own, ends with both.
+"""A node program in a container: waits for its configuration, replies on its own connection, ends with both.
 
 No engine here: the program runs as an ordinary process, as it does inside a container.
 """

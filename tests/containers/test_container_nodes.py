@@ -121,7 +121,7 @@ def test_a_container_ends_when_its_control_channel_closes(container_engine, node
 def test_exit_status_and_log_of_a_container_are_kept(container_engine, node_images, journal, tmp_path):
     with ContainerNodes(container_engine, journal, wanted(journal, node_images, "a")) as nodes:
         program = nodes.programs["a"]
-        program.send(b"this is no configuration\n")
+        program.send(b"this is not a configuration\n")
         assert program.wait(30.0)
         nodes.note_exits()
         program.save_log(tmp_path / "a.log")
@@ -170,7 +170,7 @@ def test_a_journalled_name_that_is_somebody_elses_container_is_left_alone(contai
 
 
 def test_a_journal_outlives_an_engine_that_does_not_answer(tmp_path):
-    with pytest.raises(MachineCannot, match="may still be there"):
+    with pytest.raises(MachineCannot, match="may still exist"):
         remove_named(f"unix://{tmp_path}/nothing.sock wan-testbed-r-a", "r")
 
 
@@ -179,7 +179,7 @@ def test_a_gpu_that_the_engine_cannot_give_is_said_in_one_line(container_engine,
         pytest.skip("this engine has a driver for GPUs")
     before = names_of(container_engine)
     with (
-        pytest.raises(MachineCannot, match="gpus of a: the engine has no driver for GPUs; apt-get install") as raised,
+        pytest.raises(MachineCannot, match="gpus of a: Docker has no GPU driver; apt-get install") as raised,
         ContainerNodes(container_engine, journal, wanted(journal, node_images, "a", hardware=Hardware(gpus=1))),
     ):
         pass

@@ -58,7 +58,7 @@ def test_containers_give_the_streams_of_processes(container_engine, node_images,
 
 
 def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, contained, tmp_path):
-    """Invariants 1, 5 and 6, with a kernel of its own as the switch between the engine's namespaces."""
+    """Invariants 1, 5 and 6, with its own kernel as the switch between the engine's namespaces."""
     small = ("workload.output_tokens=12", "policies=[wanspec]")
     summary, run = finished(contained, tmp_path, *small, "--fabric", "lab", "--nodes", "docker")
     assert summary["nodes"] == "docker"

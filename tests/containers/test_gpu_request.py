@@ -1,4 +1,4 @@
-"""A GPU asked for under `compute:` on its way through an engine, up to the program that would give it.
+"""A GPU asked for under `compute:`, sent through Docker, up to the program that would give it.
 
 The engine is real and of the test's own, beside any other; NVIDIA's program is a stand-in that reads what it is told
 where the real one reads it (the state on its input, the bundle's config.json), and puts a file where libraries go. That
@@ -180,5 +180,5 @@ def test_a_toolkit_that_cannot_is_said_in_one_line_and_leaves_no_container(
     gpus.refuse(words)
     with pytest.raises(MachineCannot) as raised, node(gpus, journal, Hardware(gpus=["GPU-1f3a"])):
         pass
-    assert str(raised.value) == f"compute: gpus of drafter0: {words}; nvidia-smi -L lists those that the driver knows"
+    assert str(raised.value) == f"compute: gpus of drafter0: {words}; nvidia-smi -L lists the available ones"
     assert gpus.client.api.containers(all=True) == []

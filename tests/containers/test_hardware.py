@@ -63,7 +63,7 @@ def test_auto_is_process_whatever_is_installed(tmp_path, monkeypatch):
 
 
 def test_processes_are_refused_where_the_experiment_needs_containers(tmp_path):
-    with pytest.raises(BadInput, match="only containers have"):
+    with pytest.raises(BadInput, match="which need containers"):
         nodekind.choose("process", scenario(tmp_path, "compute.target.memory=1GiB"))
 
 

@@ -144,7 +144,7 @@ def test_a_registry_that_does_not_answer_is_no_dead_end(container_engine):
         pass
     said = refusal(startimage.obtain, container_engine, f"{registry.address}/python:3-slim", ignore)
     assert "connection refused" in said
-    assert said.endswith("--offline needs no registry")
+    assert said.endswith("use --offline, which needs no registry")
 
 
 def test_a_registry_that_asks_who_it_is_gets_docker_s_login(
@@ -152,7 +152,7 @@ def test_a_registry_that_asks_who_it_is_gets_docker_s_login(
 ):
     registry.password = "secret"
     said = refusal(startimage.obtain, container_engine, f"{one_file[0]}:1", ignore)
-    assert said.endswith(f"; docker login {registry.address}, or name another with --base IMAGE")
+    assert said.endswith(f"; docker login {registry.address}, or choose another with --base IMAGE")
 
     login = base64.b64encode(b"tester:secret").decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {registry.address: {"auth": login}}}))

@@ -14,7 +14,7 @@ def test_an_ordinary_user_can_neither_start_nor_end_it(verb, pid, monkeypatch):
     monkeypatch.setattr("os.kill", lambda *_: pytest.fail("a signal was sent"))
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("something was started"))
     monkeypatch.setattr(ownengine, "running", lambda place: pid)
-    with pytest.raises(MachineCannot, match="own is root's"):
+    with pytest.raises(MachineCannot, match="private Docker daemon needs root"):
         verb()
 
 

@@ -55,16 +55,16 @@ def refusal(monkeypatch, name: str, words: str) -> str:
     return str(raised.value)
 
 
-def test_a_registry_that_hides_what_it_does_not_have_gets_both_mends(monkeypatch):
+def test_a_registry_that_hides_what_it_does_not_have_gets_both_fixes(monkeypatch):
     words = "pull access denied for pyhton, repository does not exist or may require 'docker login'"
     assert refusal(monkeypatch, "pyhton:3", words).endswith(
-        f"{words}; docker login docker.io, or name another with --base IMAGE"
+        f"{words}; docker login docker.io, or choose another with --base IMAGE"
     )
 
 
 def test_an_id_that_the_engine_does_not_have_is_not_looked_for_in_registries(monkeypatch):
     assert refusal(monkeypatch, IDENTITY, "pulled") == (
-        f"images build: the engine has no image {IDENTITY}; name one with --base REPOSITORY@DIGEST"
+        f"images build: Docker has no image {IDENTITY}; name one with --base REPOSITORY@DIGEST"
     )
 
 

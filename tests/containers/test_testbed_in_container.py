@@ -1,4 +1,4 @@
-"""The testbed itself inside a container, without root and with little of it: networks come up, or the mend is said.
+"""The testbed itself inside a container, without root and with little of it: networks come up, or the fix is said.
 
 The container has this machine's userland, mounted read-only into an image that is empty, so nothing is pulled or built.
 Times are not judged: without real-time priority a busy machine makes links invalid (exit 3), never wrong.
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.m
 
 LIMIT_S = 90
 FOLDERS = ("dev", "proc", "run", "sys", "tmp")  # that engines mount upon, or programs write to
-LIBRARIES = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # links into /usr, or folders of their own
+LIBRARIES = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")  # links into /usr, or their own folders
 ALL_PATHS: dict[str, Any] = {"MaskedPaths": [], "ReadonlyPaths": []}  # the API's way to say systempaths=unconfined
 EXEC_TMP = {"/tmp": "exec,mode=1777"}
 NO_APPARMOR = "apparmor=unconfined"
@@ -55,7 +55,7 @@ class Machine:
     tun: Path
 
     def testbed(self, *arguments: object, user: int, host: dict[str, Any], tun: bool = True) -> tuple[int, str, str]:
-        """Runs `testbed ARGUMENTS` in a container of its own; exit status, stdout, stderr."""
+        """Runs `testbed ARGUMENTS` in its own container; exit status, stdout, stderr."""
         device = {"PathOnHost": str(self.tun), "PathInContainer": "/dev/net/tun", "CgroupPermissions": "rwm"}
         config = {
             "Image": self.image,
@@ -137,7 +137,7 @@ def test_a_network_comes_up_inside_a_container(
     assert [(row["src"], row["dst"]) for row in rows] == [("near", "far"), ("far", "near")]
     assert {(row["fabric"], row["privilege"]) for row in rows} == {(fabric, privilege)}
     assert all(row["received"] == 40 and row["median_ms"] > 0.9 * row["specified_ms"] for row in rows)
-    assert ("not root: going on in a user namespace" in err) == (privilege == "user namespace")
+    assert ("not root: continuing in a user namespace" in err) == (privilege == "user namespace")
 
 
 PLAIN = {**NO_RIGHTS, "SecurityOpt": []}
@@ -148,7 +148,7 @@ has_ipv6 = pytest.mark.skipif(not Path("/proc/sys/net/ipv6").exists(), reason="t
 
 
 @pytest.mark.parametrize(
-    ("fabric", "host", "tun", "mend"),
+    ("fabric", "host", "tun", "fix"),
     [
         pytest.param("relay", PLAIN, True, "--security-opt seccomp=unconfined", id="namespaces"),
         pytest.param("relay", READ_ONLY_SYSCTLS, True, SYSTEMPATHS, marks=has_ipv6, id="sysctls-relay"),
@@ -158,12 +158,12 @@ has_ipv6 = pytest.mark.skipif(not Path("/proc/sys/net/ipv6").exists(), reason="t
     ],
 )
 def test_what_the_container_withholds_is_said_in_one_line(
-    machine: Machine, fabric: str, host: dict[str, Any], tun: bool, mend: str
+    machine: Machine, fabric: str, host: dict[str, Any], tun: bool, fix: str
 ) -> None:
     """With the option of `docker run` that gives it."""
     status, out, err = machine.testbed("probe", "two-sites", "--fabric", fabric, user=NOBODY, host=host, tun=tun)
     assert (status, out) == (4, ""), err
     said = [line for line in err.splitlines() if line.startswith("testbed: ")]
     assert len(said) == 1
-    assert mend in said[0]
+    assert fix in said[0]
     assert "Traceback" not in err

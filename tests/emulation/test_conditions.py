@@ -1,4 +1,5 @@
-"""A phase's own events: one that cannot be carried out is no event that happened. No network and no node is made."""
+"""A phase's own events: one that cannot be carried out is not an event that happened. No network and no node is
+made."""
 
 from __future__ import annotations
 

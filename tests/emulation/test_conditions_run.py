@@ -66,7 +66,7 @@ def test_requests_that_need_a_stopped_node_are_given_up_and_the_next_phase_has_i
     summary, directory = run(tmp_path, "--no-probe", workload=workload(8), events=[stopped])
     assert not summary["validity"]["valid"]
     reasons = " ".join(summary["validity"]["reasons"])
-    assert "given up, as asked" in reasons and "contradicts" not in reasons
+    assert "timed out as expected" in reasons and "contradicts" not in reasons
     given_up = json.loads((directory / "manifest.json").read_text())["given_up"]
     assert set(given_up) == {"speculative", "wanspec"}
     requests = pd.read_parquet(directory / "requests.parquet")

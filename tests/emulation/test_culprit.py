@@ -109,13 +109,13 @@ cases: list[tuple[str, Facts, type[TestbedError], str]] = [
         f"node target0: its model worker was killed (signal 9); {OUT_OF_MEMORY}",
     ),
     (
-        "a limit of its own",
+        "its own limit",
         Facts(nodes=[NodeFacts("target0", status=-9, contained=True, over_its_memory=True)], out_of_memory=True),
         RunInvalid,
-        "node target0: its container was killed (signal 9); it needed more memory than compute: gives it",
+        "node target0: its container was killed (signal 9); it needed more memory than compute: allows",
     ),
     (
-        "a crash by another signal is no want of memory",
+        "a crash by another signal is not a want of memory",
         Facts(nodes=[NodeFacts("target0", status=-11)], out_of_memory=True),
         RunInvalid,
         "node target0 was killed (signal 11)",

@@ -1,4 +1,4 @@
-"""SLED's fall-back for real: not lossless by choice, stamped so, and no reason to call the run invalid."""
+"""SLED's fallback for real: not lossless by choice, stamped so, and no reason to call the run invalid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FAR_APART = {
 
 
 def test_a_fall_back_is_counted_apart_and_stamped_everywhere(tmp_path):
-    """The round trip is longer than the time-out, so it falls back again and again."""
+    """The round trip is longer than the timeout, so it falls back again and again."""
     summary, run = finished(experiment(tmp_path, **FAR_APART), tmp_path, "--fabric", "relay", "--nodes", "process")
     assert summary["lossless"] == {"checked": 2, "equal": 2}
     given_up = summary["not_lossless_by_choice"]["sled-falls-back"]

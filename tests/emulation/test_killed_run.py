@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 
 
 class Run:
-    """One `testbed run` in a folder of its own, with what it has said so far."""
+    """One `testbed run` in its own folder, with what it has said so far."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         folder.mkdir()
@@ -73,7 +73,7 @@ def test_clean_removes_what_a_killed_run_made(tmp_path: Path, moment: str, fabri
         run.says(moment)
     finally:
         run.kill()
-    assert ORPHANS_S < CONNECT_S  # so that no time-out of a dial can have been waited for
+    assert ORPHANS_S < CONNECT_S  # so that no timeout of a dial can have been waited for
     wait_until(lambda: remains()["processes"] == before["processes"], ORPHANS_S)
     assert lock_is_free()
     assert "clean" in clean()
@@ -94,7 +94,7 @@ def test_clean_leaves_a_run_alone_that_is_alive(tmp_path: Path) -> None:
         alive.says("autoregressive: 8 requests")
         mine = remains()
         report = clean()
-        assert report.count(": still running, left alone") == 1
+        assert report.count(": still running, skipped") == 1
         assert report.count(": clean") == 1
         assert remains()["processes"] == mine["processes"]
         assert dead.results() == []

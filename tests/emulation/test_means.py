@@ -47,7 +47,7 @@ def test_the_most_nodes_that_an_experiment_may_have_need_more_than_the_usual_lim
 
 
 def test_the_soft_limit_is_lifted_as_far_as_needed_and_what_is_beyond_the_hard_one_is_refused() -> None:
-    """In a process of its own, as limits cannot be taken back."""
+    """In its own process, as limits cannot be taken back."""
     code = """
 import json, resource, sys
 from testbed.emulation import means

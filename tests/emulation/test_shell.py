@@ -70,7 +70,7 @@ def test_commands_run_at_nodes_by_name_and_give_their_status(topo: str) -> None:
     assert "never" not in said
 
 
-def test_a_cut_link_loses_pings_and_that_is_a_failure_until_it_is_mended(topo: str) -> None:
+def test_a_cut_link_loses_pings_and_that_is_a_failure_until_it_is_restored(topo: str) -> None:
     status, said = shell(topo, "link h1 h2 down", "pingall 2")
     assert status == 3, said
     assert "h1 -> X h3" in said and "h2 -> X h3" in said
@@ -96,7 +96,10 @@ def test_iperf_measures_and_kills_nobodys_iperf(topo: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("typed", "said"),
-    [("h9 ls", "'h9' is no command and no node; nodes: h1 h2 h3"), ("dpctl show", "switches, and there are none")],
+    [
+        ("h9 ls", "'h9' is neither a command nor a node; nodes: h1 h2 h3"),
+        ("dpctl show", "switches, but there are none"),
+    ],
 )
 def test_what_cannot_be_done_exits_2_in_one_line(topo: str, typed: str, said: str) -> None:
     status, shown = shell(topo, typed)
@@ -108,7 +111,7 @@ def test_what_cannot_be_done_exits_2_in_one_line(topo: str, typed: str, said: st
 def test_lines_from_standard_input_are_taken_like_typed_ones_and_a_mistake_ends_nothing(topo: str) -> None:
     status, said = shell(topo, stdin="h9 ls\nh1 echo still $((40 + 2))\nexit\n")
     assert status == 0
-    assert "no command and no node" in said
+    assert "neither a command nor a node" in said
     assert "still 42" in said
 
 

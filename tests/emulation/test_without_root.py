@@ -57,7 +57,7 @@ def left_behind(stage: Stage) -> list[str]:
 def test_a_network_comes_up_in_a_user_namespace(stage: Stage, fabric: str, tun: bool) -> None:
     status, out, err = stage.run("probe", "two-sites", "--fabric", fabric, "--count", "40", "--json", tun=tun)
     assert status in (0, 3), err
-    assert "not root: going on in a user namespace" in err
+    assert "not root: continuing in a user namespace" in err
     assert "no real-time priority" in err
     rows = json.loads(out)
     assert [(row["src"], row["dst"]) for row in rows] == [("near", "far"), ("far", "near")]
@@ -68,7 +68,7 @@ def test_a_network_comes_up_in_a_user_namespace(stage: Stage, fabric: str, tun: 
     assert left_behind(stage) == []
 
 
-def test_where_tun_is_for_root_alone_lab_is_chosen_and_the_mend_said(stage: Stage) -> None:
+def test_where_tun_is_for_root_alone_lab_is_chosen_and_the_fix_said(stage: Stage) -> None:
     status, out, err = stage.run("doctor", "--json", tun=False)
     assert status == 0, err
     findings = json.loads(out)

@@ -75,17 +75,17 @@ def test_resolved_events_are_events_again(tmp_path: Path) -> None:
     [
         ("{link: [us-east-1, us-west-2], up: false}", "'at_s' is missing"),
         ("{at_s: -1, heal: true}", "at_s"),
-        ("{at_s: 1}", "one of link, partition, heal, stop_node; this has none"),
-        ("{at_s: 1, heal: true, stop_node: user0}", "this has heal and stop_node"),
-        ("{at_s: 1, link: [us-east-1, us-west-2]}", "one or more of up, rtt_ms, loss, rate_mbit"),
-        ("{at_s: 1, link: [us-east-1, us-east-1], up: false}", "us-east-1 twice"),
+        ("{at_s: 1}", "one of link, partition, heal, stop_node; this one has none"),
+        ("{at_s: 1, heal: true, stop_node: user0}", "this one has heal and stop_node"),
+        ("{at_s: 1, link: [us-east-1, us-west-2]}", "at least one of up, rtt_ms, loss, rate_mbit"),
+        ("{at_s: 1, link: [us-east-1, us-east-1], up: false}", "us-east-1 is given twice"),
         ("{at_s: 1, link: {from: us-east-1}, up: false}", r"\[site, site\]"),
-        ("{at_s: 1, heal: true, up: true}", "up is of a link"),
+        ("{at_s: 1, heal: true, up: true}", "up belongs to a link event"),
         ("{at_s: 1, partition: [[us-east-1]]}", "partition"),
         ("{at_s: 1, partition: [[us-east-1], [us-west-2, us-east-1]]}", "us-east-1 is in two groups"),
         ("{at_s: 1, stop_node: drafter1}", "no node 'drafter1'; did you mean 'drafter0'"),
         ("{at_s: 1, lnk: [a, b], up: false}", "did you mean 'link'"),
-        ("{at_s: 0, link: [us-east-1, us-west-2], up: false}", "nodes connect before a phase starts"),
+        ("{at_s: 0, link: [us-east-1, us-west-2], up: false}", "nodes connect before a trial starts"),
     ],
 )
 def test_what_makes_no_sense_is_refused_with_its_line(tmp_path: Path, line: str, words: str) -> None:
@@ -97,7 +97,7 @@ def test_what_makes_no_sense_is_refused_with_its_line(tmp_path: Path, line: str,
     ("line", "words"),
     [
         ("{at_s: 1, link: [us-east-1, us-west-3], up: false}", "no region 'us-west-3'; did you mean"),
-        ("{at_s: 1, partition: [[us-east-1], [us-west-1]]}", "no node stands in us-west-1"),
+        ("{at_s: 1, partition: [[us-east-1], [us-west-1]]}", "no node is placed in us-west-1"),
     ],
 )
 def test_sites_that_are_not_there_are_refused(tmp_path: Path, line: str, words: str) -> None:
@@ -105,13 +105,13 @@ def test_sites_that_are_not_there_are_refused(tmp_path: Path, line: str, words: 
         pairs(tmp_path, line)
 
 
-@pytest.mark.parametrize("mend", ["heal: true", "link: [us-east-1, us-west-2], up: true"])
-def test_mending_what_is_not_cut_is_refused(tmp_path: Path, mend: str) -> None:
-    with pytest.raises(BadInput, match=r"events\.0: .*none is cut at that time"):
-        pairs(tmp_path, f"{{at_s: 1, {mend}}}", "{at_s: 2, link: [us-east-1, us-west-2], up: false}")
-    with pytest.raises(BadInput, match=r"events\.2: .*none is cut"):
+@pytest.mark.parametrize("fix", ["heal: true", "link: [us-east-1, us-west-2], up: true"])
+def test_restoring_what_is_not_cut_is_refused(tmp_path: Path, fix: str) -> None:
+    with pytest.raises(BadInput, match=r"events\.0: .*no link is cut at that time"):
+        pairs(tmp_path, f"{{at_s: 1, {fix}}}", "{at_s: 2, link: [us-east-1, us-west-2], up: false}")
+    with pytest.raises(BadInput, match=r"events\.2: .*no link is cut"):
         cut = "{at_s: 1, partition: [[us-east-1], [us-west-2]]}"
-        pairs(tmp_path, cut, "{at_s: 2, heal: true}", f"{{at_s: 3, {mend}}}")
+        pairs(tmp_path, cut, "{at_s: 2, heal: true}", f"{{at_s: 3, {fix}}}")
 
 
 def test_a_series_and_an_event_may_not_both_set_a_round_trip(tmp_path: Path) -> None:
@@ -125,5 +125,5 @@ def test_a_series_and_an_event_may_not_both_set_a_round_trip(tmp_path: Path) -> 
         EXPERIMENT + "  - {at_s: 1, link: [us-east-1, us-west-2], rtt_ms: 5}\n" + f"network: {{rtt_series: {series}}}\n"
     )
     one = load_scenario(path)
-    with pytest.raises(BadInput, match=r"which network\.rtt_series sets too"):
+    with pytest.raises(BadInput, match=r"which network\.rtt_series also sets"):
         pair_schedules(one, TOPOLOGY, replay_of(one, TOPOLOGY))

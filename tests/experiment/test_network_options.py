@@ -50,12 +50,12 @@ def test_zero_takes_a_topology_s_own_loss_away_and_nothing_said_leaves_it() -> N
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("network: {speed: 2}", "network.speed does nothing without network.rtt_series"),
-        ("network: {at_end: hold}", "network.at_end does nothing"),
-        ("network: {series_sites: {near: n1}}", "network.series_sites does nothing"),
+        ("network: {speed: 2}", "network.speed has no effect without network.rtt_series"),
+        ("network: {at_end: hold}", "network.at_end has no effect"),
+        ("network: {series_sites: {near: n1}}", "network.series_sites has no effect"),
         ("network: {rtt_series: x, rtt_ms: 5}", "both set round-trip times"),
         ("network: {loss: 1}", "network.loss"),
-        ("network: {loss: 0.1, burst_loss: {p: 0.1, r: 0.2}}", "both say what is lost"),
+        ("network: {loss: 0.1, burst_loss: {p: 0.1, r: 0.2}}", "both set the loss"),
         ("network: {burst_loss: {p: 0.1}}", "key 'r' is missing"),
         ("network: {reorder: 2}", "network.reorder"),
         ("network: {buffer_ms: 0}", "network.buffer_ms"),

@@ -91,7 +91,7 @@ def test_a_simulated_link_takes_every_field_of_a_specified_one_or_refuses_it() -
     before = LinkSpec.of(plain, PairSchedule(), "two-sites")
     for key, value in changed.items():
         assert LinkSpec.of(replace(plain, **{key: value}), PairSchedule(), "two-sites") != before, key
-    with pytest.raises(BadInput, match="queues without a limit"):
+    with pytest.raises(BadInput, match="have unlimited buffers"):
         LinkSpec.of(replace(plain, buffer_bytes=1), PairSchedule(), "two-sites")
 
 

@@ -1,4 +1,4 @@
-"""Experiment files: what is right is resolved whole, what is wrong gets one line with the place and the mend."""
+"""Experiment files: what is right is resolved whole, what is wrong gets one line with the place and the fix."""
 
 from pathlib import Path
 
@@ -70,25 +70,25 @@ def test_overrides_reach_mappings_and_lists(write):
         ("{k: 3, label: sd3}", "{kk: 3}", r"e.yaml:\d+: .*'kk' is unknown"),
         ("{k: 3, label: sd3}", "{k: 0}", r"e.yaml:\d+: speculative: k: should be greater than"),
         ("- autoregressive", "- autoregresive", r"e.yaml:\d+: .*autoregressive"),
-        ("- autoregressive", "- speculative: {label: sd3}", r"e.yaml:\d+: two policies are called 'sd3'"),
+        ("- autoregressive", "- speculative: {label: sd3}", r"e.yaml:\d+: two policies have the label 'sd3'"),
         ("target: a,", "target: [a, b],", r"e.yaml:5: one target"),
         ("target: a, drafter: [b, a]}", "target: a}\nmatrix: {seed: [1, 2]}", r"e.yaml:6: matrix: .*testbed sweep"),
         ("- autoregressive", "- wanspec", None),
-        ("{k: 3, label: sd3}", "3", r"e.yaml:8: speculative: parameters are given by name.*this is 3"),
-        ("{k: 3, label: sd3}", "0", r"e.yaml:8: speculative: parameters are given by name.*this is 0"),
-        ("{k: 3, label: sd3}", "[1]", r"e.yaml:8: speculative: parameters are given by name.*this is \[1\]"),
-        ("{k: 3, label: sd3}", "abc", r"e.yaml:8: speculative: parameters are given by name.*this is 'abc'"),
-        ("- autoregressive", "- 3: {k: 1}", r"e.yaml:7: the name of a policy is text; this one is 3"),
+        ("{k: 3, label: sd3}", "3", r"e.yaml:8: speculative: parameters are given by name.*not 3"),
+        ("{k: 3, label: sd3}", "0", r"e.yaml:8: speculative: parameters are given by name.*not 0"),
+        ("{k: 3, label: sd3}", "[1]", r"e.yaml:8: speculative: parameters are given by name.*not \[1\]"),
+        ("{k: 3, label: sd3}", "abc", r"e.yaml:8: speculative: parameters are given by name.*not 'abc'"),
+        ("- autoregressive", "- 3: {k: 1}", r"e.yaml:7: a policy's name is text, not 3"),
         (
             "- autoregressive",
             "- {name: speculative, label: x, params: {kk: 3}}",
             r"e.yaml:7: speculative: key 'kk' is unknown; did you mean 'k'",
         ),
-        ("label: sd3", "label: a/b", r"e.yaml:8: policies.1.label: it names files: .*\(it is 'a/b'\)"),
-        ("label: sd3", "label: ../x", r"e.yaml:8: policies.1.label: it names files"),
-        ("label: sd3", f"label: {'x' * 101}", r"e.yaml:8: policies.1.label: it names files"),
+        ("label: sd3", "label: a/b", r"e.yaml:8: policies.1.label: it becomes a file name: .*\(it is 'a/b'\)"),
+        ("label: sd3", "label: ../x", r"e.yaml:8: policies.1.label: it becomes a file name"),
+        ("label: sd3", f"label: {'x' * 101}", r"e.yaml:8: policies.1.label: it becomes a file name"),
         ("label: sd3", "label: 3", r"e.yaml:8: policies.1.label: should be a valid string"),
-        ("name: demo", "name: ../demo", r"e.yaml:1: name: it names files"),
+        ("name: demo", "name: ../demo", r"e.yaml:1: name: it becomes a file name"),
         ("name: demo", "name: 2026-02-30", r"e.yaml:1: '2026-02-30': .*put text in quotes"),
         # of a union, the branch is explained that the input got furthest into
         (
@@ -114,7 +114,7 @@ def test_overrides_reach_mappings_and_lists(write):
         ),
     ],
 )
-def test_bad_input_is_one_line_with_file_place_and_mend(write, old, new, complaint):
+def test_bad_input_is_one_line_with_file_place_and_fix(write, old, new, complaint):
     assert old in GOOD
     path = write(GOOD.replace(old, new))
     if complaint is None:
@@ -149,7 +149,7 @@ def test_a_bad_override_is_named(write, override):
         ("place.user={near: 0}", "place.user.near: should be greater than or equal to 1 (it is 0)"),
         ("workload.request=9", "key 'request' is unknown in workload; did you mean 'requests'?"),
         ("policies.1={speculative: {kk: 1}}", "speculative: key 'kk' is unknown"),
-        ("policies.1={speculative: {label: a/b}}", "policies.1.label: it names files"),
+        ("policies.1={speculative: {label: a/b}}", "policies.1.label: it becomes a file name"),
     ],
 )
 def test_what_an_override_brought_is_blamed_on_the_override(write, override, complaint):
@@ -214,7 +214,12 @@ def test_mistakes_between_keys_are_told_at_once(write):
     with pytest.raises(BadInput) as caught:
         load_scenario(write(text + "compute: {drafter: {cpus: '0'}}\nevents: [{at_s: 1, stop_node: user9}]\n"))
     told = " | ".join(_told(caught.value))
-    for words in ("policy 'sd3' needs a drafter", "called 'sd3'", "no role or node 'drafter'", "no node 'user9'"):
+    for words in (
+        "policy 'sd3' needs a drafter",
+        "have the label 'sd3'",
+        "no role or node 'drafter'",
+        "no node 'user9'",
+    ):
         assert words in told
 
 

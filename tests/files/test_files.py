@@ -78,7 +78,7 @@ def test_room_is_asked_of_the_disk_where_the_folder_will_be(tmp_path: Path) -> N
 def test_what_a_full_disk_has_led_to_is_blamed_on_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files.blame_disk(tmp_path, RuntimeError("something else"))
     monkeypatch.setattr(files, "LEAST_ROOM", 1 << 60)
-    with pytest.raises(DiskFull, match=r"no space left on device.*ended by: a probe broke") as caught:
+    with pytest.raises(DiskFull, match=r"no space left on device.*ended with: a probe broke") as caught:
         files.blame_disk(tmp_path, RuntimeError("a probe broke\nand more"))
     assert "\n" not in str(caught.value)
     files.blame_disk(tmp_path, DiskFull("says so itself"))
@@ -94,7 +94,7 @@ def test_checks_refuse_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for check, path, said in (
         (check_file, tmp_path, "is a folder"),
-        (check_file, tmp_path / "no" / "file", "make it first"),
+        (check_file, tmp_path / "no" / "file", "create it first"),
         (check_file, Path("/proc/file"), "/proc"),
         (check_folder, tmp_path / "file", "cannot be written"),
     ):

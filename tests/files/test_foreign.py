@@ -37,7 +37,7 @@ def load(tmp_path: Path, text: str, name: str = "Two") -> str:
          ":4: running it ended the program (SystemExit: 2)"),
         ("import sys\nsys.exit('good bye')", ":2: running it ended the program (SystemExit: good bye)"),
         ("raise KeyboardInterrupt", ":1: running it failed (KeyboardInterrupt"),
-        ("name = input('your name? ')", ":1: running it failed (EOFError: it asked on standard input"),
+        ("name = input('your name? ')", ":1: running it failed (EOFError: it read from standard input"),
         ("import nothing_of_that_name", ":1: running it failed (ModuleNotFoundError"),
         ("def broken(:", ":1: running it failed (SyntaxError"),
         ("raise ValueError('a\\nb')", ":1: running it failed (ValueError: a b)"),
@@ -52,7 +52,7 @@ def test_what_a_file_does_instead_of_defining_is_one_line(tmp_path: Path, start:
 def test_a_host_between_hosts_is_named(tmp_path: Path) -> None:
     """Case 08, router.py."""
     build = 'a, r, b = map(self.addHost, ("h1", "r1", "h2")); self.addLink(a, r); self.addLink(r, b)'
-    assert "hosts forward nothing, and r1 is a host: make it a switch with addSwitch" in load(
+    assert "hosts do not forward, and r1 is a host: make it a switch with addSwitch" in load(
         tmp_path, TOPO.format(build)
     )
 

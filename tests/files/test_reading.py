@@ -78,9 +78,9 @@ def test_only_regular_files_of_some_size_are_read(tmp_path: Path) -> None:
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(BadInput, match=r"at most \d+ are read"):
+    with pytest.raises(BadInput, match=r"the limit is \d+"):
         reading.read_bytes(big)
-    with pytest.raises(BadInput, match="at most 100 are read"):  # it says that it is empty
+    with pytest.raises(BadInput, match="the limit is 100"):  # it says that it is empty
         reading.read_bytes("/proc/kallsyms", most=100)
 
 

@@ -138,7 +138,7 @@ def test_weights_that_are_not_numbers_are_named_before_anything_is_made(tmp_path
     content[at : at + 2] = b"\xc0\x7f"
     weights.write_bytes(content)
     said = refusal(lambda: read(experiment(tmp_path, str(folder), "tiny-draft", ["autoregressive"]), Options()))
-    assert said.startswith(f"model {folder} gives logits that are not numbers")
+    assert said.startswith(f"model {folder} returned logits that are not finite")
 
 
 def test_every_end_token_reaches_the_plan(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_vocabularies_of_different_size_work_as_long_as_ids_fit(tmp_path: Path, 
         assert max(drafted) >= 2048
         assert speculate(runtime, drafter, 0, prompt, 40, 4, target.ends).tokens == expected
         return
-    with pytest.raises(RunInvalid, match=r"rows for 2048 only \(vocab_size 2304 and 2048\)"):
+    with pytest.raises(RunInvalid, match=r"only 2048 rows \(vocab_size 2304 and 2048\)"):
         check_pair(target.name, draft.name, PROMPTS.prompts)
 
 

@@ -33,7 +33,7 @@ POLICIES = ["autoregressive", {"speculative": {"k": 3}}, {"wanspec": {"k": 2}}]
 
 
 class RealModels(Replay):
-    """Both models in the table's place behind a device, with caches of their own, as at a node of an emulated run."""
+    """Both models in the table's place behind a device, with their own caches, as at a node of an emulated run."""
 
     def __init__(self, table: DecodeTable) -> None:
         super().__init__(table)

@@ -1,4 +1,4 @@
-"""Fixtures for tests that make namespaces: a journal and hosts of their own."""
+"""Fixtures for tests that make namespaces: a journal and their own hosts."""
 
 import uuid
 from collections.abc import Iterator

@@ -79,7 +79,7 @@ def main() -> dict[str, object]:
     after = fabric.counters()
     found["losses"] = {
         "lossy": lossy, "cut": cut, "lost": after.lost, "cut counted": after.cut, "dropped": after.dropped,
-        "mended": len(stream(ports, 100)),
+        "restored": len(stream(ports, 100)),
     }  # fmt: skip
     fabric.change([replace(first, rate_bps=8_000_000, buffer_bytes=20_000)])
     (stage,) = [one for one in tc(ports[0].pid, "-j", "qdisc", "show", "dev", "eth0") if one["handle"] == "101:"]

@@ -160,7 +160,7 @@ def echo_servers(ports: Sequence[Port]) -> Iterator[None]:
 
 
 def round_trips_ms(ports: Sequence[Port], probes: int, gap_s: float = 0.003) -> dict[tuple[str, str], list[float]]:
-    """RTT samples of every ordered pair (the first one asks), many in flight at once; echo_servers must run.
+    """RTT samples of every directed link (the first one asks), many in flight at once; echo_servers must run.
 
     Kernel receive timestamps would be finer; one reader thread per node is what an application sees.
     """
@@ -195,7 +195,7 @@ def round_trips_ms(ports: Sequence[Port], probes: int, gap_s: float = 0.003) -> 
 
 
 def random_links(ports: Sequence[Port], seed: int, low_ms: float = 5, high_ms: float = 60) -> list[Link]:
-    """An asymmetric matrix: every ordered pair draws its own one-way delay."""
+    """An asymmetric matrix: every directed link draws its own one-way delay."""
     draw = random.Random(seed)
     return [Link(a.node, b.node, round(draw.uniform(low_ms, high_ms), 3)) for a in ports for b in ports if a != b]
 
@@ -203,7 +203,7 @@ def random_links(ports: Sequence[Port], seed: int, low_ms: float = 5, high_ms: f
 def median_errors_ms(
     fabric: Fabric, ports: Sequence[Port], links: Sequence[Link], probes: int
 ) -> dict[tuple[str, str], tuple[float, float]]:
-    """Per ordered pair: error of the median RTT against the links, base path subtracted, and the configured RTT."""
+    """Per directed link: error of the median RTT against the links, base path subtracted, and the configured RTT."""
     with echo_servers(ports):
         base = round_trips_ms(ports, probes)
         fabric.shape(links)

@@ -1,4 +1,4 @@
-"""The fabric follows from what the machine can do: netem, else relay, never silently lab; each lack has its mend."""
+"""The fabric follows from what the machine can do: netem, else relay, never silently lab; each gap has a fix."""
 
 import sys
 from dataclasses import replace
@@ -9,9 +9,9 @@ import pytest
 
 from testbed.errors import MachineCannot
 from testbed.network import capabilities
-from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, lacks, of_ordinary_user
+from testbed.network.capabilities import TOOL_PACKAGES, Capabilities, choose_fabric, missing, of_ordinary_user
 from testbed.network.hosts import load_mininet
-from testbed.system.userns import as_root, mend_of
+from testbed.system.userns import as_root, fix_of
 
 ABLE = Capabilities(
     kernel="6.8.0",
@@ -70,14 +70,14 @@ def test_choice(requested: Any, caps: Capabilities, chosen: str) -> None:
         ("netem", replace(ABLE, tools={**ABLE.tools, "ethtool": False}), ["ethtool", "apt-get install ethtool"]),
     ],
 )
-def test_out_of_reach_is_said_with_the_mend(requested: Any, caps: Capabilities, names: list[str]) -> None:
+def test_out_of_reach_is_said_with_the_fix(requested: Any, caps: Capabilities, names: list[str]) -> None:
     with pytest.raises(MachineCannot) as caught:
         choose_fabric(requested, caps)
     assert all(name in str(caught.value) for name in names)
     assert "\n" not in str(caught.value)
 
 
-def test_mininet_that_cannot_be_imported_is_a_lack_with_its_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mininet_that_cannot_be_imported_is_missing_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mininet.node", None)  # the package is there, importing it fails
     monkeypatch.delattr("mininet.node", raising=False)
     with pytest.raises(MachineCannot, match=r"Mininet cannot be imported .*; pip install --force-reinstall mininet"):
@@ -85,7 +85,7 @@ def test_mininet_that_cannot_be_imported_is_a_lack_with_its_mend(monkeypatch: py
     assert not capabilities.probe_capabilities().mininet
 
 
-def test_the_mend_for_root_runs_the_installation_that_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_fix_for_root_runs_the_installation_that_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """sudo's own PATH does not hold a virtual environment, so a bare `sudo testbed` would not be found."""
     monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
     assert as_root() == f"sudo {tmp_path}/.venv/bin/testbed ..."
@@ -96,15 +96,15 @@ def test_the_mend_for_root_runs_the_installation_that_says_it(monkeypatch: pytes
 
 
 def test_docker_is_no_lack_as_nodes_run_as_processes() -> None:
-    assert lacks(replace(ABLE, docker_client=False, docker_engine=None)) == []
-    assert lacks(replace(ABLE, docker_engine=None)) == []
+    assert missing(replace(ABLE, docker_client=False, docker_engine=None)) == []
+    assert missing(replace(ABLE, docker_engine=None)) == []
 
 
-def test_an_able_machine_lacks_nothing_and_every_lack_has_a_mend() -> None:
-    assert lacks(ABLE) == []
+def test_an_able_machine_lacks_nothing_and_every_missing_part_has_a_fix() -> None:
+    assert missing(ABLE) == []
     nothing = Capabilities(kernel="6.8.0", cores=1, privilege="none", tools=dict.fromkeys(TOOL_PACKAGES, False))
-    assert len(lacks(nothing)) >= 10
-    assert all(lack.what and lack.effect and lack.mend for lack in lacks(nothing))
+    assert len(missing(nothing)) >= 10
+    assert all(one.what and one.effect and one.fix for one in missing(nothing))
 
 
 def test_what_stops_netem_and_relay_alike_is_said_once() -> None:
@@ -113,21 +113,21 @@ def test_what_stops_netem_and_relay_alike_is_said_once() -> None:
     assert str(caught.value).count("root or user namespaces") == 1
 
 
-def test_lab_in_place_of_relay_comes_with_the_mend_for_relay() -> None:
+def test_lab_in_place_of_relay_comes_with_the_fix_for_relay() -> None:
     assert "chgrp testbed /dev/net/tun" in choose_fabric("auto", of_ordinary_user(NO_NETEM))[1]
 
 
 def test_an_ordinary_user_has_no_real_time_priority_and_is_told_how_to_get_it() -> None:
-    (lack,) = [lack for lack in lacks(of_ordinary_user(ABLE)) if lack.what == "real-time priority"]
-    assert "'@testbed - rtprio 10'" in lack.mend
+    (one,) = [one for one in missing(of_ordinary_user(ABLE)) if one.what == "real-time priority"]
+    assert "'@testbed - rtprio 10'" in one.fix
 
 
 @pytest.mark.parametrize("change", [{"user_namespace": False}, {"tun": False}, {"realtime": False}])
 @pytest.mark.parametrize("privilege", ["none", "container"])
-def test_what_a_mend_permits_is_said_and_never_everybodys(privilege: Any, change: dict, monkeypatch) -> None:
+def test_what_a_fix_permits_is_said_and_never_everybodys(privilege: Any, change: dict, monkeypatch) -> None:
     settings = {"kernel.apparmor_restrict_unprivileged_userns": "1"}
-    monkeypatch.setattr(capabilities, "mend", lambda: mend_of(settings, filtered=False))
-    found = lacks(replace(ABLE, privilege=privilege, **change))
-    for lack in found:
-        assert lack.opens, lack
-        assert "0666" not in lack.mend and "'* -" not in lack.mend and "restrict_unprivileged_userns=0" not in lack.mend
+    monkeypatch.setattr(capabilities, "namespace_fix", lambda: fix_of(settings, filtered=False))
+    found = missing(replace(ABLE, privilege=privilege, **change))
+    for one in found:
+        assert one.opens, one
+        assert "0666" not in one.fix and "'* -" not in one.fix and "restrict_unprivileged_userns=0" not in one.fix

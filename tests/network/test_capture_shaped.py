@@ -78,7 +78,7 @@ def test_both_ends_see_each_packet_and_the_way_between_takes_its_time(
 
 @pytest.mark.shaped
 def test_a_node_without_an_interface_is_said_in_one_line(tmp_path: Path, journal: Journal) -> None:
-    with namespaces(2) as ports, pytest.raises(MachineCannot, match="--pcap: packets cannot be captured"):
+    with namespaces(2) as ports, pytest.raises(MachineCannot, match="--pcap: cannot capture packets"):
         with Capture(ports, [("n0", "n1")], tmp_path, journal):
             pass
 
@@ -98,8 +98,8 @@ def test_a_capture_whose_process_died_does_not_pass_for_one_that_lost_nothing(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("user0", "name two nodes, such as user0:target0"),
-        ("user0:user0", "name two nodes"),
+        ("user0", "give two nodes, such as user0:target0"),
+        ("user0:user0", "give two nodes"),
         ("user0:target1", "no node 'target1'; nodes: user0, target0"),
     ],
 )

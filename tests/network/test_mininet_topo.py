@@ -106,7 +106,7 @@ def test_one_link_with_jitter_on_the_path_is_kept_and_two_are_refused() -> None:
     one = [*both("a", "s", 5, jitter_ns=MS), *both("s", "b", 5)]
     assert collapse(["a", "b"], one)["a", "b"].jitter_ns == MS
     two = [*both("a", "s", 5, jitter_ns=MS), *both("s", "b", 5, jitter_ns=MS)]
-    with pytest.raises(BadInput, match="a -> b: jitter on a -> s, s -> b; sums of jitter cannot be expressed"):
+    with pytest.raises(BadInput, match="a -> b: jitter on a -> s, s -> b; the sum of two jitters cannot be expressed"):
         collapse(["a", "b"], two)
 
 
@@ -120,10 +120,10 @@ def test_times_are_read_as_tc_reads_them(text: object, ns: int) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ('delay="soon"', "link a - b: delay: 'soon' is no time"),
-        ("bw=2000", "link a - b: bw: 2000 is no number of Mbit/s from 0.008 to 1000"),
-        ("loss=101", "link a - b: loss: 101 is no number of percent from 0 to 100"),
-        ("max_queue_size=100", "link a - b: max_queue_size cannot be expressed between two ends; leave it out"),
+        ('delay="soon"', "link a - b: delay: 'soon' is not a time"),
+        ("bw=2000", "link a - b: bw: 2000 is not a number of Mbit/s from 0.008 to 1000"),
+        ("loss=101", "link a - b: loss: 101 is not a number of percent from 0 to 100"),
+        ("max_queue_size=100", "link a - b: max_queue_size cannot be expressed for an end-to-end link; remove it"),
         ("enable_ecn=True", "link a - b: enable_ecn cannot be expressed"),
         ("cls=__import__('mininet.link').link.OVSLink", "link a - b: cls OVSLink does not shape"),
     ],
@@ -141,9 +141,9 @@ def test_what_cannot_be_expressed_is_refused_in_one_line(tmp_path: Path, options
     [
         (None, "Wan", "No such file"),
         ("import nothing_of_that_name", "Wan", "running .* failed .ModuleNotFoundError"),
-        ("class Wan: pass", "Wan", "no Topo class or entry of `topos` has that name"),
+        ("class Wan: pass", "Wan", "no Topo class or entry of `topos` has this name"),
         (TOPO.format(build="raise ValueError('k?')"), "Wan", ":6: making Wan without arguments failed .ValueError: k?"),
-        (TOPO.format(build="pass"), "Wan", "no hosts; give the Topo some with addHost"),
+        (TOPO.format(build="pass"), "Wan", "no hosts; add some with addHost"),
         (TOPO.format(build="self.addHost('a'); self.addHost('b')"), "Wan", "no path from a to b"),
     ],
 )

@@ -55,7 +55,7 @@ def test_packets_of_a_pair_go_through_its_own_class_and_no_other(fabric: NetemFa
 def test_all_pairs_connect_and_nothing_but_the_pings_crossed(fabric: NetemFabric, ports: list[Port]) -> None:
     assert all(ping(src, dst, 1) for src in ports for dst in ports if src != dst)
     counters = fabric.counters()
-    assert set(counters.matched.values()) == {2}  # over each ordered pair its own request and the other's reply
+    assert set(counters.matched.values()) == {2}  # over each directed link its own request and the other's reply
     assert counters.unmatched == 0
 
 

@@ -132,7 +132,7 @@ def test_a_difference_names_the_setting_and_both_values() -> None:
 def test_what_somebody_else_has_set_is_named(name: str, options: bytes) -> None:
     plain = encode_options(NetemState())
     shown = options + plain[24:] if name == "duplicate" else plain + options
-    assert differences(plain, shown) == [f"{name} set by somebody else"]
+    assert differences(plain, shown) == [f"{name} set by another program"]
 
 
 @pytest.mark.parametrize("state", [NetemState(-1), NetemState(jitter_ns=1 << 31)])

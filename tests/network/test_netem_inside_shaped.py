@@ -155,7 +155,7 @@ def test_a_thousand_live_updates_lose_no_packet_and_keep_their_order(found: dict
 
 def test_losses_on_purpose_and_cuts_are_counted_apart(found: dict[str, Any]) -> None:
     losses = found["losses"]
-    assert (losses["cut"], losses["cut counted"], losses["mended"]) == (0, 100, 100)
+    assert (losses["cut"], losses["cut counted"], losses["restored"]) == (0, 100, 100)
     assert losses["lost"] == 1000 - losses["lossy"]
     assert 20 < losses["lost"] < 200  # 0.05 / 0.55 of 1000 is 91
     assert losses["dropped"] == 0

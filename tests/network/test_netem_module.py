@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from testbed.network import capabilities
-from testbed.network.capabilities import PROBES, Capabilities, choose_fabric, lacks, load_modules, resolve_fabric
+from testbed.network.capabilities import PROBES, Capabilities, choose_fabric, load_modules, missing, resolve_fabric
 from testbed.system.userns import Privilege
 
 TOOLS = dict.fromkeys(capabilities.TOOL_PACKAGES, True)
@@ -49,13 +49,13 @@ def test_nothing_is_loaded_for_a_fabric_that_needs_nothing(
     ran: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(capabilities, "probe_capabilities", lambda: HAS_IT_AS_A_MODULE)
-    assert resolve_fabric("relay") == ("relay", "asked for")
+    assert resolve_fabric("relay") == ("relay", "requested")
     assert ran == []
     assert resolve_fabric("auto")[0] == "netem"
 
 
 def test_doctor_says_that_a_run_as_root_will_load_it() -> None:
-    (lack,) = [one for one in lacks(HAS_IT_AS_A_MODULE) if one.what == "kernel netem"]
-    assert lack.mend == "sudo modprobe sch_netem; a run as root does so by itself"
-    (lack,) = [one for one in lacks(replace(HAS_IT_AS_A_MODULE, loadable=())) if one.what == "kernel netem"]
-    assert "apt-get install" in lack.mend
+    (one,) = [one for one in missing(HAS_IT_AS_A_MODULE) if one.what == "kernel netem"]
+    assert one.fix == "sudo modprobe sch_netem; a run as root does this itself"
+    (one,) = [one for one in missing(replace(HAS_IT_AS_A_MODULE, loadable=())) if one.what == "kernel netem"]
+    assert "apt-get install" in one.fix

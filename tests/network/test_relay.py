@@ -53,7 +53,7 @@ def test_an_update_pauses_between_slices_and_changes_every_link_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "mend"),
+    ("error", "fix"),
     [
         (OSError(errno.ENOENT, "no such file", TUN_PATH), "modprobe tun"),
         (OSError(errno.EACCES, "permission denied", TUN_PATH), "testbed doctor"),
@@ -61,7 +61,7 @@ def test_an_update_pauses_between_slices_and_changes_every_link_of_it() -> None:
         (OSError(errno.EBUSY, "busy"), "without a network"),
     ],
 )
-def test_what_the_machine_cannot_do_comes_with_its_mend(error: OSError, mend: str) -> None:
+def test_what_the_machine_cannot_do_comes_with_its_fix(error: OSError, fix: str) -> None:
     message = explain(error, "a")
-    assert mend in message
+    assert fix in message
     assert "\n" not in message

@@ -1,4 +1,4 @@
-"""The relay with as many nodes as the project promises: 64, every ordered pair its own delay (invariant 6)."""
+"""The relay with as many nodes as the project promises: 64, every directed link its own delay (invariant 6)."""
 
 import random
 from pathlib import Path

@@ -70,7 +70,7 @@ def test_reordering_of_half_the_packets_is_no_error_and_its_absence_may_be() -> 
     strong = Leg(5.73, reorder=0.9)
     law = expected(strong, strong, 200)
     assert law.most_median_ms < 11.0
-    assert beyond_law(law, 11.46, None)[0].startswith("median RTT 11.46 ms, by the law of its links 0.00")
+    assert beyond_law(law, 11.46, None)[0].startswith("median RTT 11.46 ms, by the model of its links 0.00")
     half = expected(Leg(5.73, reorder=0.5), Leg(5.73, reorder=0.5), 40)
     assert beyond_law(half, 5.17, None) == []
 
@@ -125,8 +125,8 @@ def between(**changes: object) -> Topology:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"rate_bps": 10_000}, "a rate of 10 kbit/s, which the testbed's own pings and probes would fill"),
-        ({"loss": 0.9}, "loses 90% of packets from the start"),
+        ({"rate_bps": 10_000}, "a rate of 10 kbit/s, too little for the testbed's own pings and probes"),
+        ({"loss": 0.9}, "loses 90% of its packets from the start"),
     ],
 )
 def test_links_that_no_run_could_be_valid_over_are_refused(changes: dict[str, object], words: str) -> None:

@@ -86,7 +86,7 @@ def test_sites_of_another_name_are_mapped_and_other_pairs_left_alone(tmp_path: P
         ({}, [("near", "far")], "has no site 'near'; valid: n1, n2, n3"),
         ({"near": "n1", "far": "n3"}, [("near", "far")], "pair near -> far is missing"),
         ({"nera": "n1"}, [("near", "far")], "network.series_sites: .*no region 'nera'; did you mean 'near'"),
-        ({"near": "n1", "far": "n2"}, [], "would do nothing"),
+        ({"near": "n1", "far": "n2"}, [], "would have no effect"),
     ],
 )
 def test_a_series_without_the_pairs_in_use_is_refused(
@@ -109,7 +109,7 @@ def test_a_series_without_the_pairs_in_use_is_refused(
         ("0,a,b,-1\n", 6, "rtt_ms is '-1'"),
         ("0,a,b,70000\n", 6, "must be from 0 to 60000, in milliseconds"),
         ("0,a,b\n", 6, "3 fields, not the 4"),
-        ("0,a,a,1\n", 6, "no pair of two sites"),
+        ("0,a,a,1\n", 6, "not a pair of two sites"),
         ("0,a,b,1\n1,a,b,1\n0,b,c,1\n2,b,c,1\n", 9, "b -> c ends at 2 s, the first pair at 1 s"),
         ("0,a,b,1\n1,a,b,1\n0.5,b,c,1\n1,b,c,1\n", 8, "b -> c begins at 0.5 s"),
         ("0,a,b,1\n", 6, "has one row"),
@@ -124,7 +124,7 @@ def test_a_defect_is_named_with_file_and_line(tmp_path: Path, rows: str, line: i
 @pytest.mark.parametrize(
     ("header", "columns", "words"),
     [
-        (HEADER.replace("# licence: l\n", ""), COLUMNS, ":4: .*do not say `# licence: "),
+        (HEADER.replace("# licence: l\n", ""), COLUMNS, ":4: .*have no `# licence: "),
         (HEADER.replace("synthetic", "real"), COLUMNS, ":5: kind is 'real'; must be one of measured, synthetic"),
         (
             HEADER,
@@ -132,7 +132,7 @@ def test_a_defect_is_named_with_file_and_line(tmp_path: Path, rows: str, line: i
             ":5: the columns must be time_s,src,dst,rtt_ms, in seconds and milliseconds",
         ),
         (HEADER + "# a remark\n", COLUMNS, ":5: '# a remark' is not `# key: value`"),
-        ("", "", "holds no figures"),
+        ("", "", "holds no data"),
         (HEADER, COLUMNS, "holds no rows"),
     ],
 )

@@ -18,7 +18,7 @@ Reply = TypeVar("Reply")
 
 
 class Node:
-    """A node program on an address of its own."""
+    """A node program on its own address."""
 
     def __init__(
         self, folder: Path, models: Mapping[str, str], name: str = "user0", environment: Mapping[str, str] | None = None

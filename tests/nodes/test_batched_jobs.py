@@ -1,4 +1,4 @@
-"""A batched job at a node: the same verdicts as one by one, one paced pass, one row a member, and bounded memory."""
+"""A batched job at a node: the same verdicts as one by one, one paced pass, one row per member, and bounded memory."""
 
 import random
 
@@ -125,7 +125,7 @@ def test_memory_is_counted_over_requests_and_overflow_ends_the_run():
 def test_a_batch_beyond_one_pass_of_the_device_ends_the_run():
     capacity = Capacity("target0", DeviceLimits(max_pass_tokens=8))
     capacity.take(VerifyBatch(0, (member(1, 0, [3] * 5, 0), member(2, 0, [3] * 3, 0))))
-    with pytest.raises(RunInvalid, match="a batch of 2 requests feeds 10 tokens, the device takes 8"):
+    with pytest.raises(RunInvalid, match="a batch of 2 requests feeds 10 tokens, but the device takes 8"):
         capacity.take(VerifyBatch(1, (member(3, 0, [3] * 5, 0), member(4, 0, [3], 0)), padded=True))
 
 

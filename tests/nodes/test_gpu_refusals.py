@@ -30,7 +30,7 @@ SAID = "device cpu: CUDA out of memory"
 
 @pytest.fixture(autouse=True)
 def worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """It is a process of its own elsewhere: its priority and its garbage collection are not for the tests'."""
+    """It is its own process elsewhere: its priority and its garbage collection are not for the tests'."""
     monkeypatch.setattr(worker, "precise_timers", lambda: None)
     monkeypatch.setattr(worker, "precede_ordinary_programs", lambda: None)
     yield

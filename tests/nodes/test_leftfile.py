@@ -35,14 +35,14 @@ def huge(path: Path) -> None:
 PLANTED: dict[str, Any] = {
     "a link": (link, "is a link"),
     "a dangling link": (lambda path: path.symlink_to("/nowhere"), "is a link"),
-    "a pipe": (os.mkfifo, "not a plain file"),
-    "a folder": (Path.mkdir, "not a plain file"),
+    "a pipe": (os.mkfifo, "not a regular file"),
+    "a folder": (Path.mkdir, "not a regular file"),
     "a socket": (listening, "is a socket"),
     "nothing": (lambda path: None, "is missing"),
     "an endless file": (huge, "bytes; "),
 }
 if os.geteuid() == 0:
-    PLANTED["a device"] = (lambda path: os.mknod(path, 0o20666, os.makedev(1, 5)), "not a plain file")  # /dev/zero
+    PLANTED["a device"] = (lambda path: os.mknod(path, 0o20666, os.makedev(1, 5)), "not a regular file")  # /dev/zero
     PLANTED["a link to a device"] = (lambda path: path.symlink_to("/dev/zero"), "is a link")
 
 
@@ -61,7 +61,7 @@ def test_a_plain_file_is_read_whole(tmp_path):
     (tmp_path / "b").write_bytes(bytes(100))
     with open_left(tmp_path / "b", 100) as file:
         assert file.read() == bytes(100)
-    with pytest.raises(RunInvalid, match="100 bytes; 99"):
+    with pytest.raises(RunInvalid, match="100 bytes; at most 99"):
         open_left(tmp_path / "b", 99)
 
 

@@ -58,7 +58,7 @@ def test_what_is_no_row_is_refused_by_name(tmp_path: Path) -> None:
     path.write_bytes(frame(STEP) + b"\0\0\0\2\xc0\xc0")
     rows = read_rows(path)
     assert next(rows) == STEP
-    with pytest.raises(RunInvalid, match=r"rows: what a node wrote there is not a log row"):
+    with pytest.raises(RunInvalid, match=r"rows: a node wrote something that is not a log row"):
         next(rows)
 
 
@@ -73,5 +73,5 @@ def test_a_full_disk_is_named_and_nothing_is_written_after_the_gap() -> None:
 def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(frame(STEP))
     (tmp_path / "rows").symlink_to(tmp_path / "secret")
-    with pytest.raises(RunInvalid, match="rows: what the node left is a link"):
+    with pytest.raises(RunInvalid, match="rows: the node's output is a link"):
         list(read_rows(tmp_path / "rows"))

@@ -88,7 +88,7 @@ def alone(models, seed):
 
 
 def test_drafts_are_those_of_a_worker_of_ones_own_for_requests_of_one_number(nodes, models):
-    """Six devices draft for request 7 each, with texts of their own, all at once: most passes are shared."""
+    """Six devices draft for request 7 each, with their own texts, all at once: most passes are shared."""
     scripts = [script(random.Random(seed)) for seed in range(USERS)]
     for node in nodes:
         node.send(CONFIG)

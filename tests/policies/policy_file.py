@@ -1,4 +1,4 @@
-"""A policy in a file of its own, as a student writes one, and the file next to it that it imports."""
+"""A policy in its own file, as a student writes one, and the file next to it that it imports."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def test_nobody_overtakes_a_request_that_waits_for_memory() -> None:
 
 
 def test_a_request_that_can_never_fit_is_refused_aloud() -> None:
-    with pytest.raises(RunInvalid, match="request 0 may come to cache 30 tokens, the target's device holds 29"):
+    with pytest.raises(RunInvalid, match="request 0 may need 30 tokens of cache, but the target's device holds 29"):
         run({}, [Job(0, tuple(range(10)), 20)], limits=api.DeviceLimits(kv_capacity_tokens=29))
 
 

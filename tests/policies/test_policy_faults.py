@@ -64,10 +64,10 @@ def test_what_it_raises_is_said_with_its_own_deepest_line(
 @pytest.mark.parametrize(
     ("answer", "wrong"),
     [
-        ("None", "None, which is no list of commands"),
-        ("(Finish(3),)", "(Finish(request=3),), which is no list of commands"),
-        ("['x']", "'x', which is no command"),
-        ("[event]", "which is no command"),
+        ("None", "None, which is not a list of commands"),
+        ("(Finish(3),)", "(Finish(request=3),), which is not a list of commands"),
+        ("['x']", "'x', which is not a command"),
+        ("[event]", "which is not a command"),
         ("[Send('target9', Request(3, (1,), 1, None))]", "connected are user0"),  # no drafter has a role in it
         ("[Send('drafter0', Tokens(3, 0, (1,), True))]", "connected are user0"),
         ("[Send('user0', 'hello')]", "Expected `array`, got `str`"),
@@ -76,10 +76,10 @@ def test_what_it_raises_is_said_with_its_own_deepest_line(
         ("[SetTimer('t', float('nan'))]", "at must be a time"),
         ("[SetTimer('t', 'soon')]", "at must be a time"),
         ("[SetTimer(7, 1.0)]", "Expected `str`, got `int`"),
-        ("[Verify(1, 9, 0, (1, 2), 1)]", "it has not been told of request 9"),
-        ("[Finish(9)]", "it has not been told of request 9"),
-        ("[Finish(3), Finish(3)]", "request 3 was finished before"),
-        ("[VerifyBatch(1, (Verify(1, 3, 0, (1,), 0), Verify(1, 4, 0, (1,), 0)))]", "it has not been told of request 4"),
+        ("[Verify(1, 9, 0, (1, 2), 1)]", "it does not know request 9"),
+        ("[Finish(9)]", "it does not know request 9"),
+        ("[Finish(3), Finish(3)]", "request 3 has already finished"),
+        ("[VerifyBatch(1, (Verify(1, 3, 0, (1,), 0), Verify(1, 4, 0, (1,), 0)))]", "it does not know request 4"),
         ("[Verify('a', 3, 0, (1, 2), 1)]", "Expected `int`, got `str`"),
         ("[Verify(1, 3, -1, (1, 2), 1)]", "position must be 0 or more"),
         ("[Verify(1, 3, 0, (1, 2), 3)]", "drafts must be at most the 2 tokens"),
@@ -95,7 +95,7 @@ def test_what_no_engine_can_carry_out_is_named_with_where_it_answered(role: Any,
     with pytest.raises(PolicyFault) as caught:
         made.handle(ASKED, 0.0)
     line = str(caught.value)
-    assert line.startswith(f"{ON}: it answered with ") and wrong in line
+    assert line.startswith(f"{ON}: it returned ") and wrong in line
     assert line.endswith(f"; at {line_of(module, 'def handle')}") and "\n" not in line
 
 

@@ -1,4 +1,4 @@
-"""SLED: lossless whatever the round trip, batch, time-out and threshold; drafts end and stand as its rules say."""
+"""SLED: lossless whatever the round trip, batch, timeout and threshold; drafts end and stand as its rules say."""
 
 from __future__ import annotations
 

@@ -122,5 +122,5 @@ def test_a_local_pass_that_the_worker_overtook_is_dropped() -> None:
 
 def test_a_gap_in_the_stream_makes_the_run_invalid() -> None:
     path = Path(4)
-    with pytest.raises(RunInvalid, match="not ordered"):
+    with pytest.raises(RunInvalid, match="arrived out of order"):
         path.candidates.add_remote(Branches(0, 2, 3, (), (4,), (0.9,)), path.validated)

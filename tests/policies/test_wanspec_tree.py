@@ -203,7 +203,7 @@ def test_local_passes_branch_only_when_asked_to() -> None:
     (more,) = role.handle(TreeDraftReady(draft.job, 0, ((4, 5),), ((0.6, 0.3),), (0.8,), 7.5), 7.5)
     assert isinstance(more, DraftTree)
     (verify,) = role.handle(TreeDraftReady(more.job, 0, ((6, 7),), ((0.9, 0.1),), (0.2,), 7.5), 15.0)
-    assert isinstance(verify, VerifyTree) and verify.nodes == (4, 6)  # 5 is no path of two; 7 was below theta
+    assert isinstance(verify, VerifyTree) and verify.nodes == (4, 6)  # 5 is not a path of two; 7 was below theta
 
 
 def test_a_catch_up_cap_spares_the_prompt() -> None:
@@ -375,5 +375,5 @@ def test_close_frees_the_caches_and_the_running_pass_is_forgotten() -> None:
 
 
 def test_a_validation_out_of_order_makes_the_run_invalid() -> None:
-    with pytest.raises(RunInvalid, match="not ordered"):
+    with pytest.raises(RunInvalid, match="arrived out of order"):
         Drafting().hears(Validation(0, 5, (4,)))

@@ -95,5 +95,5 @@ def test_close_frees_the_caches_and_the_running_pass_is_forgotten() -> None:
 
 
 def test_a_validation_out_of_order_makes_the_run_invalid() -> None:
-    with pytest.raises(RunInvalid, match="not ordered"):
+    with pytest.raises(RunInvalid, match="arrived out of order"):
         Drafting().hears(Validation(0, 5, (4,)))

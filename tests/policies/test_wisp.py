@@ -133,7 +133,7 @@ def test_requests_wait_for_memory_and_are_all_served() -> None:
 
 def test_a_request_larger_than_the_memory_is_refused_by_name() -> None:
     limits = msgspec.structs.replace(LIMITS, kv_capacity_tokens=20)
-    with pytest.raises(RunInvalid, match=r"request 0 may come to cache 26 tokens, .* holds 20"):
+    with pytest.raises(RunInvalid, match=r"request 0 may need 26 tokens of cache, .* holds 20"):
         run({}, jobs(0, 1, 25), limits=limits)
 
 
@@ -280,11 +280,11 @@ def test_parameters_pin_the_weights_they_name() -> None:
     params = WispParams()
     assert params.controller == "tiny-prose" and len(params.controller_sha256 or "") == 64
     assert WispParams.model_validate(params.model_dump()) == params
-    with pytest.raises(ValidationError, match="it has changed"):
+    with pytest.raises(ValidationError, match="the file has changed"):
         WispParams(controller_sha256="0" * 64)
     with pytest.raises(BadInput, match=r"does not ship; known: .*tiny-prose"):
         WispParams(controller="tiny-pose")
-    with pytest.raises(BadInput, match="not there; make one with"):
+    with pytest.raises(BadInput, match="does not exist; make one with"):
         WispParams(controller="none/there.json")
 
 

@@ -12,7 +12,7 @@ FILES = {
     **{kind: make() for kind, make in KINDS.items()},
     **{f"policy {name}": policy(name) for name in registry.names()},
 }
-OF_ANOTHER = ("as the metric", "as the axis", "as the column")  # such a number has no bounds of its own
+OF_ANOTHER = ("as the metric", "as the axis", "as the column")  # such a number has no separate bounds
 
 
 def _defects(key: Key) -> list[str]:

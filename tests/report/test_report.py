@@ -164,7 +164,7 @@ def test_trust_says_what_was_dropped_and_what_came_late_and_is_silent_where_a_ru
     run = run_data()
     summary = summarise(run, replace(COUNTS, dropped_packets=5, stale_messages=2))
     text = " ".join(trust.statements(summary, run.manifest))
-    assert "5 were dropped by full queues" in text and "2 arrived after the policy" in text
+    assert "5 were dropped by full queues" in text and "2 arrived after their policy" in text
     clean = summarise(run, COUNTS)
     assert "None was dropped" in " ".join(trust.statements(clean, run.manifest))
     for name, count in (("links", "dropped_packets"), ("network", "stale_messages")):

@@ -32,7 +32,7 @@ def test_a_distribution_is_the_share_of_prompts_not_larger():
     near, far = (shown[shown["series"] == name] for name in ("10", "70"))
     assert near["x"].tolist() == [0.7, 0.8, 0.8, 0.9]
     assert near["y"].tolist() == [0.25, 0.5, 0.75, 1.0]
-    assert (far["x"].tolist(), far["y"].tolist()) == ([1.2], [1.0])  # an undefined value is no sample
+    assert (far["x"].tolist(), far["y"].tolist()) == ([1.2], [1.0])  # an undefined value is not a sample
 
 
 def test_panels_take_what_they_do_not_say_from_the_figure():

@@ -98,7 +98,7 @@ def test_one_policy_is_subtracted_from_another_at_the_same_point_and_validity_is
 
 
 def test_what_cannot_be_compared_is_refused():
-    with pytest.raises(ValidationError, match="keep one of them"):
+    with pytest.raises(ValidationError, match="use only one"):
         value(2, policy="wisp", over="sled", less="sled")
     with pytest.raises(BadInput, match="in a table only"):
         emulated(value(2, policy="wisp", over="sled"), {"policies": {}})

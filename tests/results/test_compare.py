@@ -97,7 +97,7 @@ def test_a_comparison_with_a_run_that_is_not_valid_is_not_valid(tmp_path):
     assert render(result)
 
 
-def test_nothing_that_pairs_is_refused_with_the_mend(tmp_path):
+def test_nothing_that_pairs_is_refused_with_the_fix(tmp_path):
     rows = tiny_log.rows()["requests"]
     strangers = {"requests": [replace(row, prompt_id=f"z{row.request}") for row in rows]}
     one = written(tmp_path, "one", policies=("wanspec",))

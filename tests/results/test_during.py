@@ -89,7 +89,7 @@ def test_requests_given_up_are_said_to_be_as_asked() -> None:
     short = [row for row in rows()["requests"] if (row.policy, row.request) != ("wanspec", 1)]
     changed = {"requests": short}
     found = judge(run(changed, given_up={"wanspec": [1]}), COUNTS).reasons
-    assert found == ("wanspec: 1 of 2 requests finished; 1 were given up, as asked: an event cut off what they needed",)
+    assert found == ("wanspec: 1 of 2 requests finished; 1 timed out as expected: an event cut off what they needed",)
 
 
 def test_a_pass_that_a_stop_of_its_node_held_up_is_no_overrun() -> None:

@@ -56,7 +56,7 @@ def test_table_and_report_are_stamped_even_where_every_output_is_equal() -> None
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(render(summary, CHOSEN))
     text = " ".join(console.export_text().split())
-    assert "NOT LOSSLESS BY CHOICE" in text and "wanspec: hands out unverified tokens" in text
+    assert "NOT LOSSLESS BY CHOICE" in text and "wanspec: emits unverified tokens" in text
     assert "4 of 4 outputs equal" in text and "NOT VALID" not in text
     assert any(
         said.startswith("Not lossless by choice: wanspec")

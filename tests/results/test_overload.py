@@ -21,7 +21,7 @@ POISSON = {"poisson": {"rate_per_s": 1.0}}
 
 
 def served_in_turn(service_s: float, requests: int, seed: int = 1, repeat: int = 0) -> pd.DataFrame:
-    """One server, one request a second on average, each taking `service_s`."""
+    """One server, one request per second on average, each taking `service_s`."""
     draws = random.Random(seed)
     came = free = 0.0
     rows = []
@@ -44,7 +44,7 @@ def test_twice_what_can_be_served_is_said(requests: int, seed: int) -> None:
     (one,) = found(served_in_turn(2.0, requests, seed))
     assert one["served_per_s"] == pytest.approx(0.5, rel=0.2)
     assert one["open_at_last"] == pytest.approx(requests / 2, rel=0.4)
-    assert "were open when the last came" in sentence(one)
+    assert "were open when the last arrived" in sentence(one)
 
 
 @pytest.mark.parametrize("requests", [20, 50, 200, 1000])
@@ -68,7 +68,7 @@ def test_it_makes_no_run_invalid_and_is_on_the_terminal_and_in_the_report(monkey
     console = Console(width=300, record=True, file=io.StringIO())
     console.print(render(summary, run().manifest["policies"]))
     text = console.export_text()
-    assert "MORE REQUESTS THAN COULD BE SERVED" in text and sentence(piled[0]) in text
+    assert "OVERLOAD: MORE REQUESTS THAN COULD BE SERVED" in text and sentence(piled[0]) in text
     assert any(sentence(piled[0]) in one for one in trust.statements(summary, run().manifest))
 
 

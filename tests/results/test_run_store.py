@@ -70,7 +70,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> Non
 
 
 def test_a_directory_that_is_no_run_is_bad_input_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"manifest\.json: not there; is .* a finished run directory\?"):
+    with pytest.raises(BadInput, match=r"manifest\.json: does not exist; is .* a finished run directory\?"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text("{,}")
     with pytest.raises(BadInput, match=r"manifest\.json:1: is not JSON"):
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_as_it_was_written_is_named(tmp_path: Path, name: str
     directory = written(tmp_path)
     raw = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(raw.replace(raw[20:21], b"x", 1))
-    with pytest.raises(BadInput, match=rf"{name}: is damaged, or was changed: .*remove SHA256SUMS to read it as it is"):
+    with pytest.raises(BadInput, match=rf"{name}: is damaged or was changed: .*remove SHA256SUMS to read it anyway"):
         load(tmp_path)
         directory.read_summary()
 
@@ -115,5 +115,5 @@ def test_what_fails_with_a_directory_of_another_shape_is_bad_input_and_with_a_wh
     with pytest.raises(KeyError), using(tmp_path):
         raise KeyError("nothing of the run's fault")
     (tmp_path / "SHA256SUMS").unlink()
-    with pytest.raises(BadInput, match="is not a finished run of this version: lacks 'x'"), using(tmp_path):
+    with pytest.raises(BadInput, match="is not a finished run of this version: 'x' is missing"), using(tmp_path):
         raise KeyError("x")

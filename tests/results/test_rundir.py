@@ -62,7 +62,7 @@ def test_two_attempts_at_one_run_never_meet(tmp_path: Path) -> None:
 def test_a_folder_that_lacks_a_file_is_not_published(tmp_path: Path) -> None:
     with attempting(tmp_path, "demo", "1", ROOM) as attempt:
         (attempt.partial / FILE).touch()
-        with pytest.raises(RunInvalid, match=r"lacks manifest\.json"):
+        with pytest.raises(RunInvalid, match=r"manifest\.json missing"):
             publish(attempt, [FILE, "manifest.json"])
     assert [path.name for path in tmp_path.iterdir()] == [attempt.partial.name]
 
@@ -104,7 +104,7 @@ def test_a_disk_without_room_is_bad_input(tmp_path: Path) -> None:
 def test_a_latest_that_is_no_link_is_refused_before_the_run_and_kept(tmp_path: Path, kind: str) -> None:
     latest = tmp_path / "latest"
     latest.touch() if kind == "file" else latest.mkdir()
-    assert f"{latest} is no link" in refusal(tmp_path)
+    assert f"{latest} is not a link" in refusal(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["latest"]
 
 

@@ -38,9 +38,12 @@ def test_nothing_is_said_where_every_event_was_met_or_nobody_kept_how_long_phase
 def test_it_makes_no_run_invalid_and_is_on_the_terminal_and_in_the_report() -> None:
     found = summary(PHASES, CUT, HEAL)
     assert found["validity"]["valid"]
-    said = "all links up, at 5 s: met no request in 2 of 3 phases (speculative, wanspec), which had ended after 4.0 s"
+    said = (
+        "all links up, at 5 s: affected no request in 2 of 3 trials (speculative, wanspec), "
+        "which had all ended after 4.0 s"
+    )
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(render(found, run().manifest["policies"]))
     text = console.export_text()
-    assert "EVENTS THAT CAME TOO LATE" in text and said in text
+    assert "EVENTS AFTER THE LAST REQUEST" in text and said in text
     assert any(said in one for one in trust.statements(found, run().manifest))

@@ -71,7 +71,7 @@ def test_a_tail_may_be_left_open_by_one_check_but_not_by_all() -> None:
     assert reasons({"links": [link("before", p99=unknown, received=40, sent=40), link("after")]}) == ()
     few = [link("before", p99=unknown, received=40, sent=40), link("after", p99=unknown, received=60, sent=60)]
     (reason,) = reasons({"links": few})
-    assert "p99 never measured, at most 60 probe packets" in reason
+    assert "p99 not measured: at most 60 probe packets" in reason
 
 
 @pytest.mark.parametrize(("after", "trips"), [(20.1, False), (20.11, True)])

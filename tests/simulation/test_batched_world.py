@@ -1,4 +1,5 @@
-"""Batched passes in virtual time: the emulation's arithmetic, one row a member, passes counted once, memory bounded."""
+"""Batched passes in virtual time: the emulation's arithmetic, one row per member, passes counted once, memory
+bounded."""
 
 import dataclasses
 from collections import Counter
@@ -87,10 +88,10 @@ def test_a_prefill_of_another_text_is_a_miss():
 
     replay = Replay(decode_table(0.5, prompts=1))
     replay.bind(1, "p0")
-    with pytest.raises(TableMiss, match="prompt fed is not the one recorded"):
+    with pytest.raises(TableMiss, match="prompt differs from the recorded one"):
         replay.verify(Verify(0, 1, 0, (5, 5), 0, prefill=True))
     assert replay.verify(Verify(0, 1, 0, (0, 1), 0, prefill=True)).tokens == ()
-    with pytest.raises(TableMiss, match="not the target's own output was prefilled"):
+    with pytest.raises(TableMiss, match="not the target's output was prefilled"):
         replay.verify(Verify(0, 1, 2, (*range(2, 16), 12345), 0, prefill=True))
 
 
@@ -128,7 +129,7 @@ def test_a_batch_that_lost_a_members_row_is_noticed():
     log = rows(decode_table(0.5, prompts=4), "centralised", **users(4))
     lost = next(index for index, one in enumerate(log["steps"]) if one.batch > 1)
     log["steps"] = [one for index, one in enumerate(log["steps"]) if index != lost]
-    assert any("one row for each member" in law for law in broken(run_data(log)))
+    assert any("one row per member" in law for law in broken(run_data(log)))
 
 
 def capped(policy, capacity, count=6):

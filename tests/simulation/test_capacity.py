@@ -161,7 +161,7 @@ def test_the_shipped_fleet_runs_its_trained_controller_on_the_shipped_table() ->
 def test_a_fall_back_cannot_be_simulated() -> None:
     """A decode table holds the target's own text: what follows a wrong token that was handed out is not in it."""
     asked = load_scenario(FLEET, ["policies=[{sled: {timeout_ms: 500, fall_back: 3}}]"])
-    with pytest.raises(BadInput, match=r"fall_back hands out unverified tokens.*--engine emulation"):
+    with pytest.raises(BadInput, match=r"fall_back emits unverified tokens.*--engine emulation"):
         from_scenario(asked, None, NO_OVERHEADS, lambda line: None)
 
 

@@ -103,7 +103,7 @@ def replace_length(table: DecodeTable, output_tokens: int) -> DecodeTable:
     ("law", "changes", "words"),
     [
         (None, {"sampling": SAMPLING}, "it holds greedy output only"),
-        (LAW, {}, "its output was sampled at temperature 0.8, this experiment decodes greedily"),
+        (LAW, {}, "its output was sampled at temperature 0.8, but this experiment decodes greedily"),
         (LAW, {"sampling": {**SAMPLING, "temperature": 1.0}}, "it was sampled with temperature 0.8, not 1"),
         (LAW, {"sampling": {"temperature": 0.8}}, "it was sampled with top_p 0.9, not 1"),
         (LAW, {"sampling": {**SAMPLING, "top_k": 5}}, "it was sampled with top_k 0, not 5"),
@@ -116,7 +116,7 @@ def test_a_table_of_other_draws_is_refused_with_its_mend(
     prompts: str, law: SampledFrom | None, changes: dict[str, Any], words: str
 ) -> None:
     (greedy_table(prompts) if law is None else sampled_table(prompts, law)).write(Path("named.parquet"))
-    with pytest.raises(BadInput, match=f"decode table named: {words}.*; make one: testbed record "):
+    with pytest.raises(BadInput, match=f"decode table named: {words}.*; record one: testbed record "):
         from_scenario(made(prompts, **changes), "named.parquet", NO_OVERHEADS, lambda text: None)
 
 
@@ -146,6 +146,6 @@ def test_a_sampled_run_is_lossless_says_seeded_coupling_and_calibrates(prompts: 
     assert requests.groupby(["prompt_id", "repeat"])["tokens"].apply(lambda rows: len({*map(tuple, rows)})).eq(1).all()
     assert len({*map(tuple, requests["tokens"])}) == 2 * PROMPTS  # repeats draw anew, policies do not
     report = (outcome.directory / "report.html").read_text()
-    assert "temperature 0.8, top-p 0.9: seeded coupling" in report and "draws with the same seeds" in report
+    assert "temperature 0.8, top-p 0.9: seeded coupling" in report and "with the same seeds" in report
     RunDirectory(outcome.directory).write_manifest({**outcome.manifest, "engine": "emulation"})
     assert calibrate(outcome.directory)["tokens_identical"] is True

@@ -99,8 +99,8 @@ def test_a_reordered_message_is_sent_without_the_delay_but_never_before_an_earli
 @pytest.mark.parametrize(
     ("update", "words"),
     [
-        ({"burst_loss": {"near": {"far": BurstLossShares(p=0.1, r=0.0)}}}, "nothing would ever arrive"),
-        ({"rate_bps": {"near": {"far": 10**6}}, "buffer_ms": {"near": {"far": 5.0}}}, "queues without a limit"),
+        ({"burst_loss": {"near": {"far": BurstLossShares(p=0.1, r=0.0)}}}, "nothing would arrive"),
+        ({"rate_bps": {"near": {"far": 10**6}}, "buffer_ms": {"near": {"far": 5.0}}}, "have unlimited buffers"),
     ],
 )
 def test_what_a_simulated_link_cannot_do_is_refused(update, words):

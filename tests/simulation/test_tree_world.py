@@ -100,7 +100,7 @@ def test_a_cut_catch_up_takes_as_many_passes_more() -> None:
         return [step.tokens for step in log["steps"] if step.kind == "draft" and step.node == "target0"]
 
     assert max(passes(free)[1:]) > 1
-    assert sorted(set(passes(capped))) == [1, 9]  # the prompt is no catch-up
+    assert sorted(set(passes(capped))) == [1, 9]  # the prompt is not a catch-up
 
 
 def test_a_run_says_how_much_was_approximated_and_conserves_its_rows(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_a_defect_in_one_point_loses_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr(point_module, "_simulate", faulty)
     outcome, _ = swept(experiment(tmp_path, matrix={"seed": [1, 2]}), tmp_path)
     ((point, error),) = outcome.failed
-    assert point.number == 0 and error.startswith("KeyError: 'nothing' (a defect of the program")
+    assert point.number == 0 and error.startswith("KeyError: 'nothing' (a bug in the testbed")
     assert outcome.results[outcome.points[1].run_id].valid
 
 

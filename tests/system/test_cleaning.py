@@ -76,13 +76,13 @@ def test_a_line_that_cannot_be_understood_stops_neither_the_others_nor_other_jou
 
 def test_an_engine_that_no_longer_answers_stops_no_other(state: Path, tmp_path: Path) -> None:
     def silent(entry: str, attempt: str) -> bool:
-        raise MachineCannot(f"container {entry} of {attempt} may still be there")
+        raise MachineCannot(f"container {entry} of {attempt} may still exist")
 
     container = {"kind": "container", "name": "unix:///nowhere c"}
     stays = left(state, "a", folder(tmp_path / "first"), container, folder(tmp_path / "second"))
     left(state, "b", folder(tmp_path / "other"))
     said, failed = clean(silent, state)
-    assert failed == ["a: container unix:///nowhere c of a may still be there"]
+    assert failed == ["a: container unix:///nowhere c of a may still exist"]
     assert "b: clean" in said and "a: clean" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
     assert clean(lambda entry, attempt: True, state).said == ["a: removed container c", "a: clean"]
@@ -119,7 +119,7 @@ def test_a_link_in_place_of_a_folder_or_on_the_way_to_it_is_not_followed(state: 
     names = [tmp_path / "link", tmp_path / "link" / "run"]
     left(state, "r", *({"kind": "directory", "name": str(name)} for name in names))
     _, failed = clean(remove_named, state)
-    assert len(failed) == 2 and all("left alone" in line for line in failed)
+    assert len(failed) == 2 and all("skipped" in line for line in failed)
     assert (tmp_path / "precious" / "run").is_dir()
 
 
@@ -139,7 +139,7 @@ def test_after_a_reboot_processes_are_strangers_and_folders_still_go(state: Path
 def test_what_another_machine_left_in_a_shared_home_is_its_own(state: Path, tmp_path: Path) -> None:
     other = {**DEAD, "boot": "another", "host": "elsewhere"}
     path = left(state, "r", folder(tmp_path / "theirs"), holder=other)
-    assert clean(remove_named, state).said == ["r: of the machine elsewhere, left alone; clean it there"]
+    assert clean(remove_named, state).said == ["r: belongs to the machine elsewhere, skipped; clean it there"]
     assert path.exists() and (tmp_path / "theirs").is_dir()
 
 

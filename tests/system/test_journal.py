@@ -85,7 +85,7 @@ def test_a_run_in_progress_is_left_alone(tmp_path: Path) -> None:
     made = tmp_path / "live" / "made"
     journal.directory(made)
     made.mkdir()
-    assert clean(remove_named, tmp_path) == (["live: still running, left alone"], [])
+    assert clean(remove_named, tmp_path) == (["live: still running, skipped"], [])
     assert made.is_dir()
 
 
@@ -136,14 +136,14 @@ def test_an_orderly_end_keeps_the_results_and_their_logs(tmp_path: Path) -> None
 def test_a_folder_of_journals_that_others_can_write_to_is_refused(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:
-    """The temporary directory is everybody's: a journal put there by somebody else would have our files removed."""
+    """The temporary directory is everybody's: a journal put there by another process would have our files removed."""
     if os.geteuid() != 0 and "chown" in spoil.__code__.co_names:
         pytest.skip("only root can give a folder away")
     (tmp_path / "precious").mkdir()
     state = tmp_path / "state"
     dead_run(state, "r", [{"kind": "directory", "name": str(tmp_path / "precious")}])
     spoil(state)
-    with pytest.raises(BadInput, match=f"{state}: not a folder that only this user can write to"):
+    with pytest.raises(BadInput, match=f"{state}: not a private folder (writable by this user only)"):
         clean(remove_named, state)
     assert (tmp_path / "precious").is_dir()
 
@@ -183,7 +183,7 @@ def test_a_killed_holder_makes_its_run_cleanable(tmp_path: Path) -> None:
     path = tmp_path / "r" / "journal.jsonl"
     holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
     assert holder.stdout is not None and holder.stdout.readline() == b"up\n"
-    assert clean(remove_named, tmp_path) == (["r: still running, left alone"], [])
+    assert clean(remove_named, tmp_path) == (["r: still running, skipped"], [])
     holder.kill()
     holder.wait()
     assert clean(remove_named, tmp_path) == (["r: clean"], [])

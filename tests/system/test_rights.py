@@ -72,7 +72,7 @@ def test_root_keeps_the_right_to_read_only_where_a_folder_is_closed_to_it(tmp_pa
     assert Confinement([model]).facts() == {}
     os.chown(model, 12345, 12345)
     model.chmod(0o750)
-    assert Confinement([model]).facts() == {"dac_read_search": f"{model} is not readable for root without it"}
+    assert Confinement([model]).facts() == {"dac_read_search": f"{model} is not readable by root without it"}
     command = Confinement([model]).command(["cat", str(model / "config.json")])
     assert subprocess.run(command, capture_output=True, text=True).stdout == "{}"
     os.chown(model, 0, 0)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from testbed.system.userns import mend_of, outside, privilege, privilege_of
+from testbed.system.userns import fix_of, outside, privilege, privilege_of
 
 FULL = "000001ffffffffff"
 WHOLE = "         0          0 4294967295"
@@ -52,8 +52,8 @@ def test_the_user_outside(uid: int, uid_map: str, expected: int) -> None:
         ({}, False, "sudo "),
     ],
 )
-def test_what_forbids_it_is_mended_by_one_command(settings: dict[str, str], filtered: bool, said: str) -> None:
-    assert said in mend_of(settings, filtered)
+def test_what_forbids_it_is_allowed_by_one_command(settings: dict[str, str], filtered: bool, said: str) -> None:
+    assert said in fix_of(settings, filtered)
 
 
 def test_a_process_with_threads_is_refused_and_not_changed() -> None:

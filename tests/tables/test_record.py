@@ -266,7 +266,7 @@ def test_a_sampled_recording_holds_one_output_a_request_and_says_whose_draws_the
 def test_a_greedy_recording_does_not_change_with_options_for_sampling() -> None:
     assert sampled_from(0.0, 0, 1.0, 0, 1) is None
     for options in ((5, 1.0, 0, 1), (0, 0.9, 0, 1), (0, 1.0, 3, 1), (0, 1.0, 0, 2)):
-        with pytest.raises(BadInput, match="give a --temperature"):
+        with pytest.raises(BadInput, match="set --temperature"):
             sampled_from(0.0, *options)
     with pytest.raises(BadInput, match=r"--top-p 1\.5: it should be less than or equal to 1"):
         sampled_from(1.0, 0, 1.5, 0, 1)
@@ -280,9 +280,9 @@ def test_a_recording_longer_than_the_model_is_refused() -> None:
 
 
 def test_where_a_table_goes_is_checked_before_anything_is_recorded(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="name it so"):
+    with pytest.raises(BadInput, match="give it that suffix"):
         record_to_file("tiny-target", "tiny-draft", "prose", 5, 3, tmp_path / "t.csv")
-    with pytest.raises(BadInput, match="make it first"):
+    with pytest.raises(BadInput, match="create it first"):
         record_to_file("tiny-target", "tiny-draft", "prose", 5, 3, tmp_path / "none" / "t.parquet")
 
 
@@ -319,5 +319,5 @@ def test_a_table_recorded_without_margins_keeps_its_hash_and_refuses_to_guess_th
     assert "rollout_features" not in msgspec.msgpack.decode(msgspec.msgpack.encode(without))
     replay = Replay(as_table(without, DEPTH))
     replay.bind(REQUEST, "a")
-    with pytest.raises(BadInput, match="recorded without: record it again"):
+    with pytest.raises(BadInput, match="this table does not hold: record it again"):
         replay.draft(Draft(1, REQUEST, 0, recorded.prompt, 2, features=True))

@@ -86,9 +86,9 @@ def test_drafting_past_the_recorded_output_works_to_the_full_depth() -> None:
     [
         ([draft(0, PROMPT, 5)], "prompt 'a', output position 0: .*record the table with a greater depth"),
         ([draft(0, PROMPT, 4), draft(5, (23, 24))], "output position 1: .*record the table with a greater depth"),
-        ([draft(0, PROMPT), draft(2, (99,))], "token 99 is no recorded choice"),
-        ([draft(0, PROMPT, 2), draft(3, (21, 99))], "token 99 does not go on"),
-        ([draft(0, (1, 3))], "the prompt fed is not the one recorded"),
+        ([draft(0, PROMPT), draft(2, (99,))], "token 99 is not a recorded choice"),
+        ([draft(0, PROMPT, 2), draft(3, (21, 99))], "token 99 does not continue"),
+        ([draft(0, (1, 3))], "the prompt differs from the recorded one"),
         ([draft(0, (1,))], "before the whole prompt"),
         ([Draft(0, 7, 0, PROMPT, sampled=True)], "greedy drafts only"),
     ],
@@ -104,7 +104,7 @@ def test_a_draft_outside_the_table_is_a_miss_that_says_where(jobs: list[Draft], 
 def test_a_second_choice_that_was_not_recorded_is_a_miss() -> None:
     replay = bound(tiny_table(second_choice=False))
     replay.draft(draft(0, PROMPT))
-    with pytest.raises(TableMiss, match="no recorded choice"):
+    with pytest.raises(TableMiss, match="not a recorded choice"):
         replay.draft(draft(2, (30,)))
 
 
@@ -149,11 +149,11 @@ def test_verification_goes_on_after_a_refused_draft() -> None:
     ("jobs", "message"),
     [
         ([verify(0, (*PROMPT, 10, 11, 12), 3)], "output position 3: .*more output tokens"),
-        ([verify(0, (*PROMPT, 99, 98), 2), verify(3, (98, 97), 1)], "not its own output"),
-        ([verify(0, (*PROMPT, 99, 10), 1)], "not its own output"),
-        ([verify(0, (1,), 0)], "not its own output"),
-        ([verify(0, (3, 2), 0)], "the prompt fed is not the one recorded"),
-        ([Verify(0, 7, 0, PROMPT, 0, Sampling(temperature=1.0))], "was asked for, the request was bound to"),
+        ([verify(0, (*PROMPT, 99, 98), 2), verify(3, (98, 97), 1)], "not its output"),
+        ([verify(0, (*PROMPT, 99, 10), 1)], "not its output"),
+        ([verify(0, (1,), 0)], "not its output"),
+        ([verify(0, (3, 2), 0)], "the prompt differs from the recorded one"),
+        ([Verify(0, 7, 0, PROMPT, 0, Sampling(temperature=1.0))], "was requested, but the request uses"),
     ],
 )
 def test_a_verdict_outside_the_table_is_a_miss_that_says_where(jobs: list[Verify], message: str) -> None:
@@ -197,7 +197,7 @@ def test_a_sampled_request_is_answered_by_its_own_output_only() -> None:
     replay = Replay(sampled_table())
     replay.bind(7, "a", sampling)
     assert replay.verify(Verify(0, 7, 0, PROMPT, 0, sampling)).tokens == (10,)
-    with pytest.raises(TableMiss, match=r"seed=8.* was asked for, the request was bound to .*seed=7"):
+    with pytest.raises(TableMiss, match=r"seed=8.* was requested, but the request uses .*seed=7"):
         replay.verify(Verify(0, 7, 2, (10,), 0, replace(sampling, seed=8)))
     with pytest.raises(TableMiss, match=r"no prompt 'a' sampled as .*seed=12"):
         replay.bind(8, "a", replace(sampling, seed=12))

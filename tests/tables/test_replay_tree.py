@@ -78,8 +78,8 @@ def test_the_share_of_a_second_choice_is_the_table_s_own() -> None:
 @pytest.mark.parametrize(
     ("nodes", "parents", "leaves", "width", "message"),
     [
-        ((99,), (-1,), (0,), 1, "token 99 is no recorded choice"),
-        ((), (), (-1,), 3, "2 choices are recorded, 3 were asked for"),
+        ((99,), (-1,), (0,), 1, "token 99 is not a recorded choice"),
+        ((), (), (-1,), 3, "2 choices are recorded, but 3 were requested"),
         ((30, 31, 32, 33), (-1, 0, 1, 2), (3,), 1, "record the table with a greater depth"),
         ((30, 31, 32, 33, 34), (-1, 0, 1, 2, 3), (4,), 1, "record the table with a greater depth"),
     ],
@@ -127,5 +127,5 @@ def test_a_tree_does_not_stay_in_the_target_s_cache() -> None:
 
 
 def test_a_verdict_past_the_record_is_a_miss() -> None:
-    with pytest.raises(TableMiss, match="recorded no further"):
+    with pytest.raises(TableMiss, match="recorded output ends here"):
         verify((10, 11, 12), (-1, 0, 1))

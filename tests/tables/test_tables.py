@@ -159,7 +159,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="no decode table"):
+    with pytest.raises(BadInput, match="not a decode table"):
         load_table(edited(tmp_path, lambda arrow: arrow.replace_schema_metadata({})))
     text = tmp_path / "text.parquet"
     text.write_text("hello")
@@ -183,9 +183,9 @@ BROKEN = {
         lambda one: replace(one, rollout_tokens=(one.rollout_tokens[0][:-1], *one.rollout_tokens[1:])),
         "position 0: a rollout of 3 tokens in a table of depth 4",
     ),
-    "rollout that does not go on": (
+    "rollout that does not continue": (
         lambda one: replace(one, rollout_tokens=((*one.rollout_tokens[0][:-1], 99), *one.rollout_tokens[1:])),
-        "position 0: the rollout agrees with the target but does not go on",
+        "position 0: the rollout agrees with the target but does not continue",
     ),
 }
 
@@ -199,7 +199,7 @@ def test_a_table_that_breaks_a_rule_cannot_be_made(name: str) -> None:
 
 
 def test_a_table_needs_its_suffix_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="name it so"):
+    with pytest.raises(BadInput, match="give it that suffix"):
         tiny_table().write(tmp_path / "tiny.csv")
     with pytest.raises(BadInput, match="cannot be written"):
         tiny_table().write(tmp_path / "none" / "tiny.parquet")

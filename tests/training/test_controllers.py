@@ -139,7 +139,7 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(BadInput, match="undefined"):
         train(make_table("undefined", sure.provenance, undefined), QUICK)
-    for out, message in ((tmp_path / "x.bin", "name it so"), (tmp_path / "no" / "x.json", "make it first")):
+    for out, message in ((tmp_path / "x.bin", "give it that suffix"), (tmp_path / "no" / "x.json", "create it first")):
         with pytest.raises(BadInput, match=message):
             train_to_file("tiny-prose", out, QUICK)
 

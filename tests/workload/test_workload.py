@@ -27,7 +27,7 @@ def test_the_shipped_prompt_sets_hold_what_the_demo_needs():
         ('{"id": "a", "text": "x"}\nnot json\n', r"p.jsonl:2: is not a prompt"),
         ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}\n', r"p.jsonl:2: id 'a' occurs twice"),
         ('{"id": "a", "text": ""}\n', r"p.jsonl:1: the text of 'a' is empty"),
-        ("\n", r"holds no prompt"),
+        ("\n", r"holds no prompts"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, content, complaint):

@@ -57,7 +57,7 @@ def decoder_of(model: Any) -> Decoder:
     name = type(model).__name__
     decoder = {"GPT2LMHeadModel": _gpt2, "GPTNeoXForCausalLM": _neox}.get(name, _llama)(model, weights)
     if left := weights.left:
-        raise NotLean(f"weights that are not known: {sorted(left)[0]}")
+        raise NotLean(f"unknown weights: {sorted(left)[0]}")
     return decoder
 
 
@@ -74,7 +74,7 @@ def _check(model: Any) -> None:
     usual = type(config)().to_dict()
     changed = {field for field, value in config.to_dict().items() if field not in usual or value != usual[field]}
     if unknown := changed - IDLE - FIELDS[name]:
-        raise NotLean(f"configuration field {sorted(unknown)[0]} is not known")
+        raise NotLean(f"unknown configuration field {sorted(unknown)[0]}")
     _whole_text(config)
 
 
@@ -94,7 +94,7 @@ class _Weights:
         self.left = set(self._all)
         self._arena = Arena()
         if {str(one.dtype) for one in self._all.values()} != {str(model.dtype)}:
-            raise NotLean("its weights are of several types")
+            raise NotLean("its weights have several dtypes")
         if model.config.tie_word_embeddings:
             self.left.discard("lm_head.weight")
 

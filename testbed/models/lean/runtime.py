@@ -1,4 +1,4 @@
-"""Requests of a lean decoder: the methods of `testbed.models.batch.BatchRuntime`, one store a request.
+"""Requests of a lean decoder: the methods of `testbed.models.batch.BatchRuntime`, one store per request.
 
 Rule: as there, what is returned depends on the tokens before `position` and the tokens fed, never on what was fed and
 rewound before, nor on what else is in the batch. Single, tree and batched passes are one and the same code, so a
@@ -73,7 +73,7 @@ class LeanRuntime:
         As `testbed.models.runtime.CausalRuntime.forward_tree`.
         """
         if not tokens:
-            raise ValueError("a tree hangs from a token that is fed with it")
+            raise ValueError("a tree's parent token is fed in the same pass")
         self.guard.allows("tree")
         self.guard.fits([*tokens, *nodes], position + len(tokens) + max(depths(parents), default=0))
         held = self._at(request, position)
@@ -93,7 +93,7 @@ class LeanRuntime:
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[Array]:
         """Logits [last, vocabulary] of each feed, in order. One pass, or a few where many tokens are fed."""
         if len({one.request for one in feeds}) != len(feeds):
-            raise ValueError("a request is twice in one batch")
+            raise ValueError("one batch contains a request twice")
         for one in feeds:
             if not 0 <= one.last <= len(one.tokens) or not one.tokens:
                 raise ValueError(f"asked for the logits of {one.last} of {len(one.tokens)} fed tokens")

@@ -45,8 +45,8 @@ class LabFabric:
         self._shaping: Shaping | None = None
 
     def attach(self, ports: Sequence[Port]) -> None:
-        if mends := missing_parts():
-            raise MachineCannot(f"lab: parts are missing; mend: {'; '.join(mends)}")
+        if fixes := missing_parts():
+            raise MachineCannot(f"lab: parts are missing; fix: {'; '.join(fixes)}")
         self._ports = tuple(ports)
         try:
             self._switch = SwitchPorts(ports)

@@ -31,8 +31,8 @@ READY = (
 @contextlib.contextmanager
 def empty_lab(journal: Journal) -> Iterator[LabKernel]:
     """A guest without any connection to the host but its shell."""
-    if mends := missing_parts():
-        raise MachineCannot(f"lab: parts are missing; mend: {'; '.join(mends)}")
+    if fixes := missing_parts():
+        raise MachineCannot(f"lab: parts are missing; fix: {'; '.join(fixes)}")
     job = Path(tempfile.gettempdir()) / f"wan-testbed-inside-{secrets.token_hex(4)}"
     journal.directory(job)
     job.mkdir(mode=0o700)

@@ -1,7 +1,7 @@
 """Runs a command that cannot outlive a given process: `python -m testbed.network.lab.keeper PID FDS COMMAND...`.
 
 A User-Mode Linux kernel is a tree of processes, and killing its first one leaves the others running. Here the command
-gets a process namespace of its own, which the kernel empties when its first process dies; that one dies with this
+gets its own process namespace, which the kernel empties when its first process dies; that one dies with this
 keeper, and the keeper watches PID through a pidfd, which also sees a SIGKILL. Standard library only.
 
 FDS are the descriptors the command inherits, separated by commas.
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     take_precedence()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(CLONE_NEWPID):  # the next child is the first process of the new namespace
-        print(f"lab: no process namespace ({os.strerror(ctypes.get_errno())}); mend: run as root", flush=True)
+        print(f"lab: no process namespace ({os.strerror(ctypes.get_errno())}); fix: run as root", flush=True)
         return 4
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     process = subprocess.Popen(
@@ -55,7 +55,7 @@ def _of_the_command(libc: ctypes.CDLL) -> None:
 
 
 def take_precedence() -> None:
-    """Real-time priority, and with it a processor of its own choice: both only where they are allowed.
+    """Real-time priority, and with it its own processor choice: both only where they are allowed.
 
     The kernel and its processes take turns, never two at once: left to wake each other up across processors, a system
     call of the guest costs 70 us instead of 15. At ordinary priority it must be able to evade a busy processor.

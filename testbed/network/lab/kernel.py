@@ -39,15 +39,15 @@ LINE_1, LINE_2 = "ssl1", "ssl2"  # serial lines, /dev/ttyS1 and /dev/ttyS2 insid
 
 
 def missing_parts() -> list[str]:
-    """What this machine lacks for the lab, as the commands that mend it."""
-    mends = []
+    """What this machine lacks for the lab, as the commands that fix it."""
+    fixes = []
     if shutil.which(KERNEL) is None or not MODULES.is_dir():
-        mends.append("apt-get install user-mode-linux")
+        fixes.append("apt-get install user-mode-linux")
     if any(shutil.which(tool) is None for tool in ("ip", "tc", "bridge")):
-        mends.append("apt-get install iproute2")
+        fixes.append("apt-get install iproute2")
     if any(shutil.which(tool) is None for tool in ("mount", "stty", "bash")):
-        mends.append("apt-get install util-linux coreutils bash")
-    return mends
+        fixes.append("apt-get install util-linux coreutils bash")
+    return fixes
 
 
 def memory_directory() -> str:
@@ -57,7 +57,7 @@ def memory_directory() -> str:
         if os.access(path, os.W_OK) and not os.statvfs(path).f_flag & os.ST_NOEXEC:
             return path
     raise MachineCannot(
-        f"lab: none of {', '.join(dict.fromkeys(candidates))} may hold programs; mend: mount -o remount,exec /dev/shm, "
+        f"lab: none of {', '.join(dict.fromkeys(candidates))} allows executables; fix: mount -o remount,exec /dev/shm, "
         "or start the container with --tmpfs /tmp:exec"
     )
 
@@ -241,7 +241,7 @@ class LabKernel:
             self._answers.send(command + "\n")
         except OSError as error:
             raise MachineCannot(
-                f"lab: the lab's kernel does not answer: {self._last_words()}; see testbed doctor"
+                f"lab: the lab's kernel does not reply: {self._last_words()}; see testbed doctor"
             ) from error
 
     def _receive(self, line: Line, silence_s: float = BOOT_LIMIT_S) -> str:
@@ -249,7 +249,7 @@ class LabKernel:
             return line.receive(time.monotonic() + silence_s)
         except (OSError, EOFError) as error:
             raise MachineCannot(
-                f"lab: the lab's kernel does not answer: {self._last_words()}; see testbed doctor"
+                f"lab: the lab's kernel does not reply: {self._last_words()}; see testbed doctor"
             ) from error
 
     def _log(self) -> list[str]:

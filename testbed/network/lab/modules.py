@@ -52,7 +52,7 @@ def load_all(directory: Path, names: Sequence[str]) -> None:
     try:
         order = load_order((directory / "modules.dep").read_text(), names)
     except (OSError, StopIteration, KeyError):
-        sys.exit(f"lab: {directory} lacks one of {', '.join(names)}; mend: apt-get install --reinstall user-mode-linux")
+        sys.exit(f"lab: {directory} lacks one of {', '.join(names)}; fix: apt-get install --reinstall user-mode-linux")
     for path in order:
         load(directory / path)
 

@@ -7,7 +7,7 @@ line of a User-Mode Linux kernel stalls for good when more than 4 KB wait in it;
     go           carries out what was loaded last
     dump         all queues
 
-Each answer is a line of its own, `POSITION MESSAGE` in base64 or `POSITION !ERRNO TEXT`; POSITION is -1 when
+Each answer is its own line, `POSITION MESSAGE` in base64 or `POSITION !ERRNO TEXT`; POSITION is -1 when
 it was not one of the requests that failed. `===` ends the answers, and comes once at the start.
 """
 

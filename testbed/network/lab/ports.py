@@ -37,7 +37,7 @@ class SwitchPorts:
         try:
             self._namespace = new_namespace()
         except OSError as error:
-            raise MachineCannot(f"lab: no network namespace ({error.strerror}); mend: run as root") from error
+            raise MachineCannot(f"lab: no network namespace ({error.strerror}); fix: run as root") from error
         try:
             in_namespace(self._namespace, self._make_switch_ends)
             self.hardware = [_in_node(port, _hardware_address) for port in ports]
@@ -96,7 +96,7 @@ def _in_node(port: Port, act: Callable[[], T]) -> T:
     try:
         namespace = namespace_of(port.pid)
     except FileNotFoundError:
-        raise MachineCannot(f"lab: node {port.node}: process {port.pid} has ended; mend: look at its own log") from None
+        raise MachineCannot(f"lab: node {port.node}: process {port.pid} has ended; see its log") from None
     try:
         return in_namespace(namespace, act)
     finally:
@@ -126,6 +126,6 @@ def _run(command: Sequence[str], lines: Sequence[str]) -> str:
     result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if result.returncode:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[0]
-        mend = "run as root, and start nodes without a network"
-        raise MachineCannot(f"lab: {' '.join(command)} failed on a node's link ({reason}); mend: {mend}")
+        fix = "run as root, and start nodes without a network"
+        raise MachineCannot(f"lab: {' '.join(command)} failed on a node's link ({reason}); fix: {fix}")
     return result.stdout

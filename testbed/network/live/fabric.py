@@ -1,4 +1,4 @@
-"""A fabric whose links change while a run goes on, in a process of its own: the engine's end of `replay_process`.
+"""A fabric whose links change while a run goes on, in its own process: the engine's end of `replay_process`.
 
 Why a process: a thread of the engine would share its interpreter lock with whatever draws progress at that moment, at
 ordinary priority; measured in docs/performance.md.
@@ -83,7 +83,7 @@ class LiveFabric:
         try:
             return self._ask("died")  # type: ignore[no-any-return]
         except RunInvalid:
-            return f"the process that changes its links {ending(self._process.wait(STOP_PATIENCE_S))}"
+            return f"the process that updates its links {ending(self._process.wait(STOP_PATIENCE_S))}"
 
     def replay(self, schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float], start_ns: int) -> None:
         """Carries out the schedule from `start_ns` (CLOCK_MONOTONIC) on, until `stop_replay`."""
@@ -108,7 +108,7 @@ class LiveFabric:
             self._connection.send((verb, arguments))
             succeeded, answer = self._connection.recv()
         except (OSError, EOFError) as error:
-            raise FabricDied(f"fabric {self.name}: the process that changes its links has ended") from error
+            raise FabricDied(f"fabric {self.name}: the process that updates its links has ended") from error
         if not succeeded:
             raise answer
         return answer

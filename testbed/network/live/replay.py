@@ -30,7 +30,7 @@ class _Prepared(NamedTuple):
 
 
 class Replay:
-    """A schedule on its way: `due_ns` says when the next step is due, `carry_out` does it. Pure but for its arguments.
+    """A schedule in progress: `due_ns` says when the next step is due, `carry_out` does it. Pure but for its arguments.
 
     `base_one_way_ms` is the bare path of every pair, taken off each link, as `Network.shape` does.
     """

@@ -1,8 +1,9 @@
 """`--pcap user0:target0`: what two nodes send each other, as both of them see it, in one file for Wireshark.
 
-The capturing runs in a process of its own (`capture_process`), which reads packet sockets at both nodes' `eth0`; the
+The capturing runs in its own process (`capture_process`), which reads packet sockets at both nodes' `eth0`; the
 kernel stamps the times, all from one clock, so the file shows each packet leave and arrive. It is started before the
-programs of the nodes and ended after them. Rule kept: a capture that lost packets says how many, or that nobody knows.
+programs of the nodes and ended after them. Rule kept: a capture that lost packets says how many, or that the number is
+unknown.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def parse_pair(text: str, nodes: Collection[str]) -> Ends:
     """`user0:target0`, both of them nodes of the experiment."""
     src, colon, dst = text.partition(":")
     if not colon or src == dst:
-        raise BadInput(f"--pcap {text}: name two nodes, such as user0:target0")
+        raise BadInput(f"--pcap {text}: give two nodes, such as user0:target0")
     for name in (src, dst):
         if name not in nodes:
             raise BadInput(f"--pcap {text}: no node {name!r}; nodes: {', '.join(nodes)}")
@@ -100,4 +101,4 @@ class Capture:
         said = self._process.stdout.readline().decode().strip()
         if said != "capturing":
             self.stop()
-            raise MachineCannot(f"--pcap: packets cannot be captured ({said or 'its process has ended'})")
+            raise MachineCannot(f"--pcap: cannot capture packets ({said or 'its process has ended'})")

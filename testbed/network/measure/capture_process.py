@@ -1,4 +1,4 @@
-"""The capturing process of `capture`: packet sockets at both ends of each pair, one loop, one file a pair.
+"""The capturing process of `capture`: packet sockets at both ends of each pair, one loop, one file per pair.
 
 Standard input: the question as one line of JSON, then nothing until its end, which is the order to stop. Standard
 output: `capturing` once every socket is open, and at the end, as JSON by file name, how many packets were written and

@@ -1,6 +1,6 @@
 """Measures every link as it is, and holds it against what was asked for.
 
-Rule kept: every run carries its own measured error. The measuring runs in a process of its own (`probe_process`), so
+Rule kept: every run carries its own measured error. The measuring runs in its own process (`probe_process`), so
 that neither this interpreter's threads nor its garbage collection show up as delay; this module prepares the question
 and does the statistics.
 
@@ -33,7 +33,7 @@ P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 @dataclass(frozen=True)
 class PairSample:
-    """One ordered pair, measured. `one_way` is from src to dst.
+    """One directed link, measured. `one_way` is from src to dst.
 
     Times are None when undefined: nothing came back, or too little for a 99th percentile.
     """
@@ -93,7 +93,7 @@ def probe_links(
     try:
         done = _measured(question, patience_s, mark or {})
     except subprocess.TimeoutExpired:
-        raise RunInvalid(f"probe: the measuring process has not answered for {patience_s:.0f} s") from None
+        raise RunInvalid(f"probe: the measuring process has not replied for {patience_s:.0f} s") from None
     if done.returncode < 0:
         raise RunInvalid(f"probe: the measuring process {ending(done.returncode)}")
     if done.returncode:
@@ -184,7 +184,9 @@ def beyond_law(law: Expected, median_ms: float, p99_ms: float | None) -> list[st
     short_of = law.least_median_ms - link_median_tolerance_ms(law.least_median_ms)
     beyond = law.most_median_ms + link_median_tolerance_ms(law.most_median_ms)
     if not short_of - 1e-9 <= median_ms <= beyond + 1e-9:
-        reasons.append(f"median RTT {median_ms:.2f} ms, by the law of its links {law.about}")
+        reasons.append(f"median RTT {median_ms:.2f} ms, by the model of its links {law.about}")
     if p99_ms is not None and p99_ms > law.longest_ms + LINK_P99_MS + 1e-9:
-        reasons.append(f"99th percentile RTT {p99_ms:.2f} ms, longest by the law of its links {law.longest_ms:.2f} ms")
+        reasons.append(
+            f"99th percentile RTT {p99_ms:.2f} ms, longest by the model of its links {law.longest_ms:.2f} ms"
+        )
     return reasons

@@ -85,7 +85,7 @@ def new_token() -> int:
 
 
 class Strange:
-    """How many packets were nobody's here: strangers', or kept by a full buffer since an earlier measurement."""
+    """How many packets belonged to no probe: strangers', or kept by a full buffer since an earlier measurement."""
 
     def __init__(self) -> None:
         self.count = 0

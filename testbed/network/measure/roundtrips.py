@@ -119,7 +119,7 @@ def interval_s(shortest_s: float, slowest_bps: int | None) -> float:
 
 
 def legs_of(manifest: Mapping[str, Any], one_way_ms: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], Leg]:
-    """Every ordered pair of nodes as a run's manifest has it; one-way delays are as its links' rows say."""
+    """Every directed pair of nodes as a run's manifest has it; one-way delays are as its links' rows say."""
     topology, placement = manifest["topology"], manifest["node_placement"]
 
     def of(kind: str, a: str, b: str) -> Any:

@@ -8,7 +8,7 @@ LINK_MEDIAN_SHARE = 0.01
 # A shaper later than a quarter of a typical draft pass (about 8 ms) would move rounds, not only packets.
 LINK_P99_MS = 2.0
 
-# Beyond so many ordered pairs of nodes, those that carry no message are probed a few times each, which is enough for
+# Beyond so many directed pairs of nodes, those that carry no message are probed a few times each, which is enough for
 # a median and not for a 99th percentile: all 1056 pairs of 33 nodes, 200 probes each, would take three minutes a check.
 MANY_PAIRS = 200
 

@@ -84,7 +84,7 @@ class Watch:
         try:
             answer, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
         except subprocess.TimeoutExpired:
-            raise RunInvalid(f"in-run probe: no answer for {ANSWER_PATIENCE_S:.0f} s") from None
+            raise RunInvalid(f"in-run probe: no reply for {ANSWER_PATIENCE_S:.0f} s") from None
         if self._process.returncode:
             raise RunInvalid(f"in-run probe: {self._why(complaint)}")
         count, self.strange = map(int, answer.split())
@@ -96,7 +96,7 @@ class Watch:
                 yield Probe(src, dst, sent_ns, forward_ns, backward_ns)
                 read += 1
         if read != count:
-            raise RunInvalid(f"in-run probe: {self._log} holds {read} of the {count} probes that were sent")
+            raise RunInvalid(f"in-run probe: {self._log} holds {read} of the {count} probes sent")
         self._log.unlink()
 
     def close(self) -> None:

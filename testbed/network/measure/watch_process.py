@@ -1,9 +1,9 @@
-"""The measuring process of `watch`: few probes, from a loop of its own, for as long as a phase of a run takes.
+"""The measuring process of `watch`: few probes, from its own loop, for as long as a phase of a run takes.
 
 Sockets, packets and clocks are those of `probe_process`. Standard input: the question in one JSON line, then a line
 when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, how many
-probes were sent and how many packets were nobody's. Every probe is a line of the file `log`, in the order of sending,
-as [pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
+probes were sent and how many packets belonged to no probe. Every probe is a line of the file `log`, in the order of
+sending, as [pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def as_mininet(network: Network, say: Callable[[str], None]) -> Any:
             """One TCP flow for five seconds, from the first to the last host if none are given."""
             client, server = hosts or (self.hosts[0], self.hosts[-1])
             if l4Type != "TCP":
-                say("iperf measures TCP only here\n")
+                say("iperf only measures TCP here\n")
                 return []
             say(f"*** Iperf: testing TCP bandwidth between {client.name} and {server.name}\n")
             speed = f"{throughput_bps(client.pid, server.pid, server.IP(), IPERF_S) / 1e6:.1f} Mbits/sec"

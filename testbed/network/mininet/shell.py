@@ -84,7 +84,9 @@ def _shell_class(batch: bool) -> Any:
         def default(self, line: str) -> None:
             first = self.parseline(line)[0]
             if first not in self.mn:
-                raise BadInput(f"shell: {line.split()[0]!r} is no command and no node; nodes: {' '.join(self.mn)}")
+                raise BadInput(
+                    f"shell: {line.split()[0]!r} is neither a command nor a node; nodes: {' '.join(self.mn)}"
+                )
             super().default(line)
             node = self.mn[first]
             self.status = int(node.cmd("echo $?") or 0)
@@ -107,10 +109,10 @@ def _shell_class(batch: bool) -> Any:
 
         def do_iperfudp(self, _line: str) -> None:
             """Not here."""
-            raise BadInput("shell: iperfudp is not available here; write `NODE iperf3 ...`, or use iperf for TCP")
+            raise BadInput("shell: iperfudp is not available; use `NODE iperf3 ...`, or iperf for TCP")
 
         def do_link(self, line: str) -> None:
-            """Cut or mend both directions between two nodes. Usage: link node1 node2 [up/down]"""
+            """Cut or restore both directions of a link. Usage: link node1 node2 [up/down]"""
             words = line.split()
             ends = {*words[:2]}
             if len(words) != 3 or words[2] not in ("up", "down") or len(ends) != 2 or not ends <= {*self.mn}:
@@ -134,9 +136,9 @@ def _shell_class(batch: bool) -> Any:
 
 def _refused(name: str) -> Any:
     def refuse(self: Any, _line: str) -> None:
-        raise BadInput(f"shell: {name} is about switches, and there are none: every pair of nodes has its own link")
+        raise BadInput(f"shell: {name} needs switches, but there are none: every pair of nodes has its own link")
 
-    refuse.__doc__ = "Not here: there are no switches."
+    refuse.__doc__ = "Not available: there are no switches."
     return refuse
 
 

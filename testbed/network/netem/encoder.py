@@ -172,7 +172,7 @@ def differences(asked: bytes, shown: bytes) -> list[str]:
         for name, other, one in zip(NetemState._fields, want, have, strict=True)
         if one != other
     ]
-    return told + [f"{name} set by somebody else" for name in foreign]
+    return told + [f"{name} set by another program" for name in foreign]
 
 
 def _share(share: float) -> int:

@@ -1,4 +1,4 @@
-"""The fabric `netem`: a router namespace whose kernel queues give every ordered pair its delay (see `plan`).
+"""The fabric `netem`: a router namespace whose kernel queues give every directed link its delay (see `plan`).
 
 Every node has one veth to the router, a /32 address and one default route; neighbours are permanent on both ends, IPv6
 and segmentation offloads are off. So nothing but the experiment's packets crosses the queues, each as it was sent,
@@ -76,7 +76,7 @@ class NetemFabric:
     def facts(self) -> dict[str, object]:
         version = subprocess.run(["tc", "-V"], capture_output=True, text=True).stdout.strip()
         leaves = self._attached().leaves
-        unseeded = "none: this kernel's netem takes no seed, so which packets are lost differs between runs"
+        unseeded = "none: this kernel's netem takes no seed, so lost packets differ between runs"
         return {
             "kernel": self._capabilities.kernel if self._capabilities else "",
             "tc": version,
@@ -126,7 +126,7 @@ class NetemFabric:
     def _prepare(self, links: dict[tuple[str, str], Link]) -> Callable[[], None]:
         if self._leaf == "pfifo" and any(_needs_netem(link) for link in links.values()):
             choose_fabric("netem", self._capabilities or probe_capabilities())  # says what is missing, when it is
-            raise MachineCannot("fabric netem: attached with leaf pfifo, which carries no delay; attach with netem")
+            raise MachineCannot("fabric netem: attached with leaf pfifo, which adds no delay; attach with netem")
         return self._attached().prepare(links)
 
     def _tc(self, pid: int, lines: Sequence[str]) -> None:
@@ -134,7 +134,7 @@ class NetemFabric:
         done = subprocess.run(enter(pid, ["tc", "-batch", "-"]), input=text, capture_output=True, text=True)
         if done.returncode:
             raise MachineCannot(
-                f"fabric netem: tc refused the plan: {' '.join(done.stderr.split())}; see testbed doctor"
+                f"fabric netem: tc rejected the plan: {' '.join(done.stderr.split())}; see testbed doctor"
             )
 
     def _attached(self) -> Shaping:

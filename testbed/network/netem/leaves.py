@@ -44,7 +44,7 @@ from testbed.network.spec.fabric import Counters, Link, Pair, Port
 Fate = Literal["dropped", "lost", "cut"]
 
 # Any rate keeps netem's queue in order (sch_netem.c, netem_enqueue). This one adds 0 ns to a full packet: one that adds
-# anything lets each packet of a burst wait for a timer of its own, which halves what the lab's kernel carries.
+# anything lets each packet of a burst wait for its own timer, which halves what the lab's kernel carries.
 IN_ORDER_BYTES_PER_S = 1 << 45
 SEED_STEP = 0x9E3779B97F4A7C15  # splitmix64's increment: successive seeds share no pattern
 U64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -243,7 +243,9 @@ class NetemLeaves:
         if asked is not None and self._kind == "netem":
             told = differences(decode_qdisc(asked).options, decode_qdisc(answer).options)
             if told:
-                raise MachineCannot(f"{link}: the kernel shows {', '.join(told)}; leave its queues to one program")
+                raise MachineCannot(
+                    f"{link}: the kernel shows {', '.join(told)}; only one program may manage its queues"
+                )
 
     def _shown(self, table: Sequence[Qdisc] | None = None) -> list[tuple[Pair, Qdisc]]:
         """The leaves that the kernel shows."""

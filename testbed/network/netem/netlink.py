@@ -140,14 +140,14 @@ class RouteSocket:
         self._socket.close()
 
     def exchange(self, requests: Sequence[bytes]) -> list[Answer]:
-        """Sends requests that ask for an echo (NLM_F_ECHO), each with a sequence number of its own."""
+        """Sends requests that ask for an echo (NLM_F_ECHO), each with its own sequence number."""
         answers: dict[int, Answer] = {}
         for start in range(0, len(requests), BATCH_REQUESTS):
             batch = requests[start : start + BATCH_REQUESTS]
             self._socket.send(b"".join(batch))
             awaited = {HEADER.unpack_from(request)[3] for request in batch}
             while awaited:
-                for datagram in self._inbox.take():  # an echo and a refusal are datagrams of their own
+                for datagram in self._inbox.take():  # an echo and a refusal are separate datagrams
                     length, kind, flags, sequence, _ = HEADER.unpack_from(datagram)
                     if length > len(datagram):
                         raise ValueError(f"netlink answer claims {length} bytes of {len(datagram)}")
@@ -222,7 +222,7 @@ class _Inbox:
             number = ctypes.get_errno()
             if number == errno.EINTR:  # a signal, whose handler has had its say: as in PEP 475
                 continue
-            raise OSError(number, "the kernel does not answer" if number == errno.EAGAIN else os.strerror(number))
+            raise OSError(number, "the kernel does not reply" if number == errno.EAGAIN else os.strerror(number))
         space = memoryview(self._space)
         found = []
         for index in range(count):

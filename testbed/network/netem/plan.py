@@ -1,4 +1,4 @@
-"""The qdisc plan: which tc objects make every ordered pair of nodes behave as its link says. Pure text, no kernel.
+"""The qdisc plan: which tc objects make every directed pair of nodes behave as its link says. Pure text, no kernel.
 
 Rule kept: no packet travels unshaped (invariant 6), and a change keeps packets in flight. On the router's interface
 towards receiver j stands an htb with one class per source and a netem leaf in it, chosen by the source address:
@@ -9,7 +9,7 @@ towards receiver j stands an htb with one class per source and a netem leaf in i
 
 The netem stands behind the sender's own stack, so its sockets see a network and not a local queue. Bandwidth is a
 separate stage in front of the delay (`plan_uplinks`), on the sender's own interface: rate and delay on one queue
-would make the buffer and the pipe indistinguishable. Whoever applies the plan names the devices. The tree is built
+would make the buffer and the pipe indistinguishable. The caller names the devices. The tree is built
 once, as text for tc; what its leaves do to packets is set over netlink (`netem_leaves`).
 """
 
@@ -90,7 +90,7 @@ def undelayed(ports: Sequence[Port]) -> list[Link]:
 
 
 def check_links(ports: Sequence[Port], links: Iterable[Link], complete: bool = True) -> dict[tuple[str, str], Link]:
-    """The links by ordered pair, with sane numbers, or BadInput; exactly one for each pair, if `complete`."""
+    """The links by pair of nodes, with sane numbers, or BadInput; exactly one for each pair, if `complete`."""
     nodes = {port.node for port in ports}
     if len(ports) > MAX_NODES:
         raise BadInput(f"network: {len(ports)} nodes; the qdisc plan carries at most {MAX_NODES}")
@@ -115,7 +115,7 @@ def check_links(ports: Sequence[Port], links: Iterable[Link], complete: bool = T
         return found
     missing = [f"{a} -> {b}" for a in sorted(nodes) for b in sorted(nodes) if a != b and (a, b) not in found]
     if missing:
-        raise BadInput(f"link {missing[0]}: missing; every ordered pair needs one ({len(missing)} missing)")
+        raise BadInput(f"link {missing[0]}: missing; every directed pair of nodes needs one ({len(missing)} missing)")
     return found
 
 
@@ -131,11 +131,11 @@ def _check_effects(name: str, link: Link) -> None:
     if not 0 <= link.jitter_ms < 60_000:
         raise BadInput(f"{name}: jitter_ms is {link.jitter_ms}; must be from 0 to 60000")
     if burst is not None and link.loss:
-        raise BadInput(f"{name}: loss and burst_loss exclude each other; mend: leave one out")
+        raise BadInput(f"{name}: loss and burst_loss exclude each other; remove one of them")
     if link.buffer_bytes is not None and link.buffer_bytes < PACKET_BYTES:
         raise BadInput(f"{name}: buffer_bytes is {link.buffer_bytes}; must hold one packet of {PACKET_BYTES}, or none")
     if link.buffer_bytes is not None and link.rate_bps is None:
-        raise BadInput(f"{name}: buffer_bytes without rate_bps; a link without a rate has nothing to buffer")
+        raise BadInput(f"{name}: buffer_bytes without rate_bps; a link without a rate needs no buffer")
 
 
 def rate_buffer_bytes(link: Link) -> int:

@@ -33,7 +33,7 @@ MESSAGE_LINKS = 64  # of one message: packets wait while the process decodes it,
 
 
 class RelayFabric:
-    """Carries packets between all nodes in one process of its own."""
+    """Carries packets between all nodes in its own process."""
 
     name: FabricName = "relay"
 

@@ -88,15 +88,15 @@ def open_tun(port: Mapping[str, Any]) -> int:
 
 
 def explain(error: OSError, node: str) -> str:
-    """The mend for what can go wrong in open_tun."""
+    """The fix for what can go wrong in open_tun."""
     if error.filename == TUN_PATH and error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
-        return f"{TUN_PATH} is missing; mend: modprobe tun, or mkdir -p /dev/net && mknod {TUN_PATH} c 10 200"
+        return f"{TUN_PATH} is missing; fix: modprobe tun, or mkdir -p /dev/net && mknod {TUN_PATH} c 10 200"
     if error.filename == TUN_PATH:
-        return f"{TUN_PATH} may not be opened ({error.strerror}); mend: run as root, or see testbed doctor"
+        return f"{TUN_PATH} may not be opened ({error.strerror}); fix: run as root, or see testbed doctor"
     if error.errno in (errno.EBUSY, errno.EINVAL, errno.EEXIST):
-        return f"node {node}: its namespace already has an eth0 or a default route; mend: start it without a network"
+        return f"node {node}: its namespace already has an eth0 or a default route; fix: start it without a network"
     if error.errno in (errno.EPERM, errno.EACCES):
-        return f"node {node}: no CAP_NET_ADMIN in its network namespace; mend: run as root"
+        return f"node {node}: no CAP_NET_ADMIN in its network namespace; fix: run as root"
     return f"node {node}: cannot make eth0 in its network namespace ({error})"
 
 

@@ -1,8 +1,8 @@
-"""The relay's delay line: packets go in with their ordered pair and come out when their delay has passed.
+"""The relay's delay line: packets go in with their directed link and come out when their delay has passed.
 
 Pure: no clock, no sockets, no global randomness; time arrives as an argument, in nanoseconds of one monotonic clock.
 
-Rules it keeps, per ordered pair of nodes:
+Rules it keeps, per directed pair of nodes:
 * a packet's departure time is fixed when it enters, so a later change of the link never moves it (as netem does);
 * strictly first in, first out, unless the link has jitter or reordering: when the delay falls, later packets wait for
   the older ones instead of overtaking them (as netem does once it has a `rate`); packets leave in the order of
@@ -25,7 +25,7 @@ BIT_NS_PER_BYTE = 8 * NS_PER_S
 
 
 class LinkState(NamedTuple):
-    """What one ordered pair does to its packets; the default is a link without any effect."""
+    """What one directed link does to its packets; the default is a link without any effect."""
 
     delay_ns: int = 0
     limit_packets: int = 100_000
@@ -42,7 +42,7 @@ class LinkState(NamedTuple):
 
 
 class Pair:
-    """One ordered pair: its state, and what survives a change of it. Its counters are read-only to others."""
+    """One directed link: its state, and what survives a change of it. Its counters are read-only to others."""
 
     __slots__ = ("cut", "delivered", "dropped", "fates", "free_ns", "last_due_ns", "lost", "seed", "state", "waiting")
 
@@ -67,7 +67,7 @@ class DelayLine:
     """Three verbs: `push` a packet, take what is `due`, ask for the `next_due_ns`."""
 
     def __init__(self, nodes: int, seed: str, overhead_bytes: int = 0) -> None:
-        """Nodes are numbered from 0. Every ordered pair has a generator of its own for its chances, made from `seed`.
+        """Nodes are numbered from 0. Every directed link has its own generator for its chances, made from `seed`.
 
         `overhead_bytes` is what the rate stage adds to each packet: the link-layer header that a packet here lacks.
         """

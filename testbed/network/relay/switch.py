@@ -25,7 +25,7 @@ READ_BATCH = 16  # packets taken from one device before departures are looked at
 SLICE_LINKS = 32  # of an update between two looks at the packets; some 20 us
 
 Row = Sequence[Any]
-"""One link on its way to the relay's process: positions of source and destination, then the fields of LinkState up to
+"""One link as sent to the relay's process: positions of source and destination, then the fields of LinkState up to
 the last that is not its default; chances as [loss, [p, r, loss_bad, loss_good] or null, reorder, jitter_ns] or null."""
 
 

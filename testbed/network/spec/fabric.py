@@ -1,4 +1,4 @@
-"""What every network fabric must do: carry packets between nodes, each ordered pair with its own one-way delay.
+"""What every network fabric must do: carry packets between nodes, each directed link with its own one-way delay.
 
 One pure plan (`testbed.network.netem.plan`) says what each link should be; a fabric makes it so. `netem` uses the host
 kernel's qdisc, `lab` the same qdiscs inside a User-Mode Linux kernel, `relay` a user-space delay line over TUN
@@ -64,7 +64,7 @@ class BurstLoss:
 
 @dataclass(frozen=True)
 class Link:
-    """What one ordered pair of nodes should experience. All delays are one-way and in milliseconds.
+    """What one directed pair of nodes should experience. All delays are one-way and in milliseconds.
 
     Without jitter and reordering a link is first in, first out, even when its delay falls; with either, packets may
     overtake each other. `loss` and `burst_loss` exclude each other.
@@ -87,7 +87,7 @@ class Counters:
     """Packets since the fabric came up, as its own counters say.
 
     `unmatched` are packets that travelled, or would have, without a link's delay: must stay zero (invariant 6).
-    `lost` and `cut` were dropped on purpose, by a loss model or a cut link; `dropped` though nobody asked for it.
+    `lost` and `cut` were dropped on purpose, by a loss model or a cut link; `dropped` for any other reason.
     """
 
     matched: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -108,11 +108,11 @@ class Fabric(Protocol):
     def attach(self, ports: Sequence[Port]) -> None:
         """Gives every node an interface `eth0` with its address and carries packets between all pairs, without delay.
 
-        Raises MachineCannot, in one line with the mend, when the machine lacks something.
+        Raises MachineCannot, in one line with the fix, when the machine lacks something.
         """
 
     def shape(self, links: Sequence[Link]) -> None:
-        """Makes every ordered pair behave as its link says; the whole state each time, packets in flight are kept."""
+        """Makes every directed link behave as its link says; the whole state each time, packets in flight are kept."""
 
     def change(self, links: Sequence[Link]) -> None:
         """Gives these pairs, and no others, the whole state of their link; packets in flight are kept.
@@ -127,7 +127,7 @@ class Fabric(Protocol):
         """
 
     def read_back(self) -> dict[tuple[str, str], float]:
-        """One-way delay in ms per ordered pair, as the mechanism itself reports it (tc -s, the relay's table)."""
+        """One-way delay in ms per directed link, as the mechanism itself reports it (tc -s, the relay's table)."""
 
     def counters(self) -> Counters: ...
 

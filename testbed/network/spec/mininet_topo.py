@@ -1,4 +1,4 @@
-"""A custom Mininet `Topo` as a topology: its hosts become sites, its links collapse to one figure an ordered pair.
+"""A custom Mininet `Topo` as a topology: its hosts become sites, its links collapse to one figure per directed link.
 
 Programs only see what lies between two ends, so every pair gets the sum of delays, the product of what is not lost and
 the narrowest rate along the path of least delay (fewest hops, then names, where delays are equal). Options mean what
@@ -60,7 +60,7 @@ class EndToEnd:
 
 
 def collapse(hosts: Sequence[str], wires: Iterable[Wire]) -> dict[tuple[str, str], EndToEnd]:
-    """All ordered pairs of hosts. Hosts forward nothing. Raises BadInput for a pair without a path."""
+    """All directed pairs of hosts. Hosts forward nothing. Raises BadInput for a pair without a path."""
     leaving: dict[str, list[Wire]] = {}
     for wire in wires:
         leaving.setdefault(wire.src, []).append(wire)
@@ -82,7 +82,7 @@ def _why_no_path(src: str, dst: str, hosts: Sequence[str], leaving: Mapping[str,
     if through is None:
         return "link them"
     between = next(wire.dst for wire in through if wire.dst in hosts)
-    return f"hosts forward nothing, and {between} is a host: make it a switch with addSwitch"
+    return f"hosts do not forward, and {between} is a host: make it a switch with addSwitch"
 
 
 def _shortest(src: str, hosts: frozenset[str], leaving: Mapping[str, list[Wire]]) -> dict[str, tuple[Wire, ...]]:
@@ -110,7 +110,9 @@ def _along(src: str, path: Sequence[Wire]) -> EndToEnd:
     jittered = [wire for wire in path if wire.jitter_ns]
     if len(jittered) > 1:
         ends = ", ".join(f"{wire.src} -> {wire.dst}" for wire in jittered)
-        raise BadInput(f"{names[0]} -> {names[-1]}: jitter on {ends}; sums of jitter cannot be expressed, leave one")
+        raise BadInput(
+            f"{names[0]} -> {names[-1]}: jitter on {ends}; the sum of two jitters cannot be expressed, keep one"
+        )
     losses = [wire.loss for wire in path if wire.loss]
     rates = [wire.rate_bps for wire in path if wire.rate_bps is not None]
     return EndToEnd(
@@ -132,7 +134,7 @@ def wires_of(topo: Any) -> list[Wire]:
         link_class = options.pop("cls", None)
         class_name = getattr(link_class, "__name__", one_line(repr(link_class)))
         if link_class is not None and class_name not in ("TCLink", "TCULink"):
-            raise BadInput(f"{where}: cls {class_name} does not shape; leave cls out, or use TCLink")
+            raise BadInput(f"{where}: cls {class_name} does not shape links; remove cls, or use TCLink")
         ends = [options.pop("params1", None), options.pop("params2", None)]
         for (src, dst), own in zip(((node1, node2), (node2, node1)), ends, strict=True):
             if own is not None and not isinstance(own, Mapping):
@@ -145,7 +147,7 @@ def _wire(src: str, dst: str, options: Mapping[str, Any], where: str) -> Wire:
     given = {key: value for key, value in options.items() if value is not None and key not in RATE_KINDS}
     if unknown := sorted(given.keys() - SHAPING):
         known = ", ".join(sorted(SHAPING))
-        raise BadInput(f"{where}: {unknown[0]} cannot be expressed between two ends; leave it out (known: {known})")
+        raise BadInput(f"{where}: {unknown[0]} cannot be expressed for an end-to-end link; remove it (known: {known})")
     rate_bps, loss = None, 0.0
     if "bw" in given:
         mbit = _number(given["bw"], f"{where}: bw", "Mbit/s", 0.008, MAX_MBIT)
@@ -162,13 +164,13 @@ def tc_time_ns(value: object, what: str) -> int:
     match = re.fullmatch(r"\s*([0-9]{1,20}\.?[0-9]{0,20}|\.[0-9]{1,20})\s*([a-z]*)\s*", text)
     unit = UNITS.get(match[2], match[2] or "us") if match else ""
     if match is None or unit not in NS:
-        raise BadInput(f"{what}: {one_line(repr(value))} is no time; write it as tc reads it, such as '20ms'")
+        raise BadInput(f"{what}: {one_line(repr(value))} is not a time; write it as tc does, such as '20ms'")
     return round(float(match[1]) * NS[unit])
 
 
 def _number(value: object, what: str, unit: str, least: float, most: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not least <= value <= most:
-        raise BadInput(f"{what}: {one_line(repr(value))} is no number of {unit} from {least:g} to {most:g}")
+        raise BadInput(f"{what}: {one_line(repr(value))} is not a number of {unit} from {least:g} to {most:g}")
     return float(value)
 
 
@@ -176,7 +178,7 @@ def as_topology(topo: Any, name: str, source: str, sha256: str) -> dict[str, Any
     """The fields of a topology file that says the same."""
     hosts = [str(host) for host in topo.hosts()]
     if not hosts:
-        raise BadInput("no hosts; give the Topo some with addHost")
+        raise BadInput("no hosts; add some with addHost")
     pairs = collapse(hosts, wires_of(topo))
 
     def matrix(values: Mapping[tuple[str, str], Any]) -> dict[str, dict[str, Any]]:
@@ -184,7 +186,7 @@ def as_topology(topo: Any, name: str, source: str, sha256: str) -> dict[str, Any
 
     return {
         "name": name,
-        "description": "end-to-end links of a Mininet Topo; pairs that share a narrow link do not compete for it",
+        "description": "end-to-end links of a Mininet Topo; pairs that share a bottleneck do not compete for it",
         "source": {"citation": f"{source}, sha256 {sha256}", "licence": "that of the file", "statistic": "by design"},
         "measured_on": UNDATED,
         "regions": [{"name": host, "provider": "mininet"} for host in hosts],
@@ -210,7 +212,7 @@ def load_fields(path: Path, class_name: str) -> dict[str, Any]:
     with foreign(path, f"making {class_name} without arguments"):
         topo = make()
     if not isinstance(topo, Topo):
-        raise BadInput(f"{where}: gives {one_line(repr(topo))}, which is no mininet.topo.Topo")
+        raise BadInput(f"{where}: gives {one_line(repr(topo))}, which is not a mininet.topo.Topo")
     with foreign(path, f"reading what {class_name} holds"):
         try:
             return as_topology(topo, class_name, str(path), file.sha256)
@@ -232,4 +234,4 @@ def _maker(names: Mapping[str, Any], wanted: str, kind: type, where: str) -> Cal
     ]
     known = [*classes, *(str(name) for name in entries)]
     there = f"it has {', '.join(map(shown, known))}" if known else "define a subclass of mininet.topo.Topo"
-    raise BadInput(f"{where}: no Topo class or entry of `topos` has that name; {there}")
+    raise BadInput(f"{where}: no Topo class or entry of `topos` has this name; {there}")

@@ -20,7 +20,7 @@ from testbed.system.units import NS_PER_MS
 
 @dataclass(frozen=True)
 class PairEvent:
-    """From `at_ns` on, one ordered pair of sites is otherwise; None leaves as it was."""
+    """From `at_ns` on, one directed pair of sites is otherwise; None leaves as it was."""
 
     at_ns: int
     up: bool | None = None
@@ -39,7 +39,7 @@ class PairEvent:
 
 @dataclass(frozen=True)
 class PairSchedule:
-    """One ordered pair of sites: its delay's series, and its events by time."""
+    """One directed pair of sites: its delay's series, and its events by time."""
 
     delay: SteppedDelay | None = None
     events: tuple[PairEvent, ...] = ()

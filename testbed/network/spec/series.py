@@ -90,14 +90,14 @@ class SeriesReplay:
                     f"network.series_sites: topology {topology.name}: no region {site!r}{nearest(site, regions)}"
                 )
         if not pairs:
-            raise BadInput(f"{where}: every node is at the target's site, so the series would do nothing; leave it out")
+            raise BadInput(f"{where}: every node is at the target's site, so the trace would have no effect; remove it")
         for a, b in pairs:
             for site in (self.sites.get(a, a), self.sites.get(b, b)):
                 if site not in known:
-                    mend = "network.series_sites maps names"
-                    raise BadInput(f"{where}: has no site {site!r}{nearest(site, known)} ({mend})")
+                    fix = "network.series_sites maps names"
+                    raise BadInput(f"{where}: has no site {site!r}{nearest(site, known)} ({fix})")
             if self.samples(a, b) is None:
-                raise BadInput(f"{where}: pair {a} -> {b} is missing both ways, but this experiment's nodes use it")
+                raise BadInput(f"{where}: pair {a} -> {b} is missing in both directions, but this experiment uses it")
 
     def delay(self, topology: Topology, a: str, b: str) -> SteppedDelay | None:
         """One-way delay from `a` to `b`: the topology's share of the round trip; None for a pair without a series."""
@@ -152,7 +152,7 @@ def load_series(name_or_path: str) -> RttSeries:
     elif name_or_path in (known := available_series()):
         path = known[name_or_path]
     else:
-        raise BadInput(f"RTT series {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
+        raise BadInput(f"RTT trace {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
     content = read_bytes(path)
     lines = as_text(content, path).rstrip().splitlines()
     about, start = _about(path, lines)
@@ -178,19 +178,19 @@ def _about(path: Path, lines: list[str]) -> tuple[dict[str, str], int]:
             if not colon or not value.strip():
                 _refuse(path, index, f"{said(line)} is not `# key: value`")
             if key.strip() in OWN:
-                _refuse(path, index, f"`# {key.strip()}:` is what the testbed says of a series; call it otherwise")
+                _refuse(path, index, f"`# {key.strip()}:` is reserved by the testbed; use another key")
             about[key.strip()] = value.strip()
             continue
         for key in ABOUT:
             if key not in about:
-                _refuse(path, index, f"the lines before it do not say `# {key}: ...`")
+                _refuse(path, index, f"the lines before it have no `# {key}: ...`")
         if about["kind"] not in KINDS:
             _refuse(path, index, f"kind is {said(about['kind'])}; must be one of {', '.join(KINDS)}")
         if tuple(line.split(",")) != COLUMNS:
             right = ",".join(COLUMNS)
             _refuse(path, index, f"the columns must be {right}, in seconds and milliseconds; they are {said(line)}")
         return about, index + 1
-    raise BadInput(f"{path}: holds no figures; after the `#` lines come {','.join(COLUMNS)} and rows")
+    raise BadInput(f"{path}: holds no data; after the `#` lines come {','.join(COLUMNS)} and rows")
 
 
 def _rows(path: Path, lines: list[str], start: int) -> dict[Pair, list[_Row]]:
@@ -205,9 +205,9 @@ def _rows(path: Path, lines: list[str], start: int) -> dict[Pair, list[_Row]]:
         time_s, rtt_ms = _number(path, index, 0, fields), _number(path, index, 3, fields)
         for site in (src, dst):
             if site != site.strip(" \t\"'") or site != shown(site):
-                _refuse(path, index, f"site {said(site)}; write names without quotes and blanks around them")
+                _refuse(path, index, f"site {said(site)}; write names without quotes or surrounding blanks")
         if not src or not dst or src == dst:
-            _refuse(path, index, f"{said(src)} -> {said(dst)} is no pair of two sites")
+            _refuse(path, index, f"{said(src)} -> {said(dst)} is not a pair of two sites")
         if rtt_ms > MAX_RTT_MS:
             _refuse(path, index, f"rtt_ms is {rtt_ms:g}; must be from 0 to {MAX_RTT_MS:g}, in milliseconds")
         of_pair = rows.setdefault((src, dst), [])
@@ -230,11 +230,13 @@ def _ends(path: Path, rows: Mapping[Pair, list[_Row]]) -> tuple[float, float]:
         for at, word in ((0, "begins"), (-1, "ends")):
             if of_pair[at].time_s != one[at].time_s:
                 message = f"{src} -> {dst} {word} at {of_pair[at].time_s:g} s, the first pair at {one[at].time_s:g} s"
-                _refuse(path, of_pair[at].line - 1, f"{message}; all pairs must begin and end together")
+                _refuse(path, of_pair[at].line - 1, f"{message}; all pairs must begin and end at the same time")
         if len(of_pair) < 2:
-            _refuse(path, of_pair[0].line - 1, f"{src} -> {dst} has one row; a series has a begin and an end")
+            _refuse(path, of_pair[0].line - 1, f"{src} -> {dst} has one row; a trace needs at least two")
     if one[-1].time_s - one[0].time_s > MAX_SECONDS:
-        _refuse(path, one[-1].line - 1, f"the series lasts more than {MAX_SECONDS} s, 100 days; are these seconds?")
+        _refuse(
+            path, one[-1].line - 1, f"the trace lasts more than {MAX_SECONDS} s (100 days); are the times in seconds?"
+        )
     return one[0].time_s, one[-1].time_s
 
 

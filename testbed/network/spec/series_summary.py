@@ -24,7 +24,7 @@ def summary(series: RttSeries) -> dict[str, Any]:
 
 
 def pair_rows(series: RttSeries) -> list[dict[str, Any]]:
-    """One row a pair."""
+    """One row per pair."""
     return [
         {
             "src": src,

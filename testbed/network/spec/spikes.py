@@ -18,7 +18,7 @@ MIN_LENGTH_S = 0.05  # of a spike and of the quiet before it: shorter than a few
 
 @dataclass(frozen=True)
 class Spikes:
-    """Quiet at `base_ms`; spikes come at random (exponential gaps), each with a height and a length of its own."""
+    """Quiet at `base_ms`; spikes come at random (exponential gaps), each with a height and a length."""
 
     base_ms: float
     seconds: float

@@ -155,7 +155,7 @@ class Topology(Strict):
                 if name not in names:
                     raise BadInput(f"network.rtt_ms: topology {self.name}: no region {name!r}{nearest(name, names)}")
             if a == b:
-                raise BadInput(f"network.rtt_ms: {a} -> {b} is one region; that is intra_site_rtt_ms of the topology")
+                raise BadInput(f"network.rtt_ms: {a} -> {b} is one region; use intra_site_rtt_ms of the topology")
             figures[a][b] = figures[b][a] = float(value)
         said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
         return self.model_copy(update={"figures": figures, "description": said})
@@ -217,19 +217,19 @@ class Topology(Strict):
                 if name not in names:
                     yield Mistake((*at, name), f"{key}: region {name!r} is not in regions{nearest(name, names)}")
             for own in (name for name, row in matrix.items() if name in row):
-                yield Mistake((key, own, own), f"{key}: {own} -> {own} is one region; that is intra_site_rtt_ms")
+                yield Mistake((key, own, own), f"{key}: {own} -> {own} is one region; use intra_site_rtt_ms")
 
     def _incomplete(self) -> Iterator[Mistake]:
         names = self.region_names
         for a, b in ((a, b) for a in names for b in names if a != b):
             if b not in self.figures.get(a, {}):
-                mend = "" if self.symmetric else "; give both directions, or say symmetric: true"
-                yield Mistake(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{mend}")
+                fix = "" if self.symmetric else "; give both directions, or set symmetric: true"
+                yield Mistake(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{fix}")
             if self.loss.get(a, {}).get(b) and b in self.burst_loss.get(a, {}):
-                message = f"burst_loss: {a} -> {b} has loss too; they exclude each other, leave one out"
+                message = f"burst_loss: {a} -> {b} has loss too; they exclude each other, remove one of them"
                 yield Mistake(("burst_loss", a, b), message)
             if b in self.buffer_ms.get(a, {}) and b not in self.rate_bps.get(a, {}):
-                message = f"buffer_ms: {a} -> {b} has no rate_bps, so nothing would wait in it"
+                message = f"buffer_ms: {a} -> {b} has no rate_bps, so the buffer would stay empty"
                 yield Mistake(("buffer_ms", a, b), message)
 
     def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
@@ -252,7 +252,7 @@ def _as_said(value: float | BurstLossShares) -> str:
 
 
 def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:
-    """The link of every ordered pair of nodes, from the regions they stand in."""
+    """The link of every directed pair of nodes, from the regions they stand in."""
     between = cache(topology.link)
     return [replace(between(placement[a], placement[b]), src=a, dst=b) for a in placement for b in placement if a != b]
 

@@ -1,7 +1,7 @@
 """Who may be served now: first come, first served, as far as key-value memory and the batch size reach.
 
 Rule kept: a request is admitted with all the memory it can ever need (its prompt and its token limit), so that an
-admitted one never has to be thrown out again; what does not fit waits, and nobody overtakes it.
+admitted one never has to be thrown out again; what does not fit waits, and is not overtaken.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Admission:
         """Raises RunInvalid for a request that no waiting would help."""
         if self._capacity is not None and sequence.reserved > self._capacity:
             raise RunInvalid(
-                f"request {sequence.request.request} may come to cache {sequence.reserved} tokens, the target's device "
-                f"holds {self._capacity}: it could never be served; ask for shorter outputs or name another device"
+                f"request {sequence.request.request} may need {sequence.reserved} tokens of cache, but the target's "
+                f"device holds {self._capacity}: it could never be served; use shorter outputs or another device"
             )
         self.waiting.append(sequence)
 

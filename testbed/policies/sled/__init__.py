@@ -2,10 +2,10 @@
 
 From the paper: drafting and verification are apart, devices are many and unlike, the server batches across them. From
 readers of its SEC 2025 version and a public re-implementation: the confidence threshold, drafting while waiting, the
-static padded batch, time-out and asking again. Ours: what to do when no full batch can come, prompts ahead of the
+static padded batch, timeout and asking again. Ours: what to do when no full batch can come, prompts ahead of the
 batches, and admission by memory.
 
-The fall-back of the paper, by which a device that waited too often hands out unverified tokens, is `fall_back`: off by
+The fallback of the paper, by which a device that waited too often hands out unverified tokens, is `fall_back`: off by
 default, and a run that asks for it is stamped, since its outputs are not lossless by choice. Ours there: the text goes
 on after what was handed out, so the device sends it as a new request, and the server forgets the old one.
 

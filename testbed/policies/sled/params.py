@@ -30,7 +30,7 @@ class SledParams(Strict):
         default=None, description="keep drafting while waiting for a verification; null: true"
     )
     batch: Annotated[int, REQUESTS] = Field(
-        default=8, ge=1, le=256, description="requests that a target pass waits for"
+        default=8, ge=1, le=256, description="requests that a target pass waits for (static batch size)"
     )
     wait_ms: Annotated[float, MS] | None = Field(
         default=None,
@@ -45,21 +45,21 @@ class SledParams(Strict):
     fall_back: Annotated[int, Unit("time-outs")] | None = Field(
         default=None,
         ge=1,
-        description="after this many time-outs in a row a device outputs what it drafted, unverified: its outputs "
+        description="after this many timeouts in a row a device outputs what it drafted, unverified: its outputs "
         "are not lossless; null: never; emulation only",
     )
 
     @model_validator(mode="after")
     def _fall_back_needs_a_time_out(self) -> Self:
         if self.fall_back is not None and self.timeout_ms is None:
-            raise ValueError("fall_back counts time-outs: give timeout_ms too")
+            raise ValueError("fall_back counts timeouts: set timeout_ms too")
         return self
 
     @model_validator(mode="after")
     def _fixed_length_has_no_threshold(self) -> Self:
         if self.mode == "as_wisp_describes" and (self.confidence is not None or self.asynchronous is not None):
             raise ValueError(
-                "as_wisp_describes has drafts of fixed length and none while waiting: leave both options out"
+                "as_wisp_describes uses drafts of fixed length and none while waiting: remove both options"
             )
         return self
 

@@ -4,9 +4,9 @@ Rules:
 
 * a pass starts when `batch` requests wait, when the oldest has waited `wait_ms`, or when every open request waits,
   since then nothing more can come; this last is ours: a static batch would wait for ever for users who have gone;
-* prompts are fed ahead, one request a pass: padding a batch to a prompt's length would help nobody;
+* prompts are fed ahead, one request per pass: padding a batch to a prompt's length would be wasted;
 * a request is admitted with the memory it may need, as in `testbed.policies.edge.admission`;
-* a request that comes again, as after a device's fall-back, replaces the one of its number: what a running pass says of
+* a request that comes again, as after a device's fallback, replaces the one of its number: what a running pass says of
   the old one is void.
 """
 

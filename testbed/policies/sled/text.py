@@ -1,4 +1,4 @@
-"""What a SLED device knows of one request; with `fall_back` it may hand out drafts that nobody verified."""
+"""What a SLED device knows of one request; with `fall_back` it may emit unverified drafts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from testbed.wire.messages import Request
 class Text(EdgeText):
     def __init__(self, request: Request, params: SledParams) -> None:
         super().__init__(request, params.max_draft)
-        self.failures = 0  # time-outs in a row
+        self.failures = 0  # timeouts in a row
         self._threshold = params.threshold
 
     def ends(self, event: DraftReady, place: int) -> bool:

@@ -18,7 +18,7 @@ from testbed.policies.wanspec.worker import Worker
 
 SPEC = PolicySpec(
     name="wanspec",
-    description="speculation streamed from a worker site, local drafting only when a stall is expected",
+    description="drafts streamed from a worker site, local drafting only when a stall is expected",
     params=WanspecParams,
     roles={"user": make_user, "target": Controller, "drafter": Worker},
     passes=lambda params: dict.fromkeys(("target", "draft"), frozenset({"tree"})) if params.branches > 1 else {},

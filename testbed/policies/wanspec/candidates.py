@@ -52,7 +52,7 @@ class CandidateTree:
         first, tokens = branches.first, branches.tokens
         if first != self._next:
             raise RunInvalid(
-                f"worker stream has a gap before node {first}, expected {self._next}: delivery is not ordered"
+                f"worker stream has a gap before node {first}, expected {self._next}: messages arrived out of order"
             )
         self._next += len(tokens)
         parents = branches.parents or (first - 1,)

@@ -1,4 +1,4 @@
-"""When a controller drafts here instead of waiting for its worker: the rules, one object a request.
+"""When a controller drafts here instead of waiting for its worker: the rules, one object per request.
 
 `ListedHedge` is the paper's (Algorithm 1). `ExpectedHedge` is ours: it compares what is to be expected of the worker
 (`outlook`) with a draft step, and may wait longer than that on credit (`credit`).

@@ -1,6 +1,6 @@
 """When a worker's draft of a position is to be expected, as its controller can know it. Ours, beyond the paper.
 
-A worker drafts one level a step from where it last heard of the text, so its stream is a *lineage*: what it says next
+A worker drafts one level per step from where it last heard of the text, so its stream is a *lineage*: what it says next
 follows from what arrived last or, before anything did, from when the message that restarted it was sent. A verdict that
 the worker had not foreseen may have ended its lineage; how likely that is comes from `MismatchPredictor`, and what is
 expected is the mean over both cases.

@@ -27,10 +27,13 @@ class WanspecParams(Strict):
         description="only a position with at least this draft entropy gets a second choice; null: every one does",
     )
     leaves: Annotated[int, Unit("leaves")] = Field(
-        default=4, ge=1, le=64, description="s: leaves the worker drafts from in one batched pass; the paper names none"
+        default=4,
+        ge=1,
+        le=64,
+        description="s: leaves that the worker extends in one batched pass; the paper gives no value",
     )
     local_branches: bool = Field(
-        default=False, description="a draft pass at the target adds second choices too; the listing does not say, ours"
+        default=False, description="a draft pass at the target adds second choices too; not in the paper's listing"
     )
     phi: Annotated[float, NATS] | None = Field(
         default=0.5,
@@ -39,27 +42,27 @@ class WanspecParams(Strict):
     )
     rule: Literal["literal", "t_draft_aware", "expected_arrival"] = Field(
         default="literal",
-        description="draft locally while t_update + R > now (the listing), if the gap exceeds one local draft step, or "
-        "if the worker's draft is expected later than one made here (ours)",
+        description="draft locally while t_update + R > now (the listing), if the gap exceeds one local draft step, "
+        "or if the worker's draft is expected later than a local one (ours)",
     )
     mismatch: Literal["entropy", "learned"] = Field(
         default="entropy",
-        description="how likely a bonus token makes the worker stale, with rule expected_arrival: certain above phi, "
+        description="how likely a bonus token makes the worker stale, for rule expected_arrival: certain above phi, "
         "or learned online from target entropy and draft probability (ours)",
     )
     latency_bound: Annotated[float, NUMBER] | None = Field(
         default=None,
         ge=1.0,
         le=10.0,
-        description="with rule expected_arrival: wait on credit, up to this multiple of co-located speculation's time "
-        "(ours); null: never wait when drafting here is expected to be faster",
+        description="for rule expected_arrival: wait on credit, up to this multiple of co-located speculation's time "
+        "(ours); null: never wait when local drafting is expected to be faster",
     )
     switch_off: bool = Field(
         default=False,
         description="requests go without a worker while the last ones had next to nothing from it (ours)",
     )
     contradiction: bool = Field(
-        default=True, description="a worker token that contradicts a validated one makes the worker stale at once"
+        default=True, description="a worker token that contradicts a validated one marks the worker stale at once"
     )
     rtt_ms: Literal["measured"] | Annotated[float, MS, Field(ge=0.0)] = Field(
         default="measured",
@@ -69,20 +72,21 @@ class WanspecParams(Strict):
     silence_ms: Annotated[float, MS] | None = Field(
         default=None,
         gt=0.0,
-        description="a worker that owes a draft and says nothing for so long, and for no less than 4 round trips, is "
-        "taken for gone until it speaks again: drafts are made here, new requests go to others (ours); null: it is "
-        "waited for, as in the listing",
+        description="a worker that owes a draft and stays silent this long (at least 4 round trips) counts as gone "
+        "until it sends again: the target drafts, new requests go to other workers (ours); null: wait for it, as in "
+        "the listing",
     )
     max_lookahead: Annotated[int, TOKENS] = Field(
-        default=16, ge=1, le=1024, description="drafts a worker may be ahead of what it knows to be validated; ours"
+        default=16, ge=1, le=1024, description="drafts a worker may be ahead of the validated text it knows (ours)"
     )
     max_nodes: Annotated[int, TOKENS] = Field(
-        default=256, ge=1, le=4096, description="drafts in a worker's tree before it waits for a validation; ours"
+        default=256, ge=1, le=4096, description="drafts in a worker's tree before it waits for a validation (ours)"
     )
     catch_up: Annotated[int, TOKENS] | None = Field(
         default=None,
         ge=1,
-        description="known tokens that one draft pass at the target takes in; more take more passes; null: no cap",
+        description="known tokens that one draft pass at the target can take in; more need more passes; null: "
+        "unlimited",
     )
 
     @model_validator(mode="after")

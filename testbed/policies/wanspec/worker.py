@@ -1,7 +1,7 @@
 """WANSpec's worker: follows the text that the controller validates, grows a tree, streams every node at once (Alg. 2).
 
 A pass drafts from the `leaves` most probable leaves together, by joint draft probability, and gives each one child, or
-up to `branches` where the drafter's entropy is at least theta. With one branch that is one token a pass. A validation
+up to `branches` where the drafter's entropy is at least theta. With one branch that is one token per pass. A validation
 cuts the tree to what agrees with it; one that contradicts or outruns the tree leaves only its last token, and drafting
 goes on from there. What a running pass drafted from a leaf that was cut is dropped.
 
@@ -50,7 +50,8 @@ class _Request:
         """Takes the next tokens of the text. Raises RunInvalid if they are not the next ones."""
         if validation.position != len(self.validated):
             raise RunInvalid(
-                f"validation at position {validation.position}, expected {len(self.validated)}: delivery is not ordered"
+                f"validation at position {validation.position}, expected {len(self.validated)}: messages arrived out "
+                "of order"
             )
         self.validated += validation.tokens
         self.drafting.advanced(self.tree.advance(validation.tokens))

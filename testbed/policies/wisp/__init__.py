@@ -15,7 +15,7 @@ from testbed.policies.wisp.server import Server
 
 SPEC = PolicySpec(
     name="wisp",
-    description="users' devices draft as far as a learnt controller lets them, one server verifies by deadlines",
+    description="users' devices draft until a learned controller stops them, one server verifies by deadline",
     params=WispParams,
     roles={"user": Drafter, "target": Server},
     passes=lambda params: {"target": frozenset({"batch"})},

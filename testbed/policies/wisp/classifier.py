@@ -119,19 +119,19 @@ def read_weights(name_or_path: str) -> tuple[Weights, str]:
 
 
 def decode(raw: bytes, what: str) -> Weights:
-    """Raises BadInput for what is no file of weights, or none whose shapes fit together."""
-    mend = "train it again with `testbed models train-controller`"
-    weights = decode_json(raw, what, Weights, "a file of weights", mend)
+    """Raises BadInput for what is not a file of weights, or none whose shapes fit together."""
+    fix = "train it again with `testbed models train-controller`"
+    weights = decode_json(raw, what, Weights, "a file of weights", fix)
     what = shown(what)
     if weights.format != FORMAT:
-        raise BadInput(f"controller {what}: format {weights.format}, this version reads {FORMAT}; {mend}")
+        raise BadInput(f"controller {what}: format {weights.format}, this version reads {FORMAT}; {fix}")
     if weights.features != NAMES:
-        raise BadInput(f"controller {what}: has features {one_line(weights.features)}, not {NAMES}; {mend}")
+        raise BadInput(f"controller {what}: has features {one_line(weights.features)}, not {NAMES}; {fix}")
     wide = len(NAMES)
     fits = len(weights.mean) == len(weights.scale) == wide and all(scale > 0 for scale in weights.scale)
     for layer in weights.layers:
         fits = fits and len(layer.weights) == len(layer.biases) and all(len(row) == wide for row in layer.weights)
         wide = len(layer.biases)
     if not fits or wide != 1 or not weights.layers:
-        raise BadInput(f"controller {what}: its layers do not fit together; {mend}")
+        raise BadInput(f"controller {what}: its layers do not fit together; {fix}")
     return weights

@@ -1,6 +1,6 @@
-"""What the server keeps of one request: its text and caches, its promise, and what it has seen of its drafts.
+"""What the server keeps of one request: its text and caches, its SLO, and what it has seen of its drafts.
 
-A deadline is when the answer must leave the server. The promise is about the user's clock, but there the tokens before
+A deadline is when the answer must leave the server. The SLO is about the user's clock, but there the tokens before
 it came as much later as the next ones will, so the way down the link cancels.
 """
 

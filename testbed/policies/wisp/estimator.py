@@ -161,6 +161,6 @@ def timed(rows: Iterable[tuple[int, int, int, float]]) -> list[TimedPass]:
     passes = []
     for number, (new, attended, cached, ms) in enumerate(rows, start=1):
         if new < 1 or attended < new or cached < 0 or ms <= 0:
-            raise BadInput(f"profiled pass {number}: ({new}, {attended}, {cached}, {ms}) is no pass that took time")
+            raise BadInput(f"profiled pass {number}: ({new}, {attended}, {cached}, {ms}) is not a pass that took time")
         passes.append(TimedPass(Load(new, attended, cached), ms))
     return passes

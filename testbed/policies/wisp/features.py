@@ -13,7 +13,7 @@ from testbed.policies.api import DraftReady
 
 
 class Features(NamedTuple):
-    """In the order a classifier's weights have. `margin` and `logit_variance` are NaN where nobody asked for them."""
+    """In the order a classifier's weights have. `margin` and `logit_variance` are NaN unless requested."""
 
     confidence: float  # probability of the token
     entropy: float  # nats

@@ -19,8 +19,8 @@ LEARNT = ("classifier", "gain")  # rules that ask a trained classifier
 class WispParams(Strict):
     stop: Literal["classifier", "gain", "adaedl", "svip", "confidence", "fixed"] = Field(
         default="classifier",
-        description="what ends a draft before max_draft; classifier is the paper's; gain, not the paper's: one token "
-        "more would lower the expected tokens a second of the round, the wait for the verdict included",
+        description="what ends a draft before max_draft; classifier is the paper's; gain (ours): stop when one more "
+        "token would lower the round's expected tokens/s, including the wait for the verdict",
     )
     controller: str | None = Field(
         default=None, description="weights of the classifier, by name or path to a .json file; null: tiny-prose"
@@ -33,54 +33,59 @@ class WispParams(Strict):
         "confidence: 0.5; null: these. All but the first are ours",
     )
     max_draft: Annotated[int, TOKENS] = Field(
-        default=16, ge=1, le=32, description="drafts in one verification; the paper names none"
+        default=16, ge=1, le=32, description="drafts per verification; the paper gives no value"
     )
     lengths: Literal["even", "slack", "need"] = Field(
         default="even",
-        description="a draft's limit, not the paper's but for even: max_draft for all; slack: as many tokens as the "
-        "request is ahead of its promise; need: as many as it will be behind when the verdict comes; 1 to max_draft",
+        description="limit of a draft, from 1 to max_draft. even (the paper's): max_draft for all; slack (ours): as "
+        "many tokens as the request is ahead of its SLO; need (ours): as many as it will be behind when the verdict "
+        "comes",
     )
     send_suspect: bool = Field(
-        default=True, description="the token that ended the draft goes along; the paper does not say"
+        default=True, description="also send the token that ended the draft; the paper does not say"
     )
-    draft_while_waiting: bool = Field(default=False, description="go on drafting meanwhile; not the paper's")
+    draft_while_waiting: bool = Field(default=False, description="keep drafting while waiting for the verdict (ours)")
     basis: Literal["average", "whole", "round"] = Field(
         default="average",
-        description="a deadline keeps the request's rate since its first token, since it came, or in this round; ours",
+        description="a deadline keeps the request's rate since its first token (average), since its arrival (whole), "
+        "or within this round (ours)",
     )
     estimator: Literal["profiled", "online"] = Field(
-        default="profiled", description="fitted once to profiled passes, or also learning from every pass"
+        default="profiled", description="fitted once to profiled passes, or also learned from every pass"
     )
     order: Literal["value", "deadline"] = Field(
         default="value",
-        description="value: the paper's scheduler, in the three parts below; deadline, not the paper's: earliest "
-        "deadline first, late requests too, until the pass is full",
+        description="value: the paper's scheduler, with the three parts below; deadline (ours): earliest deadline "
+        "first, late requests included, until the pass is full",
     )
     urgent: bool = Field(default=True, description="requests that cannot wait go first; off: ablation")
-    density: bool = Field(default=True, description="others go by expected tokens a millisecond; off: by arrival")
-    deadline_check: bool = Field(default=True, description="no batch outlasts its earliest deadline; off: ablation")
+    density: bool = Field(
+        default=True, description="the others are ordered by expected tokens per millisecond; off: by arrival"
+    )
+    deadline_check: bool = Field(default=True, description="no batch runs past its earliest deadline; off: ablation")
     ahead_ms: Annotated[float, MS] | None = Field(
-        default=None, gt=0, description="who has this much to spare waits while others are served; not the paper's"
+        default=None, gt=0, description="requests with at least this much slack wait while others are served (ours)"
     )
     bucket: Annotated[float, NUMBER] | None = Field(
         default=None,
         ge=1.1,
-        description="a pass takes only requests whose tokens to feed, rounded up to a power of this, are the same; not "
-        "given: any; not the paper's",
+        description="a pass takes only requests whose number of tokens to feed, rounded up to a power of this, is "
+        "equal; unset: any (ours)",
     )
     pass_tokens: Annotated[int, TOKENS] | None = Field(
         default=None,
         ge=1,
         le=65536,
-        description="tokens fed in one pass at most, since a device's time rises in steps; not given: what it takes; "
-        "not the paper's",
+        description="most tokens fed per pass, since a device's time rises in steps; unset: the device's limit (ours)",
     )
-    patience_ms: Annotated[float, MS] = Field(default=5000.0, gt=0, description="who waited so long goes first; ours")
+    patience_ms: Annotated[float, MS] = Field(
+        default=5000.0, gt=0, description="requests that have waited this long go first (ours)"
+    )
     prefill_tokens: Annotated[int, TOKENS] = Field(
-        default=128, ge=1, le=65536, description="of a prompt, fed in one pass; ours"
+        default=128, ge=1, le=65536, description="prompt tokens fed per pass (ours)"
     )
     max_batch: Annotated[int, REQUESTS] | None = Field(
-        default=None, ge=1, le=1024, description="requests in a pass; not given: no limit"
+        default=None, ge=1, le=1024, description="requests per pass; unset: no limit"
     )
 
     @model_validator(mode="before")
@@ -94,19 +99,19 @@ class WispParams(Strict):
             return data
         _, sha256 = read_weights(name)
         if data.get("controller_sha256") not in (None, sha256):
-            raise ValueError(f"controller {name} has hash {sha256[:12]}, not the one given: it has changed")
+            raise ValueError(f"controller {name} has hash {sha256[:12]}, not the given one: the file has changed")
         return {**data, "controller": name, "controller_sha256": sha256}
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
         if self.stop not in LEARNT and (self.controller is not None or self.controller_sha256 is not None):
-            raise ValueError(f"stop: {self.stop} has no controller; leave it out")
+            raise ValueError(f"stop: {self.stop} has no controller; remove it")
         if self.order == "deadline" and not (self.urgent and self.density and self.deadline_check):
-            raise ValueError("order: deadline has none of the parts urgent, density and deadline_check; leave them out")
+            raise ValueError("order: deadline has none of the parts urgent, density and deadline_check; remove them")
         if self.stop == "gain" and self.threshold is not None:
-            raise ValueError("stop: gain weighs tokens against time and has no threshold; leave it out")
+            raise ValueError("stop: gain weighs tokens against time and has no threshold; remove it")
         if self.stop == "fixed" and (self.threshold is not None or not self.send_suspect):
-            raise ValueError("stop: fixed has neither threshold nor suspect token; leave them out")
+            raise ValueError("stop: fixed has neither threshold nor suspect token; remove them")
         return self
 
     @property

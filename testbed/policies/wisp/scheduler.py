@@ -5,9 +5,9 @@ value density, expected tokens for each millisecond of the target. One is added 
 pass as it then is would end, by the estimate and its margin, before the earliest deadline in it.
 
 Ours, because the paper does not say: what can no longer be in time even alone is *late*; it comes last, and its own
-deadline binds nobody, else one late request would block all others. Whoever has waited for `patience_ms` comes first,
-so that nobody waits for ever, and while it does not fit into memory nobody takes new memory. "If they waited for
-another pass" is judged with a pass over the whole queue.
+deadline does not count, else one late request would block all others. A request that has waited for `patience_ms` comes
+first, so that none waits for ever, and while it does not fit into memory no request takes new memory. "If they waited
+for another pass" is judged with a pass over the whole queue.
 
 A pure function of the queue: knows no clock and no requests.
 """
@@ -105,7 +105,7 @@ def next_batch(
 
 
 def is_late(one: Waiting, now: float, time: PassTime) -> bool:
-    """Whether even a pass of its own would end after its deadline."""
+    """Whether even its own pass would end after its deadline."""
     return now + time.predict_ms(one.load) + time.margin_ms > one.deadline_ms
 
 
@@ -187,5 +187,5 @@ class _Batch:
         return one.memory == 0 or (self._memory_open and one.memory <= self._memory)
 
     def close_memory(self) -> None:
-        """Nobody takes new memory any more in this pass."""
+        """No request takes new memory in this pass any more."""
         self._memory_open = False

@@ -68,8 +68,8 @@ class Server:
         number = client.request.request
         if self._memory is not None and needed > self._memory:
             raise RunInvalid(
-                f"request {number} may come to cache {needed} tokens, the target's device holds {self._memory}: it "
-                "could never be served; ask for shorter outputs or name another device"
+                f"request {number} may need {needed} tokens of cache, but the target's device holds {self._memory}: "
+                "it could never be served; use shorter outputs or another device"
             )
         self._clients[number] = self._active[number] = client
 

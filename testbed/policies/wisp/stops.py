@@ -101,8 +101,8 @@ class Gain:
 
     A round of d drafts brings E = 1 + Σ S_i tokens, S_i = p_1 ⋯ p_i with the classifier's probabilities, and takes
     T = wait + d · step. The wait for a verdict is the round trip, the queue and the pass, as this device saw them of
-    late. (E + S_d·q) / (T + step) < E / T, that is S_d·q·T < E·step, ends it; q stands for the next token, which nobody
-    knows yet: the share accepted of late. So who waits long drafts long, since each round costs the wait once.
+    late. (E + S_d·q) / (T + step) < E / T, that is S_d·q·T < E·step, ends it; q stands for the next token, which is not
+    known yet: the share accepted of late. So who waits long drafts long, since each round costs the wait once.
     """
 
     FIRST_SHARE = 0.8  # before any verdict: the recall that controllers are trained for

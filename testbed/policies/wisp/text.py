@@ -1,6 +1,6 @@
 """What a WISP device knows of one request: a stop rule looks at every drafted token and hears what became of it.
 
-How long a draft may be at most is one number, or, past the paper, follows how far the request is from its promise.
+How long a draft may be at most is one number, or, past the paper, follows how far the request is from its SLO.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Text(EdgeText):
         return super().ask(now)
 
     def answered(self, tokens: Sequence[int], now: float) -> None:
-        assert self.asked is not None, "nothing was asked"
+        assert self.asked is not None, "there is no open question"
         waited_ms = now - self._asked_ms
         self._wait.add(waited_ms)
         self._rule.settled(self.asked, len(tokens) - 1, waited_ms)

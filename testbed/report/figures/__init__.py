@@ -1,1 +1,1 @@
-"""One file a figure; each a pure function from the run's tables to a matplotlib figure."""
+"""One file per figure; each a pure function from the run's tables to a matplotlib figure."""

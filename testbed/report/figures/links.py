@@ -1,4 +1,4 @@
-"""Each ordered pair's round-trip time against its specification: how far off the median, and how far the tail."""
+"""Each directed link's round-trip time against its specification: how far off the median, and how far the tail."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MARKS = {
 
 
 def draw(links: pd.DataFrame) -> Figure:
-    """One row a pair: the median's error as a mark, its tolerance as a band, a whisker to the 99th percentile."""
+    """One row per pair: the median's error as a mark, its tolerance as a band, a whisker to the 99th percentile."""
     measured = links[links["received"] > 0]
     pairs = measured.drop_duplicates(["src", "dst"])[["src", "dst", "specified_ms"]].reset_index(drop=True)
     figure, (axes,) = new_figure(1.1 + 0.34 * len(pairs))

@@ -10,7 +10,7 @@ from testbed.results.metrics.base import busy_ms
 
 
 def draw(steps: pd.DataFrame) -> Figure:
-    """One row a node and kind of pass: a box for the middle half of the real times, a line from 5 % to 99 %."""
+    """One row per node and kind of pass: a box for the middle half of the real times, a line from 5 % to 99 %."""
     groups = list(steps.groupby(["node", "kind"]))
     figure, (axes,) = new_figure(1.0 + 0.46 * max(len(groups), 1))
     for row, ((_, kind), passes) in enumerate(groups):

@@ -104,7 +104,7 @@ class SampleMetric(Metric):
 
 
 class RatioMetric(Metric):
-    """A ratio of sums: one row a request (or a prompt, where `clusters` says so), columns `over` and `under`."""
+    """A ratio of sums: one row per request (or a prompt, where `clusters` says so), columns `over` and `under`."""
 
     @abstractmethod
     def parts(self, log: PolicyLog) -> pd.DataFrame | None: ...
@@ -146,7 +146,7 @@ def milliseconds(ns: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def passes(steps: pd.DataFrame) -> pd.DataFrame:
-    """One row a forward pass: a batched one has a row for each member in the log, and here one."""
+    """One row per forward pass: a batched one has a row for each member in the log, and here one."""
     batched = steps["batch"] > 1
     if not batched.any():
         return steps

@@ -48,7 +48,7 @@ class E2e(SampleMetric):
 
 class DispatchDelay(SampleMetric):
     tag, header, unit, direction, requires = "dispatch_delay_ms", "dispatch delay", "ms", "lower", ("requests",)
-    formula = "sent - scheduled, per request: how far the load generator itself was behind"
+    formula = "sent - scheduled, per request: how late the load generator was"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
         return milliseconds(log.requests["sent_ns"] - log.requests["scheduled_ns"])
@@ -56,7 +56,7 @@ class DispatchDelay(SampleMetric):
 
 class ScheduledE2e(SampleMetric):
     tag, header, unit, direction, requires = "scheduled_e2e_ms", "scheduled end to end", "ms", "lower", ("requests",)
-    formula = "end - scheduled, per request: hides no backlog of the load generator"
+    formula = "end - scheduled, per request: includes the load generator's backlog"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
         return milliseconds(log.requests["finished_ns"] - log.requests["scheduled_ns"])

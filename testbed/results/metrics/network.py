@@ -26,7 +26,7 @@ class RttError:
     """Belongs to the run, not to a policy: links are checked before, during and after all of them."""
 
     tag, header, unit, direction, requires = "rtt_error_ms", "RTT error", "ms", "lower", ("links",)
-    formula = "measured median RTT - specified RTT, per ordered pair and check; the worst by size"
+    formula = "measured median RTT - specified RTT, per directed link and check; the worst by size"
 
     def errors(self, links: pd.DataFrame) -> pd.Series[Any]:
         """Signed, one a check; NaN where no packet came back."""

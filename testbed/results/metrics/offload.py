@@ -29,7 +29,7 @@ def target_site_drafts(log: PolicyLog) -> pd.Series[Any]:
 
 class TargetPasses(SampleMetric):
     tag, header, unit, direction, requires = "target_passes", "target passes", "passes", "lower", ("steps",)
-    formula = "forward passes of the target model that the request took part in, per request"
+    formula = "forward passes of the target model that included the request, per request"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any]:
         return log.per_request(log.verifies.groupby(KEY).size())

@@ -1,8 +1,8 @@
-"""Promises kept: token rates that users were promised, and what verifying many together costs each of them.
+"""SLO attainment: token rates that requests must reach, and what batched verification costs each of them.
 
-A request keeps its promise if its average rate after the first token, (tokens - 1) / (end - first token), is at least
-the promised one; one of a single token always does. That is the window a violation is judged in; by the chunk, which
-the paper may mean as well, is `slo_chunk_attainment`. Requests without a promise are not counted.
+A request meets its SLO if its average rate after the first token, (tokens - 1) / (end - first token), is at least
+the SLO rate; one with a single token always does. That is the window a violation is judged in; by the chunk, which
+the paper may mean as well, is `slo_chunk_attainment`. Requests without an SLO are not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROUNDING = 1e-9  # a rate that was kept exactly must not fail by its last bit
 
 
 def promised(log: PolicyLog) -> pd.DataFrame | None:
-    """The requests with a promise and `kept`, whether it was; None if nobody was promised anything."""
+    """The requests with an SLO and `kept`, whether it was met; None if no request has one."""
     if PROMISE not in log.requests.columns:
         return None  # a run from before there were promises
     mine = log.requests[log.requests[PROMISE].notna()]
@@ -41,8 +41,8 @@ def promised(log: PolicyLog) -> pd.DataFrame | None:
 
 
 class SloAttainment(RatioMetric):
-    tag, header, unit, direction, requires = "slo_attainment", "promises kept", "", "higher", ("requests",)
-    formula = "requests with (tokens - 1) / (end - first token) at least the promised rate / requests with a promise"
+    tag, header, unit, direction, requires = "slo_attainment", "SLO attainment", "", "higher", ("requests",)
+    formula = "requests with (tokens - 1) / (end - first token) at least the SLO rate / requests with an SLO"
 
     def parts(self, log: PolicyLog) -> pd.DataFrame | None:
         mine = promised(log)
@@ -50,9 +50,9 @@ class SloAttainment(RatioMetric):
 
 
 class SloAttainmentByClass(Metric):
-    tag, header, unit, direction = "slo_attainment_by_class", "promises kept by class", "", "higher"
+    tag, header, unit, direction = "slo_attainment_by_class", "SLO attainment by class", "", "higher"
     requires = ("requests",)
-    formula = "slo_attainment for each promised rate, in ascending order; the rates are `classes`"
+    formula = "slo_attainment per SLO rate, in ascending order; the rates are `classes`"
 
     def compute(self, log: PolicyLog) -> Statistic | None:
         mine = promised(log)
@@ -67,9 +67,9 @@ class SloAttainmentByClass(Metric):
 
 
 class SloAttainmentStrictest(RatioMetric):
-    tag, header, unit, direction = "slo_attainment_strictest", "promises kept, strictest class", "", "higher"
+    tag, header, unit, direction = "slo_attainment_strictest", "SLO attainment, strictest class", "", "higher"
     requires = ("requests",)
-    formula = "slo_attainment of the requests with the highest promised rate"
+    formula = "slo_attainment of the requests with the highest SLO rate"
 
     def parts(self, log: PolicyLog) -> pd.DataFrame | None:
         mine = promised(log)
@@ -82,7 +82,7 @@ class SloAttainmentStrictest(RatioMetric):
 class SloChunkAttainment(RatioMetric):
     tag, header, unit, direction = "slo_chunk_attainment", "chunks in time", "", "higher"
     requires = ("requests",)
-    formula = "chunks after the first that came within tokens / promised rate of the one before / all such chunks"
+    formula = "chunks after the first that arrived within tokens / SLO rate of the previous one / all such chunks"
 
     def parts(self, log: PolicyLog) -> pd.DataFrame | None:
         mine = promised(log)
@@ -97,7 +97,7 @@ class SloChunkAttainment(RatioMetric):
 
 
 class _Goodput(RatioMetric):
-    """Something of the requests that kept their promise, for each second from first send to last end of a repeat."""
+    """Something of the requests that met their SLO, for each second from first send to last end of a repeat."""
 
     direction, requires = "higher", ("requests",)
 
@@ -118,7 +118,7 @@ class _Goodput(RatioMetric):
 
 class TokenGoodput(_Goodput):
     tag, header, unit = "token_goodput", "token goodput", "tokens/s"
-    formula = "output tokens of requests that kept their promise / time from the first send to the last end, per repeat"
+    formula = "output tokens of requests that met their SLO / time from the first send to the last end, per repeat"
 
     def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
         return kept["output_tokens"]
@@ -126,7 +126,7 @@ class TokenGoodput(_Goodput):
 
 class RequestGoodput(_Goodput):
     tag, header, unit = "request_goodput", "request goodput", "requests/s"
-    formula = "requests that kept their promise / time from the first send to the last end, per repeat"
+    formula = "requests that met their SLO / time from the first send to the last end, per repeat"
 
     def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
         return pd.Series(1, index=kept.index)
@@ -162,7 +162,9 @@ class VerifyWaitMs(SampleMetric):
 class InterferenceMs(SampleMetric):
     tag, header, unit, direction = "interference_ms", "verification interference", "ms", "lower"
     requires = ("messages", "rounds", "steps")
-    formula = "wait for verification + time of the batched pass - profiled time of a pass of its own, over rounds"
+    formula = (
+        "wait for verification + time of the batched pass - profiled time of a pass for this request alone, over rounds"
+    )
 
     def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
         asked = waits_of_rounds(log)

@@ -40,7 +40,7 @@ class AcceptanceRate(RatioMetric):
 
 class TokensPerRound(RatioMetric):
     tag, header, unit, direction, requires = "tokens_per_round", "tokens per round", "tokens", "higher", ("rounds",)
-    formula = "Σ (accepted + 1) / rounds; the last round counts what was emitted before the output's end"
+    formula = "Σ (accepted + 1) / rounds; the last round counts only tokens before the output's end"
 
     def parts(self, log: PolicyLog) -> pd.DataFrame:
         grouped = log.rounds.groupby(KEY)["emitted"]

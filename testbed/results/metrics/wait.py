@@ -14,7 +14,7 @@ from testbed.results.metrics.base import KEY, PolicyLog, SampleMetric, busy_ms, 
 
 
 class MessageWay(SampleMetric):
-    """How long messages were on their way; their kinds alone say between which roles they travel."""
+    """How long messages were in flight; their kinds alone say between which roles they travel."""
 
     kinds: ClassVar[frozenset[str]]
     requires = ("messages",)

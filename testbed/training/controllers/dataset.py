@@ -1,7 +1,7 @@
 """Labelled tokens from a decode table: what a speculation controller saw, and whether the target accepted.
 
 Rule kept: a draft's tokens count up to and including its first rejection. What was drafted after that stands on a wrong
-text: nobody's verdict says whether it would have been accepted. So every counted token was drafted after a true prefix.
+text: no verdict says whether it would have been accepted. So every counted token was drafted after a true prefix.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Labels = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Examples:
-    """One row a token; columns as `Features`."""
+    """One row per token; columns as `Features`."""
 
     features: Array
     accepted: Labels
@@ -59,8 +59,8 @@ def split(table: DecodeTable, test_share: float, seed: int) -> tuple[list[Prompt
     count = round(len(ids) * test_share)
     if not 0 < count < len(ids):
         raise BadInput(
-            f"decode table {table.name} has {len(ids)} prompts, and {test_share:g} of them for testing leaves one side "
-            "empty; record more prompts"
+            f"decode table {table.name} has {len(ids)} prompts, and {test_share:g} of them for testing leaves one "
+            "side empty; record more prompts"
         )
     test = set(ids[:count])
     sides: tuple[list[PromptTable], list[PromptTable]] = ([], [])

@@ -30,7 +30,7 @@ class Quality(NamedTuple):
 def threshold_for(scores: Scores, accepted: Labels, recall: float) -> float:
     """The largest threshold at which at least this share of accepted tokens score no less."""
     if not accepted.any():
-        raise BadInput("no drafted token of these prompts was accepted: there is nothing to choose a threshold by")
+        raise BadInput("no drafted token of these prompts was accepted, so no threshold can be chosen")
     ordered = np.sort(scores[accepted])[::-1]
     return float(ordered[max(0, int(np.ceil(recall * len(ordered))) - 1)])
 
@@ -38,7 +38,7 @@ def threshold_for(scores: Scores, accepted: Labels, recall: float) -> float:
 def quality(scores: Scores, accepted: Labels, threshold: float) -> Quality:
     """`scores` are higher for tokens that are likelier to be accepted. Raises BadInput where a class is missing."""
     if accepted.all() or not accepted.any():
-        raise BadInput("all drafted tokens of these prompts have the same label: there is no rate; use more prompts")
+        raise BadInput("all drafted tokens of these prompts have the same label, so there is no rate; use more prompts")
     kept = scores >= threshold
     at_high = scores >= threshold_for(scores, accepted, HIGH_RECALL)
     return Quality(

@@ -40,7 +40,7 @@ def train_to_file(
 ) -> list[Row]:
     """Trains on a table, writes the weights to `out`, and compares on its held-back prompts and on `others`' tables."""
     if out.suffix != SUFFIX:
-        raise BadInput(f"--out {out}: a controller is a {SUFFIX} file; name it so")
+        raise BadInput(f"--out {out}: a controller is a {SUFFIX} file; give it that suffix")
     check_file(out)
     table = load_table(table_name)
     trained = train(table, options, progress)

@@ -49,9 +49,11 @@ def train(table: DecodeTable, options: TrainOptions, progress: Callable[[str], N
     train_side, test_side = split(table, options.test_share, options.seed)
     examples = from_every_start(train_side, options.max_draft)
     if examples.accepted.all() or not examples.accepted.any():
-        raise BadInput(f"decode table {table.name}: the drafter is always right, or never; there is nothing to learn")
+        raise BadInput(
+            f"decode table {table.name}: the drafter is always right or never right; there is nothing to learn"
+        )
     if not np.isfinite(examples.features).all():
-        raise BadInput(f"decode table {table.name}: has undefined margins or logit variances; record one from models")
+        raise BadInput(f"decode table {table.name}: has undefined margins or logit variances; record one with models")
     mean, scale = examples.features.mean(axis=0), examples.features.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     layers = _fit((examples.features - mean) / scale, examples, options, progress)

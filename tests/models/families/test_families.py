@@ -59,7 +59,7 @@ def test_a_mask_that_forgets_a_window_is_found_out(name: str, monkeypatch: pytes
     monkeypatch.setattr(Views, "masks", blind)
     loaded = build(name)
     found = examine(loaded, passes_of(loaded.model, TRANSFORMERS).runtime, REACH)
-    assert not found.single and "standard deviations off" in found.tree and "standard deviations off" in found.batch
+    assert not found.single and "standard deviations from" in found.tree and "standard deviations from" in found.batch
 
 
 def test_a_window_that_an_experiment_cannot_reach_is_not_tried() -> None:
