@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` runs the main job, `make test` passes the tests. Both set up what they need.
 PY := .venv/bin/python
 
-.PHONY: demo test bench lint lock audit setup clean
+.PHONY: demo check test test-fast test-exact test-shaped test-docker coverage bench lock audit setup clean
 
 setup:
 	@./setup.sh
@@ -14,18 +14,42 @@ demo: setup
 		$(PY) -m testbed run experiments/quickstart.yaml; status=$$?; \
 	fi; exit $$status
 
-# What measures time or makes networks has the machine for itself; the rest shares its cores.
-test: setup lint
-	$(PY) -m pytest -n auto -m "not shaped and not docker"
-	$(PY) -m pytest -m "shaped or docker"
-
-bench: setup
-	$(PY) -m testbed.bench
-
-lint: setup
+# Seconds when little has changed: style, format, types of testbed/ and tests/.
+check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+
+# What needs no network, container, GPU or second of CPU time, on all cores. Each core gets a run of neighbours, which
+# share what their module sets up.
+FAST := not shaped and not docker and not slow and not gpu
+PYTEST := $(PY) -m pytest
+PARALLEL := -n auto --dist worksteal
+test-fast: setup
+	$(PYTEST) $(PARALLEL) -m "$(FAST)"
+
+# The same with what takes longer.
+test-exact: setup
+	$(PYTEST) $(PARALLEL) -m "not shaped and not docker"
+
+# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), then what measures time alone.
+WORLDS := $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+WORLD := TESTS_PYTHON=$(CURDIR)/$(PY) $(PYTEST) --dist worksteal
+test-shaped: setup
+	$(WORLD) --tx "$(WORLDS)*popen//python=tests/own_world.sh" -m "shaped and not docker and not alone"
+	$(WORLD) --tx "popen//python=tests/own_world.sh" -m "shaped and not docker and alone"
+
+test-docker: setup
+	$(PYTEST) -m docker
+
+test: check test-exact test-shaped test-docker
+
+# How much of testbed/ the fast tests run; what runs in child processes is not counted.
+coverage: setup
+	$(PYTEST) $(PARALLEL) -m "$(FAST)" --cov --cov-report term:skip-covered
+
+bench: setup
+	$(PY) -m testbed.bench
 
 # The hashes of every file of each version that is pinned, for all Pythons and systems: after a pin was changed by hand.
 # PyTorch is not in it, as setup.sh chooses among builds of which some have no file on the index.

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-RERUNS = (
-    2  # of a shaped test that failed: it measures a machine that others may share; every rerun is shown and counted
-)
+from testbed.results.store import RunDirectory
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root the shaped tests are skipped, with the reason; in CI they run and fail instead."""
-    for item in items:
-        if "shaped" in item.keywords:
-            item.add_marker(pytest.mark.flaky(reruns=RERUNS))
     if os.geteuid() == 0 or os.environ.get("CI"):
         return
     skip = pytest.mark.skip(reason="shaped tests make network namespaces, which needs root: run as root")
     for item in items:
         if "shaped" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture
+def without_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulated runs are written with an empty page, as its drawings take several times as long as a small run."""
+
+    def write_page(directory: RunDirectory, *_: object) -> Path:
+        return directory.write_text("report.html", "")
+
+    monkeypatch.setattr("testbed.report.write_page", write_page)

@@ -18,6 +18,8 @@ UNCHECKED = (
     "from testbed.cli.entry import main; main()"
 )
 
+pytestmark = pytest.mark.slow  # a process each
+
 
 def on_small_disk(folder: Path, size: str, script: str) -> subprocess.CompletedProcess[str]:
     """`script` in a folder whose `small` is a disk of that size; `$testbed` is the command, unchecked."""

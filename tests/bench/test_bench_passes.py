@@ -15,6 +15,7 @@ def figures() -> dict[str, Figure]:
         return {one.name: one for one in passes.passes_figures()}
 
 
+@pytest.mark.slow
 def test_every_kind_of_pass_is_timed_in_turns(figures: dict[str, Figure]) -> None:
     for model in passes.MODELS:
         kinds = {name.removeprefix(f"{model}, ") for name in figures if name.startswith(f"{model}, ")}
@@ -24,6 +25,7 @@ def test_every_kind_of_pass_is_timed_in_turns(figures: dict[str, Figure]) -> Non
         assert "transformers" in one.compared_with
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", passes.MODELS)
 @pytest.mark.parametrize("kind", ["1 token(s)", "4 token(s)", "tree of 8"])
 def test_small_passes_take_less_time_than_those_of_transformers(

@@ -20,6 +20,7 @@ def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
     assert command("--help").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -64,6 +65,7 @@ def test_doctor_prints_the_promised_keys_and_a_fix_for_every_missing_part():
 NO_NAMESPACES = "echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all -- $@"
 
 
+@pytest.mark.slow
 def test_without_root_and_user_namespaces_a_run_exits_4_with_one_line_and_makes_nothing(tmp_path):
     """In a user namespace that allows no further one, without capabilities: nothing of the machine changes."""
     refused = ["unshare", "--user", "--map-root-user", "sh", "-c", NO_NAMESPACES, "-"]
@@ -80,6 +82,7 @@ def test_without_root_and_user_namespaces_a_run_exits_4_with_one_line_and_makes_
 
 
 # an emulation has the machine for itself, even one that is refused
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [pytest.param("emulation", marks=pytest.mark.shaped), "simulation"])
 def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
     if engine == "emulation" and json.loads(command("doctor", "--json").stdout)["fabric"] is None:
@@ -92,6 +95,7 @@ def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_fabric_this_machine_lacks_exits_4_with_the_fix(tmp_path):
     findings = json.loads(command("doctor", "--json").stdout)
     lacking = [name for name, state in findings["fabrics"].items() if state != "available"]

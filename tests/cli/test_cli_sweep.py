@@ -12,6 +12,8 @@ import yaml
 
 from tests.sweep_examples import SMALL
 
+pytestmark = pytest.mark.slow  # a process each
+
 EXPERIMENT = {**SMALL, "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]}}
 
 

@@ -17,6 +17,8 @@ import pytest
 from testbed.cli.entry import INTERRUPTED
 from tests.sweep_examples import experiment
 
+pytestmark = pytest.mark.slow  # a process each
+
 LONG: dict[str, Any] = {"workload": {"prompts": "made-up", "requests": 200, "output_tokens": 200}, "matrix": None}
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 # a shell starts background jobs, this test session perhaps among them, with SIGINT ignored

@@ -68,6 +68,7 @@ BOUNDED = settings(max_examples=60, deadline=None, derandomize=True, suppress_he
 
 @BOUNDED
 @given(st.sampled_from(EXPERIMENT_PLACES), VALUES)
+@pytest.mark.slow
 def test_an_experiment_with_any_value_anywhere(place: tuple[Any, ...], value: str) -> None:
     refused_or_read("experiment", exchanged(SMALL, place, value).encode("utf-8", "surrogatepass"))
 
@@ -112,6 +113,7 @@ def test_a_topo_s_link_with_any_options(options: dict[str, Any]) -> None:
         assert "\n" not in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(LOADERS))
 def test_mutated_files_are_read_or_refused_in_one_line(name: str) -> None:
     found = fuzz.plain(LOADERS[name], 100_000, SECONDS, seed=1)

@@ -129,6 +129,7 @@ def test_a_pass_waits_for_the_gpu_once_and_has_then_ended(runtime: BatchRuntime)
         assert all(one.device.type == "cpu" for one in (logits if isinstance(logits, list) else [logits])), kind
 
 
+@pytest.mark.slow
 def test_what_goes_to_the_gpu_does_not_grow_with_the_layers(family: Any) -> None:
     """Tokens, positions, where they are kept: once a pass."""
     counted: list[dict[str, int]] = []

@@ -184,6 +184,7 @@ def test_a_released_request_is_forgotten() -> None:
     np.testing.assert_array_equal(lean.forward(7, 0, [1, 2, 3]), first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-target", "tiny-draft", "tiny-draft-small"])
 def test_greedy_decodes_of_the_shipped_models_are_those_of_transformers(name: str) -> None:
     loaded = load_model(name, threads=1)

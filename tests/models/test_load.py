@@ -195,6 +195,7 @@ def test_an_encoder_is_no_decoder(tmp_path: Path) -> None:
         load_model(str(folder))
 
 
+@pytest.mark.slow
 def test_code_in_a_models_folder_is_not_run_and_nothing_is_asked(tmp_path: Path) -> None:
     """With somebody at the terminal who would say yes to everything."""
     folder = tmp_path / "mine"

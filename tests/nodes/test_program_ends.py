@@ -99,6 +99,7 @@ def test_a_module_whose_parent_is_gone_already_does_not_begin(tmp_path: Path) ->
     assert subprocess.run(ending_with_this("no.such.module"), stderr=subprocess.DEVNULL, timeout=60).returncode == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ready", [False, True], ids=["loading", "ready"])
 def test_a_worker_that_is_killed_is_named_with_its_signal(nodes: list[Node], tmp_path: Path, ready: bool) -> None:
     nodes.append(Node(tmp_path, MODELS))
@@ -110,6 +111,7 @@ def test_a_worker_that_is_killed_is_named_with_its_signal(nodes: list[Node], tmp
     assert "Traceback" not in nodes[0].log.read_text()
 
 
+@pytest.mark.slow
 def test_a_worker_whose_node_was_killed_ends_without_a_word(nodes: list[Node], tmp_path: Path) -> None:
     nodes.append(Node(tmp_path, MODELS))
     worker = nodes[0].worker()

@@ -79,23 +79,27 @@ def exact_pair_law(sampling):
 
 
 @pytest.mark.parametrize(
-    ("policy", "params"),
+    ("policy", "params", "count"),
     [
-        ("speculative", {"k": 2, "draft": "sampled"}),
-        ("speculative", {"k": 2, "draft": "sampled", "top_q": 2}),
-        ("speculative", {"k": 2}),
-        ("wanspec", {"k": 2, "phi": 0.5}),
+        ("speculative", {"k": 2, "draft": "sampled"}, 2500),
+        ("speculative", {"k": 2, "draft": "sampled", "top_q": 2}, 2500),
+        (
+            "speculative",
+            {"k": 2},
+            600,
+        ),  # drafts that are not drawn leave each request's output as it is, elsewhere tested
+        ("wanspec", {"k": 2, "phi": 0.5}, 600),
     ],
 )
-def test_sampled_output_follows_the_targets_law_through_the_wire(policy, params):
+def test_sampled_output_follows_the_targets_law_through_the_wire(policy, params, count):
     """Chi-square over all pairs of tokens; seeds are fixed, so the verdict is too. A wrong rule misses by far."""
     sampling = Sampling(temperature=0.9)
-    requests = plan(2500, 2, sampling, seeds=True)
+    requests = plan(count, 2, sampling, seeds=True)
     log = asyncio.run(decode(policy, params, requests, noise=2.0))
     counts = np.zeros((VOCABULARY, VOCABULARY))
     for row in log.requests:
         counts[row.tokens] += 1
-    expected = 2500 * exact_pair_law(sampling)
+    expected = count * exact_pair_law(sampling)
     possible = expected > 0
     statistic = ((counts - expected)[possible] ** 2 / expected[possible]).sum()
     assert counts[~possible].sum() == 0

@@ -138,6 +138,7 @@ def test_a_fault_of_our_own_policies_is_named_too() -> None:
         made.handle(VerifyReady(1, 4, 0, (1,), (0.0,), 1.0), 0.0)  # of a job that nobody asked for
 
 
+@pytest.mark.slow
 def test_a_simulation_ends_with_the_line_and_keeps_the_traceback(tmp_path: Path) -> None:
     module = install(tmp_path, "return {}['x']")
     done = subprocess.run(

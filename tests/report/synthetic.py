@@ -6,6 +6,7 @@ Not a simulation: acceptance is a coin, WANSpec's rounds take their drafts in tu
 from __future__ import annotations
 
 import random
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,13 @@ def manifest() -> dict[str, Any]:
         "before": {"load_average": [0.2, 0.1, 0.1], "cpu_ticks": {"total": 1000, "steal": 0}},
         "after": {"load_average": [1.2, 0.6, 0.3], "cpu_ticks": {"total": 9000, "steal": 16}},
     }  # fmt: skip
+
+
+@cache
+def usual() -> tuple[RunData, dict[str, Any]]:
+    """The made-up run and its summary, made once: for those who change neither."""
+    run = run_data()
+    return run, summarise(run, COUNTS)
 
 
 def run_data(rows: dict[str, list[msgspec.Struct]] | None = None) -> RunData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,17 +16,16 @@ from testbed.report.figures import timeline
 from testbed.report.page import number, render, write_report
 from testbed.report.style import colours
 from testbed.results.metrics import policy_logs
-from testbed.results.store import RunData, frame_of, load
+from testbed.results.store import RunData, frame_of
 from testbed.results.summary import summarise
-from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, write_run
+from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, usual, write_run
 
 FIGURES = 6
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    run = run_data()
-    return render(run, summarise(run, COUNTS))
+    return render(*usual())
 
 
 class Links(HTMLParser):
@@ -77,11 +77,10 @@ def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
     assert page.count("<!-- RUN NOT VALID -->") == FIGURES  # matplotlib names the text that it draws as paths
 
 
-def test_report_is_written_from_the_run_directory_alone(tmp_path: Path) -> None:
+def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Path) -> None:
     written = write_report(write_run(tmp_path / "run"))
     assert written == tmp_path / "run" / "report.html"
-    run = load(tmp_path / "run")
-    assert written.read_text(encoding="utf-8") == render(run, summarise(run, COUNTS))
+    assert written.read_text(encoding="utf-8") == page
 
 
 def test_text_from_the_experiment_is_escaped() -> None:
@@ -161,11 +160,11 @@ def test_a_small_figure_is_not_shown_as_zero(value: float, text: str) -> None:
 
 
 def test_trust_says_what_was_dropped_and_what_came_late_and_is_silent_where_a_run_did_not_count() -> None:
-    run = run_data()
+    run, usually = usual()
     summary = summarise(run, replace(COUNTS, dropped_packets=5, stale_messages=2))
     text = " ".join(trust.statements(summary, run.manifest))
     assert "5 were dropped by full queues" in text and "2 arrived after their policy" in text
-    clean = summarise(run, COUNTS)
+    clean = deepcopy(usually)
     assert "None was dropped" in " ".join(trust.statements(clean, run.manifest))
     for name, count in (("links", "dropped_packets"), ("network", "stale_messages")):
         del clean[name][count]

@@ -103,6 +103,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_the_command_lists_and_prunes(tmp_path: Path) -> None:
     lost = dead(tmp_path)
     (listed,) = json.loads(command("runs", "list", "--out", tmp_path, "--json").stdout)

@@ -44,7 +44,7 @@ def test_what_is_undefined_is_none():
 
 
 @pytest.fixture
-def twin(tmp_path):
+def twin(tmp_path, without_page):
     """A simulated run that says it was emulated, and the table it came from."""
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"id": f"p{n}", "text": f"prompt {n}"}) + "\n" for n in range(4)))

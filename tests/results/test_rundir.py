@@ -120,6 +120,7 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_simulations_of_one_experiment_side_by_side_all_end_whole(tmp_path: Path) -> None:
     at_once = 4
     for process in [started(tmp_path, "--out", "runs", "--json") for _ in range(at_once)]:
@@ -135,6 +136,7 @@ def test_simulations_of_one_experiment_side_by_side_all_end_whole(tmp_path: Path
     assert (runs / "latest").resolve() in [path.resolve() for path in finished]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_before_anything_is_run(tmp_path: Path) -> None:
     mount = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
     script = "mount -t tmpfs -o size=48k none small && exec $0 -m testbed run edge.yaml --engine simulation --out small"

@@ -50,6 +50,7 @@ def test_a_run_leaves_what_an_emulated_run_leaves(tmp_path, table):
     assert json.loads((outcome.directory / "summary.json").read_text()) == outcome.summary
 
 
+@pytest.mark.usefixtures("without_page")
 def test_links_are_said_to_be_specified_not_measured(tmp_path, table):
     outcome = run(scenario("autoregressive"), Options(tmp_path, str(table)), Silent())
     links = load(outcome.directory).links
@@ -72,6 +73,7 @@ assert "torch" not in sys.modules, "a simulation needs no torch"
 """
 
 
+@pytest.mark.slow
 def test_one_seed_gives_the_same_bytes_in_every_process(tmp_path, table):
     """Invariant 3, with another hash seed, another time and another directory. Also: torch is never imported."""
     digests = []

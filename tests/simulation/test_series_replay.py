@@ -35,6 +35,7 @@ def simulated(tmp_path: Path, table: str, *policies: object, **changes: Any):
     return run(scenario(*policies, **changes), Options(tmp_path / "runs", table), Silent())
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_constant_series_is_the_constant_link(tmp_path: Path, table: str) -> None:
     """two-sites are 20 ms apart; the same said as a series changes no latency."""
     plain = simulated(tmp_path, table, *POLICIES)
@@ -46,6 +47,7 @@ def test_a_constant_series_is_the_constant_link(tmp_path: Path, table: str) -> N
         assert one[one["finished_ns"] <= within].equals(other[other["finished_ns"] <= within])
 
 
+@pytest.mark.usefixtures("without_page")
 def test_spikes_slow_the_worker_s_policy_and_leave_those_at_one_site_alone(tmp_path: Path, table: str) -> None:
     spiky = {"rtt_series": series(tmp_path, 20, 400)}
     quiet, under = (
@@ -62,6 +64,7 @@ def test_spikes_slow_the_worker_s_policy_and_leave_those_at_one_site_alone(tmp_p
     assert under["lossless"].all()
 
 
+@pytest.mark.usefixtures("without_page")
 def test_every_phase_starts_the_series_anew(tmp_path: Path, table: str) -> None:
     network = {"rtt_series": series(tmp_path, 20, 200, 20, 90), "at_end": "hold"}
     rows = load(simulated(tmp_path, table, "wanspec", repeats=2, network=network).directory).requests
@@ -69,6 +72,7 @@ def test_every_phase_starts_the_series_anew(tmp_path: Path, table: str) -> None:
     assert first == second
 
 
+@pytest.mark.usefixtures("without_page")
 def test_an_event_that_came_after_the_last_answer_is_said_and_one_before_it_is_not(tmp_path: Path, table: str) -> None:
     slower = [{"at_s": at_s, "link": ["near", "far"], "rtt_ms": 40} for at_s in (0.1, 900)]
     outcome = simulated(tmp_path, table, *POLICIES, events=slower)
@@ -91,6 +95,7 @@ def test_a_run_says_which_series_it_used_and_what_was_specified(tmp_path: Path, 
     json.dumps(outcome.manifest, allow_nan=False)
 
 
+@pytest.mark.usefixtures("without_page")
 def test_jitter_loss_and_rate_of_the_experiment_reach_the_links(tmp_path: Path, table: str) -> None:
     network = {"jitter_ms": 3.0, "loss": 0.02, "rate_mbit": 1.0}
     rough = simulated(tmp_path, table, "wanspec", network=network)
@@ -102,6 +107,7 @@ def test_jitter_loss_and_rate_of_the_experiment_reach_the_links(tmp_path: Path, 
     assert delays_ms.max() > 200  # a loss costs a retransmission timeout
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_series_that_lacks_the_sites_in_use_is_refused_and_leaves_nothing(tmp_path: Path, table: str) -> None:
     path = tmp_path / "other.csv"
     path.write_text(HEADER + "0,a,b,5\n1,a,b,5\n")

@@ -45,6 +45,7 @@ class RealModels:
         return lambda job, duration_ms: replace(run(job)[0], duration_ms=duration_ms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtt_ms", [11.5, 68.0])
 def test_replayed_trees_take_the_time_that_real_ones_take(rtt_ms: float, monkeypatch: pytest.MonkeyPatch) -> None:
     def simulated() -> tuple[float, int, list[tuple[int, ...]]]:

@@ -201,6 +201,7 @@ def starters(state: Path) -> Iterator[list[subprocess.Popen[str]]]:
         one.communicate()
 
 
+@pytest.mark.slow
 def test_runs_that_start_and_end_beside_cleans_lose_nothing_and_nobody_stumbles(
     state: Path, starters: list[subprocess.Popen[str]]
 ) -> None:

@@ -131,6 +131,7 @@ class Walk:
         assert replayed.entropies == pytest.approx(real.entropies, rel=0, abs=self.tolerance)
 
 
+@pytest.mark.slow
 def test_replay_equals_the_real_models_whatever_a_policy_asks(
     near_pair: tuple[Any, Any], recorded: PromptTable
 ) -> None:
@@ -143,6 +144,7 @@ def test_replay_equals_the_real_models_whatever_a_policy_asks(
     assert seconds > 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", [SampledFrom(temperature=0.7), SampledFrom(temperature=1.3, top_k=9, top_p=0.9)])
 def test_replay_equals_the_real_models_when_the_target_samples(
     near_pair: tuple[Any, Any], sequence: list[int], law: SampledFrom

@@ -53,6 +53,7 @@ def hashes(pair: Path) -> dict[str, str]:
     return {name: model_hash(str(pair / name)) for name in ("target", "a", "b")}
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_weights_and_another_seed_does_not(toy: TrainingOptions, tmp_path: Path) -> None:
     first = hashes(train_pair(toy, quietly))
     second = hashes(train_pair(dataclasses.replace(toy, out=tmp_path / "second"), quietly))
