@@ -59,6 +59,7 @@ def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_who
     assert lock_is_free()
 
 
+@pytest.mark.alone
 def test_the_far_link_takes_its_specified_time_on_the_wire(small, tmp_path):
     """Messages between the sites take half the RTT and more, within one run; the near ones do not."""
     _, run = finished(small, tmp_path / "runs", "--fabric", "relay")

@@ -32,7 +32,7 @@ from testbed.network.spec.topology import load_topology
 from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import processes_of, tcp_listener, wait_for, within
 
-pytestmark = pytest.mark.shaped
+pytestmark = [pytest.mark.shaped, pytest.mark.alone]
 MAY_SKIP = not os.environ.get("CI")  # CI runs both fabrics or fails
 
 S = 1_000_000_000

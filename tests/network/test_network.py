@@ -45,6 +45,7 @@ def test_a_region_that_is_not_there_and_a_lone_node_are_bad_input(tmp_path: Path
 
 
 @pytest.mark.shaped
+@pytest.mark.alone
 def test_every_pair_has_its_rtt_and_nothing_remains(run_id: str, journal: Journal) -> None:
     with Network(TWO, PLACEMENT, "auto", run_id, journal) as network:
         samples = {(sample.src, sample.dst): sample for sample in network.samples}
@@ -61,6 +62,7 @@ def test_every_pair_has_its_rtt_and_nothing_remains(run_id: str, journal: Journa
 
 
 @pytest.mark.shaped
+@pytest.mark.alone
 def test_a_change_is_what_packets_then_experience(run_id: str, journal: Journal) -> None:
     with Network(TWO, {"a": "near", "b": "far"}, "auto", run_id, journal) as network:
         network.shape([Link("a", "b", 3.0), Link("b", "a", 1.0)])

@@ -11,7 +11,11 @@ from testbed.network.relay.process import TUN_PATH
 from testbed.system.journal import Journal
 from tests.network.relay_lab_helpers import namespaces, random_links
 
-pytestmark = [pytest.mark.shaped, pytest.mark.skipif(not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing")]
+pytestmark = [
+    pytest.mark.shaped,
+    pytest.mark.alone,
+    pytest.mark.skipif(not Path(TUN_PATH).exists(), reason=f"{TUN_PATH} is missing"),
+]
 NODES, SAMPLED_PAIRS, PROBES = 64, 60, 15
 
 
