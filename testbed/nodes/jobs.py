@@ -103,7 +103,7 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
         self._buffer += data
         while len(self._buffer) >= HEADER_BYTES:
             end = HEADER_BYTES + int.from_bytes(self._buffer[:HEADER_BYTES], "big")

@@ -33,8 +33,9 @@ class RowFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows = 0
-        self._waiting = bytearray()
-        self._chunks: SimpleQueue[bytearray | None] = SimpleQueue()
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._chunks: SimpleQueue[list[bytes] | None] = SimpleQueue()
         self._error: OSError | None = None
         self._file = path.open("wb", buffering=0)
         self._writer = threading.Thread(target=self._write, name=f"rows to {path.name}", daemon=True)
@@ -42,9 +43,11 @@ class RowFile:
 
     def add(self, row: Row) -> None:
         """Raises what `unwritable` makes of it when an earlier row could not be written."""
-        self._waiting += frame(row)
+        encoded = frame(row)
+        self._waiting.append(encoded)  # not joined here: what one thread allots and another frees scatters the heap
+        self._waiting_bytes += len(encoded)
         self.rows += 1
-        if len(self._waiting) >= CHUNK_BYTES:
+        if self._waiting_bytes >= CHUNK_BYTES:
             self._hand_on()
 
     def close(self) -> None:
@@ -60,7 +63,7 @@ class RowFile:
     def _hand_on(self) -> None:
         self._check()
         self._chunks.put(self._waiting)
-        self._waiting = bytearray()
+        self._waiting, self._waiting_bytes = [], 0
 
     def _check(self) -> None:
         if self._error is not None:
@@ -70,7 +73,7 @@ class RowFile:
         while (chunk := self._chunks.get()) is not None:
             if self._error is not None:
                 continue  # what follows a gap would be read as something else
-            view = memoryview(chunk)
+            view = memoryview(b"".join(chunk))
             try:
                 while view:
                     view = view[os.write(self._file.fileno(), view) :]

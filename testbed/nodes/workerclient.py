@@ -24,16 +24,18 @@ from testbed.nodes.rolehost import OnAnswer
 from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
 from testbed.policies.estimates import RecentMedian
 from testbed.system.processes import ending, ending_with_this
+from testbed.wire.inbox import Inbox
 
 
 class WorkerDied(RunInvalid):
     """The model worker ended though it was needed, and did not say why."""
 
 
-class WorkerClient(asyncio.Protocol):
+class WorkerClient(Inbox):
     """Implements `Device` over a connected socket. Jobs are answered in order; a release is not answered."""
 
     def __init__(self, on_death: Callable[[TestbedError], None]) -> None:
+        super().__init__()
         self._on_death = on_death
         self._frames = Frames()
         self._early: deque[tuple[int, Answer, OnAnswer]] = deque()  # computed, not yet due
@@ -99,9 +101,9 @@ class WorkerClient(asyncio.Protocol):
                     self._process.kill()
             await self._process.wait()
 
-    # --- asyncio.Protocol ---
+    # --- asyncio.BufferedProtocol ---
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: memoryview) -> None:
         for body in self._frames.feed(data):
             if not self._ready.done():
                 ready = msgspec.msgpack.decode(body, type=WorkerReady)

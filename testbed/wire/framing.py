@@ -39,7 +39,7 @@ class Framer:
         self.limit = limit
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[tuple[Envelope, int]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[Envelope, int]]:
         self._buffer += data
         while len(self._buffer) >= HEADER_BYTES:
             length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")

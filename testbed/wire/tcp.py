@@ -23,6 +23,7 @@ from testbed.errors import TestbedError
 from testbed.wire.delivery import Delivery
 from testbed.wire.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Framer, ProtocolError, encode
 from testbed.wire.greeting import Greeting, new_nonce
+from testbed.wire.inbox import Inbox
 from testbed.wire.messages import PROTOCOL_VERSION, Again, Envelope, Hello, Message, Ping, Pong, Proof
 from testbed.wire.transport import Arrival, OnArrival
 
@@ -54,11 +55,12 @@ def tune(sock: socket.socket) -> str:
     return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0").decode()
 
 
-class Connection(asyncio.Protocol):
+class Connection(Inbox):
     """One connection: both sides greet, then it answers pings and hands everything else to its endpoint."""
 
     def __init__(self, endpoint: TcpEndpoint, dialled: str | None) -> None:
         """`dialled`: the peer that must answer; None for a connection that came in."""
+        super().__init__()
         self._endpoint = endpoint
         self._framer = Framer(MAX_GREETING_BYTES)
         self._nonce = new_nonce()
@@ -83,7 +85,7 @@ class Connection(asyncio.Protocol):
         self._limit = asyncio.get_running_loop().call_later(GREETING_S, self._refuse, "did not authenticate in time")
         self.send(Hello(self._endpoint.node, self._nonce, incarnation=self._endpoint.incarnation))
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: memoryview) -> None:
         now = time.monotonic_ns()
         assert self.transport is not None
         try:
