@@ -29,6 +29,10 @@ class MachineCannot(TestbedError):
     exit_code = 4
 
 
+class NoEngine(MachineCannot):
+    """No container engine answers: whatever else is asked of it fails for the same reason."""
+
+
 def error_of(exit_code: int, words: str) -> TestbedError:
     """What another process of the run said in one line, as the error it was there; else RunInvalid."""
     kinds: dict[int, type[TestbedError]] = {kind.exit_code: kind for kind in (BadInput, MachineCannot)}

@@ -25,7 +25,7 @@ from testbed.errors import MachineCannot
 from testbed.network.capabilities import resolve_fabric
 from testbed.network.fabrics import make_fabric
 from testbed.network.spec.fabric import FabricName
-from testbed.nodes.control import ControlReply, NodeConfig, Ready
+from testbed.nodes.control import ControlReply, NodeConfig, Ready, line
 from testbed.system.userns import as_root, privilege
 
 if TYPE_CHECKING:
@@ -76,8 +76,10 @@ def bring_up(client: DockerClient, image: Image, fabric: FabricName) -> Figure:
 def answers(nodes: ContainerNodes, config: NodeConfig) -> None:
     """Returns when the node listens on its link. Raises MachineCannot when its program ends instead."""
     decoder = msgspec.json.Decoder(ControlReply)
-    for text in nodes.configure(config).lines():
+    program = nodes.programs[config.node]
+    program.send(line(config))
+    for text in program.lines():
         if isinstance(decoder.decode(text), Ready):
             return
     raise MachineCannot(f"the program of {config.node} ended before it was ready (status "
-                        f"{nodes.programs[config.node].status()})")  # fmt: skip
+                        f"{program.status()})")  # fmt: skip

@@ -1,15 +1,18 @@
 """`python -m testbed.bench fuzz`: mutated files through every loader, each counted for a traceback, a hang or memory.
 
-With atheris (the extra `fuzz`) mutations are guided by coverage, in one process per loader; without it, or with
-`--plain`, they are seeded flips, cuts, repeats, splices and tokens. What is not BadInput or another error of ours, what
-takes longer than the limit and what grows the process by more than 200 MB is printed with the input that did it.
+Two parts a loader, each in a process of its own. First, with atheris (the extra `fuzz`), mutations guided by coverage:
+instrumented and slow, they grow a corpus. Then seeded mutations of the shipped files and of that corpus, at full speed:
+flips, cuts, repeats, splices, tokens, and words exchanged for others. What is not BadInput or another error of ours,
+what takes longer than the limit and what grows the process by more than 200 MB is printed with the input that did it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -18,8 +21,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
@@ -27,8 +30,13 @@ from types import FrameType
 from testbed.bench.fuzzloaders import LOADERS, Loader, call, close
 from testbed.errors import TestbedError
 
-LIMIT_S = 10.0
+LIMIT_S = 10.0  # of processor time, so that a busy machine is no hang
+WAITING_S = 120.0  # by the clock
 LIMIT_MB = 200
+MOST_BAD = 20  # then a loader is given up
+LONGEST_GUIDED = 20_000  # bytes
+IN_MEMORY = Path("/dev/shm")  # writing a small file to a disk takes longer than most loaders take to read it
+WORD = re.compile(rb"[\w.%+-]+")
 # Whose branches guide the mutations: they are imported with counters in them.
 INSTRUMENTED = (
     "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures",
@@ -51,16 +59,32 @@ class Found:
     """What a loader did with its inputs."""
 
     inputs: int = 0
+    guided: int = 0  # of them, by coverage
+    corpus: int = 0  # files that the guided part has kept
     accepted: int = 0
     seconds: float = 0.0
     grown_mb: float = 0.0
     slowest_s: float = 0.0
     bad: list[str] = field(default_factory=list)  # one line each
+    peak_mb: float = field(default_factory=lambda: _peak_mb())  # of this process, up to the latest input
 
     def line(self, name: str) -> str:
         return (
-            f"{name:11} {self.inputs:9} inputs, {self.accepted} accepted, {len(self.bad)} bad; slowest "
-            f"{self.slowest_s:.2f} s, grown {self.grown_mb:.0f} MB, {self.seconds:.0f} s"
+            f"{name:11} {self.inputs:9} inputs ({self.guided} guided, corpus {self.corpus}), {self.accepted} accepted, "
+            f"{len(self.bad)} bad; slowest {self.slowest_s:.2f} s, grown {self.grown_mb:.0f} MB, {self.seconds:.0f} s"
+        )
+
+    def __add__(self, other: Found) -> Found:
+        return Found(
+            self.inputs + other.inputs,
+            self.guided + other.guided,
+            max(self.corpus, other.corpus),
+            self.accepted + other.accepted,
+            self.seconds + other.seconds,
+            max(self.grown_mb, other.grown_mb),
+            max(self.slowest_s, other.slowest_s),
+            [*self.bad, *other.bad],
+            max(self.peak_mb, other.peak_mb),
         )
 
 
@@ -69,38 +93,44 @@ class TooLong(BaseException):
 
 
 @contextmanager
-def limited(seconds: float) -> Iterator[None]:
+def limited() -> Iterator[None]:
+    """Raises TooLong in what computes, or waits, for longer than it may."""
+
     def late(signum: int, frame: FrameType | None) -> None:
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    limits = ((signal.SIGPROF, signal.ITIMER_PROF, LIMIT_S), (signal.SIGALRM, signal.ITIMER_REAL, WAITING_S))
+    before = [signal.signal(number, late) for number, _, _ in limits]
+    for _, timer, seconds in limits:
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for (number, timer, _), handler in zip(limits, before, strict=True):
+            signal.setitimer(timer, 0)
+            signal.signal(number, handler)
 
 
 def one_input(loader: Loader, content: bytes, folder: Path, found: Found) -> None:
     """Reads it and notes what came of it."""
-    before, start = _peak_mb(), time.perf_counter()
+    start = time.process_time()
     try:
-        with limited(LIMIT_S):
+        with limited():
             call(loader, content, folder)
         found.accepted += 1
     except TestbedError as error:
         if "\n" in str(error):
             found.bad.append(f"more than one line: {str(error)[:200]!r} for {content[:2000]!r}")
     except TooLong:
-        found.bad.append(f"longer than {LIMIT_S:g} s for {content[:2000]!r}")
+        found.bad.append(f"longer than {LIMIT_S:g} s of processor time, or {WAITING_S:g} s, for {content[:2000]!r}")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         found.bad.append(f"{type(error).__name__}: {str(error)[:200]!r} for {content[:2000]!r}")
     found.inputs += 1
-    found.slowest_s = max(found.slowest_s, time.perf_counter() - start)
-    grown = _peak_mb() - before
+    found.slowest_s = max(found.slowest_s, time.process_time() - start)
+    peak = _peak_mb()
+    grown, found.peak_mb = peak - found.peak_mb, peak
     found.grown_mb = max(found.grown_mb, grown)
     if grown > LIMIT_MB:
         found.bad.append(f"grew by {grown:.0f} MB for {content[:2000]!r}")
@@ -111,7 +141,7 @@ def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
     content = bytearray(chance.choice(seeds))
     for _ in range(chance.randint(1, 6)):
         at, end = sorted(chance.randint(0, len(content)) for _ in range(2))
-        match chance.randrange(7):
+        match chance.randrange(9):
             case 0 if content:
                 content[at % len(content)] ^= 1 << chance.randrange(8)
             case 1:
@@ -126,52 +156,90 @@ def mutated(seeds: list[bytes], chance: random.Random) -> bytes:
                 other = chance.choice(seeds)
                 begin = chance.randint(0, len(other))
                 content[at:end] = other[begin : begin + end - at]
-            case _:
+            case 6:
                 del content[at:]
                 break
+            case _ if words := list(WORD.finditer(content)):
+                begin, end = chance.choice(words).span()
+                content[begin:end] = chance.choice(TOKENS) if chance.randrange(2) else chance.choice(words)[0]
     return bytes(content[:100_000])
 
 
-def plain(loader: Loader, count: int, seconds: float, seed: int) -> Found:
-    """Seeded mutations, in this process."""
-    found, chance, seeds = Found(), random.Random(f"{seed}/{loader.name}"), loader.seeds()
-    with tempfile.TemporaryDirectory(prefix="testbed-fuzz-") as folder:
-        for content in seeds:  # also loads what has to be loaded once
-            one_input(loader, content, Path(folder), Found())
-        begun = time.monotonic()
-        while found.inputs < count and time.monotonic() - begun < seconds and len(found.bad) < 20:
-            one_input(loader, mutated(seeds, chance), Path(folder), found)
+def plain(loader: Loader, count: int, seconds: float, seed: int, corpus: Path | None = None) -> Found:
+    """Seeded mutations of the loader's seeds and a corpus's files, in this process."""
+    grown = sorted(corpus.iterdir()) if corpus is not None and corpus.is_dir() else []
+    chance = random.Random(f"{seed}/{loader.name}")
+    seeds = [*loader.seeds(), *(path.read_bytes() for path in grown)]
+    with _folder() as folder:
+        _warm_up(loader, folder)
+        found, begun = Found(corpus=len(grown)), time.monotonic()
+        while found.inputs < count and time.monotonic() - begun < seconds and len(found.bad) < MOST_BAD:
+            one_input(loader, mutated(seeds, chance), folder, found)
     found.seconds = time.monotonic() - begun
     return found
 
 
-def guided(loader: Loader, count: int, seconds: float) -> int:
-    """By atheris, in a process that is the loader's own: it ends it, as libFuzzer does not come back."""
+def guided(loader: Loader, count: int, seconds: float, corpus: Path) -> int:
+    """By atheris, in a process that is the loader's own: it ends it, as libFuzzer does not come back.
+
+    What reaches new branches is kept in `corpus`. Prints what it found as JSON.
+    """
     import atheris
 
     with atheris.instrument_imports(include=["testbed", "yaml"]):
         for name in INSTRUMENTED:
             import_module(name)
-    folder, corpus = Path(tempfile.mkdtemp(prefix="testbed-fuzz-")), Path(tempfile.mkdtemp(prefix="testbed-corpus-"))
-    for index, content in enumerate(loader.seeds()):
-        (corpus / f"seed{index}").write_bytes(content)
-        one_input(loader, content, folder, Found())
-    found, begun = Found(), time.monotonic()
+    with _folder() as folder:
+        for index, content in enumerate(loader.seeds()):
+            (corpus / f"seed{index}").write_bytes(content)
+        _warm_up(loader, folder)
+        found, begun = Found(), time.monotonic()
 
-    def test(content: bytes) -> None:
-        one_input(loader, content, folder, found)
-        found.seconds = time.monotonic() - begun
-        if found.inputs >= count or found.seconds >= seconds or len(found.bad) >= 20:
-            print(found.line(loader.name), *found.bad, sep="\n  ", flush=True)
-            for made in (folder, corpus):
-                shutil.rmtree(made, ignore_errors=True)
-            close()
-            os._exit(int(bool(found.bad)))
+        def test(content: bytes) -> None:
+            one_input(loader, content, folder, found)
+            found.seconds = time.monotonic() - begun
+            if found.inputs >= count or found.seconds >= seconds or len(found.bad) >= MOST_BAD:
+                found.guided, found.corpus = found.inputs, len(list(corpus.iterdir()))
+                print(json.dumps(asdict(found)), flush=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                close()
+                os._exit(0)
 
-    arguments = ["-timeout=60", "-rss_limit_mb=4096", "-max_len=20000", "-verbosity=0"]
-    atheris.Setup([sys.argv[0], *arguments, str(corpus)], test)
-    atheris.Fuzz()
+        arguments = ["-timeout=60", "-rss_limit_mb=4096", f"-max_len={LONGEST_GUIDED}", "-verbosity=0"]
+        atheris.Setup([sys.argv[0], *arguments, str(corpus)], test)
+        atheris.Fuzz()
     return 1  # libFuzzer gave up by itself
+
+
+def _warm_up(loader: Loader, folder: Path) -> None:
+    """Loads what has to be loaded once, whatever time that takes."""
+    for content in loader.seeds():
+        with suppress(TestbedError):
+            call(loader, content, folder)
+
+
+def both(name: str, asked: argparse.Namespace, corpora: Path) -> Found:
+    """The guided part and then the plain one, each in a process of its own."""
+    corpus = corpora / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    found = Found()
+    if not asked.plain and _has_atheris():
+        found = _elsewhere(name, "guided", asked.count, min(asked.seconds, asked.guided_seconds), asked.seed, corpus)
+    left, left_s = asked.count - found.inputs, asked.seconds - found.seconds
+    if left > 0 and left_s > 0 and len(found.bad) < MOST_BAD:
+        found += _elsewhere(name, "plain", left, left_s, asked.seed, corpus)
+    return found
+
+
+def _elsewhere(name: str, part: str, count: int, seconds: float, seed: int, corpus: Path) -> Found:
+    """One part; a process that ended otherwise than it should is something bad."""
+    command = [sys.executable, "-m", "testbed.bench.fuzz", "--here", part, "--loader", name, "--corpus", str(corpus)]
+    command += ["--count", str(count), "--seconds", str(seconds), "--seed", str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Found(**json.loads(done.stdout.splitlines()[-1]))
+    last = " ".join(done.stderr.split())[-300:]
+    return Found(bad=[f"the {part} part ended with status {done.returncode}: {last}"])
 
 
 def main(arguments: list[str]) -> int:
@@ -180,27 +248,35 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--loader", action="append", choices=sorted(LOADERS), help="default: every one")
     parser.add_argument("--count", type=int, default=1_000_000, help="inputs a loader")
     parser.add_argument("--seconds", type=float, default=3600.0, help="at most, a loader")
+    parser.add_argument("--guided-seconds", type=float, default=60.0, help="of them guided by coverage, at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--corpus", type=Path, help="where the corpora are kept for the next time, a folder a loader")
     parser.add_argument("--plain", action="store_true", help="not guided by coverage")
-    parser.add_argument("--guided-here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--here", choices=["guided", "plain"], help=argparse.SUPPRESS)
     asked = parser.parse_args(arguments)
     names = asked.loader or list(LOADERS)
-    if asked.guided_here:
-        return guided(LOADERS[names[0]], asked.count, asked.seconds)
+    if asked.here == "guided":
+        return guided(LOADERS[names[0]], asked.count, asked.seconds, asked.corpus)
+    if asked.here == "plain":
+        found = plain(LOADERS[names[0]], asked.count, asked.seconds, asked.seed, asked.corpus)
+        print(json.dumps(asdict(found)))
+        close()
+        return 0
     worst = 0
-    for name in names:
-        if asked.plain or not _has_atheris():
-            found = plain(LOADERS[name], asked.count, asked.seconds, asked.seed)
+    with _folder() as folder:
+        for name in names:
+            found = both(name, asked, asked.corpus or folder)
             print(found.line(name), *found.bad, sep="\n  ", flush=True)
             worst = max(worst, int(bool(found.bad)))
-            continue
-        command = [sys.executable, "-m", "testbed.bench.fuzz", "--guided-here", "--loader", name]
-        command += ["--count", str(asked.count), "--seconds", str(asked.seconds)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-        print(done.stdout, end="", flush=True)
-        worst = max(worst, int(done.returncode != 0 or " 0 bad" not in done.stdout))
-    close()
     return worst
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """For the files that are read; in memory, where there is such a place."""
+    place = IN_MEMORY if IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="testbed-fuzz-", dir=place) as folder:
+        yield Path(folder)
 
 
 def _has_atheris() -> bool:

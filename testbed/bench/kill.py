@@ -4,6 +4,9 @@ What is killed, and when, is drawn from the seed and the trial's number, so `--f
 stopped, and the moment is one in the life of what is killed. A trial is passed when the run ends in time with the right
 status and names the one that was killed, when nothing is left after `testbed clean`, and when the next run works:
 which it is, if it gets as far as to be killed at a later moment.
+
+`--kind container` and `--kind daemon` are runs with `--nodes docker`: a node's container, and the testbed's own
+container engine (`testbed images engine start`), which is started again after each of its trials.
 """
 
 from __future__ import annotations
@@ -23,14 +26,17 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from testbed.bench.victims import KINDS, Kind, Process, journal_of, marked, victims
-from testbed.errors import BadInput, RunInvalid
+from testbed.bench.victims import KINDS, OF_CONTAINERS, OF_PROCESSES, Kind, Process, journal_of, marked, victims
+from testbed.containers import ownengine
+from testbed.containers.engine import connect
+from testbed.containers.specification import RUN_LABEL
+from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.files.repository import available
 from testbed.system.interrupt import interruptible
 
 EXPERIMENT = "quickstart"
 SMALL = ("workload.requests=2", "workload.output_tokens=30")
-LIFE_S = 240.0  # of a run, on a busy machine
+LIFE_S = 400.0  # of a run, on a busy machine
 ENDING_S = 60.0  # from the kill to the run's end: 2 s, and as often so many as there are others for each core
 ORPHANS_S = 5.0  # from the engine's death to that of the last process; goal 1 s, on a machine without other work
 LOOK_S = 0.02
@@ -52,6 +58,8 @@ LIVES: dict[Kind, tuple[str, ...]] = {
     "worker": OF_NODES,
     "fabric": tuple(STAGES),
     "probe": tuple(STAGES),
+    "container": ("bringing up", *OF_NODES),
+    "daemon": tuple(STAGES),
 }
 AFTER_NODES, AFTER_ALL = "measuring the links again", "comparing every output"  # then there are none of them any more
 
@@ -71,7 +79,7 @@ class Plan:
     @property
     def over(self) -> str:
         """What the run says when there is nothing of this kind any more."""
-        return AFTER_NODES if LIVES[self.kind] == OF_NODES else AFTER_ALL
+        return AFTER_ALL if AFTER_NODES in LIVES[self.kind] else AFTER_NODES
 
     def words(self, stage: str) -> str:
         """What the run says when a stage begins."""
@@ -86,7 +94,7 @@ class Trial:
     killed: str  # the command line's end, or "" when the run no longer had what was to be killed
     status: int | None
     ended_s: float  # from the kill until the run had ended, of a killed engine until its last process had
-    said: str  # the last line
+    said: str  # its complaints, or else the last line
     problems: tuple[str, ...]
 
 
@@ -107,13 +115,22 @@ def expected_words(kind: Kind, fabric: str, name: str) -> str:
         "worker": f"node {name}: its model worker was killed (signal 9)",
         "fabric": f"fabric {fabric}: its {'guest kernel' if fabric == 'lab' else 'process'} was killed (signal 9)",
         "probe": "process was killed (signal 9)",
+        "container": f"node {name}: its container was killed (signal 9)",
+        "daemon": "containers: their engine",
     }[kind]
+
+
+def expected_status(kind: Kind) -> int:
+    """A part of the run that dies makes it invalid; the container engine is the machine's."""
+    if kind == "engine":
+        return -signal.SIGKILL
+    return MachineCannot.exit_code if kind == "daemon" else RunInvalid.exit_code
 
 
 def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str) -> list[str]:
     """What is wrong with how a run ended."""
     problems = []
-    wanted = -signal.SIGKILL if kind == "engine" else RunInvalid.exit_code
+    wanted = expected_status(kind)
     limit_s = ORPHANS_S if kind == "engine" else ENDING_S
     if status != wanted:
         problems.append(f"status {status}, not {wanted}")
@@ -121,10 +138,14 @@ def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str)
         problems.append(f"ended after {ended_s:.1f} s, allowed {limit_s:.0f} s")
     if "Traceback" in said:
         problems.append("a traceback")
-    complaints = [line for line in said.splitlines() if line.startswith("testbed: ")]
+    complaints = complaints_of(said)
     if kind != "engine" and not (len(complaints) == 1 and words in complaints[0]):
         problems.append(f"did not say {words!r} alone")
     return problems
+
+
+def complaints_of(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("testbed: ")]
 
 
 class Run:
@@ -134,6 +155,7 @@ class Run:
         self._stderr = folder / "stderr"
         self.out = folder / "runs"
         what = [str(experiment), *SMALL, f"policies=[{one.policy}]", "--fabric", one.fabric]
+        what += ["--nodes", "docker"] if one.kind in OF_CONTAINERS else []
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "testbed", "run", *what, "--out", str(self.out)],
@@ -193,8 +215,9 @@ def _killed(one: Plan, run: Run) -> Trial:
     ended_s = time.monotonic() - killed_at
     said = run.said
     words = expected_words(one.kind, one.fabric, victim.name)
-    problems = judge(one.kind, words, status, ended_s, said) + _left(run, journal)
-    return Trial(one, victim.command[-100:], status, round(ended_s, 2), _last(said), tuple(problems))
+    problems = judge(one.kind, words, status, ended_s, said) + _left(one, run, journal)
+    complaints = " | ".join(complaints_of(said)) or _last(said)
+    return Trial(one, victim.command[-100:], status, round(ended_s, 2), complaints, tuple(problems))
 
 
 def _status_within(process: subprocess.Popen[bytes], limit_s: float) -> int | None:
@@ -204,8 +227,10 @@ def _status_within(process: subprocess.Popen[bytes], limit_s: float) -> int | No
         return None
 
 
-def _left(run: Run, journal: Path | None) -> list[str]:
-    """What is still there once `testbed clean` has been called."""
+def _left(one: Plan, run: Run, journal: Path | None) -> list[str]:
+    """What is still there once `testbed clean` has been called; a container engine that was killed is started first."""
+    if one.kind == "daemon":
+        ownengine.start()
     done = subprocess.run([sys.executable, "-m", "testbed", "clean"], capture_output=True, text=True)
     problems = [] if done.returncode == 0 else [f"clean: status {done.returncode}: {_last(done.stderr)}"]
     if journal is not None:
@@ -213,9 +238,21 @@ def _left(run: Run, journal: Path | None) -> list[str]:
             problems.append(f"processes {pids} are left")
         if journal.exists():
             problems.append(f"{journal} is left")
+        if one.kind in OF_CONTAINERS:
+            problems += [f"container {name} is left" for name in _containers(journal.parent.name)]
     if run.process.returncode == -signal.SIGKILL and run.out.exists():
         problems += [f"{path.name} is left" for path in run.out.iterdir()]
     return problems
+
+
+def _containers(attempt: str) -> list[str]:
+    """Those that carry the label of an attempt."""
+    client = connect()
+    try:
+        shown = client.api.containers(all=True, filters={"label": f"{RUN_LABEL}={attempt}"})
+    finally:
+        client.close()
+    return [name for one in shown for name in one["Names"]]
 
 
 def _last(text: str) -> str:
@@ -228,7 +265,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first one")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fabric", action="append", choices=["relay", "lab", "netem"], help="default: relay")
-    parser.add_argument("--kind", action="append", choices=KINDS, help="default: all in turn")
+    parser.add_argument("--kind", action="append", choices=KINDS, help=f"default: {', '.join(OF_PROCESSES)} in turn")
     parser.add_argument("--out", type=Path, help="a file that gets one JSON line a trial, behind what is in it")
     asked = parser.parse_args(arguments)
     if asked.count < 1:
@@ -236,10 +273,14 @@ def main(arguments: list[str]) -> int:
     experiment = available("experiments", ".yaml").get(EXPERIMENT)
     if experiment is None:
         raise BadInput(f"bench kill: no experiment {EXPERIMENT!r}; run it in the project's folder")
+    kinds = asked.kind or OF_PROCESSES
+    if "daemon" in kinds and ownengine.running() is None:
+        raise MachineCannot("bench kill: only a container engine of the testbed's own is killed, and none runs; "
+                            "testbed images engine start")  # fmt: skip
     trials = []
     for number in range(asked.first, asked.first + asked.count):
         with interruptible():  # so that a trial that is cut short takes its run along
-            one = trial(plan(number, asked.seed, asked.kind or KINDS, asked.fabric or ["relay"]), experiment.resolve())
+            one = trial(plan(number, asked.seed, kinds, asked.fabric or ["relay"]), experiment.resolve())
         trials.append(one)
         print(sentence(one), flush=True)
         if asked.out is not None:
@@ -260,12 +301,12 @@ def table(trials: Sequence[Trial]) -> str:
     """How many of each kind were killed, how many of those ended as they must, and how soon."""
     killed = [one for one in trials if one.killed]
     kinds = [*dict.fromkeys(one.plan.kind for one in killed), "all"]
-    lines = [f"{'':8} killed  as they must  ended after s: median, largest"]
+    lines = [f"{'':9} killed  as they must  ended after s: median, largest"]
     for kind in kinds if killed else ():
         of_kind = [one for one in killed if kind in (one.plan.kind, "all")]
         took = [one.ended_s for one in of_kind]
         good = sum(not one.problems for one in of_kind)
-        lines.append(f"{kind:8} {len(of_kind):6} {good:13} {statistics.median(took):14.2f} {max(took):8.2f}")
+        lines.append(f"{kind:9} {len(of_kind):6} {good:13} {statistics.median(took):14.2f} {max(took):8.2f}")
     return "\n".join(lines)
 
 

@@ -1,19 +1,26 @@
-"""The processes of one run, by what they are: for trials that kill one of them. Linux only: reads /proc."""
+"""The processes of one run, by what they are: for trials that kill one of them. Linux only: reads /proc.
+
+A container is its first process, known as the run's by the mark in its environment; the container engine, which is no
+part of a run, is the testbed's own or none.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from testbed.containers import ownengine
 from testbed.system.journal import JOURNAL_NAME, read_entries, state_dir
 from testbed.system.makers import start_time
 from testbed.system.undoing import MARK
 
-Kind = Literal["engine", "node", "worker", "fabric", "probe"]
-KINDS: tuple[Kind, ...] = ("engine", "node", "worker", "fabric", "probe")
+Kind = Literal["engine", "node", "worker", "fabric", "probe", "container", "daemon"]
+OF_PROCESSES: tuple[Kind, ...] = ("engine", "node", "worker", "fabric", "probe")
+OF_CONTAINERS: tuple[Kind, ...] = ("container", "daemon")  # of a run with --nodes docker
+KINDS = OF_PROCESSES + OF_CONTAINERS
 
 # command lines; a guest kernel is a tree of processes, of which the first one's end is the guest's
 COMMANDS: dict[Kind, re.Pattern[str]] = {
@@ -53,6 +60,12 @@ def victims(kind: Kind, engine: int) -> list[Process]:
     """Those of this kind now; a worker is called after its node."""
     if kind == "engine":
         return [Process(engine, start_time(engine), 0, "testbed run")]
+    if kind == "daemon":
+        pid = ownengine.running()
+        return [] if pid is None else [Process(pid, start_time(pid), 0, "dockerd")]
+    if kind == "container":
+        journal = journal_of(engine)
+        return [] if journal is None else [one for pid in marked(journal) if (one := _contained(pid)) is not None]
     descended = family(engine)
     nodes = {one.pid: match["name"] for one in descended if (match := COMMANDS["node"].search(one.command))}
     found = [one for one in descended if COMMANDS[kind].search(one.command)]
@@ -85,6 +98,19 @@ def marked(journal: Path) -> list[int]:
         if mark in environment.split(b"\0") and pid != os.getpid() and start_time(pid) is not None:
             found.append(pid)
     return found
+
+
+def _contained(pid: int) -> Process | None:
+    """The first process of a container; None for any other."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    inside = re.search(r"^NSpid:\s+\d+(?:\s+\d+)*\s+1$", status, re.MULTILINE)
+    name = next((one.partition(b"=")[2].decode() for one in environment if one.startswith(b"HOSTNAME=")), "")
+    found = _read(pid)
+    return None if inside is None or found is None else replace(found, name=name)
 
 
 def _read(pid: int) -> Process | None:

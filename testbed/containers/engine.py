@@ -6,11 +6,12 @@ The Docker SDK is imported here and nowhere else, and only when containers are a
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from testbed.errors import MachineCannot
+from testbed.errors import MachineCannot, NoEngine
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -19,6 +20,7 @@ SYSTEM_SOCKET = "unix:///var/run/docker.sock"
 OWN_SOCKET = "unix:///run/wan-testbed-engine/docker.sock"  # of `testbed images engine start`
 CONNECTIONS = 32  # containers are made and started from several threads
 TIMEOUT_S = 120.0  # of one call: an engine busy with a build answers late
+LOOK_S = 5.0  # until an engine takes a connection, at the most
 SDK_FIX = "pip install 'docker>=7.1'"
 
 
@@ -29,7 +31,7 @@ def addresses() -> list[str]:
 
 
 def connect(address: str | None = None) -> DockerClient:
-    """A client of the engine at `address`, or of the first one that answers. Raises MachineCannot."""
+    """A client of the engine at `address`, or of the first one that answers. Raises NoEngine, or MachineCannot."""
     docker = load_sdk()
     tried = []
     for one in [address] if address else addresses():
@@ -39,7 +41,7 @@ def connect(address: str | None = None) -> DockerClient:
             return client
         except (docker.errors.DockerException, OSError) as error:
             tried.append(f"{one} ({_reason(error)})")
-    raise MachineCannot(
+    raise NoEngine(
         f"containers: no Docker daemon answers at {' or '.join(tried)}; start Docker, or run as root: testbed images "
         "engine start"
     )
@@ -62,6 +64,21 @@ def address_of(client: DockerClient) -> str:
     return f"unix://{client.api.get_adapter(address).socket_path}" if address.startswith("http+docker") else address
 
 
+def check(client: DockerClient) -> None:
+    """Raises NoEngine when the engine takes no more connections. Costs it nothing."""
+    address = address_of(client)
+    if not address.startswith("unix://"):
+        with explained("containers"):
+            client.ping()
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(LOOK_S)
+        try:
+            probe.connect(address.removeprefix("unix://"))
+        except OSError as error:
+            raise _gone(error) from error
+
+
 def facts(client: DockerClient) -> dict[str, Any]:
     """Provenance for the manifest."""
     with explained("containers: the Docker daemon does not identify itself"):
@@ -77,12 +94,19 @@ def facts(client: DockerClient) -> dict[str, Any]:
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Turns an error of the engine into MachineCannot in one line."""
+    """Turns an error of the engine into MachineCannot in one line, into NoEngine where it does not answer."""
     docker = load_sdk()
     try:
         yield
-    except (docker.errors.DockerException, OSError) as error:
+    except docker.errors.DockerException as error:
         raise MachineCannot(f"{what}: {_reason(error)}") from error
+    except OSError as error:  # of the connection to it
+        raise _gone(error) from error
+
+
+def _gone(error: OSError) -> NoEngine:
+    reason = f"containers: the Docker daemon no longer answers ({_reason(error)})"
+    return NoEngine(f"{reason}; start it again, then run testbed clean")
 
 
 def load_sdk() -> Any:

@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from testbed.containers.engine import address_of, explained, facts
+from testbed.containers.engine import address_of, check, explained, facts
 from testbed.containers.images import Image
 from testbed.containers.priority import precede
 from testbed.containers.program import ContainerProgram, ControlSocket
 from testbed.containers.removal import remove
 from testbed.containers.specification import EXCHANGE, SOCKET, Wanted, container_config
 from testbed.errors import MachineCannot
-from testbed.nodes.control import NodeConfig
 from testbed.system.interrupt import shielded, taking_down
 from testbed.system.journal import Journal
 
@@ -59,11 +58,14 @@ class ContainerNodes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def configure(self, config: NodeConfig) -> ContainerProgram:
-        """Sends a node what it waits for: its program begins."""
-        program = self.programs[config.node]
-        program.configure(config)
-        return program
+    def check(self) -> None:
+        """Raises NoEngine when the engine has died, since nobody could say how a node ends, or remove it.
+
+        Raises what a program ended of that still waits for its configuration: later its node tells.
+        """
+        check(self._client)
+        for program in list(self.programs.values()):
+            program.check()
 
     def precede_compute(self) -> dict[str, str]:
         """Gives the node programs and their workers their priorities; says what each node program got."""

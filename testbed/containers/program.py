@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.containers.engine import explained, load_sdk
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.nodes.control import NodeConfig, bounded_lines, line
+from testbed.nodes.control import bounded_lines
 from testbed.system.processes import ending, from_shell
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
 POLL_S = 0.05
+ENDED_S = 3.0  # until the engine knows what a closed channel tells already
 CONNECT_S = 60.0  # dozens of interpreters start at once
 
 
@@ -67,10 +68,7 @@ class ContainerProgram:
         self._ended: dict[str, Any] | None = None  # its state once it has ended
         self._commands: socket.socket | None = None
         self._replies: socket.socket | None = None
-
-    def configure(self, config: NodeConfig) -> None:
-        """The first line the program waits for."""
-        self.send(line(config))
+        self._waits = True  # for its configuration
 
     def connect(self) -> None:
         """Raises MachineCannot, with what it printed, when it ends or stays silent; RunInvalid when it is killed."""
@@ -80,7 +78,7 @@ class ContainerProgram:
             if connection is not None:
                 self._commands, self._replies = self._commands or connection, self._commands and connection
             elif (status := self.status()) is not None and status < 0:
-                raise RunInvalid(f"node {self._node}: its container {ending(status)}")
+                raise self._killed(status)
             elif status is not None or time.monotonic() > deadline:
                 said = " ".join(self._log().decode(errors="replace").split()) or "no output"
                 raise MachineCannot(
@@ -89,9 +87,27 @@ class ContainerProgram:
                 )
         self._control.close()
 
+    def check(self) -> None:
+        """Raises RunInvalid when it has ended while it waits for its configuration: it says nothing until then."""
+        if not self._waits or self._replies is None:
+            return
+        try:
+            if self._replies.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT):
+                return
+        except BlockingIOError:
+            return  # open, and silent as it should be
+        except OSError:
+            pass  # the other end was killed
+        self.wait(ENDED_S)
+        raise self._killed(self.status() or 0)
+
+    def _killed(self, status: int) -> RunInvalid:
+        return RunInvalid(f"node {self._node}: its container {ending(status)}")
+
     def send(self, data: bytes) -> None:
         if self._commands is None:
             raise BrokenPipeError
+        self._waits = False
         self._commands.sendall(data)
 
     def send_at_once(self, data: bytes) -> None:
@@ -120,8 +136,8 @@ class ContainerProgram:
 
     def kill(self) -> None:
         docker = load_sdk()
-        with contextlib.suppress(docker.errors.APIError):  # it has ended by itself meanwhile
-            self._client.api.kill(self.identity)
+        with explained(f"container of node {self._node}"), contextlib.suppress(docker.errors.APIError):
+            self._client.api.kill(self.identity)  # unless it has ended by itself meanwhile
 
     def freeze(self) -> None:
         with explained(f"container of node {self._node}"):

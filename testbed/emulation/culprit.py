@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from testbed.errors import MachineCannot, RunInvalid, TestbedError, error_of
+from testbed.errors import NoEngine, RunInvalid, TestbedError, error_of
 from testbed.network.spec.fabric import FabricDied
 from testbed.nodes.control import Failed
 from testbed.system.processes import ending
@@ -73,7 +73,7 @@ def _fabric(facts: Facts) -> Culprit | None:
 
 
 def _engine_of_containers(facts: Facts) -> Culprit | None:
-    return None if facts.containers is None else Culprit(facts.containers, MachineCannot)
+    return None if facts.containers is None else Culprit(facts.containers, NoEngine)
 
 
 def _shared_worker(facts: Facts) -> Culprit | None:

@@ -229,6 +229,8 @@ class Deployment:
             program = self._launch(config, config_path, log_path)
             self.workers.started(name)
             self.nodes[name] = NodeProcess(name, program, log_path, self.inbox)
+            if self._containers is not None:
+                self.nodes[name].send(config)  # which its program has waited for
             born[name] = self.nodes[name].heard
             self._let_them_start(born)
         self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")
@@ -253,7 +255,7 @@ class Deployment:
 
     def _launch(self, config: NodeConfig, config_path: Path, log_path: Path) -> Program:
         if self._containers is not None:
-            return self._containers.configure(config)
+            return self._containers.programs[config.node]
         assert self._confinement is not None
         with log_path.open("wb") as log:
             process = self._network.popen(

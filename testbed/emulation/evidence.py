@@ -13,7 +13,7 @@ from pathlib import Path
 from testbed.emulation.culprit import Facts, NodeFacts, culprit
 from testbed.emulation.nodeprocess import NodeProcess
 from testbed.emulation.sharedworkers import SharedWorkers
-from testbed.errors import MachineCannot
+from testbed.errors import NoEngine
 from testbed.network.network import SETTLE_S, Network
 
 STATUS_S = 3.0  # until a program whose channel has closed has a status, too: a container engine may be slow
@@ -51,7 +51,7 @@ class Evidence:
         for node in nodes:
             try:
                 found.append(node.facts())
-            except MachineCannot as error:
+            except NoEngine as error:
                 unreachable = str(error)
         return Facts(
             fabric=self._network.died(),

@@ -64,6 +64,7 @@ def measure(
                 pids={} if contained is None else contained.pids,
                 used=inputs.used_pairs,
                 live=bool(inputs.experiment.schedule.pairs),
+                **({} if contained is None else {"watch": contained.check}),
             ) as network,
         ):
             network.require(inputs.experiment.schedule.lowest())

@@ -18,7 +18,7 @@ import msgspec
 
 from testbed.emulation.culprit import NodeFacts
 from testbed.errors import RunInvalid, TestbedError
-from testbed.nodes.control import ControlCommand, ControlReply, Failed, Quit, Ready, bounded_lines, line
+from testbed.nodes.control import ControlCommand, ControlReply, Failed, NodeConfig, Quit, Ready, bounded_lines, line
 
 KILLED_S = 20.0  # more than the kernel, or a container engine, ever takes to end what was killed
 
@@ -135,7 +135,7 @@ class NodeProcess:
         self._reader = threading.Thread(target=self._read, name=f"replies of {name}", daemon=True)
         self._reader.start()
 
-    def send(self, command: ControlCommand) -> None:
+    def send(self, command: ControlCommand | NodeConfig) -> None:
         try:
             self.program.send(line(command))
         except OSError as error:

@@ -3,19 +3,18 @@
 Rules kept, all written down for users in docs/input-files.md: a scalar that YAML 1.1 and 1.2 read differently (0100,
 1:30, yes) is refused with its line and what to write instead; a figure is finite and has at most 64 bits; keys given
 twice, tags, loops and deep nesting are refused; what aliases and merges expand to is counted before it is made.
-PyYAML scans, parses and composes; none of its constructors runs. Knows nothing of topologies or experiments.
+libyaml scans and parses, PyYAML composes; none of its constructors runs. Knows nothing of topologies or experiments.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from typing import Any, NoReturn
 
 import yaml
+from yaml._yaml import CParser
 
 from testbed.errors import BadInput
 from testbed.files.reading import MIB, one_line, refusal, shown
@@ -51,25 +50,30 @@ def parse(text: str, name: str, lined: bool = True) -> tuple[Any, Lines]:
     return _Reader(text, name, lined).read()
 
 
-class _Composer(yaml.SafeLoader):
-    """PyYAML as far as the tree of nodes, within bounds."""
+class _Composer(yaml.composer.Composer, CParser):
+    """libyaml's events, and PyYAML's tree of nodes made from them, within bounds."""
 
     def __init__(self, text: str, reader: _Reader) -> None:
         self._reader = reader
-        self._depth = 0
-        super().__init__(text)
+        CParser.__init__(self, text)
+        yaml.composer.Composer.__init__(self)  # type: ignore[no-untyped-call]
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         self._reader.count(event)
         if getattr(event, "tag", None) not in (None, "!", _TEXT):
             self._reader.refuse(event, f"tag {event.tag!r} is not supported; write the value alone, text in quotes")
-        with self._reader.deeper(event):
-            node: yaml.Node | None = super().compose_node(parent, index)
+        self._reader.deeper(event)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._reader.back()
         return node
 
     def resolve(self, kind: type[yaml.Node], value: str, implicit: Any) -> str:
         return (_PLAIN if implicit[0] else _TEXT) if kind is yaml.ScalarNode else kind.__name__
+
+    def descend_resolver(self, parent: yaml.Node | None, index: int) -> None: ...
+
+    def ascend_resolver(self) -> None: ...
 
 
 class _Reader:
@@ -100,36 +104,33 @@ class _Reader:
         if self._values > MAX_VALUES:
             self.refuse(at, f"more than {MAX_VALUES} values, aliases (*name) expanded; use fewer")
 
-    @contextmanager
-    def deeper(self, at: Any) -> Iterator[None]:
+    def deeper(self, at: Any) -> None:
+        """One level in, until `back`; a refusal ends the whole file, so nobody goes back after it."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self.refuse(at, f"is nested more than {MAX_DEPTH} levels deep; flatten it")
-        try:
-            yield
-        finally:
-            self._depth -= 1
+
+    def back(self) -> None:
+        self._depth -= 1
 
     def _root(self) -> yaml.Node | None:
         try:
-            composer = _Composer(self._text, self)  # looks at the first characters
-            try:
-                return composer.get_single_node()
-            finally:
-                composer.dispose()
+            root: yaml.Node | None = _Composer(self._text, self).get_single_node()  # type: ignore[no-untyped-call]
+            return root
+        except UnicodeEncodeError as error:  # of a name or an argument, whose bytes are no text
+            self._refuse_sign(ord(self._text[error.start]), self._text[: error.start], error)
         except yaml.reader.ReaderError as error:
-            line = self._text.count("\n", 0, error.position) + 1
-            where = f"{shown(self._name)}:{line}" if self._lined else shown(self._name)
-            sign = error.character if isinstance(error.character, int) else ord(error.character)
-            raise BadInput(
-                f"{where}: contains the control character U+{sign:04X}, which is not text; remove it"
-            ) from error
+            self._refuse_sign(error.character, self._text.encode()[: error.position].decode(errors="replace"), error)
         except BadInput:
             raise
         except Exception as error:  # of PyYAML alone
             if self._lined:
                 raise refusal(self._name, error, "YAML") from error
             raise BadInput(f"{shown(self._name)}: is not YAML: {one_line(getattr(error, 'problem', error))}") from error
+
+    def _refuse_sign(self, sign: int, before: str, error: Exception) -> NoReturn:
+        where = f"{shown(self._name)}:{before.count(chr(10)) + 1}" if self._lined else shown(self._name)
+        raise BadInput(f"{where}: contains the control character U+{sign:04X}, which is not text; remove it") from error
 
     def _value(self, node: yaml.Node, place: Place) -> Any:
         self.count(node)
@@ -142,18 +143,21 @@ class _Reader:
         try:
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, place)
-            with self.deeper(node):
-                return [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
+            self.deeper(node)
+            found = [self._value(item, (*place, index)) for index, item in enumerate(node.value)]
+            self.back()
+            return found
         finally:
             self._inside.discard(id(node))
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str | int, Any]:
         mapping: dict[str | int, Any] = {}
-        with self.deeper(node):
-            for key_node, value_node in self._pairs(node):
-                key = self._key(key_node)
-                self._lines[(*place, key)] = key_node.start_mark.line + 1
-                mapping[key] = self._value(value_node, (*place, key))
+        self.deeper(node)
+        for key_node, value_node in self._pairs(node):
+            key = self._key(key_node)
+            self._lines[(*place, key)] = key_node.start_mark.line + 1
+            mapping[key] = self._value(value_node, (*place, key))
+        self.back()
         return mapping
 
     def _pairs(self, node: yaml.MappingNode) -> list[tuple[yaml.Node, yaml.Node]]:
@@ -176,14 +180,15 @@ class _Reader:
     def _merged(self, node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
         several = node.value if isinstance(node, yaml.SequenceNode) else [node]
         found: list[tuple[yaml.Node, yaml.Node]] = []
-        with self.deeper(node):
-            for one in reversed(several):  # the first of several wins
-                if not isinstance(one, yaml.MappingNode):
-                    self.refuse(node, "<<: merges mappings only")
-                pairs = self._pairs(one)
-                for key_node, _ in pairs:
-                    self.count(key_node)
-                found += pairs
+        self.deeper(node)
+        for one in reversed(several):  # the first of several wins
+            if not isinstance(one, yaml.MappingNode):
+                self.refuse(node, "<<: merges mappings only")
+            pairs = self._pairs(one)
+            for key_node, _ in pairs:
+                self.count(key_node)
+            found += pairs
+        self.back()
         return found
 
     def _key(self, node: yaml.Node) -> str | int:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.errors import BadInput, MachineCannot
+from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.system.environment import of_programs
 from testbed.system.journal import Journal
 from testbed.system.undoing import stop_group
@@ -70,7 +70,12 @@ class MininetHosts:
         """
         if name in self._hosts:
             raise BadInput(f"node {name!r} is given twice")
-        host = _host_class(self._journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
+        try:
+            host = _host_class(self._journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
+        except OSError as error:  # of reading from its shell, which has ended
+            if pid is not None:
+                raise RunInvalid(f"node {name}: its container ended before its link was made") from error
+            raise MachineCannot(f"nodes: the shell of {name} ended as it was started; see testbed doctor") from error
         host.inNamespace = True
         self._journal.group(host.pid)
         self._hosts[name] = host
@@ -128,6 +133,8 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
     log.setLogLevel("error")
 
     class QuietHost(node.Host):  # type: ignore[misc,name-defined]  # Mininet carries no types
+        slave: int  # the shell's end of its terminal
+
         @classmethod
         def setup(cls) -> None:
             """Replaces the check that exits the whole program; the tools were checked above."""
@@ -136,6 +143,13 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
             command = [*mnexec_command(), *cmd[1:]] if cmd[0] == "mnexec" else cmd
             if inside is not None and self.shell is None:  # later ones enter the shell's namespace, which is the same
                 command = enter(inside, command)
-            return super()._popen(command, env={**of_programs(os.environ), **mark}, **params)
+            first = self.shell is None
+            process = super()._popen(command, env={**of_programs(os.environ), **mark}, **params)
+            if (
+                first
+            ):  # Mininet would wait for ever for a shell that has died, as long as this end of its terminal is open
+                os.close(self.slave)
+                self.slave = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # which Mininet closes in the end
+            return process
 
     return QuietHost

@@ -10,24 +10,25 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from testbed.errors import BadInput, MachineCannot
+from testbed.errors import BadInput, MachineCannot, TestbedError
 from testbed.network import congestion
+from testbed.network.basepath import everywhere, one_direction, sample
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabrics import make_fabric
 from testbed.network.hosts import MininetHosts
 from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
-from testbed.network.measure.probe import PairSample, probe_links, verify
-from testbed.network.measure.roundtrips import Leg, burst_share, expected
+from testbed.network.measure.probe import PairSample, both_ways, probe_links
 from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
 from testbed.network.spec.topology import Topology, specified_links
+from testbed.network.terms import Terms
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 
@@ -37,10 +38,9 @@ CHECK_PROBES_TOGETHER = 200
 WAKE_UP_LIMIT_MS = 0.5
 SETTLE_S = 0.4  # after something failed, until everything that died has been found dead
 LOOK_S = 0.02
-# Of a pair that will carry no message, where there are MANY_PAIRS; of tens of thousands, so many that their medians
-# stay true where one probe in a hundred is late.
-IDLE_PAIR_PROBES, LEAST_PROBES = 10, 7
-IDLE_PROBES_TOGETHER = 40_000  # half a minute
+# Of a pair that will carry no message, where there are MANY_PAIRS. Lateness only makes a link look longer, so few are
+# enough to find one right; one that they do not find right gets as many more as its median needs to be true.
+FEWEST_PROBES, IDLE_PAIR_PROBES = 3, 10
 
 
 class Network:
@@ -49,7 +49,8 @@ class Network:
     `used` are the directed links that will carry messages; not given: all may.
 
     `pids` names nodes that have a network namespace already, such as containers, by any process in it; for the others
-    one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`).
+    one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`). `watch`
+    raises when something that the nodes live on has died: called whenever the network looks for its own parts.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Network:
         pids: Mapping[str, int] | None = None,
         used: Collection[Pair] | None = None,
         live: bool = False,
+        watch: Callable[[], None] = lambda: None,
     ) -> None:
         if len(placement) < 2:
             raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
@@ -75,7 +77,9 @@ class Network:
         self.samples: list[PairSample] = []  # of the latest probe
         self.base_one_way_ms: dict[Pair, float] = {}
         self._pids = dict(pids or {})
-        self._used = None if used is None or len(self.links) <= MANY_PAIRS else frozenset(used)
+        self._watch = watch
+        many = used is not None and len(self.links) > MANY_PAIRS
+        self._used = frozenset(way for pair in used or () for way in (pair, pair[::-1])) if many else None
         self._live = LiveFabric(self.fabric_name, run_id, journal) if live else None
         self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal)
 
@@ -139,48 +143,45 @@ class Network:
 
         Each gets `count` probes, or fewer where it is one of many that carry no message.
         """
-        one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
-        specified = {(a, b): one_way[a, b] + one_way[b, a] for a, b in one_way}
-        rates = [link.rate_bps for link in self.links if link.rate_bps is not None]
-        self.samples = self._measure(specified, count, min(rates, default=None))
+        specified, slowest_bps = self._specified()
+        if self._used is None:
+            self.samples = self._probe_links(specified, count, slowest_bps)
+            return self.samples
+        idle = {pair: specified[pair] for pair in one_direction(specified) if pair not in self._used}
+        found = {(one.src, one.dst): one for one in self._probe_links(idle, FEWEST_PROBES, slowest_bps)}
+        terms = Terms.of(self.links)
+        if doubtful := [pair for pair, one in found.items() if one.median_ms is None or terms.reasons([one])]:
+            again = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
+            found |= {(one.src, one.dst): found[one.src, one.dst].with_more(one) for one in again}
+        self.samples = both_ways([*found.values(), *self._probe_used(specified, count, slowest_bps)])
         return self.samples
 
-    def _measure(
-        self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None = None
-    ) -> list[PairSample]:
-        """Those that count last: then the machine is as awake as it will be.
+    def _specified(self) -> tuple[dict[Pair, float], int | None]:
+        """The RTT of each pair as it is specified now, and the slowest link's rate."""
+        one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
+        rates = [link.rate_bps for link in self.links if link.rate_bps is not None]
+        return {(a, b): one_way[a, b] + one_way[b, a] for a, b in one_way}, min(rates, default=None)
 
-        Pairs that will carry no message are probed in one direction, and known in both from packet and echo.
-        """
+    def _probe_sample(self, specified_ms: Mapping[Pair, float], slowest_bps: int | None = None) -> list[PairSample]:
+        """Every pair of a small network; of a large one those that will carry messages, and a few more of each node."""
         if self._used is None:
-            return self._probe_links(specified_ms, count, slowest_bps)
-        idle = {pair: ms for pair, ms in specified_ms.items() if pair not in self._used}
-        used = {pair: ms for pair, ms in specified_ms.items() if pair in self._used}
-        samples = []
-        if idle:
-            one_way = {pair: ms for pair, ms in idle.items() if pair[::-1] not in idle or pair[0] < pair[1]}
-            few = max(LEAST_PROBES, min(IDLE_PAIR_PROBES, IDLE_PROBES_TOGETHER // len(one_way)))
-            there = {(one.src, one.dst): one for one in self._probe_links(one_way, min(count, few), slowest_bps)}
-            samples = [there[pair] if pair in there else there[pair[::-1]].seen_from_there() for pair in idle]
-        return samples + (self._probe_links(used, count, slowest_bps) if used else [])
+            return self._probe_links(specified_ms, BASE_PROBES, slowest_bps)
+        partners = {pair: specified_ms[pair] for pair in sample(list(self.placement), ()) if pair not in self._used}
+        found = self._probe_links(partners, IDLE_PAIR_PROBES, slowest_bps)
+        return both_ways([*found, *self._probe_used(specified_ms, BASE_PROBES, slowest_bps)])
+
+    def _probe_used(self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+        """Those that count last: then the machine is as awake as it will be."""
+        used = {pair: specified_ms[pair] for pair in one_direction(specified_ms) if pair in (self._used or ())}
+        return self._probe_links(used, count, slowest_bps)
 
     def _probe_links(self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
         mark = self._journal.environment
-        return probe_links(self.ports, specified_ms, count, mark=mark, slowest_bps=slowest_bps)
+        return probe_links(self.ports, specified_ms, count, mark=mark, slowest_bps=slowest_bps, check=self.check)
 
     def invalid_reasons(self) -> list[str]:
         """Why the links must not be trusted by the latest probe and the counters so far; empty when they may."""
-        losing = [(link.src, link.dst) for link in self.links if link.loss or link.burst_loss is not None]
-        lossy = {(a, b) for src, dst in losing for a, b in ((src, dst), (dst, src))}
-        jitter = {(link.src, link.dst): link.jitter_ms for link in self.links}
-        jitter_ms = {(a, b): own + jitter[b, a] for (a, b), own in jitter.items()}
-        legs = {(link.src, link.dst): leg_of(link) for link in self.links}
-        laws = {
-            (one.src, one.dst): expected(legs[one.src, one.dst], legs[one.dst, one.src], one.sent)
-            for one in self.samples
-            if not (legs[one.src, one.dst].plain and legs[one.dst, one.src].plain)
-        }
-        reasons = verify(self.samples, lossy, jitter_ms, laws)
+        reasons = Terms.of(self.links).reasons(self.samples)
         if unmatched := self.counters().unmatched:
             reasons.append(f"network: {unmatched} packets belong to no link; there must be none")
         return reasons
@@ -207,18 +208,22 @@ class Network:
         return None if died is None else f"{self.fabric_name}: {died}"
 
     def check(self) -> None:
-        """Raises FabricDied when what carries the packets has died."""
+        """Raises FabricDied when what carries the packets has died, and whatever `watch` raises."""
         if (died := self.died()) is not None:
             raise FabricDied(f"fabric {died}")
+        self._watch()
 
     def _raise_cause(self, error: BaseException | None) -> None:
-        """Whatever goes wrong while the fabric dies is the fabric's doing; the kernel may tell of its end last."""
+        """Whatever goes wrong while the fabric, or what the nodes live on, dies is that one's doing; the kernel may
+        tell of its end last."""
         if not isinstance(error, Exception) or isinstance(error, FabricDied):
             return
         deadline = time.monotonic() + SETTLE_S
         while time.monotonic() < deadline:
-            if (died := self.died()) is not None:
-                raise FabricDied(f"fabric {died}") from error
+            try:
+                self.check()
+            except TestbedError as cause:
+                raise cause from error
             time.sleep(LOOK_S)
 
     def close(self) -> None:
@@ -234,11 +239,13 @@ class Network:
         self._fabric.attach(self.ports)
         congestion.pin(port.pid for port in self.ports)
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
-        base = self._measure({(link.src, link.dst): 0.0 for link in self.links}, BASE_PROBES)
-        for sample in base:
-            if sample.median_ms is None:
-                raise MachineCannot(f"fabric {self.fabric_name}: no reply over {sample.src} -> {sample.dst}")
-            self.base_one_way_ms[sample.src, sample.dst] = sample.median_ms / 2
+        pairs = [(link.src, link.dst) for link in self.links]
+        measured: dict[Pair, float] = {}
+        for one in self._probe_sample(dict.fromkeys(pairs, 0.0)):
+            if one.median_ms is None:
+                raise MachineCannot(f"fabric {self.fabric_name}: no reply over {one.src} -> {one.dst}")
+            measured[one.src, one.dst] = one.median_ms / 2
+        self.base_one_way_ms = {pair: max(0.0, base_ms) for pair, base_ms in everywhere(measured, pairs).items()}
         specified = self.links
         self.shape([replace(link, jitter_ms=0.0, reorder=0.0, loss=0.0, burst_loss=None) for link in specified])
         self._take_off_wake_ups()
@@ -251,14 +258,17 @@ class Network:
         A difference that is not small is left for the check to complain of.
         """
         rated = {(link.src, link.dst) for link in self.links if link.rate_bps is not None}
-        errors = {(sample.src, sample.dst): sample.error_ms for sample in self.probe(BASE_PROBES)}
+        specified, slowest_bps = self._specified()
+        errors = {(one.src, one.dst): one.error_ms for one in self._probe_sample(specified, slowest_bps)}
+        late: dict[Pair, float] = {}
         for (src, dst), there in errors.items():
             back = errors[dst, src]
             if there is None or back is None or {(src, dst), (dst, src)} & rated:
                 continue  # a rate's own serialisation is no part of the base path
             # half a round trip, over both ends: an echo finds the machine awake, what starts by itself does not
-            late_ms = (there + back) / 4
-            if abs(late_ms) <= WAKE_UP_LIMIT_MS:
+            late[src, dst] = (there + back) / 4
+        for (src, dst), late_ms in everywhere(late, late if self._used is None else specified).items():
+            if abs(late_ms) <= WAKE_UP_LIMIT_MS and (src, dst) not in rated and (dst, src) not in rated:
                 self.base_one_way_ms[src, dst] = max(0.0, self.base_one_way_ms[src, dst] + late_ms)
 
     def _port(self, node: str) -> Port:
@@ -266,14 +276,6 @@ class Network:
         if found is None:
             raise BadInput(f"network: no node {node!r}; nodes: {', '.join(self.placement)}")
         return found
-
-
-def leg_of(link: Link) -> Leg:
-    """The link as probes meet it."""
-    loss, memory = link.loss, 1.0
-    if (burst := link.burst_loss) is not None:
-        loss, memory = burst_share(burst.p, burst.r, burst.loss_bad, burst.loss_good)
-    return Leg(link.one_way_ms, link.jitter_ms, link.reorder, link.rate_bps, loss, memory)
 
 
 def node_address(index: int) -> str:

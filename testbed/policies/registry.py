@@ -5,7 +5,9 @@ and those of a Python file, `FILE.py:SPEC`, whose texts come with the name.
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -25,7 +27,7 @@ _BUILT_IN = {
 
 def names() -> list[str]:
     """Every policy an experiment may name."""
-    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*_BUILT_IN, *(point.name for point in _installed(tuple(sys.path)))})
 
 
 def find(text: str, folder: Path | None = None) -> tuple[str, dict[str, str], PolicySpec]:
@@ -50,10 +52,18 @@ def get(name: str, texts: Mapping[str, str] | None = None) -> PolicySpec:
         return _of_file(PythonFile(texts), name.rpartition(":")[2])
     if name in _BUILT_IN:
         return _BUILT_IN[name]
-    for point in entry_points(group=GROUP, name=name):
-        return _load(point)
-    nearest = difflib.get_close_matches(name, names(), n=1, cutoff=0.0)
-    raise BadInput(f"no policy {name!r}; nearest is {nearest[0]!r} (known: {', '.join(names())})")
+    for point in _installed(tuple(sys.path)):
+        if point.name == name:
+            return _load(point)
+    known = names()
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    raise BadInput(f"no policy {name!r}; nearest is {nearest[0]!r} (known: {', '.join(known)})")
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Third parties' policies on this `sys.path`; looked for once, as every installed distribution is read for it."""
+    return tuple(entry_points(group=GROUP))
 
 
 def _of_file(file: PythonFile, name: str) -> PolicySpec:

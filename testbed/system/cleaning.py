@@ -17,7 +17,7 @@ from typing import IO, NamedTuple
 from testbed.errors import BadInput
 from testbed.system.journal import JOURNAL_NAME, NEW, Entry, is_live, parse, refuse_foreign, remove_journal, state_dir
 from testbed.system.makers import Maker, boot_id, lock
-from testbed.system.undoing import RemoveContainer, undo
+from testbed.system.undoing import RemoveContainers, said, undo
 
 YOUNG_S = 60.0  # a folder without a journal may be one that is just being made
 
@@ -29,7 +29,7 @@ class Cleaned(NamedTuple):
     failed: list[str]
 
 
-def clean(remove_container: RemoveContainer, state: Path | None = None, attempt: str | None = None) -> Cleaned:
+def clean(remove_containers: RemoveContainers, state: Path | None = None, attempt: str | None = None) -> Cleaned:
     """Removes what dead attempts left, or one of them, or all at one run. Those whose holder lives are left alone."""
     state = state or state_dir()
     if state.exists():
@@ -44,7 +44,7 @@ def clean(remove_container: RemoveContainer, state: Path | None = None, attempt:
     cleaned = Cleaned([], [])
     for path in journals:
         try:
-            _clean(path, remove_container, cleaned)
+            _clean(path, remove_containers, cleaned)
         except OSError as error:
             cleaned.failed.append(f"{path}: {error.strerror or error}; check it and remove it by hand")
     if attempt is None:
@@ -52,7 +52,7 @@ def clean(remove_container: RemoveContainer, state: Path | None = None, attempt:
     return cleaned
 
 
-def _clean(path: Path, remove_container: RemoveContainer, cleaned: Cleaned) -> None:
+def _clean(path: Path, remove_containers: RemoveContainers, cleaned: Cleaned) -> None:
     name = path.parent.name
     if path.parent.is_symlink():
         raise OSError("is in a symlinked folder, which is not followed")
@@ -71,11 +71,11 @@ def _clean(path: Path, remove_container: RemoveContainer, cleaned: Cleaned) -> N
         elif not ours:
             cleaned.said.append(f"{name}: another clean is working on it, skipped")
         elif _is_named(path, file):
-            _undo(path, entries, wrong, remove_container, cleaned)
+            _undo(path, entries, wrong, remove_containers, cleaned)
 
 
 def _undo(
-    path: Path, entries: list[Entry], wrong: list[int], remove_container: RemoveContainer, cleaned: Cleaned
+    path: Path, entries: list[Entry], wrong: list[int], remove_containers: RemoveContainers, cleaned: Cleaned
 ) -> None:
     name = path.parent.name
     holder = next((entry.maker() for entry in entries if entry.kind == "holder"), Maker(0))
@@ -84,9 +84,9 @@ def _undo(
     if rebooted and holder.host != here.host:
         cleaned.said.append(f"{name}: belongs to the machine {holder.host}, skipped; clean it there")
         return
-    undone = undo(path, entries, remove_container, crashed=True, rebooted=rebooted)
+    undone = undo(path, entries, remove_containers, crashed=True, rebooted=rebooted)
     cleaned.said.extend(f"{name}: removed {line}" for line in undone.removed)
-    cleaned.failed.extend(f"{name}: {line}" for line in undone.failed)
+    cleaned.failed.extend(f"{name}: {said(error)}" for error in undone.failed)
     if wrong:
         lines = ", ".join(map(str, wrong))
         cleaned.failed.append(f"{path}:{wrong[0]}: cannot be parsed (lines {lines}); check it, then remove it")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from testbed.errors import TestbedError
+from testbed.errors import NoEngine, TestbedError
 from testbed.system.signals import SIGNALS
 
 AGAIN_S = 0.05
@@ -92,6 +92,8 @@ def taking_down() -> Iterator[None]:
         except TestbedError as error:
             if not isinstance(first, Exception):
                 raise
+            if isinstance(first, NoEngine) and isinstance(error, NoEngine):
+                return  # that is what led here
             note = f"while taking down: {error}"
             if note not in getattr(first, "__notes__", ()):  # said of the same thing by who tried before
                 first.add_note(note)

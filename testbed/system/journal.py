@@ -23,10 +23,10 @@ from typing import IO, Literal
 
 import msgspec
 
-from testbed.errors import BadInput, MachineCannot
+from testbed.errors import BadInput, MachineCannot, NoEngine
 from testbed.files.whole import rename_new, sync, writing
 from testbed.system.makers import Maker, lock, start_time
-from testbed.system.undoing import MARK, RemoveContainer, undo
+from testbed.system.undoing import MARK, RemoveContainers, said, undo
 from testbed.system.userns import user_outside
 
 Kind = Literal["holder", "group", "container", "directory", "result"]
@@ -135,14 +135,16 @@ class Journal:
     def entries(self) -> list[Entry]:
         return read_entries(self.path)
 
-    def undo(self, remove_container: RemoveContainer) -> list[str]:
+    def undo(self, remove_containers: RemoveContainers) -> list[str]:
         """Removes everything written so far, the journal and the results excepted. All of it is tried.
 
-        Raises MachineCannot for what could not be removed: the journal then stays, for another try.
+        Raises MachineCannot for what could not be removed (NoEngine, where that is all that is in the way): the journal
+        then stays, for another try.
         """
-        undone = undo(self.path, self.entries(), remove_container)
+        undone = undo(self.path, self.entries(), remove_containers)
         if undone.failed:
-            raise MachineCannot(f"{'; '.join(undone.failed)}; run testbed clean --run {self.attempt}")
+            kind = NoEngine if all(isinstance(error, NoEngine) for error in undone.failed) else MachineCannot
+            raise kind(f"{'; '.join(map(said, undone.failed))}; run testbed clean --run {self.attempt}")
         return undone.removed
 
     def close(self) -> None:

@@ -23,25 +23,29 @@ from testbed.system.makers import start_time
 if TYPE_CHECKING:
     from testbed.system.journal import Entry
 
-# An entry of kind "container" and its attempt in, whether there was one out. It is `containers.removal.remove_named`,
-# and given by who calls, for nothing here knows of engines of containers.
-RemoveContainer = Callable[[str, str], bool]
+# Entries of kind "container" and their attempt in; the names of those removed, and what kept others from it, out. It is
+# `containers.removal.remove_named`, and given by who calls, for nothing here knows of engines of containers.
+RemoveContainers = Callable[[Sequence[str], str], tuple[Sequence[str], Sequence[Exception]]]
 
 MARK = "WAN_TESTBED_JOURNAL"
 LEAST_PARTS = 3  # of a path: neither / nor a folder in it is ever a run's own
 
 
 class Undone(NamedTuple):
-    """What was removed, and what could not be: a line each."""
+    """What was removed, a line each, and what kept other things from it."""
 
     removed: list[str]
-    failed: list[str]
+    failed: list[Exception]
+
+
+def said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def undo(
     journal: Path,
     entries: Sequence[Entry],
-    remove_container: RemoveContainer,
+    remove_containers: RemoveContainers,
     crashed: bool = False,
     rebooted: bool = False,
 ) -> Undone:
@@ -53,25 +57,37 @@ def undo(
     if not rebooted and (marked := _marked(journal)):
         _kill_all(lambda: _marked(journal))
         undone.removed.append(f"processes {', '.join(map(str, marked))}")
+    named = [one.name for one in reversed(entries) if one.kind == "container"]
+    _remove_containers(named, journal, remove_containers, undone)
     for entry in reversed(entries):
         if (entry.kind == "group" and rebooted) or (entry.kind == "result" and not crashed):
             continue
         try:
-            if _undo(entry, journal, remove_container):
-                name = entry.name.rpartition(" ")[2] if entry.kind == "container" else entry.name
-                undone.removed.append(f"{entry.kind} {name}")
+            if _undo(entry, journal):
+                undone.removed.append(f"{entry.kind} {entry.name}")
         except Exception as error:  # whatever it is, the others are not to stay for it
-            undone.failed.append(str(error) or type(error).__name__)
+            undone.failed.append(error)
     return undone
 
 
-def _undo(entry: Entry, journal: Path, remove_container: RemoveContainer) -> bool:
+def _remove_containers(named: Sequence[str], journal: Path, remove_containers: RemoveContainers, undone: Undone) -> None:
+    """First: what is in them may write into folders of the run."""
+    if not named:
+        return
+    try:
+        removed, failed = remove_containers(named, journal.parent.name)
+    except Exception as error:
+        undone.failed.append(error)
+        return
+    undone.removed.extend(f"container {name}" for name in removed)
+    undone.failed.extend(failed)
+
+
+def _undo(entry: Entry, journal: Path) -> bool:
     """Whether there was something to remove. Raises what keeps it from being removed."""
     if entry.kind == "group" and _is_same_process(entry):
         _kill_all(lambda: _living(entry))
         return True
-    if entry.kind == "container":
-        return remove_container(entry.name, journal.parent.name)
     if entry.kind in ("directory", "result"):
         return _remove_folder(Path(entry.name))
     return False

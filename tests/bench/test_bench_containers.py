@@ -53,8 +53,8 @@ def test_an_ordinary_user_is_told_that_containers_need_root(
 
 
 def nodes_that_say(*replies: bytes) -> Any:
-    program = SimpleNamespace(lines=lambda: iter(replies), status=lambda: 1)
-    return SimpleNamespace(programs={"n0": program}, configure=lambda config: program)
+    program = SimpleNamespace(lines=lambda: iter(replies), status=lambda: 1, send=lambda data: None)
+    return SimpleNamespace(programs={"n0": program})
 
 
 def test_a_node_is_healthy_when_it_says_that_it_is_ready() -> None:

@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
+from docker.errors import DockerException
+
 from testbed.containers import nodes
 from testbed.containers.images import Image
 from testbed.containers.specification import Wanted
@@ -41,7 +43,7 @@ class Api:
 
     def create_container_from_config(self, config: Any, name: str) -> dict[str, str]:
         if self.made:
-            raise OSError("no more")
+            raise DockerException("no more")
         self.made.append(name)
         return {"Id": "0123456789abcdef"}
 

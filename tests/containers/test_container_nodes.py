@@ -14,7 +14,7 @@ from testbed.containers import build
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
 from testbed.containers.specification import Wanted
-from testbed.errors import MachineCannot
+from testbed.errors import MachineCannot, NoEngine
 from testbed.experiment.hardware import Hardware
 from testbed.network.hosts import enter
 from testbed.system.cleaning import clean
@@ -163,15 +163,17 @@ def test_a_journalled_name_that_is_somebody_elses_container_is_left_alone(contai
     try:
         from testbed.containers.engine import address_of
 
-        assert not remove_named(f"{address_of(container_engine)} {name}", "this-run")
+        assert remove_named([f"{address_of(container_engine)} {name}"], "this-run") == ([], [])
         assert name in names_of(container_engine)
     finally:
         container_engine.api.remove_container(made["Id"], force=True)
 
 
 def test_a_journal_outlives_an_engine_that_does_not_answer(tmp_path):
-    with pytest.raises(MachineCannot, match="may still exist"):
-        remove_named(f"unix://{tmp_path}/nothing.sock wan-testbed-r-a", "r")
+    address = f"unix://{tmp_path}/nothing.sock"
+    removed, (error,) = remove_named([f"{address} wan-testbed-r-a", f"{address} wan-testbed-r-b"], "r")
+    assert not removed and isinstance(error, NoEngine)
+    assert str(error).startswith("containers wan-testbed-r-a, wan-testbed-r-b may still exist: ")
 
 
 def test_a_gpu_that_the_engine_cannot_give_is_said_in_one_line(container_engine, node_images, journal):

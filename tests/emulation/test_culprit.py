@@ -8,7 +8,7 @@ import pytest
 
 from testbed.emulation.culprit import OUT_OF_MEMORY, Facts, NodeFacts, culprit
 from testbed.emulation.evidence import oom_kills
-from testbed.errors import BadInput, MachineCannot, RunInvalid, TestbedError
+from testbed.errors import BadInput, MachineCannot, NoEngine, RunInvalid, TestbedError
 from testbed.network.spec.fabric import FabricDied
 from testbed.nodes.control import Failed
 
@@ -67,9 +67,9 @@ cases: list[tuple[str, Facts, type[TestbedError], str]] = [
     ),
     (
         "the engine of containers before the nodes that went with it",
-        Facts(containers="container of node user0: connection refused", nodes=[NodeFacts("target0", LOST)]),
-        MachineCannot,
-        "container of node user0: connection refused",
+        Facts(containers="containers: their engine does not answer any more", nodes=[NodeFacts("target0", LOST)]),
+        NoEngine,
+        "containers: their engine does not answer any more",
     ),
     (
         "a node that ended without a word before one that said what it lacked",

@@ -1,16 +1,19 @@
-"""A container engine that dies takes the clean-up with it, and yet the run says why it ended."""
+"""A container engine that dies takes the clean-up with it, and yet the run says why it ended, once."""
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from testbed.containers.engine import check
 from testbed.emulation.culprit import NodeFacts
 from testbed.emulation.deployment import Deployment
-from testbed.errors import MachineCannot, RunInvalid
+from testbed.errors import MachineCannot, NoEngine, RunInvalid
+from testbed.system.interrupt import taking_down
 
 
 class OutOfReach:
@@ -28,7 +31,7 @@ class OutOfReach:
 def test_nodes_that_cannot_be_ended_are_a_note_of_the_error_that_ended_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unused: Any = None
+    unused: Any = None  # such as an engine of containers, where nodes are processes
     network: Any = SimpleNamespace(died=lambda: None)
     deployment = Deployment(unused, network, tmp_path)
     out_of_reach: Any = OutOfReach()
@@ -36,3 +39,35 @@ def test_nodes_that_cannot_be_ended_are_a_note_of_the_error_that_ended_the_run(
     with pytest.raises(RunInvalid, match="node target0 ended") as caught, deployment:
         raise RunInvalid("node target0 ended")
     assert caught.value.__notes__ == ["while taking down: container of node user0: connection refused"]
+
+
+def test_an_engine_that_has_gone_is_said_once() -> None:
+    """Nothing can be removed for the very reason that ended the run: no note of it; of anything else there is."""
+    with pytest.raises(NoEngine, match="gone") as caught:
+        try:
+            raise NoEngine("gone")
+        finally:
+            with taking_down():
+                raise NoEngine("containers may still be there")
+    assert not hasattr(caught.value, "__notes__")
+    with pytest.raises(NoEngine, match="gone") as caught:
+        try:
+            raise NoEngine("gone")
+        finally:
+            with taking_down():
+                raise MachineCannot("a folder cannot be removed")
+    assert caught.value.__notes__ == ["while taking down: a folder cannot be removed"]
+
+
+def test_an_engine_is_there_as_long_as_it_takes_connections(tmp_path: Path) -> None:
+    path = tmp_path / "docker.sock"
+    adapter = SimpleNamespace(socket_path=str(path))
+    client: Any = SimpleNamespace(
+        api=SimpleNamespace(base_url="http+docker://localhost", get_adapter=lambda address: adapter)
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as engine:
+        engine.bind(str(path))
+        engine.listen()
+        check(client)
+    with pytest.raises(NoEngine, match=r"does not answer any more \(connection refused\); start it again"):
+        check(client)

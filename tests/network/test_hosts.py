@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.errors import BadInput
+from testbed.errors import BadInput, RunInvalid
 from testbed.network.hosts import STAND_IN, MininetHosts, enter
 from testbed.system.journal import Journal
 from testbed.system.makers import start_time
@@ -29,6 +29,16 @@ def test_a_node_has_a_namespace_of_its_own_with_only_a_loopback(hosts: MininetHo
     pid = hosts.add("a")
     assert namespace(pid) != namespace(os.getpid())
     assert interfaces(pid) == {"lo"}
+
+
+@pytest.mark.timeout(60)
+def test_a_container_that_has_ended_is_an_error_and_no_endless_wait(hosts: MininetHosts) -> None:
+    """Mininet reads from the shell that it starts until the shell says something."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    with pytest.raises(RunInvalid, match="node a: its container ended before its link was made"):
+        hosts.add("a", ended.pid)
+    assert interfaces(hosts.add("b")) == {"lo"}
 
 
 def test_a_program_keeps_its_pipes_environment_and_exit_code(hosts: MininetHosts) -> None:

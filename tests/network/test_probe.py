@@ -1,12 +1,17 @@
 """Statistics of a probe, and when links must not be trusted."""
 
+import sys
+import time
+from collections.abc import Callable
 from itertools import permutations
 
 import pytest
 
-from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, summarise, verify
-from testbed.network.network import Network
-from testbed.network.spec.fabric import Pair
+from testbed.network.measure import probe
+from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, probe_links, summarise, verify
+from testbed.network.network import BASE_PROBES, FEWEST_PROBES, IDLE_PAIR_PROBES, Network
+from testbed.network.spec.fabric import FabricDied, Link, Pair
+from testbed.network.terms import Terms
 
 
 def sample(specified_ms: float, rtts_ms: list[float], sent: int | None = None) -> PairSample:
@@ -60,21 +65,74 @@ def test_a_pair_is_known_from_both_ends_by_the_same_packets() -> None:
     assert summarise(("a", "b"), 20.0, [], 4).seen_from_there() == summarise(("b", "a"), 20.0, [], 4)
 
 
-@pytest.mark.parametrize(("nodes", "probes"), [(20, 10), (65, 10), (250, 7)])
-def test_pairs_without_messages_are_probed_one_way_and_less_where_they_are_many(nodes: int, probes: int) -> None:
-    """Each is still there in both directions, in its place."""
-    names = [f"n{number}" for number in range(nodes)]
-    pairs = dict.fromkeys(permutations(names, 2), 5.0)
-    network, asked = object.__new__(Network), []
-    network._used = frozenset(pair for pair in pairs if "n0" in pair)
+class Measured:
+    """A network of many nodes around n0 whose measuring process is made up: what was asked of it, and what it saw."""
 
-    def probe_links(specified_ms: dict[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
-        asked.append((len(specified_ms), count))
-        return [summarise(pair, ms, [(2_500_000, 2_500_000)] * count, count) for pair, ms in specified_ms.items()]
+    def __init__(self, nodes: int, seen_ms: Callable[[Pair, int], float] = lambda pair, turn: 2.5) -> None:
+        names = [f"n{number}" for number in range(nodes)]
+        self.pairs = list(permutations(names, 2))
+        self.asked: list[tuple[int, int]] = []
+        self.network = object.__new__(Network)
+        self.network.placement = dict.fromkeys(names, "here")
+        self.network.links = [Link(a, b, 2.5) for a, b in self.pairs]
+        self.network._used = frozenset(pair for pair in self.pairs if "n0" in pair)
 
-    network._probe_links = probe_links  # type: ignore[method-assign,assignment]
-    found = network._measure(pairs, 40)
+        def probe_links(specified_ms: dict[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+            self.asked.append((len(specified_ms), count))
+            turn = len(self.asked)
+            return [
+                summarise(pair, ms, [(2_500_000, int(seen_ms(pair, turn) * 1e6))] * count, count)
+                for pair, ms in specified_ms.items()
+            ]
+
+        self.network._probe_links = probe_links  # type: ignore[method-assign,assignment]
+
+
+@pytest.mark.parametrize("nodes", [20, 65])
+def test_where_there_are_many_every_pair_is_measured_by_few_packets_that_go_both_ways(nodes: int) -> None:
+    many = Measured(nodes)
+    found = many.network.probe(40)
     idle = (nodes - 1) * (nodes - 2)
-    assert asked == [(idle // 2, probes), (2 * (nodes - 1), 40)]
-    assert sorted((one.src, one.dst) for one in found) == sorted(pairs)
+    assert many.asked == [(idle // 2, FEWEST_PROBES), (nodes - 1, 40)]
+    assert sorted((one.src, one.dst) for one in found) == sorted(many.pairs)
     assert {one.sent for one in found if "n0" in (one.src, one.dst)} == {40}
+    assert Terms.of(many.network.links).reasons(found) == []
+
+
+def test_an_idle_pair_that_few_packets_do_not_find_right_gets_more_and_loses_none() -> None:
+    """One was late by chance, and is right by the median of all; one is wrong, and stays so."""
+
+    def seen_ms(pair: Pair, turn: int) -> float:
+        return 9.0 if pair == ("n3", "n4") or (pair == ("n5", "n6") and turn == 1) else 2.5
+
+    many = Measured(20, seen_ms)
+    found = {(one.src, one.dst): one for one in many.network.probe(40)}
+    assert many.asked == [(171, FEWEST_PROBES), (2, IDLE_PAIR_PROBES), (19, 40)]
+    assert {found[pair].sent for pair in (("n3", "n4"), ("n5", "n6"), ("n6", "n5"))} == {
+        FEWEST_PROBES + IDLE_PAIR_PROBES
+    }
+    wrong = Terms.of(many.network.links).reasons(list(found.values()))
+    assert [reason.split(":")[0] for reason in wrong if "median" in reason] == ["link n3 -> n4", "link n4 -> n3"]
+
+
+def test_a_base_path_takes_a_few_pairs_of_each_node_and_tells_all() -> None:
+    many = Measured(65)
+    found = many.network._probe_sample(dict.fromkeys(many.pairs, 0.0))
+    (partners, few), used = many.asked
+    assert (few, used) == (IDLE_PAIR_PROBES, (64, BASE_PROBES))
+    assert partners <= 3 * 65
+    assert len(found) == 2 * (partners + 64)
+
+
+def test_whoever_measures_looks_around_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dies while links are measured ends the measuring, and the measuring process with it."""
+    monkeypatch.setattr(probe, "ending_with_this", lambda module: [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(probe, "LOOK_S", 0.05)
+
+    def check() -> None:
+        raise FabricDied("fabric relay: its process was killed (signal 9)")
+
+    begun = time.monotonic()
+    with pytest.raises(FabricDied):
+        probe_links([], {}, 10, check=check)
+    assert time.monotonic() - begun < 30

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +75,8 @@ def test_a_line_that_cannot_be_understood_stops_neither_the_others_nor_other_jou
 
 
 def test_an_engine_that_no_longer_answers_stops_no_other(state: Path, tmp_path: Path) -> None:
-    def silent(entry: str, attempt: str) -> bool:
-        raise MachineCannot(f"container {entry} of {attempt} may still exist")
+    def silent(entries: Sequence[str], attempt: str) -> tuple[list[str], list[Exception]]:
+        return [], [MachineCannot(f"container {entries[0]} of {attempt} may still exist")]
 
     container = {"kind": "container", "name": "unix:///nowhere c"}
     stays = left(state, "a", folder(tmp_path / "first"), container, folder(tmp_path / "second"))
@@ -85,7 +85,7 @@ def test_an_engine_that_no_longer_answers_stops_no_other(state: Path, tmp_path: 
     assert failed == ["a: container unix:///nowhere c of a may still exist"]
     assert "b: clean" in said and "a: clean" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state"]
-    assert clean(lambda entry, attempt: True, state).said == ["a: removed container c", "a: clean"]
+    assert clean(lambda entries, attempt: (["c"], []), state).said == ["a: removed container c", "a: clean"]
     assert not stays.exists()
 
 

@@ -15,7 +15,8 @@ import math
 import os
 import statistics
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from testbed.errors import MachineCannot, RunInvalid
@@ -28,6 +29,7 @@ from testbed.system.processes import ending, ending_with_this
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
 MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
+LOOK_S = 0.5  # between two looks at whether all that is measured still lives
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 
@@ -48,6 +50,7 @@ class PairSample:
     received: int
     rtts_ms: tuple[float, ...] = field(default=(), repr=False)  # every probe's, ascending
     back_median_ms: float | None = field(default=None, repr=False)  # one way, from dst to src
+    legs_ns: tuple[Sequence[int], ...] = field(default=(), repr=False)  # every probe's (forward, backward)
 
     def seen_from_there(self) -> PairSample:
         """The pair of the other direction, by the same packets: each went both ways."""
@@ -57,7 +60,12 @@ class PairSample:
             dst=self.src,
             one_way_median_ms=self.back_median_ms,
             back_median_ms=self.one_way_median_ms,
+            legs_ns=tuple((backward, forward) for forward, backward in self.legs_ns),
         )
+
+    def with_more(self, more: PairSample) -> PairSample:
+        """Both measurements of one pair as one: what was lost in either counts."""
+        return summarise((self.src, self.dst), self.specified_ms, self.legs_ns + more.legs_ns, self.sent + more.sent)
 
     @property
     def error_ms(self) -> float | None:
@@ -71,12 +79,14 @@ def probe_links(
     interval_s: float = 0.05,
     mark: Mapping[str, str] | None = None,
     slowest_bps: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[PairSample]:
     """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
 
     Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S, or
     where they would fill the slowest link, which has the rate `slowest_bps`.
-    `mark` goes into the environment of the measuring process (`Journal.environment`).
+    `mark` goes into the environment of the measuring process (`Journal.environment`). `check` is called again and again
+    meanwhile, and may raise.
     """
     index = {port.node: number for number, port in enumerate(ports)}
     interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / MAX_PROBES_PER_S)
@@ -91,7 +101,7 @@ def probe_links(
     }
     patience_s = count * interval_s + slowest_s + 60
     try:
-        done = _measured(question, patience_s, mark or {})
+        done = _measured(question, patience_s, mark or {}, check)
     except subprocess.TimeoutExpired:
         raise RunInvalid(f"probe: the measuring process has not replied for {patience_s:.0f} s") from None
     if done.returncode < 0:
@@ -107,16 +117,31 @@ def probe_links(
 
 
 def _measured(
-    question: Mapping[str, object], patience_s: float, mark: Mapping[str, str]
+    question: Mapping[str, object], patience_s: float, mark: Mapping[str, str], check: Callable[[], None]
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    deadline = time.monotonic() + patience_s
+    with subprocess.Popen(
         ending_with_this("testbed.network.measure.probe_process"),
-        input=json.dumps(question),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env={**of_programs(os.environ), **mark, "PYTHONDONTWRITEBYTECODE": "1"},
-        timeout=patience_s,
-    )
+    ) as process:
+        to_say: str | None = json.dumps(question)
+        try:
+            while True:
+                try:
+                    said = process.communicate(to_say, timeout=LOOK_S)
+                    return subprocess.CompletedProcess(process.args, process.returncode, *said)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline:
+                        raise
+                check()
+                to_say = None  # the rest of it is with `process` already
+        except BaseException:
+            process.kill()
+            raise
 
 
 def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:
@@ -126,8 +151,14 @@ def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]],
         return PairSample(*pair, specified_ms, None, None, None, sent, 0)
     there, back = (statistics.median(leg / 1e6 for leg in legs) for legs in zip(*legs_ns, strict=True))
     return PairSample(
-        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), there, sent, len(rtts), tuple(rtts), back
-    )
+        *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), there, sent, len(rtts), tuple(rtts), back,
+        tuple(legs_ns),
+    )  # fmt: skip
+
+
+def both_ways(samples: Sequence[PairSample]) -> list[PairSample]:
+    """Each pair from both of its nodes: a packet and its echo measured both links."""
+    return [way for one in samples for way in (one, one.seen_from_there())]
 
 
 def percentile_99(values: Sequence[float]) -> float | None:
