@@ -17,18 +17,18 @@ from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
 from testbed.network import congestion
-from testbed.network.basepath import everywhere, one_direction, sample
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabrics import make_fabric
 from testbed.network.hosts import MininetHosts
 from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
+from testbed.network.measure.basepath import everywhere, one_direction, sample
 from testbed.network.measure.probe import PairSample, both_ways, probe_links
+from testbed.network.measure.terms import Terms
 from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
 from testbed.network.spec.topology import Topology, specified_links
-from testbed.network.terms import Terms
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 

@@ -70,7 +70,9 @@ def undo(
     return undone
 
 
-def _remove_containers(named: Sequence[str], journal: Path, remove_containers: RemoveContainers, undone: Undone) -> None:
+def _remove_containers(
+    named: Sequence[str], journal: Path, remove_containers: RemoveContainers, undone: Undone
+) -> None:
     """First: what is in them may write into folders of the run."""
     if not named:
         return

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import pytest
 
-from testbed.network.basepath import STEPS, everywhere, one_direction, sample, shares
+from testbed.network.measure.basepath import STEPS, everywhere, one_direction, sample, shares
 
 NODES = [f"n{number}" for number in range(40)]
 USED = [pair for other in NODES[1:] for pair in ((other, NODES[0]), (NODES[0], other))]  # a star

@@ -9,9 +9,9 @@ import pytest
 
 from testbed.network.measure import probe
 from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, probe_links, summarise, verify
+from testbed.network.measure.terms import Terms
 from testbed.network.network import BASE_PROBES, FEWEST_PROBES, IDLE_PAIR_PROBES, Network
 from testbed.network.spec.fabric import FabricDied, Link, Pair
-from testbed.network.terms import Terms
 
 
 def sample(specified_ms: float, rtts_ms: list[float], sent: int | None = None) -> PairSample:

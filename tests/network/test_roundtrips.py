@@ -12,11 +12,11 @@ from testbed.experiment.linkplan import LEAST_EMULATED_BPS, refuse_unmeasurable
 from testbed.network.measure.probe import PairSample, beyond_law, summarise, verify
 from testbed.network.measure.probe_process import PACKET
 from testbed.network.measure.roundtrips import PROBE_BYTES, PROBES_SHARE, Leg, expected, interval_s
+from testbed.network.measure.terms import leg_of
 from testbed.network.relay.impair import Chances, Fates
 from testbed.network.spec.fabric import BurstLoss, Link
 from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.network.spec.topology import Topology, load_topology
-from testbed.network.terms import leg_of
 
 LINKS = [
     (Leg(5.73, reorder=0.5), Leg(5.73, reorder=0.5)),
