@@ -14,6 +14,8 @@ from testbed.bench.kill import LIVES, STAGES, Plan, Trial, expected_words, judge
 from testbed.bench.victims import COMMANDS, KINDS, family, victims
 
 NODE = "node target0 was killed (signal 9)"
+CONTAINER = "node target0: its container was killed (signal 9)"
+GONE = "containers: their engine does not answer any more"
 
 
 @pytest.mark.parametrize(
@@ -29,12 +31,16 @@ NODE = "node target0 was killed (signal 9)"
         ("engine", -9, 0.3, "[ 1 s] reading inputs\n", ""),
         ("engine", -9, 8.0, "", "ended after 8.0 s"),
         ("engine", 0, 0.3, "", "status 0, not -9"),
+        ("container", 3, 1.5, f"testbed: {CONTAINER}; log: x\n", ""),
+        ("daemon", 4, 1.5, f"testbed: {GONE} (connection refused)\n", ""),
+        ("daemon", 3, 1.5, f"testbed: {GONE} (connection refused)\n", "status 3, not 4"),
+        ("daemon", 4, 1.5, f"testbed: {GONE}\ntestbed: while taking down: {GONE}\n", "did not say"),
     ],
 )
 def test_a_run_is_judged_by_status_time_and_words(
     kind: str, status: int | None, ended_s: float, said: str, wrong: str
 ) -> None:
-    words = NODE if kind == "node" else ""
+    words = {"node": NODE, "container": CONTAINER, "daemon": GONE}.get(kind, "")
     problems = judge(kind, words, status, ended_s, said)  # type: ignore[arg-type]
     assert (wrong in problems[0] and len(problems) == 1) if wrong else not problems
 
