@@ -116,7 +116,7 @@ def expected_words(kind: Kind, fabric: str, name: str) -> str:
         "fabric": f"fabric {fabric}: its {'guest kernel' if fabric == 'lab' else 'process'} was killed (signal 9)",
         "probe": "process was killed (signal 9)",
         "container": f"node {name}: its container was killed (signal 9)",
-        "daemon": "containers: their engine does not answer any more",
+        "daemon": "containers: the Docker daemon no longer answers",
     }[kind]
 
 

@@ -23,7 +23,7 @@ from testbed.network.hosts import MininetHosts
 from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
 from testbed.network.measure.basepath import everywhere, one_direction, sample
-from testbed.network.measure.probe import PairSample, both_ways, probe_links
+from testbed.network.measure.probe import PairSample, both_ways, clearly_right, probe_links
 from testbed.network.measure.terms import Terms
 from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
@@ -150,7 +150,7 @@ class Network:
         idle = {pair: specified[pair] for pair in one_direction(specified) if pair not in self._used}
         found = {(one.src, one.dst): one for one in self._probe_links(idle, FEWEST_PROBES, slowest_bps)}
         terms = Terms.of(self.links)
-        if doubtful := [pair for pair, one in found.items() if one.median_ms is None or terms.reasons([one])]:
+        if doubtful := [pair for pair, one in found.items() if not clearly_right(one) or terms.reasons([one])]:
             again = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
             found |= {(one.src, one.dst): found[one.src, one.dst].with_more(one) for one in again}
         self.samples = both_ways([*found.values(), *self._probe_used(specified, count, slowest_bps)])

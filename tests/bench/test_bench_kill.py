@@ -15,7 +15,7 @@ from testbed.bench.victims import COMMANDS, KINDS, family, victims
 
 NODE = "node target0 was killed (signal 9)"
 CONTAINER = "node target0: its container was killed (signal 9)"
-GONE = "containers: their engine does not answer any more"
+GONE = "containers: the Docker daemon no longer answers"
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,9 @@ cases: list[tuple[str, Facts, type[TestbedError], str]] = [
     ),
     (
         "the engine of containers before the nodes that went with it",
-        Facts(containers="containers: their engine does not answer any more", nodes=[NodeFacts("target0", LOST)]),
+        Facts(containers="containers: the Docker daemon no longer answers", nodes=[NodeFacts("target0", LOST)]),
         NoEngine,
-        "containers: their engine does not answer any more",
+        "containers: the Docker daemon no longer answers",
     ),
     (
         "a node that ended without a word before one that said what it lacked",

@@ -69,5 +69,5 @@ def test_an_engine_is_there_as_long_as_it_takes_connections(tmp_path: Path) -> N
         engine.bind(str(path))
         engine.listen()
         check(client)
-    with pytest.raises(NoEngine, match=r"does not answer any more \(connection refused\); start it again"):
+    with pytest.raises(NoEngine, match=r"no longer answers \(connection refused\); start it again"):
         check(client)

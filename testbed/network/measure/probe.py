@@ -161,6 +161,12 @@ def both_ways(samples: Sequence[PairSample]) -> list[PairSample]:
     return [way for one in samples for way in (one, one.seen_from_there())]
 
 
+def clearly_right(sample: PairSample) -> bool:
+    """So near to its specification that a second measurement as near to it would show no drift."""
+    error_ms = sample.error_ms
+    return error_ms is not None and abs(error_ms) <= link_median_tolerance_ms(sample.specified_ms) / 2
+
+
 def percentile_99(values: Sequence[float]) -> float | None:
     """The smallest value that 99 % of them do not pass; None below P99_PROBES values."""
     return sorted(values)[math.ceil(0.99 * len(values)) - 1] if len(values) >= P99_PROBES else None
