@@ -98,9 +98,13 @@ class NodeProgram:
         # whatever is raised in a callback, a policy's own exceptions included, ends the node instead of being swallowed
         loop.set_exception_handler(self._raised)
 
-        def deliver(text: bytes) -> None:
+        def take(data: bytes) -> None:
+            for text in commands.lines(data):
+                self._commanded(text)
+
+        def deliver(data: bytes) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: this program has ended
-                loop.call_soon_threadsafe(self._commanded, text)
+                loop.call_soon_threadsafe(take, data)
 
         commands.deliver_to(deliver)
         background = [asyncio.create_task(self._beat_forever())]
