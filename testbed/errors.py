@@ -3,6 +3,9 @@
 Every message is one line that names the file, the place in it and the fix.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 
 class TestbedError(Exception):
     """Base of all errors that are answered with one line instead of a traceback."""
@@ -37,3 +40,15 @@ def error_of(exit_code: int, words: str) -> TestbedError:
     """What another process of the run said in one line, as the error it was there; else RunInvalid."""
     kinds: dict[int, type[TestbedError]] = {kind.exit_code: kind for kind in (BadInput, MachineCannot)}
     return kinds.get(exit_code, RunInvalid)(words)
+
+
+EXIT_STATUSES: Mapping[int, str] = MappingProxyType(
+    {
+        0: "done; a run, sweep or probe is valid",
+        1: "`clean`: something could not be removed; else a defect of the testbed, whose traceback follows",
+        BadInput.exit_code: "the input is wrong: the command line, a file, what they name",
+        RunInvalid.exit_code: "finished, or stopped, but not valid: do not trust the numbers; the reasons are given",
+        MachineCannot.exit_code: "this machine cannot do it: privileges, kernel, container engine, memory, disk",
+        130: "interrupted (Ctrl-C, SIGTERM, SIGHUP); everything that was set up has been taken down",
+    }
+)

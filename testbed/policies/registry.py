@@ -25,6 +25,11 @@ _BUILT_IN = {
 }
 
 
+def shipped() -> list[PolicySpec]:
+    """The built-in policies, by name."""
+    return [_BUILT_IN[name] for name in sorted(_BUILT_IN)]
+
+
 def names() -> list[str]:
     """Every policy an experiment may name."""
     return sorted({*_BUILT_IN, *(point.name for point in _installed(tuple(sys.path)))})

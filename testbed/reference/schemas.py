@@ -7,8 +7,7 @@ A schema says what a file may hold, key by key; what depends on several keys at 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +16,7 @@ from pydantic import BaseModel
 from testbed.experiment.scenario import Scenario
 from testbed.models.devices import DeviceProfile
 from testbed.network.spec.topology import Topology
-from testbed.policies import registry
+from testbed.policies.spec import PolicySpec
 from testbed.reproduce.claims import Claims
 from testbed.sweep.matrix import MAX_POINTS, MAX_VALUE
 from testbed.workload.prompts import Prompt
@@ -29,15 +28,14 @@ POLICY_FILE = r"\.py:\w+$"  # a policy by its file: my_policy.py:SPEC
 AXIS = r"^[^.]+(\.[^.]+)*$"  # a dotted key
 
 
-def experiment() -> Schema:
-    """Of an experiment as its file has it: with policies by name, and a matrix where it is swept."""
+def experiment(policies: Sequence[PolicySpec]) -> Schema:
+    """Of an experiment as its file has it: with policies by name, these, and a matrix where it is swept."""
     schema = of_model(Scenario)
     del schema["$defs"]["PolicyEntry"]
-    policies = schema["properties"]["policies"]
-    params = {name: _labelled(name, registry.get(name).params) for name in registry.names()}
+    params = {spec.name: _labelled(spec.name, spec.params) for spec in policies}
     for one in params.values():
         schema["$defs"] |= one.pop("$defs", {})
-    policies["items"] = _entry(params)
+    schema["properties"]["policies"]["items"] = _entry(params)
     schema["properties"]["matrix"] = {
         "description": "for testbed sweep: dotted key: the values to sweep, a list or an evenly spaced range; points "
         "are all combinations",
@@ -50,9 +48,8 @@ def experiment() -> Schema:
     return schema
 
 
-def policy(name: str) -> Schema:
-    """Of a policy's parameters. Raises BadInput for an unknown policy."""
-    spec = registry.get(name)
+def policy(spec: PolicySpec) -> Schema:
+    """Of a policy's parameters."""
     schema = of_model(spec.params)
     return {**schema, "title": spec.name, "description": spec.description}
 
@@ -77,15 +74,23 @@ def of_model(model: type[BaseModel], refs: str = "#/$defs/{model}") -> Schema:
     return {"$schema": DIALECT, **schema}
 
 
-KINDS: Mapping[str, Callable[[], Schema]] = MappingProxyType(
-    {
-        "experiment": experiment,
-        "topology": lambda: of_model(Topology),
-        "device": device,
-        "claims": lambda: of_model(Claims),
-        "prompts": prompt,
-    }
-)
+KINDS = ("experiment", "topology", "device", "claims", "prompts")
+
+
+def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
+    """The schema of one of KINDS."""
+    match kind:
+        case "experiment":
+            return experiment(policies)
+        case "topology":
+            return of_model(Topology)
+        case "device":
+            return device()
+        case "claims":
+            return of_model(Claims)
+        case "prompts":
+            return prompt()
+    raise ValueError(kind)
 
 
 def text(schema: Schema) -> str:

@@ -6,11 +6,11 @@ import pytest
 
 from testbed.policies import registry
 from testbed.reference.keys import Key, keys
-from testbed.reference.schemas import KINDS, policy
+from testbed.reference.schemas import KINDS, of, policy
 
 FILES = {
-    **{kind: make() for kind, make in KINDS.items()},
-    **{f"policy {name}": policy(name) for name in registry.names()},
+    **{kind: of(kind, registry.shipped()) for kind in KINDS},
+    **{f"policy {spec.name}": policy(spec) for spec in registry.shipped()},
 }
 OF_ANOTHER = ("as the metric", "as the axis", "as the column")  # such a number has no separate bounds
 
