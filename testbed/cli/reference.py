@@ -81,13 +81,18 @@ class Parameter:
         if self.argument is not None:
             named = f"`{self.argument}`"
         else:
-            named = ", ".join(f"`{one}`" for one in self.info.param_decls or (f"--{self.name.replace('_', '-')}",))
+            named = ", ".join(f"`{one}`" for one in self._flags())
             if bool not in _types(self.annotation):
                 named += f" `{self._takes()}`"
         default = getattr(self.default, "value", self.default)
         if default is inspect.Parameter.empty:
             return named, "required", self.help
         return named, "" if default in (None, False, "") else f"`{default}`", self.help
+
+    def _flags(self) -> tuple[str, ...]:
+        """In an annotation the first one stands where typer has the default."""
+        first = (self.info.default,) if isinstance(self.info.default, str) else ()
+        return (*first, *(self.info.param_decls or ())) or (f"--{self.name.replace('_', '-')}",)
 
     def _takes(self) -> str:
         if self.info.metavar:

@@ -117,7 +117,7 @@ def _default(text: str) -> str:
 
 
 def _examples(rows: Sequence[Key]) -> list[str]:
-    shown = [row for row in rows if row.examples]
+    shown = [row for row in rows if row.examples and any(word in row.holds for word in ("mapping", "list", " or "))]
     if not shown:
         return []
     return ["## Examples", *(f"`{row.place}`\n\n```yaml\n{_forms(row)}\n```" for row in shown)]
