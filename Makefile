@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` runs the main job, `make test` passes the tests. Both set up what they need.
 PY := .venv/bin/python
 
-.PHONY: demo check test test-fast test-exact test-shaped test-docker coverage bench lock audit setup clean
+.PHONY: demo check test test-fast test-exact test-shaped test-docker coverage docs bench lock audit setup clean
 
 setup:
 	@./setup.sh
@@ -47,6 +47,10 @@ test: check test-exact test-shaped test-docker
 # How much of testbed/ the fast tests run; what runs in child processes is not counted.
 coverage: setup
 	$(PYTEST) $(PARALLEL) -m "$(FAST)" --cov --cov-report term:skip-covered
+
+# schemas/ and docs/reference are written from the code; a test holds them to it.
+docs: setup
+	$(PY) -m testbed.cli.reference
 
 bench: setup
 	$(PY) -m testbed.bench

@@ -43,7 +43,9 @@ def topology_list(as_json: Json = False) -> None:
 
 
 @topology_app.command("show")
-def topology_show(name: str, as_json: Json = False) -> None:
+def topology_show(
+    name: Annotated[str, typer.Argument(help="Name or file of a topology.")], as_json: Json = False
+) -> None:
     """Show a topology's round-trip times in milliseconds, and their source."""
     from testbed.network.spec.topology import load_topology
 
@@ -137,7 +139,7 @@ def models_check(
 def models_train(
     text: Annotated[Path, typer.Option("--text", help="Folder with public-domain *.txt files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder for the trained pair.")],
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of weights and order.")] = 0,
 ) -> None:
     """Train a small target and its drafters reproducibly; about twenty minutes on one core."""
     from testbed.training import TrainingOptions, train_pair

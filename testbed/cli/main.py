@@ -201,7 +201,7 @@ def record(
     target: Annotated[str, typer.Option("--target", help="Target model.")] = "tiny-target",
     draft: Annotated[str, typer.Option("--draft", help="Draft model.")] = "tiny-draft",
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
-    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1)] = 100,
+    output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="Longest output, in tokens.")] = 100,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens per draft rollout.")] = 17,
     ignore_eos: Annotated[bool, typer.Option("--ignore-eos", help="Do not stop at the end of text.")] = False,
     no_second_choice: Annotated[
