@@ -59,7 +59,7 @@ def answering() -> str | None:
 
 
 def address_of(client: DockerClient) -> str:
-    """As `connect` takes it: the SDK turns a Unix socket's address into one of its own."""
+    """As `connect` takes it: the SDK turns a Unix socket's address into another form."""
     address: str = client.api.base_url
     return f"unix://{client.api.get_adapter(address).socket_path}" if address.startswith("http+docker") else address
 

@@ -27,7 +27,7 @@ def of_models(folders: Iterable[Path]) -> set[Path]:
 
 
 def of_names(settings: Mapping[str, Any]) -> set[Path]:
-    """Files and folders that text anywhere in `settings` names: a profile of one's own, a policy's trained weights."""
+    """Files and folders that text anywhere in `settings` names: the user's profile, a policy's trained weights."""
     return {Path(text).absolute() for text in _texts(settings) if _names_file(text)}
 
 

@@ -25,7 +25,7 @@ UNKNOWN = ("not found", "manifest unknown", "name unknown")
 class StartImage:
     """`identity`, its id, names its content; `digest` is REPOSITORY@DIGEST, where it came from a registry.
 
-    An image may have several: the one it was asked for by, else one of the repository asked for, else any of its own.
+    An image may have several: the one it was asked for by, else one of that repository, else any.
     """
 
     name: str

@@ -4,7 +4,7 @@ The machine's lock is flock(2) on a file that root made in its own folder: users
 nor hold it, but see in /proc/locks that it is held. Members of the group `testbed` may open it too. Every other user
 has a separate lock, honours the machine's, and cannot stop anybody: such runs are only named (`elsewhere`). A lock
 goes with the process, whatever becomes of it. One machine is one /run: namespaces of networks and users share it; a
-container with a /run of its own counts as a separate machine here.
+container with a separate /run counts as a separate machine here.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def reading(path: Name, what: str = "", fix: str = "", line: int | None = None) 
     """Inside, whatever is raised about the content of `path` becomes BadInput.
 
     `what` says what the file should be: `"a decode table"`. `line`: of the part that is being read, counted from 1.
-    Errors of our own pass unchanged, and so do interrupts and exits.
+    The testbed's own errors pass unchanged, and so do interrupts and exits.
     """
     try:
         yield

@@ -147,7 +147,7 @@ class Compute:
     def draft_together(self, jobs: Sequence[Draft]) -> list[tuple[DraftReady, list[RealPass]]]:
         """As `draft` would do each, up to the arithmetic's rounding; jobs of as many steps share every real pass.
 
-        A job's passes are those of its own device. Where that cuts a feed, the last stands for the real one.
+        A job's passes are those of its device. Where that cuts a feed, the last stands for the real one.
         """
         under_way = [_Drafting(job) for job in jobs]
         real: list[list[RealPass]] = [[] for _ in jobs]

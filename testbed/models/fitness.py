@@ -107,7 +107,7 @@ def _known(name: str, reach: int, prompt: Sequence[int], loaded: LoadedModel | N
 
 
 def _place(name: str, lengths: Sequence[int]) -> Path | None:
-    """Where the findings are kept; None where this user has no folder of their own for them."""
+    """Where the findings are kept; None where this user has no private folder for them."""
     folder = _folder()
     if folder is None:
         return None

@@ -265,7 +265,7 @@ def _in_scratch_namespace(command: str) -> bool:
 
 
 def _ordinary_users_get_one() -> bool:
-    """Tried as user `nobody`, with the system's unshare, since that user may not be able to read this program."""
+    """Tried as an unprivileged user, with the system's unshare: that user may not be able to read this program."""
     drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
     unshare = ["unshare", "--user", "--map-root-user", "--net", "ip", "link", "set", "lo", "up"]
     return _output([*drop, *unshare]) is not None

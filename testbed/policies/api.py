@@ -1,7 +1,7 @@
 """The policy contract: events in, commands out, nothing else.
 
 A policy is a set of roles; a role is a pure state machine that lives at one node. It does no I/O, reads no clock and
-draws no random number of its own: time arrives as `now` in milliseconds, random draws are keyed by (seed, request,
+draws no random numbers: time arrives as `now` in milliseconds, random draws are keyed by (seed, request,
 position) in `testbed.decoding`. The same role object runs in the emulation (real models, wall clock) and in the
 simulation (recorded tables, virtual clock). A role may not know what a real deployment could not know (invariant 7).
 """
@@ -28,7 +28,7 @@ class RequestArrived(msgspec.Struct, frozen=True):
     max_tokens: int
     sampling: Sampling
     eos: tuple[int, ...] = ()  # tokens that end the output
-    slo_tokens_per_s: float | None = None  # the rate its user was promised
+    slo_tokens_per_s: float | None = None  # the SLO of its user
 
 
 class MessageReceived(msgspec.Struct, frozen=True):

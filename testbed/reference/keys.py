@@ -146,7 +146,7 @@ def _inside(value: Schema, defs: Mapping[str, Any]) -> Iterator[tuple[str, Schem
 
 
 def _numbers(value: Schema, defs: Mapping[str, Any]) -> Iterator[Number]:
-    """Numbers of a value that are in no model of their own."""
+    """Numbers of a value that are not in a separate model."""
     for one in _branches(value, defs):
         if one.get("type") in ("integer", "number"):
             yield Number(value.get("unit", one.get("unit")), _bounds(one, _COMPARE))

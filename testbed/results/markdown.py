@@ -58,7 +58,7 @@ def policy_table(run_dir: Path) -> str:
 
 
 def calibration_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """One row a policy of each result of `calibrate`: biases in percent of the emulated value, MAPE in brackets."""
+    """One row per policy of each result of `calibrate`: biases in percent of the emulated value, MAPE in brackets."""
     return _table(CALIBRATION_HEADINGS, (row for result in results for row in _calibrations(result)))
 
 

@@ -1,4 +1,4 @@
-"""Whether a policy knows only what it is told: no clock, no chance, no input or output of its own (invariant 7).
+"""Whether a policy knows only what it is told: no clock, no chance, no input or output (invariant 7).
 
 Two looks: at the imports in the policy's source, and at the calls into C that its roles make while they handle events,
 which finds a clock by whatever name it was reached.
@@ -54,7 +54,7 @@ def impure_import(spec: PolicySpec) -> str | None:
 
 
 def _modules(spec: PolicySpec) -> list[ModuleType]:
-    """Those of the roles and of the parameters, and what they import of their own package."""
+    """Those of the roles and of the parameters, and what they import of the same package."""
     names = {getattr(made, "__module__", "") for made in (*spec.roles.values(), spec.params)}
     found: dict[str, ModuleType] = {}
     waiting = [name for name in sorted(names) if name != "__main__"]

@@ -1,4 +1,4 @@
-"""A request before it is issued: what to ask, when, and what its user was promised."""
+"""A request before it is issued: what to ask, when, and its user's SLO."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     sampling: Sampling
     eos: tuple[int, ...]  # tokens that end the output
     due_ms: float | None
-    slo_tokens_per_s: float | None = None  # the rate its user was promised
+    slo_tokens_per_s: float | None = None  # the SLO of its user
 
     def arrived(self) -> RequestArrived:
         """What the user's role is told when it is due: not its prompt's name, nor when it was to come."""

@@ -25,7 +25,7 @@ MOST_ROWS = 512  # of one pass
 
 
 class LeanRuntime:
-    """Caches of its own over a decoder that others may share."""
+    """Separate caches over a decoder that others may share."""
 
     def __init__(self, decoder: Decoder, guard: Guard | None = None) -> None:
         self.guard = guard or Guard()

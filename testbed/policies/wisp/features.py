@@ -27,7 +27,7 @@ NOT_ASKED = float("nan")
 
 
 def features_of(event: DraftReady, first: int) -> list[Features]:
-    """One entry a token of the event; `first` is the place in the draft of the first of them."""
+    """One entry per token of the event; `first` is the place in the draft of the first of them."""
     count = len(event.tokens)
     margins: Sequence[float] = event.margins or (NOT_ASKED,) * count
     variances: Sequence[float] = event.logit_variances or (NOT_ASKED,) * count

@@ -78,7 +78,7 @@ class LatencyRatioMax(Metric):
 
 
 def by_prompt(log: PolicyLog) -> pd.DataFrame | None:
-    """One row a prompt that both policies answered, with what the ratios are made of; None without a baseline.
+    """One row per prompt that both policies answered, with what the ratios are made of; None without a baseline.
 
     `e2e_ms`, `target_site_draft_passes`, each also as `baseline_...`; `latency_difference_ms`, `latency_ratio` and
     `target_site_draft_ratio` (NaN where co-located speculation drafted nothing). The median of the latency ratios is
