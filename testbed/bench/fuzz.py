@@ -1,6 +1,6 @@
 """`python -m testbed.bench fuzz`: mutated files through every loader, each counted for a traceback, a hang or memory.
 
-Two parts a loader, each in a process of its own. First, with atheris (the extra `fuzz`), mutations guided by coverage:
+Two parts per loader, each in its own process. First, with atheris (the extra `fuzz`), mutations guided by coverage:
 instrumented and slow, they grow a corpus. Then seeded mutations of the shipped files and of that corpus, at full speed:
 flips, cuts, repeats, splices, tokens, and words exchanged for others. What is not BadInput or another error of ours,
 what takes longer than the limit and what grows the process by more than 200 MB is printed with the input that did it.
@@ -30,7 +30,7 @@ from types import FrameType
 from testbed.bench.fuzzloaders import LOADERS, Loader, call, close
 from testbed.errors import TestbedError
 
-LIMIT_S = 10.0  # of processor time, so that a busy machine is no hang
+LIMIT_S = 10.0  # of processor time, so that a busy machine is not a hang
 WAITING_S = 120.0  # by the clock
 LIMIT_MB = 200
 MOST_BAD = 20  # then a loader is given up
@@ -219,7 +219,7 @@ def _warm_up(loader: Loader, folder: Path) -> None:
 
 
 def both(name: str, asked: argparse.Namespace, corpora: Path) -> Found:
-    """The guided part and then the plain one, each in a process of its own."""
+    """The guided part and then the plain one, each in its own process."""
     corpus = corpora / name
     corpus.mkdir(parents=True, exist_ok=True)
     found = Found()

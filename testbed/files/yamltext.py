@@ -117,7 +117,7 @@ class _Reader:
         try:
             root: yaml.Node | None = _Composer(self._text, self).get_single_node()  # type: ignore[no-untyped-call]
             return root
-        except UnicodeEncodeError as error:  # of a name or an argument, whose bytes are no text
+        except UnicodeEncodeError as error:  # of a name or an argument, whose bytes are not text
             self._refuse_sign(ord(self._text[error.start]), self._text[: error.start], error)
         except yaml.reader.ReaderError as error:
             self._refuse_sign(error.character, self._text.encode()[: error.position].decode(errors="replace"), error)

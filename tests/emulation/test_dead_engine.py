@@ -48,7 +48,7 @@ def test_an_engine_that_has_gone_is_said_once() -> None:
             raise NoEngine("gone")
         finally:
             with taking_down():
-                raise NoEngine("containers may still be there")
+                raise NoEngine("containers may still exist")
     assert not hasattr(caught.value, "__notes__")
     with pytest.raises(NoEngine, match="gone") as caught:
         try:

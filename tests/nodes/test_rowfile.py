@@ -36,7 +36,7 @@ def test_rows_reach_the_file_before_the_end(tmp_path: Path) -> None:
     size = len(frame(STEP))
     for _ in range(10 * CHUNK_BYTES // size):
         log.add(STEP)
-    while log.path.stat().st_size < 8 * CHUNK_BYTES:  # at most two chunks are on their way; else this never ends
+    while log.path.stat().st_size < 8 * CHUNK_BYTES:  # at most two chunks are in flight; else this never ends
         os.sched_yield()
     log.close()
 
