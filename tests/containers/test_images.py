@@ -42,7 +42,7 @@ def test_every_module_and_package_that_a_node_needs_is_in_the_image(tmp_path):
         "    if name.split('.')[0] == 'testbed' and getattr(module, '__file__', None): print(module.__file__)"
     )
     shown = subprocess.run(
-        [sys.executable, "-S", "-c", NODE_IMPORTS + told], env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        [sys.executable, "-S", "-c", NODE_IMPORTS + told], cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."},
         stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     imported = {Path(one).relative_to(tmp_path / "testbed").as_posix() for one in shown.stdout.split()}
