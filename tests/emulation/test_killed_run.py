@@ -22,9 +22,9 @@ pytestmark = [pytest.mark.shaped, pytest.mark.slow]
 class Run:
     """One `testbed run` in its own folder, with what it has said so far."""
 
-    def __init__(self, folder: Path, *overrides: str) -> None:
+    def __init__(self, folder: Path, *overrides: str, requests: int = 3) -> None:
         folder.mkdir()
-        path = experiment(folder, workload=workload(8), policies=["autoregressive", "speculative"])
+        path = experiment(folder, workload=workload(requests), policies=["autoregressive"])
         self.folder = folder
         self._said = (folder / "stderr").open("w")
         options: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": self._said}
@@ -61,7 +61,7 @@ def clean() -> str:
         ("bringing up and measuring the network", "lab"),
         ("starting 3 nodes", "lab"),
         ("starting 3 nodes", "relay"),
-        ("autoregressive: 8 requests", "relay"),
+        ("autoregressive: 3 requests", "relay"),
         ("measuring the links again", "relay"),
         ("comparing every output", "relay"),
     ],
@@ -86,12 +86,12 @@ def test_clean_leaves_a_run_alone_that_is_alive(tmp_path: Path) -> None:
     before = remains()
     dead = Run(tmp_path / "dead", "--fabric", "relay")
     try:
-        dead.says("autoregressive: 8 requests")
+        dead.says("autoregressive: 3 requests")
     finally:
         dead.kill()
-    alive = Run(tmp_path / "alive", "seed=2", "--fabric", "relay")
+    alive = Run(tmp_path / "alive", "seed=2", "--fabric", "relay", requests=12)
     try:
-        alive.says("autoregressive: 8 requests")
+        alive.says("autoregressive: 12 requests")
         mine = remains()
         report = clean()
         assert report.count(": still running, skipped") == 1
