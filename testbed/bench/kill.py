@@ -38,6 +38,7 @@ EXPERIMENT = "quickstart"
 SMALL = ("workload.requests=2", "workload.output_tokens=30")
 LIFE_S = 400.0  # of a run, on a busy machine
 ENDING_S = 60.0  # from the kill to the run's end: 2 s, and as often so many as there are others for each core
+CONTAINED_S = 120.0  # the same where containers, each with an interpreter of its own, are ended: 5 s
 ORPHANS_S = 5.0  # from the engine's death to that of the last process; goal 1 s, on a machine without other work
 LOOK_S = 0.02
 
@@ -127,11 +128,18 @@ def expected_status(kind: Kind) -> int:
     return MachineCannot.exit_code if kind == "daemon" else RunInvalid.exit_code
 
 
+def limit_of(kind: Kind) -> float:
+    """Seconds from the kill to the end of what must end."""
+    if kind == "engine":
+        return ORPHANS_S
+    return CONTAINED_S if kind in OF_CONTAINERS else ENDING_S
+
+
 def judge(kind: Kind, words: str, status: int | None, ended_s: float, said: str) -> list[str]:
     """What is wrong with how a run ended."""
     problems = []
     wanted = expected_status(kind)
-    limit_s = ORPHANS_S if kind == "engine" else ENDING_S
+    limit_s = limit_of(kind)
     if status != wanted:
         problems.append(f"status {status}, not {wanted}")
     if ended_s > limit_s:
@@ -209,8 +217,8 @@ def _killed(one: Plan, run: Run) -> Trial:
     journal = journal_of(engine)
     os.kill(victim.pid, signal.SIGKILL)
     killed_at = time.monotonic()
-    status = _status_within(run.process, ENDING_S + 10)
-    while journal is not None and marked(journal) and time.monotonic() < killed_at + ENDING_S:
+    status = _status_within(run.process, ENDING_S + limit_of(one.kind))
+    while journal is not None and marked(journal) and time.monotonic() < killed_at + ENDING_S + limit_of(one.kind):
         time.sleep(LOOK_S)
     ended_s = time.monotonic() - killed_at
     said = run.said

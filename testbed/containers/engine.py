@@ -121,7 +121,9 @@ def load_sdk() -> Any:
 def _reason(error: BaseException) -> str:
     """The engine's own words, on one line; of a failed connection only what the system said."""
     said = getattr(error, "explanation", None) or str(error)
-    for words in ("No such file or directory", "Connection refused", "Permission denied"):
+    if "Remote end closed" in said:  # http.client, as a tuple inside urllib3's words
+        return "it closed the connection"
+    for words in ("No such file or directory", "Connection refused", "Connection reset", "Permission denied"):
         if words in said:
             return words.lower()
     return " ".join(str(said).split())

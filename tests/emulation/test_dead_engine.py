@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from testbed.containers.engine import check
+from testbed.containers.engine import check, explained
 from testbed.emulation.culprit import NodeFacts
 from testbed.emulation.deployment import Deployment
 from testbed.errors import MachineCannot, NoEngine, RunInvalid
@@ -71,3 +71,17 @@ def test_an_engine_is_there_as_long_as_it_takes_connections(tmp_path: Path) -> N
         check(client)
     with pytest.raises(NoEngine, match=r"no longer answers \(connection refused\); start it again"):
         check(client)
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (ConnectionRefusedError(111, "Connection refused"), "connection refused"),
+        (OSError("('Connection aborted.', RemoteDisconnected('Remote end closed ...'))"), "it closed the connection"),
+        (OSError("('Connection aborted.', ConnectionResetError(104, 'Connection reset by peer'))"), "connection reset"),
+    ],
+)
+def test_a_connection_that_breaks_means_that_the_engine_has_gone(raised: OSError, reason: str) -> None:
+    with pytest.raises(NoEngine) as caught, explained("container of node user0"):
+        raise raised
+    assert f"no longer answers ({reason})" in str(caught.value) and "container of node user0" not in str(caught.value)
