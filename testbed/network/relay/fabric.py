@@ -29,6 +29,7 @@ from testbed.system.waiting import readable
 
 STOP_PATIENCE_S = 2.0
 ANSWER_PATIENCE_S = 10.0
+PORT_PATIENCE_S = 0.2  # longer for each port: a device in each namespace, on a machine that is busy
 MESSAGE_LINKS = 64  # of one message: packets wait while the process decodes it, 0.02 to 0.15 ms
 
 
@@ -143,19 +144,21 @@ class RelayFabric:
         with contextlib.suppress(BrokenPipeError):  # then the reply is empty, and says why below
             process.stdin.write(b"".join(requests))
             process.stdin.flush()
-        replies = [json.loads(line) for line in self._lines(process, process.stdout.fileno(), len(requests))]
+        patience_s = ANSWER_PATIENCE_S + PORT_PATIENCE_S * len(self._ports)
+        lines = self._lines(process, process.stdout.fileno(), len(requests), patience_s)
+        replies = [json.loads(line) for line in lines]
         for reply in replies:
             if "error" in reply:
                 raise MachineCannot(f"relay: {reply['error']}")
         return replies
 
     @staticmethod
-    def _lines(process: subprocess.Popen[bytes], descriptor: int, count: int) -> list[bytes]:
+    def _lines(process: subprocess.Popen[bytes], descriptor: int, count: int, patience_s: float) -> list[bytes]:
         lines: list[bytes] = []
         unfinished = b""
         while len(lines) < count:
-            if not readable(descriptor, ANSWER_PATIENCE_S):
-                raise RunInvalid(f"relay: its process has not answered for {ANSWER_PATIENCE_S:.0f} s")
+            if not readable(descriptor, patience_s):
+                raise RunInvalid(f"relay: its process has not answered for {patience_s:.0f} s")
             data = os.read(descriptor, 1 << 16)
             if not data:
                 raise FabricDied(f"fabric relay: its process {ending(process.wait())}")
