@@ -9,6 +9,9 @@ import pytest
 
 from testbed.results.store import RunDirectory
 
+# Before anything imports PyTorch: its threads, one pool in each process of tests, wait for each other by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root the shaped tests are skipped, with the reason; in CI they run and fail instead."""
