@@ -1,17 +1,21 @@
-"""Tiny random pairs: rotary (Llama) and absolute positions (GPT-2); rotary models alone would hide position bugs."""
+"""Tiny random pairs: rotary (Llama) and absolute positions (GPT-2); rotary models alone would hide position bugs.
+
+PyTorch and transformers are imported where they are used: conftests import this whatever is collected.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 VOCABULARY = 61
 
 
 def llama(seed: int, layers: int = 2) -> Any:
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=VOCABULARY,
@@ -29,6 +33,9 @@ def llama(seed: int, layers: int = 2) -> Any:
 
 
 def gpt2(seed: int, layers: int = 2) -> Any:
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
     torch.manual_seed(seed)
     config = GPT2Config(
         vocab_size=VOCABULARY,
@@ -60,6 +67,8 @@ def family(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def near_pair(family: Any) -> tuple[Any, Any]:
     """A target and a drafter that is the target with slightly disturbed weights: they agree often, not always."""
+    import torch
+
     target, drafter = family(1), family(1)
     torch.manual_seed(2)
     with torch.no_grad():
@@ -71,8 +80,9 @@ def near_pair(family: Any) -> tuple[Any, Any]:
 @pytest.fixture
 def full_logits() -> Any:
     """The golden answer: one uncached pass over a whole sequence, in fp64."""
+    import torch
 
-    def run(model: Any, tokens: list[int]) -> torch.Tensor:
+    def run(model: Any, tokens: list[int]) -> Any:
         with torch.inference_mode():
             return model(torch.tensor([tokens]), use_cache=False).logits[0]
 
@@ -81,4 +91,6 @@ def full_logits() -> Any:
 
 @pytest.fixture
 def sequence() -> list[int]:
+    import torch
+
     return torch.randint(1, VOCABULARY, (40,), generator=torch.Generator().manual_seed(3)).tolist()

@@ -69,7 +69,7 @@ def test_a_file_that_is_not_as_installed_is_refused(tmp_path):
     changed = tmp_path / "std.py"
     changed.write_bytes(path.read_bytes() + b"# changed\n")
     files = tuple((one, changed if one == place else there) for one, there in package.files)
-    with pytest.raises(MachineCannot, match="not as tqdm"):
+    with pytest.raises(MachineCannot, match="differs from the installed tqdm"):
         installed.verify(replace(package, files=files))
 
 
