@@ -17,8 +17,8 @@ from functools import partial
 from importlib import import_module
 
 from testbed.bench.containers import container_figures
-from testbed.bench.figure import Figure, readable
 from testbed.bench.machinery import machinery_figures
+from testbed.bench.measurement import Measurement, readable
 from testbed.bench.network import FABRICS, network_figures
 from testbed.bench.passes import passes_figures
 from testbed.bench.replay import replay_figures
@@ -26,7 +26,7 @@ from testbed.bench.star import star_figures
 from testbed.errors import BadInput, TestbedError
 from testbed.results.manifest import gather
 
-SECTIONS: dict[str, Callable[[], list[Figure]]] = {
+SECTIONS: dict[str, Callable[[], list[Measurement]]] = {
     "network": network_figures,
     "replay": replay_figures,
     "containers": container_figures,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from testbed.bench.figure import Figure
+from testbed.bench.measurement import Measurement
 from testbed.bench.network import joined, journalled, matrix, node_names
 from testbed.containers.engine import connect
 from testbed.containers.images import Image, for_roles
@@ -35,7 +35,7 @@ NODES = 32
 ROLE = "drafter"
 
 
-def container_figures() -> list[Figure]:
+def container_figures() -> list[Measurement]:
     """While no emulation runs on this machine."""
     try:
         if privilege() in ("none", "user namespace"):
@@ -50,7 +50,7 @@ def container_figures() -> list[Figure]:
         return [bring_up(client, image, fabric)]
 
 
-def bring_up(client: DockerClient, image: Image, fabric: FabricName) -> Figure:
+def bring_up(client: DockerClient, image: Image, fabric: FabricName) -> Measurement:
     """Containers made, a fabric attached and shaped, and a program without models begun in each."""
     names = node_names(NODES)
     start = time.monotonic()
@@ -70,7 +70,7 @@ def bring_up(client: DockerClient, image: Image, fabric: FabricName) -> Figure:
                     list(pool.map(lambda config: answers(nodes, config), configs))
                 took_s = time.monotonic() - start
     said = f"{fabric}; {started_s:.1f} s until all have started, {wired_s:.1f} s until their links are shaped"
-    return Figure(f"{NODES} containers up, wired, healthy", took_s, "s", took_s, took_s, said)
+    return Measurement(f"{NODES} containers up, wired, healthy", took_s, "s", took_s, took_s, said)
 
 
 def answers(nodes: ContainerNodes, config: NodeConfig) -> None:

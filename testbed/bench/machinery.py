@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 
-from testbed.bench.figure import Figure, repeat
+from testbed.bench.measurement import Measurement, repeat
 from testbed.bench.simulation import emitted_tokens_per_second, kernel_events_per_second
 from testbed.models.check import check_pair
 from testbed.nodes.jobs import Answer, WorkerConfig
@@ -66,7 +66,7 @@ def tcp_round_trip() -> float:
     return asyncio.run(scenario())
 
 
-def worker_overhead() -> tuple[Figure, Figure]:
+def worker_overhead() -> tuple[Measurement, Measurement]:
     """One draft pass through the worker process: its whole time, and what is not the forward pass itself."""
 
     async def scenario() -> tuple[list[float], list[float]]:
@@ -86,10 +86,10 @@ def worker_overhead() -> tuple[Figure, Figure]:
 
     whole, overhead = asyncio.run(scenario())
 
-    def figure(name: str, values: list[float], compared_with: str) -> Figure:
+    def figure(name: str, values: list[float], compared_with: str) -> Measurement:
         ordered = sorted(values)
         tenth = len(ordered) // 10
-        return Figure(name, statistics.median(ordered), "us", ordered[tenth], ordered[-tenth], compared_with)
+        return Measurement(name, statistics.median(ordered), "us", ordered[tenth], ordered[-tenth], compared_with)
 
     return (
         figure("draft pass through the worker process", whole, "unpaced, one token, 10 to 90 %"),
@@ -97,7 +97,7 @@ def worker_overhead() -> tuple[Figure, Figure]:
     )
 
 
-def decoding_loops() -> list[Figure]:
+def decoding_loops() -> list[Measurement]:
     """Tokens per second of three ways to decode with the shipped pair in this process."""
     report = check_pair("tiny-target", "tiny-draft", load_prompts("prose").prompts[:8])
     rates = report.rates
@@ -109,10 +109,10 @@ def decoding_loops() -> list[Figure]:
         f"assisted generation k={rates.k}, transformers": rates.transformers_assisted,
     }
     compared = f"same pair and prompts, greedy, {rates.threads} thread(s)"
-    return [Figure(name, value, "tokens/s", value, value, compared) for name, value in ways.items()]
+    return [Measurement(name, value, "tokens/s", value, value, compared) for name, value in ways.items()]
 
 
-def machinery_figures() -> list[Figure]:
+def machinery_figures() -> list[Measurement]:
     return [
         repeat("encode and decode one speculation", "us", wire_codec, "msgspec tagged struct, length prefix"),
         repeat("TCP round trip on loopback", "us", tcp_round_trip, "asyncio protocol, both ends in one loop"),

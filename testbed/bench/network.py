@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from testbed.bench.figure import Figure, of_values
+from testbed.bench.measurement import Measurement, of_values
 from testbed.containers.removal import remove_named
 from testbed.emulation.lock import machine_lock
 from testbed.errors import MachineCannot
@@ -44,13 +44,13 @@ UPDATE_HZ = 10  # of a replayed series
 UPDATE_TRAFFIC_PER_S = 1000
 
 
-def network_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Figure]:
+def network_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Measurement]:
     return of_each(fabrics, fabric_figures)
 
 
-def of_each(fabrics: Sequence[FabricName], measure: Callable[[FabricName], list[Figure]]) -> list[Figure]:
+def of_each(fabrics: Sequence[FabricName], measure: Callable[[FabricName], list[Measurement]]) -> list[Measurement]:
     """Of every fabric that this machine can have, while no emulation runs on it."""
-    figures: list[Figure] = []
+    figures: list[Measurement] = []
     capabilities = probe_capabilities()
     with machine_lock():
         for fabric in fabrics:
@@ -63,7 +63,7 @@ def of_each(fabrics: Sequence[FabricName], measure: Callable[[FabricName], list[
     return figures
 
 
-def fabric_figures(fabric: FabricName) -> list[Figure]:
+def fabric_figures(fabric: FabricName) -> list[Measurement]:
     with wired(fabric, 2) as two:
         flows = [packets_per_second(two), tcp_throughput(two)]
     with wired(fabric, MATRIX_NODES) as many:
@@ -145,7 +145,7 @@ def matrix(ports: Sequence[Port], seed: int) -> list[Link]:
     return [Link(link.src, link.dst, round(draw.uniform(5, 60), 3)) for link in undelayed(ports)]
 
 
-def rtt_errors(fabric: FabricName) -> list[Figure]:
+def rtt_errors(fabric: FabricName) -> list[Measurement]:
     """Brought up as for a run: base path and wake-ups taken off, then every directed link probed."""
     names = [f"r{index}" for index in range(MATRIX_NODES)]
     with journalled() as (run_id, journal):
@@ -194,7 +194,7 @@ def random_topology(names: Sequence[str], seed: int) -> Topology:
     )
 
 
-def of_samples(fabric: FabricName, samples: Sequence[PairSample]) -> list[Figure]:
+def of_samples(fabric: FabricName, samples: Sequence[PairSample]) -> list[Measurement]:
     medians = [abs(one.error_ms) for one in samples if one.error_ms is not None]
     if len(medians) < len(samples):
         raise MachineCannot(f"bench: {fabric}: nothing came back over {len(samples) - len(medians)} pairs")
@@ -203,7 +203,7 @@ def of_samples(fabric: FabricName, samples: Sequence[PairSample]) -> list[Figure
     return [median, tail(f"{fabric}: RTT error, 99th percentile", samples)]
 
 
-def tail(name: str, samples: Sequence[PairSample]) -> Figure:
+def tail(name: str, samples: Sequence[PairSample]) -> Measurement:
     """Over the probes of all pairs together."""
     errors = [abs(rtt_ms - one.specified_ms) for one in samples for rtt_ms in one.rtts_ms]
     p99 = percentile_99(errors)
@@ -212,10 +212,10 @@ def tail(name: str, samples: Sequence[PairSample]) -> Figure:
     said = (
         f"[median, largest] of {len(errors)} probes ({sum(one.sent for one in samples)} sent); Celestial's data: 2.4 ms"
     )
-    return Figure(name, p99, "ms", statistics.median(errors), max(errors), said)
+    return Measurement(name, p99, "ms", statistics.median(errors), max(errors), said)
 
 
-def packets_per_second(two: Wired, repeats: int = 5) -> Figure:
+def packets_per_second(two: Wired, repeats: int = 5) -> Measurement:
     """Delivered while one sender offers what it can."""
     offered: list[float] = []
 
@@ -238,7 +238,7 @@ def packets_per_second(two: Wired, repeats: int = 5) -> Figure:
     return of_values(f"{two.fabric.name}: small packets", "packets/s", values, said)
 
 
-def tcp_throughput(two: Wired, repeats: int = 3) -> Figure:
+def tcp_throughput(two: Wired, repeats: int = 3) -> Measurement:
     def once() -> float:
         with two.receiving(1, "receive") as output:
             two.sends(0, "send", 1, FLOW_S).communicate()
@@ -252,7 +252,7 @@ def tcp_throughput(two: Wired, repeats: int = 3) -> Figure:
     )
 
 
-def update_time(many: Wired, repeats: int = 60) -> Figure:
+def update_time(many: Wired, repeats: int = 60) -> Measurement:
     """From the call to its return: every link of the full matrix in force."""
     matrices = [matrix(many.ports, seed) for seed in (1, 2)]
     values = []
@@ -264,7 +264,7 @@ def update_time(many: Wired, repeats: int = 60) -> Figure:
     return of_values(name, "ms", values, "one tc or pyroute2 call a leaf: 300 ms and more")
 
 
-def updates_lose(many: Wired) -> Figure:
+def updates_lose(many: Wired) -> Measurement:
     """Packets that do not arrive while all links change again and again."""
     matrices = [matrix(many.ports, seed) for seed in (1, 2)]
     many.fabric.change(matrices[0])
@@ -276,16 +276,16 @@ def updates_lose(many: Wired) -> Figure:
         sent = int(sender.communicate()[0])
         arrived, overtaken = map(int, output.readline().split())
     said = f"of {sent} during {UPDATES} full updates; {overtaken} overtaken; delete and add: all in flight"
-    return Figure(
+    return Measurement(
         f"{many.fabric.name}: lost by updates", sent - arrived, "packets", sent - arrived, sent - arrived, said
     )
 
 
-def bring_up_time(fabric: FabricName) -> Figure:
+def bring_up_time(fabric: FabricName) -> Measurement:
     """Nodes, attachment and a full asymmetric matrix; without the probes that a run makes before it starts."""
     start = time.monotonic()
     with wired(fabric, MANY_NODES) as many:
         many.fabric.shape(matrix(many.ports, seed=64))
         took_s = time.monotonic() - start
     compared = f"{MANY_NODES * (MANY_NODES - 1)} links; Mininet with TCLink, 64 hosts in a row: 75 s"
-    return Figure(f"{fabric}: {MANY_NODES} nodes up", took_s, "s", took_s, took_s, compared)
+    return Measurement(f"{fabric}: {MANY_NODES} nodes up", took_s, "s", took_s, took_s, compared)

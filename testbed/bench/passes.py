@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from testbed.bench.figure import Figure, readable
+from testbed.bench.measurement import Measurement, readable
 from testbed.models.batch import BatchFeed
 from testbed.models.compute import Compute
 from testbed.models.load import load_model
@@ -32,11 +32,11 @@ OTHER = 99  # a request that holds nothing
 WORDS = range(1, 2000)
 
 
-def passes_figures() -> list[Figure]:
+def passes_figures() -> list[Measurement]:
     return [figure for model in MODELS for figure in _of_model(model)]
 
 
-def _of_model(name: str) -> list[Figure]:
+def _of_model(name: str) -> list[Measurement]:
     model = load_model(name, threads=1).model
     work = {path: _work(name, passes_of(model, path).runtime()) for path in (LEAN, TRANSFORMERS)}
     return [_in_turns(f"{name}, {kind}", {path: work[path][kind] for path in work}) for kind in work[LEAN]]
@@ -67,7 +67,7 @@ def _work(name: str, runtime: Any) -> Mapping[str, Callable[[], object]]:
     return work
 
 
-def _in_turns(name: str, ways: Mapping[str, Callable[[], object]]) -> Figure:
+def _in_turns(name: str, ways: Mapping[str, Callable[[], object]]) -> Measurement:
     times: dict[str, list[float]] = {path: [] for path in ways}
     for trial in range(WARM_UP + TRIALS):
         for path, way in ways.items():
@@ -78,7 +78,7 @@ def _in_turns(name: str, ways: Mapping[str, Callable[[], object]]) -> Figure:
     lean, other = statistics.median(times[LEAN]), statistics.median(times[TRANSFORMERS])
     low, high = (readable(end) for end in _spread(times[TRANSFORMERS]))
     compared = f"transformers {readable(other)} [{low}, {high}], {readable(other / lean)} times as long"
-    return Figure(name, lean, "ms", *_spread(times[LEAN]), compared)
+    return Measurement(name, lean, "ms", *_spread(times[LEAN]), compared)
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from itertools import permutations
 
-from testbed.bench.figure import Figure
+from testbed.bench.measurement import Measurement
 from testbed.bench.network import FABRICS, MATRIX_NODES, UPDATE_HZ, joined, journalled, node_names, of_each
 from testbed.errors import MachineCannot
 from testbed.network.live.fabric import LiveFabric
@@ -23,11 +23,11 @@ from testbed.system.units import NS_PER_S, NS_PER_US
 SECONDS = 20
 
 
-def replay_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Figure]:
+def replay_figures(fabrics: Sequence[FabricName] = FABRICS) -> list[Measurement]:
     return of_each(fabrics, lambda fabric: [lateness(fabric)])
 
 
-def lateness(fabric: FabricName) -> Figure:
+def lateness(fabric: FabricName) -> Measurement:
     """Every link of the full matrix changes at every step, with nothing else running."""
     names = node_names(MATRIX_NODES)
     schedule = alternating(names, seed=MATRIX_NODES)
@@ -54,13 +54,13 @@ def alternating(names: Sequence[str], seed: int) -> LinkSchedule:
     return LinkSchedule(links, {name: name for name in names}, pairs)
 
 
-def of_steps(fabric: FabricName, steps: Sequence[Applied]) -> Figure:
+def of_steps(fabric: FabricName, steps: Sequence[Applied]) -> Measurement:
     late_ms = [(one.applied_ns - one.scheduled_ns) / 1e6 for one in steps]
     p99 = percentile_99(late_ms)
     if p99 is None:
         raise MachineCannot(f"bench: {fabric}: only {len(late_ms)} steps of the replay were carried out")
     links = MATRIX_NODES * (MATRIX_NODES - 1)
-    return Figure(
+    return Measurement(
         f"{fabric}: replay lateness p99 at {UPDATE_HZ} Hz, {MATRIX_NODES} nodes",
         p99,
         "ms",

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from testbed.bench.figure import Figure
+from testbed.bench.measurement import Measurement
 from testbed.bench.network import journalled
 from testbed.emulation.lock import machine_lock
 from testbed.network.lab.inside import empty_lab, run_inside
@@ -19,11 +19,11 @@ from testbed.network.lab.kernel import missing_parts
 PROGRAM = Path(__file__).with_name("star_inside.py")
 
 
-def star_figures() -> list[Figure]:
+def star_figures() -> list[Measurement]:
     """While no emulation runs on this machine; none, with the reason, where the lab's kernel is not available."""
     if fixes := missing_parts():
         print(f"bench: Mininet's star and ours are left out: no lab; {'; '.join(fixes)}", file=sys.stderr)
         return []
     with machine_lock(), journalled() as (_, journal), empty_lab(journal) as kernel:
         lines = run_inside(kernel, PROGRAM).splitlines()
-    return [Figure(**figure) for figure in json.loads(lines[-1])]
+    return [Measurement(**figure) for figure in json.loads(lines[-1])]

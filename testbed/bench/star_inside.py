@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from testbed.bench.figure import Figure, of_values
+from testbed.bench.measurement import Measurement, of_values
 from testbed.errors import MachineCannot
 from testbed.network.hosts import MininetHosts, enter
 from testbed.network.measure.probe import PairSample, percentile_99, probe_links
@@ -113,7 +113,7 @@ def _inside(pid: int, *argv: str) -> None:
         raise MachineCannot(f"bench: {' '.join(argv)} failed: {' '.join(done.stderr.split())}; see testbed doctor")
 
 
-def measure(star: Ours | MininetStar) -> list[Figure]:
+def measure(star: Ours | MininetStar) -> list[Measurement]:
     first, second = cables(1), cables(2)
     started = time.monotonic()
     star.start(first)
@@ -130,14 +130,16 @@ def measure(star: Ours | MininetStar) -> list[Figure]:
     star.stop()
     links = NODES * (NODES - 1)
     return [
-        Figure(f"{star.name}: {NODES} nodes up", up_s, "s", up_s, up_s, "nodes and shaped links"),
+        Measurement(f"{star.name}: {NODES} nodes up", up_s, "s", up_s, up_s, "nodes and shaped links"),
         *_errors(star.name, samples),
         of_values(f"{star.name}: all delays changed", "ms", took_ms, f"{links} pairs; {UPDATES} times"),
-        Figure(f"{star.name}: lost by {UPDATES} updates", lost, "packets", lost, lost, f"{STREAM_PER_S} packets/s"),
+        Measurement(
+            f"{star.name}: lost by {UPDATES} updates", lost, "packets", lost, lost, f"{STREAM_PER_S} packets/s"
+        ),
     ]
 
 
-def _errors(name: str, samples: Sequence[PairSample]) -> list[Figure]:
+def _errors(name: str, samples: Sequence[PairSample]) -> list[Measurement]:
     """The base path is in them, as both have one and only a run takes it off."""
     medians = [sample.error_ms for sample in samples if sample.error_ms is not None]
     errors = [rtt_ms - sample.specified_ms for sample in samples for rtt_ms in sample.rtts_ms]
@@ -146,7 +148,7 @@ def _errors(name: str, samples: Sequence[PairSample]) -> list[Figure]:
         raise MachineCannot(f"bench: {name}: nothing came back over {len(samples) - len(medians)} pairs")
     return [
         of_values(f"{name}: error of a pair's median RTT", "ms", medians, "base path included"),
-        Figure(f"{name}: RTT error, 99th percentile", p99, "ms", statistics.median(errors), max(errors),
+        Measurement(f"{name}: RTT error, 99th percentile", p99, "ms", statistics.median(errors), max(errors),
                "[median, largest] of all probes"),
     ]  # fmt: skip
 
@@ -174,7 +176,7 @@ def lost_meanwhile(star: Ours | MininetStar, update: Callable[[int], None]) -> f
 
 def main() -> None:
     """The program inside."""
-    figures: list[Figure] = []
+    figures: list[Measurement] = []
     for make in (Ours, MininetStar):
         print(f"measuring {make.name}", flush=True)  # also says that it lives
         figures += measure(make("star", Journal(Path("/run/testbed") / make.__name__ / "journal.jsonl")))

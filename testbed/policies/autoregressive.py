@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testbed.files.strict import Strict
 from testbed.policies.api import Command, Event, MessageReceived, RoleContext, VerifyReady
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
@@ -17,21 +17,21 @@ class AutoregressiveParams(Strict):
 
 class Target:
     def __init__(self, params: AutoregressiveParams, context: RoleContext) -> None:
-        self._device: Device[Session] = Device()
+        self._queue: JobQueue[Session] = JobQueue()
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._device.open(request.request, Session(request, sender))
+                self._queue.open(request.request, Session(request, sender))
             case VerifyReady():
-                session = self._device.finished(event)
+                session = self._queue.finished(event)
                 assert session is not None
                 settled = session.verified(event)
                 commands += session.answer(settled)
                 if settled.final:
-                    self._device.close(event.request)
-        return commands + self._device.start(lambda session, job: session.verify(job))
+                    self._queue.close(event.request)
+        return commands + self._queue.start(lambda session, job: session.verify(job))
 
 
 SPEC = PolicySpec(

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from testbed.files.strict import TOKENS, Strict
 from testbed.policies.api import Command, Draft, DraftReady, Event, MessageReceived, RoleContext, Verify, VerifyReady
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
@@ -41,27 +41,27 @@ class _Round:
 class Target:
     def __init__(self, params: SpeculativeParams, context: RoleContext) -> None:
         self._params = params
-        self._device: Device[_Round] = Device()
+        self._queue: JobQueue[_Round] = JobQueue()
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._device.open(request.request, _Round(Session(request, sender)))
+                self._queue.open(request.request, _Round(Session(request, sender)))
             case DraftReady():
-                round_ = self._device.finished(event)
+                round_ = self._queue.finished(event)
                 assert round_ is not None
                 round_.session.draft_model.drafted(event)
                 round_.drafted = event
             case VerifyReady():
-                round_ = self._device.finished(event)
+                round_ = self._queue.finished(event)
                 assert round_ is not None
                 round_.drafted = None
                 settled = round_.session.verified(event)
                 commands += round_.session.answer(settled)
                 if settled.final:
-                    self._device.close(event.request)
-        return commands + self._device.start(self._next)
+                    self._queue.close(event.request)
+        return commands + self._queue.start(self._next)
 
     def _next(self, round_: _Round, job: int) -> Draft | Verify:
         session, params = round_.session, self._params

@@ -37,7 +37,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     return Group(*parts)
 
 
-def figure(statistic: Mapping[str, Any] | None, digits: int = 1, interval: bool = False) -> str:
+def format_statistic(statistic: Mapping[str, Any] | None, digits: int = 1, interval: bool = False) -> str:
     """A statistic's median or value, and where asked for and known its 95 % interval below it."""
     if statistic is None:
         return UNDEFINED
@@ -58,13 +58,14 @@ def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table
     for label, metrics in summary["policies"].items():
         table.add_row(
             label,
-            figure(metrics["tpot_ms"], interval=True),
-            figure(metrics["ttft_ms"]),
+            format_statistic(metrics["tpot_ms"], interval=True),
+            format_statistic(metrics["ttft_ms"]),
             UNDEFINED if metrics["e2e_ms"] is None else f"{metrics['e2e_ms']['p95']:.0f}",
-            figure(metrics["tokens_per_round"], 2),
-            figure(metrics["acceptance_rate"], 2),
-            figure(metrics["target_site_draft_passes"], 0) + f"\nx {figure(metrics['target_site_draft_ratio'], 2)}",
-            figure(metrics["latency_ratio"], 2, interval=True),
+            format_statistic(metrics["tokens_per_round"], 2),
+            format_statistic(metrics["acceptance_rate"], 2),
+            format_statistic(metrics["target_site_draft_passes"], 0)
+            + f"\nx {format_statistic(metrics['target_site_draft_ratio'], 2)}",
+            format_statistic(metrics["latency_ratio"], 2, interval=True),
         )
         reference = papers[label]
         if reference is not None and reference.target_site_draft_ratio is not None:

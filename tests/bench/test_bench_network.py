@@ -12,7 +12,7 @@ import pytest
 
 from testbed.bench import network as bench_network
 from testbed.bench.__main__ import main
-from testbed.bench.figure import Figure, readable
+from testbed.bench.measurement import Measurement, readable
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.measure.probe import summarise
 from testbed.network.netem.plan import undelayed
@@ -52,7 +52,7 @@ def test_a_fabric_that_cannot_be_had_is_left_out_with_the_reason(
         if name == "netem":
             raise MachineCannot("no netem here; modprobe sch_netem")
 
-    made = Figure("relay: x", 1.0, "ms", 1.0, 1.0, "")
+    made = Measurement("relay: x", 1.0, "ms", 1.0, 1.0, "")
     monkeypatch.setattr(bench_network, "choose_fabric", choose)
     monkeypatch.setattr(bench_network, "machine_lock", contextlib.nullcontext)  # another emulation may be running
     monkeypatch.setattr(bench_network, "fabric_figures", lambda name: [made] if name == "relay" else [])

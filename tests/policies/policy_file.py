@@ -10,7 +10,7 @@ from helper import guess
 from pydantic import Field
 
 from testbed.policies.api import MessageReceived, VerifyReady
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
@@ -25,20 +25,20 @@ class Params(Strict):
 class Target:
     def __init__(self, params, context):
         self._k = params.k
-        self._device = Device()
+        self._queue = JobQueue()
 
     def handle(self, event, now):
         commands = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._device.open(request.request, Session(request, sender))
+                self._queue.open(request.request, Session(request, sender))
             case VerifyReady():
-                session = self._device.finished(event)
+                session = self._queue.finished(event)
                 settled = session.verified(event)
                 commands += session.answer(settled)
                 if settled.final:
-                    self._device.close(event.request)
-        return commands + self._device.start(self._next)
+                    self._queue.close(event.request)
+        return commands + self._queue.start(self._next)
 
     def _next(self, session, job):
         return session.verify(job, guess(session.validated, session.depth(self._k)))

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import DraftChoice
 from testbed.policies import api, registry
+from testbed.policies.sled.draft_state import DraftState
 from testbed.policies.sled.params import SledParams
-from testbed.policies.sled.text import Text
 from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
 
@@ -100,11 +100,11 @@ def test_useless_and_perfect_drafters_change_nothing(match: float) -> None:
         run(params, jobs(3), Confident(match=match))
 
 
-def text_of(params: dict[str, Any], max_tokens: int = 40) -> Text:
-    return Text(Request(1, (7, 8), max_tokens, Sampling()), SledParams(**params))
+def text_of(params: dict[str, Any], max_tokens: int = 40) -> DraftState:
+    return DraftState(Request(1, (7, 8), max_tokens, Sampling()), SledParams(**params))
 
 
-def drafts(text: Text, *drafted: tuple[int, float]) -> None:
+def drafts(text: DraftState, *drafted: tuple[int, float]) -> None:
     for token, confidence in drafted:
         text.draft(0)
         text.drafted(api.DraftReady(0, 1, (token,), (0.1,), (confidence,), 1.0))

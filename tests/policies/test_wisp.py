@@ -15,9 +15,9 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import limits_of
 from testbed.policies import api, registry
+from testbed.policies.wisp.draft_state import DraftState
 from testbed.policies.wisp.features import Features
 from testbed.policies.wisp.params import WispParams
-from testbed.policies.wisp.text import Text
 from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
 
@@ -191,11 +191,11 @@ def test_a_device_waits_for_its_verdict_unless_told_otherwise() -> None:
     assert goes_on.result.end_ms < waits.result.end_ms
 
 
-def text_with(params: WispParams, length: int = 40) -> Text:
-    return Text(Request(1, (7, 8), length, Sampling()), params, params.stop_rule())
+def text_with(params: WispParams, length: int = 40) -> DraftState:
+    return DraftState(Request(1, (7, 8), length, Sampling()), params, params.stop_rule())
 
 
-def draft(text: Text, token: int, confidence: float) -> None:
+def draft(text: DraftState, token: int, confidence: float) -> None:
     job = text.draft(0)
     text.drafted(api.DraftReady(job.job, 1, (token,), (0.5,), (confidence,), 1.0))
 
@@ -229,7 +229,7 @@ class Told:
 def test_a_rule_sees_the_draft_under_way_alone_and_how_long_its_verdict_took() -> None:
     rule = Told()
     params = WispParams(max_draft=2, draft_while_waiting=True)
-    text = Text(Request(1, (7, 8), 40, Sampling()), params, rule)
+    text = DraftState(Request(1, (7, 8), 40, Sampling()), params, rule)
     for token, confidence in ((4, 0.9), (5, 0.8)):
         draft(text, token, confidence)
     text.ask(100.0)
@@ -253,7 +253,7 @@ def test_a_draft_may_be_as_long_as_the_request_is_ahead_or_will_be_behind(length
     """At 10 tokens/s. After 100 ms 1 token of 1: 0 ahead, behind by 0 and, as verdicts take 250 ms, 2.5; at 300 ms 9 of
     3: 6 ahead, -3.5 behind; at 1.3 s 11 of 13: 2 behind now, and half of 400 and 200 ms, 2 tokens in it, later."""
     params = WispParams.model_validate({"stop": "fixed", "max_draft": 6, "lengths": lengths})
-    text = Text(Request(1, (7, 8), 40, Sampling()), params, params.stop_rule(), 10.0, now=1000.0)
+    text = DraftState(Request(1, (7, 8), 40, Sampling()), params, params.stop_rule(), 10.0, now=1000.0)
     found = [text.longest]
     for asked, answered, tokens in ((850.0, 1100.0, 1), (1100.0, 1300.0, 8), (2100.0, 2300.0, 2)):
         text.ask(asked)

@@ -75,7 +75,7 @@ class Topology(Strict):
     regions: Annotated[list[Region], Field(min_length=1)] = Field(
         description="the regions; of two, the one listed first is at the start of the forward direction"
     )
-    figures: dict[str, dict[str, Milliseconds]] = Field(
+    rtt: dict[str, dict[str, Milliseconds]] = Field(
         alias="rtt_ms", description="from region: to region: round-trip time measured from there"
     )
     symmetric: bool = Field(
@@ -120,7 +120,7 @@ class Topology(Strict):
                 raise BadInput(f"topology {self.name}: no region {name!r}{nearest(name, order)}")
         if a == b:
             return self.intra_site_rtt_ms / 2
-        return self.share(a, b) * self.figures[a][b]
+        return self.share(a, b) * self.rtt[a][b]
 
     def share(self, a: str, b: str) -> float:
         """Of a round trip measured from `a` to `b`, the part that the way there takes."""
@@ -145,7 +145,7 @@ class Topology(Strict):
     def with_rtt_ms(self, rtt_ms: float | Mapping[str, Mapping[str, float]]) -> Topology:
         """This topology with another round-trip time for every pair of regions, or for the pairs named, both ways."""
         names = self.region_names
-        figures = {a: dict(row) for a, row in self.figures.items()}
+        figures = {a: dict(row) for a, row in self.rtt.items()}
         if isinstance(rtt_ms, Mapping):
             changed = [(a, b, value) for a, row in rtt_ms.items() for b, value in row.items()]
         else:
@@ -158,7 +158,7 @@ class Topology(Strict):
                 raise BadInput(f"network.rtt_ms: {a} -> {b} is one region; use intra_site_rtt_ms of the topology")
             figures[a][b] = figures[b][a] = float(value)
         said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
-        return self.model_copy(update={"figures": figures, "description": said})
+        return self.model_copy(update={"rtt": figures, "description": said})
 
     def buffer_bytes(self, a: str, b: str) -> int | None:
         """What may wait for the rate of this direction; None: the fabric's own choice."""
@@ -222,7 +222,7 @@ class Topology(Strict):
     def _incomplete(self) -> Iterator[Mistake]:
         names = self.region_names
         for a, b in ((a, b) for a in names for b in names if a != b):
-            if b not in self.figures.get(a, {}):
+            if b not in self.rtt.get(a, {}):
                 fix = "" if self.symmetric else "; give both directions, or set symmetric: true"
                 yield Mistake(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{fix}")
             if self.loss.get(a, {}).get(b) and b in self.burst_loss.get(a, {}):
@@ -233,7 +233,7 @@ class Topology(Strict):
                 yield Mistake(("buffer_ms", a, b), message)
 
     def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
-        yield "rtt_ms", self.figures
+        yield "rtt_ms", self.rtt
         for key in ("jitter_ms", "loss", "burst_loss", "reorder", "rate_bps", "buffer_ms"):
             yield key, getattr(self, key)
 

@@ -21,11 +21,11 @@ from testbed.policies.api import (
     RoleContext,
     Send,
 )
-from testbed.policies.device import Device
-from testbed.policies.edge.text import EdgeText
+from testbed.policies.edge.draft_state import EdgeDraftState
+from testbed.policies.jobqueue import JobQueue
 from testbed.wire.messages import Drafts, Request, Tokens
 
-Kept = TypeVar("Kept", bound=EdgeText)
+Kept = TypeVar("Kept", bound=EdgeDraftState)
 
 
 class EdgeDrafter(ABC, Generic[Kept]):
@@ -33,7 +33,7 @@ class EdgeDrafter(ABC, Generic[Kept]):
 
     def __init__(self, context: RoleContext, draft_while_waiting: bool) -> None:
         self._server = context.peers["target"][0]
-        self._device: Device[Kept] = Device()
+        self._queue: JobQueue[Kept] = JobQueue()
         self._draft_while_waiting = draft_while_waiting
 
     @abstractmethod
@@ -46,19 +46,19 @@ class EdgeDrafter(ABC, Generic[Kept]):
             case RequestArrived():
                 commands += self._open(event, now)
             case DraftReady():
-                text = self._device.finished(event)
+                text = self._queue.finished(event)
                 if text is not None:
                     text.drafted(event)
                     commands += self._ask_if_drafted(text, now)
             case MessageReceived(_, Tokens() as answer):
                 commands += self._answered(answer, now)
-        return commands + self._device.start(self._next)
+        return commands + self._queue.start(self._next)
 
     def _open(self, event: RequestArrived, now: float) -> list[Command]:
         number = event.request
         request = Request(number, event.prompt, event.max_tokens, event.sampling, event.eos)
         text = self.text_of(request, event, now)
-        self._device.open(number, text)
+        self._queue.open(number, text)
         return [Send(self._server, request), *self._ask_if_drafted(text, now)]
 
     def _next(self, text: Kept, job: int) -> Draft | None:
@@ -67,11 +67,11 @@ class EdgeDrafter(ABC, Generic[Kept]):
         return text.draft(job)
 
     def _answered(self, answer: Tokens, now: float) -> list[Command]:
-        text = self._device.get(answer.request)
+        text = self._queue.get(answer.request)
         assert text is not None and answer.position == len(text.validated)
         commands: list[Command] = [Emit(answer.request, answer.tokens)]
         if answer.final:
-            self._device.close(answer.request)
+            self._queue.close(answer.request)
             return [*commands, Finish(answer.request)]
         text.answered(answer.tokens, now)
         return [*commands, *self._ask_if_drafted(text, now)]

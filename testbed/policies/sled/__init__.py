@@ -12,7 +12,7 @@ on after what was handed out, so the device sends it as a new request, and the s
 A device is its user's own machine: the role `user` runs the draft model.
 """
 
-from testbed.policies.sled.device import Drafter
+from testbed.policies.sled.drafter import Drafter
 from testbed.policies.sled.params import SledParams
 from testbed.policies.sled.server import Server
 from testbed.policies.spec import PolicySpec

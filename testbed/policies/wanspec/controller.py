@@ -33,7 +33,7 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 from testbed.policies.session import Session
 from testbed.policies.wanspec.candidates import CandidateTree
 from testbed.policies.wanspec.drafting import drafting
@@ -65,7 +65,7 @@ class Controller:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
         self._params = params
         self._workers = context.peers["drafter"]
-        self._device: Device[_Request] = Device()
+        self._queue: JobQueue[_Request] = JobQueue()
         self._waiting = Waiting(params, self._workers)
         self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
         self._learned = Learned()
@@ -86,7 +86,7 @@ class Controller:
             case VerifyReady():
                 commands += self._verified(event, now)
         alarms: list[Command] = []
-        return commands + self._device.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
+        return commands + self._queue.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
 
     def _next(
         self, state: _Request, job: int, now: float, alarms: list[Command]
@@ -121,7 +121,7 @@ class Controller:
         used = worker if self._switch.use() else None
         hedge = self._hedge(request, worker, now)
         state = _Request(Session(request, user), used, hedge, now, self._params.branches)
-        self._device.open(request.request, state)
+        self._queue.open(request.request, state)
         return self._tell(state, Open(request.request, request.prompt, request.max_tokens, request.sampling))
 
     def _hedge(self, request: Request, worker: str, now: float) -> Hedge:
@@ -133,7 +133,7 @@ class Controller:
         return [] if state.worker is None else [Send(state.worker, message)]
 
     def _hear(self, branches: Branches, now: float) -> None:
-        state = self._device.get(branches.request)
+        state = self._queue.get(branches.request)
         if state is None:
             return
         heard = state.candidates.add_remote(branches, state.session.validated)
@@ -147,14 +147,14 @@ class Controller:
 
     def _drafted(self, event: DraftReady | TreeDraftReady) -> None:
         self._waiting.drafted(event.duration_ms)
-        state = self._device.finished(event)
+        state = self._queue.finished(event)
         assert state is not None
         ((leaf, tokens, probabilities, entropy),) = state.drafting.drafted(event)
         width = self._params.width(entropy) if self._params.local_branches else 1
         state.candidates.add_local(leaf, tokens[:width], probabilities[:width])
 
     def _verified(self, event: VerifyReady, now: float) -> list[Command]:
-        state = self._device.finished(event)
+        state = self._queue.finished(event)
         assert state is not None
         session = state.session
         position = len(session.validated)
@@ -162,7 +162,7 @@ class Controller:
         commands: list[Command] = [*session.answer(settled)]
         state.verified = state.verified[0] + state.verifying[0], state.verified[1] + state.verifying[1]
         if settled.final:
-            self._device.close(event.request)
+            self._queue.close(event.request)
             if state.worker is not None:
                 self._switch.finished(remote=state.verified[1], verified=state.verified[0])
             return [*commands, *self._tell(state, Close(event.request))]

@@ -26,7 +26,7 @@ from testbed.policies.api import (
     Send,
     TreeDraftReady,
 )
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
@@ -60,25 +60,25 @@ class _Request:
 class Worker:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
         self._params = params
-        self._device: Device[_Request] = Device()
+        self._queue: JobQueue[_Request] = JobQueue()
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
             case DraftReady() | TreeDraftReady():
-                drafted = self._device.finished(event)
+                drafted = self._queue.finished(event)
                 if drafted is not None:
                     commands = self._drafted(drafted, event)
             case MessageReceived(message=Validation() as validation):
-                state = self._device.get(validation.request)
+                state = self._queue.get(validation.request)
                 assert state is not None
                 state.validate(validation)
             case MessageReceived(sender, Open() as opened):
-                self._device.open(opened.request, _Request(opened, sender, self._params.branches))
+                self._queue.open(opened.request, _Request(opened, sender, self._params.branches))
             case MessageReceived(message=Close(request)):
-                self._device.close(request)
+                self._queue.close(request)
                 commands = [Finish(request)]
-        return commands + self._device.start(self._next)
+        return commands + self._queue.start(self._next)
 
     def _next(self, state: _Request, job: int) -> Draft | DraftTree | None:
         """The next draft pass of a request; None while it must wait."""

@@ -9,7 +9,7 @@ A device is its user's own machine: the role `user` runs the draft model.
 """
 
 from testbed.policies.spec import PolicySpec
-from testbed.policies.wisp.device import Drafter
+from testbed.policies.wisp.drafter import Drafter
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.server import Server
 

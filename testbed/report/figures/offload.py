@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from testbed.report.style import BLACK, new_figure
 from testbed.results.metrics import BASELINE
 from testbed.results.reference import reference_for
-from testbed.results.table import figure as number
+from testbed.results.table import format_statistic as number
 
 
 def draw(

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from testbed.decoding.output import Cut, cut
 from testbed.policies.api import DraftReady
-from testbed.policies.edge.text import EdgeText
+from testbed.policies.edge.draft_state import EdgeDraftState
 from testbed.policies.sled.params import SledParams
 from testbed.wire.messages import Request
 
 
-class Text(EdgeText):
+class DraftState(EdgeDraftState):
     def __init__(self, request: Request, params: SledParams) -> None:
         super().__init__(request, params.max_draft)
         self.failures = 0  # timeouts in a row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.policies.api import Draft, DraftReady
-from testbed.policies.device import Device
+from testbed.policies.jobqueue import JobQueue
 
 
 def draft(state: str, job: int) -> Draft | None:
@@ -17,36 +17,36 @@ def ready(job: int, request: int) -> DraftReady:
 
 
 def test_requests_are_served_in_turn_and_idle_ones_are_passed_over() -> None:
-    device: Device[str] = Device()
+    queue: JobQueue[str] = JobQueue()
     for state in ("a", "b", "c"):
-        device.open(ord(state), state)
-    device.open(0, "idle")
+        queue.open(ord(state), state)
+    queue.open(0, "idle")
     served = []
     for _ in range(6):
-        (command,) = device.start(draft)
+        (command,) = queue.start(draft)
         assert isinstance(command, Draft)
         served.append(chr(command.request))
-        device.finished(ready(command.job, command.request))
+        queue.finished(ready(command.job, command.request))
     assert served == ["a", "b", "c", "a", "b", "c"]
 
 
 def test_no_second_job_while_one_is_outstanding() -> None:
-    device: Device[str] = Device()
-    device.open(ord("a"), "a")
-    assert len(device.start(draft)) == 1
-    assert device.start(draft) == []
+    queue: JobQueue[str] = JobQueue()
+    queue.open(ord("a"), "a")
+    assert len(queue.start(draft)) == 1
+    assert queue.start(draft) == []
 
 
 def test_a_result_for_a_closed_request_frees_the_device() -> None:
-    device: Device[str] = Device()
-    device.open(ord("a"), "a")
-    device.start(draft)
-    device.close(ord("a"))
-    assert device.finished(ready(0, ord("a"))) is None
-    device.open(ord("b"), "b")
-    assert len(device.start(draft)) == 1
+    queue: JobQueue[str] = JobQueue()
+    queue.open(ord("a"), "a")
+    queue.start(draft)
+    queue.close(ord("a"))
+    assert queue.finished(ready(0, ord("a"))) is None
+    queue.open(ord("b"), "b")
+    assert len(queue.start(draft)) == 1
 
 
 def test_an_unknown_result_is_refused() -> None:
     with pytest.raises(ValueError, match="job 3 finished while job None"):
-        Device().finished(ready(3, 0))
+        JobQueue().finished(ready(3, 0))

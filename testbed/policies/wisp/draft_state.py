@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from testbed.policies.api import DraftReady
-from testbed.policies.edge.text import EdgeText
+from testbed.policies.edge.draft_state import EdgeDraftState
 from testbed.policies.estimates import RecentMedian
 from testbed.policies.wisp.features import Features, features_of
 from testbed.policies.wisp.params import WispParams
@@ -17,7 +17,7 @@ from testbed.policies.wisp.stops import StopRule
 from testbed.wire.messages import Request
 
 
-class Text(EdgeText):
+class DraftState(EdgeDraftState):
     def __init__(
         self, request: Request, params: WispParams, rule: StopRule, rate_per_s: float | None = None, now: float = 0.0
     ) -> None:

@@ -1,4 +1,4 @@
-"""One node's device as its role sees it: one job at a time, requests served in turn.
+"""The queue in front of one node's device, as its role sees it: one job at a time, requests served round-robin.
 
 Rule kept: no second job is issued while one is outstanding, and a request that was just served goes to the end of the
 line, so concurrent requests share the device fairly and none depends on another's tokens.
@@ -14,7 +14,7 @@ from testbed.policies.api import Command, Draft, DraftReady, DraftTree, TreeDraf
 State = TypeVar("State")
 
 
-class Device(Generic[State]):
+class JobQueue(Generic[State]):
     def __init__(self) -> None:
         self._line: dict[int, State] = {}  # by request, longest unserved first
         self._jobs = 0

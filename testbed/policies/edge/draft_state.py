@@ -14,7 +14,7 @@ from testbed.policies.session import DraftModel
 from testbed.wire.messages import Request
 
 
-class EdgeText(ABC):
+class EdgeDraftState(ABC):
     """A policy says which token ends a draft. `send_last`: that token goes to the server too."""
 
     def __init__(self, request: Request, max_draft: int, features: bool = False, send_last: bool = True) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One measured number: the median of several repeats with their spread."""
 
     name: str
@@ -19,11 +19,11 @@ class Figure:
     compared_with: str
 
 
-def of_values(name: str, unit: str, values: Sequence[float], compared_with: str) -> Figure:
-    return Figure(name, statistics.median(values), unit, min(values), max(values), compared_with)
+def of_values(name: str, unit: str, values: Sequence[float], compared_with: str) -> Measurement:
+    return Measurement(name, statistics.median(values), unit, min(values), max(values), compared_with)
 
 
-def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Figure:
+def repeat(name: str, unit: str, once: Callable[[], float], compared_with: str, times: int = 5) -> Measurement:
     return of_values(name, unit, [once() for _ in range(times)], compared_with)
 
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from testbed.policies.api import Command, RequestArrived, RoleContext, Send
 from testbed.policies.edge.edge import EdgeDrafter
+from testbed.policies.wisp.draft_state import DraftState
 from testbed.policies.wisp.params import WispParams
-from testbed.policies.wisp.text import Text
 from testbed.wire.messages import Request, Slo
 
 
-class Drafter(EdgeDrafter[Text]):
+class Drafter(EdgeDrafter[DraftState]):
     def __init__(self, params: WispParams, context: RoleContext) -> None:
         super().__init__(context, params.draft_while_waiting)
         self._params = params
         self._rule = params.stop_rule()
 
-    def text_of(self, request: Request, event: RequestArrived, now: float) -> Text:
-        return Text(request, self._params, self._rule, event.slo_tokens_per_s, now)
+    def text_of(self, request: Request, event: RequestArrived, now: float) -> DraftState:
+        return DraftState(request, self._params, self._rule, event.slo_tokens_per_s, now)
 
     def _open(self, event: RequestArrived, now: float) -> list[Command]:
         rate = event.slo_tokens_per_s

@@ -21,46 +21,46 @@ from testbed.policies.api import (
     TimerFired,
 )
 from testbed.policies.edge.edge import EdgeDrafter
+from testbed.policies.sled.draft_state import DraftState
 from testbed.policies.sled.params import SledParams
-from testbed.policies.sled.text import Text
 from testbed.wire.messages import Close, Request, Tokens
 
 
-class Drafter(EdgeDrafter[Text]):
+class Drafter(EdgeDrafter[DraftState]):
     def __init__(self, params: SledParams, context: RoleContext) -> None:
         super().__init__(context, params.drafts_while_waiting)
         self._params = params
 
-    def text_of(self, request: Request, event: RequestArrived, now: float) -> Text:
-        return Text(request, self._params)
+    def text_of(self, request: Request, event: RequestArrived, now: float) -> DraftState:
+        return DraftState(request, self._params)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         if not isinstance(event, TimerFired):
             return super().handle(event, now)
-        late = self._device.get(int(event.name))
+        late = self._queue.get(int(event.name))
         commands = self._timed_out(late, now) if late is not None and late.waiting else []
-        return commands + self._device.start(self._next)
+        return commands + self._queue.start(self._next)
 
     def _answered(self, answer: Tokens, now: float) -> list[Command]:
-        text = self._device.get(answer.request)
+        text = self._queue.get(answer.request)
         if self._params.fall_back is not None and (text is None or answer.position < len(text.validated)):
             return []  # it judges tokens that were handed out since
         waited = text is not None and text.waiting and self._params.timeout_ms is not None
         called_off: list[Command] = [CancelTimer(str(answer.request))] if waited else []
         return called_off + super()._answered(answer, now)
 
-    def _timed_out(self, text: Text, now: float) -> list[Command]:
+    def _timed_out(self, text: DraftState, now: float) -> list[Command]:
         text.failures += 1
         if self._params.fall_back is None or text.failures < self._params.fall_back or not text.drafts:
             return self._ask(text, now)
         number, given = text.request.request, text.released()
         commands: list[Command] = [Emit(number, given.tokens)]
         if given.final:
-            self._device.close(number)
+            self._queue.close(number)
             return [*commands, Send(self._server, Close(number)), Finish(number)]
         return [*commands, Send(self._server, text.rest()), *self._ask_if_drafted(text, now)]
 
-    def _ask(self, text: Text, now: float) -> list[Command]:
+    def _ask(self, text: DraftState, now: float) -> list[Command]:
         asked = super()._ask(text, now)
         if self._params.timeout_ms is not None:
             asked.append(SetTimer(str(text.request.request), now + self._params.timeout_ms))
