@@ -6,7 +6,7 @@ status and names the one that was killed, when nothing is left after `testbed cl
 which it is, if it gets as far as to be killed at a later moment.
 
 `--kind container` and `--kind daemon` are runs with `--nodes docker`: a node's container, and the testbed's own
-container engine (`testbed images engine start`), which is started again after each of its trials.
+container engine (`testbed images daemon start`), which is started again after each of its trials.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from testbed.bench.victims import KINDS, OF_CONTAINERS, OF_PROCESSES, Kind, Process, journal_of, marked, victims
-from testbed.containers import ownengine
+from testbed.containers import daemon
 from testbed.containers.engine import connect
 from testbed.containers.specification import RUN_LABEL
 from testbed.errors import BadInput, MachineCannot, RunInvalid
@@ -238,7 +238,7 @@ def _status_within(process: subprocess.Popen[bytes], limit_s: float) -> int | No
 def _left(one: Plan, run: Run, journal: Path | None) -> list[str]:
     """What is still there once `testbed clean` has been called; a container engine that was killed is started first."""
     if one.kind == "daemon":
-        ownengine.start()
+        daemon.start()
     done = subprocess.run([sys.executable, "-m", "testbed", "clean"], capture_output=True, text=True)
     problems = [] if done.returncode == 0 else [f"clean: status {done.returncode}: {_last(done.stderr)}"]
     if journal is not None:
@@ -282,9 +282,9 @@ def main(arguments: list[str]) -> int:
     if experiment is None:
         raise BadInput(f"bench kill: no experiment {EXPERIMENT!r}; run it in the project's folder")
     kinds = asked.kind or OF_PROCESSES
-    if "daemon" in kinds and ownengine.running() is None:
+    if "daemon" in kinds and daemon.running() is None:
         raise MachineCannot("bench kill: only a container engine of the testbed's own is killed, and none runs; "
-                            "testbed images engine start")  # fmt: skip
+                            "testbed images daemon start")  # fmt: skip
     trials = []
     for number in range(asked.first, asked.first + asked.count):
         with interruptible():  # so that a trial that is cut short takes its run along

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from testbed.containers import ownengine
+from testbed.containers import daemon
 from testbed.system.journal import JOURNAL_NAME, read_entries, state_dir
 from testbed.system.makers import start_time
 from testbed.system.undoing import MARK
@@ -61,7 +61,7 @@ def victims(kind: Kind, engine: int) -> list[Process]:
     if kind == "engine":
         return [Process(engine, start_time(engine), 0, "testbed run")]
     if kind == "daemon":
-        pid = ownengine.running()
+        pid = daemon.running()
         return [] if pid is None else [Process(pid, start_time(pid), 0, "dockerd")]
     if kind == "container":
         journal = journal_of(engine)

@@ -1,4 +1,4 @@
-"""The verbs about containers: `images build`, `images list`, `images engine`. Thin, like `testbed.cli.main`."""
+"""The verbs about containers: `images build`, `images list`, `images daemon`. Thin, like `testbed.cli.main`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from testbed.cli.options import Json, console, note
 
 
-class EngineVerb(StrEnum):
+class DaemonVerb(StrEnum):
     start = "start"
     stop = "stop"
     remove = "remove"
@@ -22,7 +22,8 @@ def add_to(app: typer.Typer) -> None:
     images = typer.Typer(help="Container images for nodes: build, list, and a private Docker daemon.")
     images.command("build")(build)
     images.command("list")(show)
-    images.command("engine")(engine)
+    images.command("daemon")(control)
+    images.command("engine", hidden=True, context_settings={"ignore_unknown_options": True})(renamed)
     app.add_typer(images, name="images", no_args_is_help=True)
 
 
@@ -67,19 +68,26 @@ def show(as_json: Json = False) -> None:
     console().print(table)
 
 
-def engine(
-    verb: Annotated[EngineVerb, typer.Argument(help="remove: stop it and delete all its data.")],
+def control(
+    verb: Annotated[DaemonVerb, typer.Argument(help="remove: stop it and delete all its data.")],
     install: Annotated[
         bool, typer.Option("--install", help="Install the docker.io package if dockerd is missing.")
     ] = False,
 ) -> None:
     """Start, stop or remove a private Docker daemon, for machines without one; no other daemon is touched."""
-    from testbed.containers import ownengine
+    from testbed.containers import daemon
 
-    if verb is EngineVerb.start:
-        print("started" if ownengine.start(install) else "already running")
-    elif verb is EngineVerb.stop:
-        print("stopped" if ownengine.stop() else "not running")
+    if verb is DaemonVerb.start:
+        print("started" if daemon.start(install) else "already running")
+    elif verb is DaemonVerb.stop:
+        print("stopped" if daemon.stop() else "not running")
     else:
-        ownengine.remove()
+        daemon.remove()
         print("removed")
+
+
+def renamed(words: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """The old name of `images daemon`."""
+    from testbed.errors import BadInput
+
+    raise BadInput(f"images engine: this command is now called `testbed images daemon {' '.join(words or ['VERB'])}`")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 SYSTEM_SOCKET = "unix:///var/run/docker.sock"
-OWN_SOCKET = "unix:///run/wan-testbed-engine/docker.sock"  # of `testbed images engine start`
+OWN_SOCKET = "unix:///run/wan-testbed-engine/docker.sock"  # of `testbed images daemon start`
 CONNECTIONS = 32  # containers are made and started from several threads
 TIMEOUT_S = 120.0  # of one call: an engine busy with a build answers late
 LOOK_S = 5.0  # until an engine takes a connection, at the most

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from testbed.containers import build, engine, images, ownengine
+from testbed.containers import build, daemon, engine, images
 from testbed.errors import MachineCannot
 
 
@@ -37,12 +37,12 @@ def container_engine() -> Iterator[Any]:
         if shutil.which("dockerd") is None and not alone:
             pytest.skip("no engine answers, and docker.io would start a service here: apt-get install docker.io")
         with skipped_where_the_machine_cannot():
-            started = ownengine.start(install=True)
+            started = daemon.start(install=True)
     client = engine.connect()
     yield client
     client.close()
     if started:
-        ownengine.stop()
+        daemon.stop()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ pytest.importorskip("docker", reason="the Docker SDK is not installed: pip insta
 
 from testbed.bench.kill import Trial, plan, trial
 from testbed.bench.victims import Kind
-from testbed.containers import ownengine
+from testbed.containers import daemon
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
 pytestmark = [pytest.mark.docker, pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -28,7 +28,7 @@ def test_a_killed_container_is_named_and_nothing_is_left(container_engine, node_
 
 
 def test_a_killed_engine_is_named_once_and_nothing_is_left_when_it_runs_again(container_engine, node_images):
-    if ownengine.running() is None:
+    if daemon.running() is None:
         pytest.skip("the engine that answers is not the testbed's own, so it is not killed")
     assert killed("daemon").problems == ()
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from testbed.containers import engine, images, ownengine
+from testbed.containers import daemon, engine, images
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
 from testbed.containers.specification import Wanted
@@ -85,16 +85,16 @@ def engine_with_hook(container_engine: Any, node_images: dict[str, images.Image]
     hook.parent.mkdir()
     hook.write_text(STAND_IN)
     hook.chmod(0o755)
-    place = ownengine.Place(folder / "run", folder / "data")
+    place = daemon.Place(folder / "run", folder / "data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{hook.parent}:{os.environ['PATH']}")
-        ownengine.start(place=place)
+        daemon.start(place=place)
     try:
         client = engine.connect(place.socket)
         yield Engine(client, hook, _image(container_engine, client))
         client.close()
     finally:
-        ownengine.remove(place)
+        daemon.remove(place)
         shutil.rmtree(folder)
 
 

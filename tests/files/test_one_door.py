@@ -35,7 +35,7 @@ ELSEWHERE = {
     "network/measure/capture.py": OURS, "network/measure/capture_process.py": OURS, "network/lab/kernel.py": OURS,
     "network/measure/probe.py": OURS, "network/measure/probe_process.py": OURS, "network/relay/fabric.py": OURS,
     "network/relay/process.py": OURS, "network/measure/watch.py": OURS, "network/measure/watch_process.py": OURS,
-    "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/ownengine.py": OURS,
+    "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/daemon.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
     "models/load.py": TRUSTED, "sweep/plan.py": TRUSTED,

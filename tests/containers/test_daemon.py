@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.containers import ownengine
+from testbed.containers import daemon
 from testbed.errors import MachineCannot
 
 
-@pytest.mark.parametrize(("verb", "pid"), [(ownengine.start, None), (ownengine.stop, 4321), (ownengine.remove, 4321)])
+@pytest.mark.parametrize(("verb", "pid"), [(daemon.start, None), (daemon.stop, 4321), (daemon.remove, 4321)])
 def test_an_ordinary_user_can_neither_start_nor_end_it(verb, pid, monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setattr("os.kill", lambda *_: pytest.fail("a signal was sent"))
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("something was started"))
-    monkeypatch.setattr(ownengine, "running", lambda place: pid)
+    monkeypatch.setattr(daemon, "running", lambda place: pid)
     with pytest.raises(MachineCannot, match="private Docker daemon needs root"):
         verb()
 
 
 def test_where_none_runs_there_is_nothing_to_stop(monkeypatch):
-    monkeypatch.setattr(ownengine, "running", lambda place: None)
-    assert not ownengine.stop()
+    monkeypatch.setattr(daemon, "running", lambda place: None)
+    assert not daemon.stop()

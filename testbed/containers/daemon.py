@@ -1,6 +1,6 @@
-"""An engine of the testbed's own, started by hand where none runs: in CI, in Codespaces, without systemd.
+"""A private Docker daemon, started by hand where none is running: in CI, in Codespaces, without systemd.
 
-Rule kept: it never touches an engine it did not start. What it started is known by pid and start time; its socket,
+Rule kept: it never touches a daemon it did not start. What it started is known by pid and start time; its socket,
 images and containers are in two separate folders. It makes no bridge and no firewall rules: nodes have no network
 but the experiment's.
 """
