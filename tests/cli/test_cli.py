@@ -37,6 +37,7 @@ def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
         (["probe", "no-such-topology"], "no-such-topology"),
         (["models", "check", "tiny-target", "no-such-model"], "no-such-model"),
         (["clean", "--run", "no-such-run"], "no-such-run"),
+        (["images", "engine", "start", "--install"], "now called `testbed images daemon start --install`"),
     ],
 )
 def test_bad_input_exits_2_with_one_line_and_makes_nothing(tmp_path, arguments, complaint):
