@@ -28,7 +28,7 @@ def test_jitter_loss_and_rate_hold_between_all_different_regions() -> None:
     for a, b in (("near", "far"), ("far", "near")):
         assert (changed.jitter_ms[a][b], changed.loss[a][b], changed.rate_bps[a][b]) == (2.0, 0.01, 5_000_000)
     assert "near" not in changed.loss["near"]
-    assert changed.figures == topology.figures and "set by the experiment" in changed.description
+    assert changed.rtt == topology.rtt and "set by the experiment" in changed.description
 
 
 def test_burst_loss_reordering_and_buffer_reach_every_link_of_the_network() -> None:

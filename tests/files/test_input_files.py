@@ -210,7 +210,7 @@ def test_case_27_and_55_in_a_topology(tmp_path: Path) -> None:
     path.write_text("name: &x [*x]\n")
     assert refused(lambda: load_topology(path)).startswith(f"{path}:1: contains itself")
     path.write_bytes(b"\xef\xbb\xbf" + TOPOLOGY.encode())
-    assert load_topology(path).figures["a"]["b"] == 100
+    assert load_topology(path).rtt["a"]["b"] == 100
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_shipped_topologies_load_and_tell_their_source(name: str) -> None:
 
 
 def test_the_north_american_figures_are_the_published_ones() -> None:
-    figures = load_topology("aws-north-america").figures
+    figures = load_topology("aws-north-america").rtt
     assert (figures["us-east-1"]["us-east-2"], figures["us-east-2"]["us-east-1"]) == (11.492, 11.43)
     assert (figures["us-west-2"]["sa-east-1"], figures["sa-east-1"]["us-east-1"]) == (186.747, 115.123)
 
