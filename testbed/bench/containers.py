@@ -1,4 +1,4 @@
-"""`make bench`, nodes in containers: how long a fleet takes until every node's program has answered.
+"""`make bench`, nodes in containers: how long many nodes take until every node's program has answered.
 
 Left out, with the reason, where there is no engine, no image of the code that runs here, or no root.
 """

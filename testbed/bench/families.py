@@ -1,4 +1,4 @@
-"""Trial `families`: tiny models of many architectures, random weights, held against the plain model and `generate()`.
+"""Trial `families`: tiny models of many architectures, random weights, compared with the plain model and `generate()`.
 
 A row says of each kind of pass whether its logits are right, also beyond the model's windows, or in one line why it is
 refused; and whether speculation gives the tokens of transformers' own `generate()`. Every path that the product could

@@ -1,4 +1,4 @@
-"""One figure of `make bench`: a measured number with its spread, and what it is compared with."""
+"""One measurement of `make bench`: a number with its spread, and what it is compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench`, the network: how true, how fast and how lossless each fabric's links are on this machine.
+"""`make bench`, the network: how accurate, how fast and how lossless each fabric's links are on this machine.
 
 Every figure is a function of a fabric's name; a fabric that this machine cannot have is left out, with the reason. Each
 makes its own nodes, written down in a journal, and leaves nothing. Goals and rivals' numbers: docs/performance.md.

@@ -1,4 +1,4 @@
-"""The verbs about what an experiment can name: topologies, round-trip time series, models."""
+"""The verbs about what an experiment can name: topologies, RTT traces, models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The command line: thin, one function a verb. Everything heavy is imported inside the verb, so that --help is instant.
+"""The command line: thin, one function per verb. Everything heavy is imported inside the verb, so that --help is
+instant.
 
 The testbed's own errors are printed here, in one line, with the exit codes 2 (bad input), 3 (not valid), 4 (the
 machine cannot) and 130 (interrupted).

@@ -1,4 +1,4 @@
-"""The watcher of a run on a terminal.
+"""Progress of a run on a terminal.
 
 Shows on stderr: a live bar on a terminal, one line per phase elsewhere; stdout is for results."""
 

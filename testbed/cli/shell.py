@@ -1,4 +1,4 @@
-"""The verbs for people at a running network: `shell`, `pingall`. Thin; added by `testbed.cli.main`."""
+"""The verbs for a running network: `shell`, `pingall`. Thin; added by `testbed.cli.main`."""
 
 from __future__ import annotations
 

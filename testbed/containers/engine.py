@@ -1,4 +1,4 @@
-"""Finds the container engine that answers, and says in one line what to do when none does.
+"""Finds the Docker daemon that answers; if none does, an error says what to do.
 
 The Docker SDK is imported here and nowhere else, and only when containers are asked for.
 """

@@ -59,7 +59,7 @@ class ContainerNodes:
         self.close()
 
     def check(self) -> None:
-        """Raises NoEngine when the engine has died, since nobody could say how a node ends, or remove it.
+        """Raises NoEngine when the engine has died, since a node's end could not be seen, nor the node removed.
 
         Raises what a program ended of that still waits for its configuration: later its node tells.
         """

@@ -1,4 +1,4 @@
-"""What the engine is told about one node's container: a pure function, so that it can be read and tested without one.
+"""The Docker specification of one node's container: a pure function, so that it can be tested without Docker.
 
 A node has no network of the engine's (`none`), so nothing but the experiment's link reaches it; a read-only root, no
 capability, no way to gain one. Its models are mounted read-only where they lie, its exchange folder at /node.

@@ -1,4 +1,4 @@
-"""What every phase meets besides its requests: links that change on time, nodes that stop, and a probe that watches.
+"""What happens in a trial besides requests: links that change on time, nodes that stop, and the in-run probe.
 
 Rules kept: each phase starts series and events anew, with its requests; before it, and after the last, links are as at
 the beginning; what was stopped runs again before a phase is asked for its log.

@@ -1,4 +1,4 @@
-"""Who is to blame for a run's end: from everything that was found broken, the one cause that explains the rest.
+"""Why a run ended: from everything that was found broken, the one cause that explains the rest.
 
 Pure: `Facts` in, one `Culprit` out; `testbed.emulation.deployment` gathers the facts. Rule kept: what died is named
 before what it took along. A dead fabric cuts connections, a dead worker ends its node, a dead node is a lost connection

@@ -1,4 +1,4 @@
-"""Runs an experiment for real: inputs read, everything measured, results written and published.
+"""Runs an experiment with real models and packets: reads inputs, measures, writes and publishes results.
 
 Rule kept: the run directory appears under its final name only when the run has finished.
 """

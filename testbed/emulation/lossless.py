@@ -1,4 +1,4 @@
-"""Compares every request's output with target-only decoding, token for token, by the same weights in this process.
+"""Compares every request's output with target-only decoding, token by token, with the same weights in this process.
 
 Equality is a hard claim in fp32 (invariant 1).
 """

@@ -1,4 +1,4 @@
-"""What an emulated run takes of this machine, counted before anything is made: descriptors, processes, memory.
+"""What an emulated run needs of this machine, counted before anything is made: descriptors, processes, memory.
 
 Rule kept: a run that cannot fit is refused in one line, with what it needs, what there is and what to do. Counts are
 lower bounds, so what is refused would have failed; `python -m testbed.bench soak` shows what a node really holds.

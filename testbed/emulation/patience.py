@@ -1,4 +1,5 @@
-"""How long an emulated phase may be silent before it is stalled, or before what an event cut off is given up."""
+"""How long an emulated trial may be silent before it counts as stalled, or before requests cut off by an event time
+out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Policies take turns on the same nodes: each turn is a phase: start roles, issue requests, collect the log."""
+"""Policies run one after another on the same nodes. One trial: start roles, issue requests, collect the log."""
 
 from __future__ import annotations
 

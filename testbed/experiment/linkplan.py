@@ -1,4 +1,4 @@
-"""What an experiment's links do over a phase: its series and its events, per directed pair of sites, for both engines.
+"""How an experiment's links change during a trial: RTT trace and events, per directed pair of sites, for both engines.
 
 Rule kept: emulation and simulation get the same schedule from the same file, or the same refusal.
 """

@@ -1,4 +1,4 @@
-"""Sets one value inside an experiment as its file has it, by a dotted key: what overrides and a sweep's axes do.
+"""Sets one value of an experiment file by a dotted key: used by overrides and a sweep's axes.
 
 A policy is named by its label, its registered name or its place in the list: `policies.wanspec.phi`, `policies.2`.
 Knows nothing of what the keys mean; the strict model checks the result.

@@ -1,4 +1,4 @@
-"""What an engine tells whoever watches a run."""
+"""What an engine reports while a run goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How numbers are written in files that people bring, and what to write in place of what is none.
+"""How numbers are written in users' files, and what to write instead of something that only looks like one.
 
 One rule for YAML, CSV and overrides (docs/input-files.md): ASCII digits, a point for decimals, no unit, no sign of a
 thousand, finite. Anything else is refused, with the number it most likely means.

@@ -1,4 +1,4 @@
-"""The one door for files that people bring: whatever a library raises about one becomes BadInput, in one line.
+"""The only reader of users' files: whatever a library raises about one becomes BadInput, in one line.
 
 Rules kept: nothing is read but regular files within a stated size, so a pipe, a device or a file without end is refused
 before anything waits for it; the line names file, place where it is known, and fix; no decoder of YAML, JSON, msgpack,

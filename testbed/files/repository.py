@@ -1,4 +1,4 @@
-"""Where the project's own files lie: the package, topologies, workloads, experiments. And its version.
+"""Where the project's own files are: the package, topologies, workloads, experiments. And its version.
 
 Data files are looked for beside the caller, in the source checkout, and where a wheel installs them, in this order.
 """

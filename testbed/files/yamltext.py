@@ -105,7 +105,7 @@ class _Reader:
             self.refuse(at, f"more than {MAX_VALUES} values, aliases (*name) expanded; use fewer")
 
     def deeper(self, at: Any) -> None:
-        """One level in, until `back`; a refusal ends the whole file, so nobody goes back after it."""
+        """One level in, until `back`; a refusal ends the whole file, so there is no way back after it."""
         self._depth += 1
         if self._depth > MAX_DEPTH:
             self.refuse(at, f"is nested more than {MAX_DEPTH} levels deep; flatten it")

@@ -1,4 +1,4 @@
-"""Where a model runs: checks that the GPU asked for is there, keeps to a share of it, and says plainly what it refuses.
+"""Where a model runs: checks that the requested GPU exists, limits its memory, and reports GPU errors in one line.
 
 Rule: fp32 on a GPU is fp32. TF32 is off, so that the outputs stay those of the reference up to fp32's own rounding.
 """

@@ -1,4 +1,4 @@
-"""What the emulation engine and a node program say to each other: JSON lines on its stdin and stdout, or on sockets.
+"""Messages between the emulation engine and a node program: JSON lines on its stdin and stdout, or on sockets.
 
 The control channel never touches the experiment's network, and a node ends when it closes.
 """

@@ -1,4 +1,4 @@
-"""What a node program and its model worker say to each other: one job in, one answer out, in order."""
+"""Messages between a node program and its model worker: one job in, one answer out, in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paced compute: a result is held until the emulated device would have had it; a result that is late is an overrun.
+"""Paced compute: a result is held until the emulated device would have finished; a late result is an overrun.
 
 The device is one queue: a pass starts when it was asked for or when the device is free, whichever is later. The real
 forward pass runs meanwhile, so the time to carry the job to the worker process is part of the paced time.

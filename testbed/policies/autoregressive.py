@@ -1,4 +1,4 @@
-"""Target-only decoding: one token a target pass, no drafts: the reference for every other policy's output."""
+"""Target-only decoding: one token per target pass, no drafts: the reference for every other policy's output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Provenance: one small function a fact, gathered into the manifest. To record one more, add one function to the list.
+"""Provenance: one small function per fact, gathered into the manifest. To record another, add a function to the list.
 
 `FACTS` are gathered once; `MOMENTS` before and after the run, because their change tells whether it was disturbed.
 Rule: an unknown fact is None, never guessed; nothing that names a person's machine (host name, user, paths).

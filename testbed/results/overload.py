@@ -1,4 +1,4 @@
-"""Requests that came faster than they were served: said, since latencies then grow with the length of the run.
+"""Detects requests that arrive faster than they are served: latencies then grow with the length of the run.
 
 Only an open loop can be overloaded: requests with their own time (`poisson`, `burst`) come whether or not earlier
 ones have ended. Served slower than offered means: over the later half of the arrivals the number of open requests rose

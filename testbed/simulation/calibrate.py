@@ -1,4 +1,4 @@
-"""How far a simulation is from the emulated run it repeats: same scenario, same requests, one figure per metric.
+"""How far a simulation is from the emulated run it repeats: same scenario, same requests, one number per metric.
 
 Rule kept: requests are paired by (policy, repeat, prompt) and each pair's two values come from the same metric of the
 registry. Undefined is None, never 0. Identical token streams are a hard check: without them times compare nothing.

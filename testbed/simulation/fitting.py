@@ -1,4 +1,4 @@
-"""Does a decode table answer for an experiment? Its models, prompts, and how its outputs were chosen must be the same.
+"""Does a decode table fit an experiment? Its models, prompts, and how its outputs were chosen must be the same.
 
 Decided from a table's provenance alone, so that a table can be chosen without reading its rows. A table that does not
 fit is refused with the command that records one that does.

@@ -1,4 +1,4 @@
-"""The journal of a sweep: one line a finished point, appended as it finishes, so that an interrupted sweep goes on.
+"""The journal of a sweep: one line per finished point, so that an interrupted sweep continues.
 
 Rule kept: a line counts only when it is whole, and one process at a time writes.
 """

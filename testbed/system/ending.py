@@ -1,4 +1,4 @@
-"""The end of a process of ours that leads a group and has been told to end, by the end of its input."""
+"""Ends a helper process that leads a group, after its input was closed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who made something that outlives its maker: a process, known beyond its number, and the lock it holds meanwhile.
+"""Which process made something: identified by more than its number, and by the lock it holds.
 
 Rule kept: a thing is in the works as long as its file's lock (flock(2)) is taken, which ends with the process whatever
 becomes of it. Where a file system has no locks, the process itself is looked for: by number, start time (proc(5),

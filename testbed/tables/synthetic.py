@@ -1,4 +1,4 @@
-"""Decode tables made up from independent outcomes, to hold the i.i.d. assumption against recorded ones.
+"""Synthetic decode tables from independent outcomes, to compare the i.i.d. assumption with recorded ones.
 
 Whether the drafter agrees is drawn position by position, independently of all before: what WANSpec's simulator
 assumes (arXiv 2602.18931). `iid_table` draws from stated distributions; `resampled_table` deals a recorded table's own

@@ -1,4 +1,4 @@
-"""What users ask for: prompt sets, arrivals over time, and requests as they are planned.
+"""The load: prompt sets, arrivals over time, and planned requests.
 
 Imports `errors`, `files`, `decoding` and `policies`. Start at `arrivals` and `prompts`.
 """

@@ -36,7 +36,7 @@ def one_direction(pairs: Iterable[Pair]) -> list[Pair]:
 def shares(measured: Mapping[Pair, float]) -> dict[str, float]:
     """Each node's share of its pairs' values, with the least sum of absolute errors.
 
-    Absolute, not squared: a pair that was measured at a bad moment moves nobody.
+    Absolute, not squared: a pair that was measured at a bad moment moves no other.
     """
     names = list(dict.fromkeys(name for pair in measured for name in pair))
     column = {name: number for number, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""Holds every in-run probe against what its links were specified to be at its own time. Pure.
+"""Compares every in-run probe with the specification of its links at its own time. Pure.
 
 Rule kept: a probe is judged only where there is one right answer. Not judged are probes that met a change in the
 making, or were sent so shortly before it that they may have, a link whose delay fell a moment ago (first in, first

@@ -1,4 +1,4 @@
-"""Measures every link as it is, and holds it against what was asked for.
+"""Measures every link and compares it with its specification.
 
 Rule kept: every run carries its own measured error. The measuring runs in its own process (`probe_process`), so
 that neither this interpreter's threads nor its garbage collection show up as delay; this module prepares the question

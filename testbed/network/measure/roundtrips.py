@@ -1,4 +1,4 @@
-"""What round trips of probes are to be expected over two links whose packets differ by chance: the law of the links.
+"""The expected round trips of probes over two links with random effects: their distribution.
 
 Of a plain link one number is expected. With jitter, reordering, a rate or loss it is a law, and a check that compares
 with one number would call a right link wrong: half of all packets reordered brings the median down by half, a rate adds

@@ -1,4 +1,4 @@
-"""What chance does to the packets of one relayed link: loss, loss in bursts, reordering, jitter.
+"""Random effects on the packets of one relayed link: loss, burst loss, reordering, jitter.
 
 Pure: the draws come from a generator of the link's own, made from the run's seed and the link's name, so the same
 sequence of packets meets the same fate in every run. Every packet draws the same four numbers whichever effects are

@@ -1,4 +1,4 @@
-"""What links are asked to be: topologies, RTT series, schedules of changes, the contract of a fabric. No kernel.
+"""The specification of links: topologies, RTT traces, schedules of changes, the interface of a fabric. No kernel.
 
 Start at `topology` and `fabric`.
 """

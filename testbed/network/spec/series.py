@@ -1,4 +1,4 @@
-"""Round-trip times that change over a run: the series file, and what it makes of a link.
+"""Round-trip times that change over a run: the trace file, and the link that follows from it.
 
 A file is CSV: first lines `# key: value` that say what it is, then the columns time_s,src,dst,rtt_ms. Rules kept, each
 checked with its line: a value holds until the pair's next one; times of a pair only grow; all pairs begin and end

@@ -1,4 +1,4 @@
-"""What an RTT series holds, in a line a pair: for `testbed trace`. Quantiles are over time, as a link shows them."""
+"""What an RTT trace holds, in one line per pair: for `testbed trace`. Quantiles are over time, as a link shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes a synthetic RTT series: a constant round trip with spikes, for the time scale of one request.
+"""Makes a synthetic RTT trace: a constant round trip with spikes, for the time scale of one request.
 
 Measured inter-region series that resolve seconds are hard to come by; what this makes says `kind: synthetic` and all
 its parameters in its header. Rule kept: one seed, one file, on every Python: of `random.Random` only `random()` is

@@ -1,4 +1,4 @@
-"""Which workers still speak: ours, past the paper, whose controller waits for its worker for ever.
+"""Which workers are alive: ours, beyond the paper, whose controller waits for its worker for ever.
 
 A worker that is waited for owes a draft: it heard of the last verdict, and streams at least k drafts beyond it. One
 that has said nothing for `silence_ms` since then, and for no less than `ROUND_TRIPS`, is silent: the controller drafts

@@ -1,4 +1,4 @@
-"""Latency distributions: one step curve a policy, end to end and per output token."""
+"""Latency distributions: one step curve per policy, end to end and per output token."""
 
 from __future__ import annotations
 

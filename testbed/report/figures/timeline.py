@@ -1,4 +1,4 @@
-"""One request as it happened: passes as bars in a lane for each node, messages as slanted lines between the lanes.
+"""One request as it happened: passes as bars in one lane per node, messages as slanted lines between the lanes.
 
 The same prompt under each of the chosen policies, on one time axis from the user's send, so that waiting shows as gaps.
 """
