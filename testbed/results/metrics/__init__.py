@@ -25,7 +25,7 @@ FAMILIES: Mapping[str, tuple[Metric, ...]] = types.MappingProxyType(
         "Offload": offload.METRICS,
         "Speculation": speculation.METRICS,
         "Serving": serving.METRICS,
-        "Promises": slo.METRICS,
+        "SLO": slo.METRICS,
         "Network": network.METRICS,
     }
 )
