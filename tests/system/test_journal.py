@@ -143,7 +143,7 @@ def test_a_folder_of_journals_that_others_can_write_to_is_refused(
     state = tmp_path / "state"
     dead_run(state, "r", [{"kind": "directory", "name": str(tmp_path / "precious")}])
     spoil(state)
-    with pytest.raises(BadInput, match=f"{state}: not a private folder (writable by this user only)"):
+    with pytest.raises(BadInput, match=f"{state}: not a private folder"):
         clean(remove_named, state)
     assert (tmp_path / "precious").is_dir()
 
@@ -151,7 +151,7 @@ def test_a_folder_of_journals_that_others_can_write_to_is_refused(
 def test_a_link_in_place_of_the_folder_of_journals_is_refused(tmp_path: Path) -> None:
     dead_run(tmp_path / "real", "r", [])
     (tmp_path / "state").symlink_to("real")
-    with pytest.raises(BadInput, match="not a folder"):
+    with pytest.raises(BadInput, match="not a private folder"):
         clean(remove_named, tmp_path / "state")
 
 
