@@ -1,7 +1,63 @@
 """A trace-driven emulation testbed for distributed speculative decoding.
 
-Importing this package imports neither torch nor mininet: the pure parts (policies, decoding, wire, network plans)
-are usable on any machine, and `testbed --help` answers at once.
+`import testbed as tb` is the door for programs and notebooks: `tb.simulate`, `tb.emulate`, `tb.sweep`, `tb.compare`,
+`tb.capacity` run experiments, `tb.load` reads a run, `tb.Policy` and `tb.testing` are for policies of your own. Each
+is imported when it is first used, so importing this package imports neither pandas nor numpy, torch or mininet, and
+`testbed --help` answers at once.
 """
 
-from testbed.files.repository import VERSION as __version__  # noqa: F401, N811
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from testbed import testing as testing
+    from testbed.api.run import Run as Run
+    from testbed.api.run import load as load
+    from testbed.api.verbs import capacity as capacity
+    from testbed.api.verbs import compare as compare
+    from testbed.api.verbs import emulate as emulate
+    from testbed.api.verbs import simulate as simulate
+    from testbed.api.verbs import sweep as sweep
+    from testbed.errors import BadInput as BadInput
+    from testbed.errors import MachineCannot as MachineCannot
+    from testbed.errors import RunInvalid as RunInvalid
+    from testbed.policies.spec import PolicySpec as Policy
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "BadInput": "errors",
+    "MachineCannot": "errors",
+    "Policy": "policies.spec:PolicySpec",
+    "Run": "api.run",
+    "RunInvalid": "errors",
+    "capacity": "api.verbs",
+    "compare": "api.verbs",
+    "emulate": "api.verbs",
+    "load": "api.run",
+    "simulate": "api.verbs",
+    "sweep": "api.verbs",
+    "testing": "testing:",
+}
+
+__all__ = [
+    "BadInput", "MachineCannot", "Policy", "Run", "RunInvalid", "__version__", "capacity", "compare", "emulate", "load",
+    "simulate", "sweep", "testing",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for by name, once."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module_name, colon, called = _PLACES[name].partition(":")
+    module = importlib.import_module(f"{__name__}.{module_name}")
+    found = module if colon and not called else getattr(module, called or name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

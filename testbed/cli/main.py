@@ -17,6 +17,7 @@ import typer
 from testbed.cli import capacity as cli_capacity
 from testbed.cli import catalogue as cli_catalogue
 from testbed.cli import images as cli_images
+from testbed.cli import policies as cli_policies
 from testbed.cli import runs as cli_runs
 from testbed.cli import shell as cli_shell
 from testbed.cli import sweep as cli_sweep
@@ -132,7 +133,7 @@ def run(
             options = emulation.Options(fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value)
             outcome = emulation.run(scenario, options, progress)
     if as_json:
-        print(json.dumps(outcome.summary, indent=2))
+        print(json.dumps({"directory": str(outcome.directory), **outcome.summary}, indent=2))
     else:
         console = _console()
         console.print(render(outcome.summary, outcome.manifest["policies"]))
@@ -258,6 +259,7 @@ cli_catalogue.add_to(app)
 cli_capacity.add_to(app)
 cli_images.add_to(app)
 cli_runs.add_to(app)
+cli_policies.add_to(app)
 
 
 if __name__ == "__main__":

@@ -396,20 +396,20 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     overridden: dict[At, str] = {}
     for override in overrides:
         key, value = parse_override(override)
-        place = assign(data, key, _from_here(key, value), f"override {shown(override)}")
+        place = assign(data, key, from_here(key, value), f"override {shown(override)}")
         overridden.pop(place, None)  # the order is that of the last override of each place
         overridden[place] = override
     return Document(path, data, lines, overridden)
 
 
-def _from_here(key: str, value: Any) -> Any:
+def from_here(key: str, value: Any) -> Any:
     """Files of policies in the value of an override are relative to the current folder, not to the experiment."""
     if key.partition(".")[0] != "policies":
         return value
     if isinstance(value, list):
-        return [_from_here(key, one) for one in value]
+        return [from_here(key, one) for one in value]
     if isinstance(value, dict):
-        return {_from_here(key, name): of_it for name, of_it in value.items()}
+        return {from_here(key, name): of_it for name, of_it in value.items()}
     named = isinstance(value, str) and PythonFile.named(value) is not None
     return str(Path(value).absolute()) if named else value
 

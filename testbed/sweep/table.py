@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from testbed.files.whole import replacing
-from testbed.results.metrics import REGISTRY
+from testbed.results.metrics import LISTS, REGISTRY
 from testbed.results.metrics.base import Metric, RatioMetric
 from testbed.results.metrics.offload import LatencyRatioMax
 from testbed.sweep.matrix import Axes
@@ -30,7 +30,6 @@ SWEEP = "sweep"
 PARQUET, CSV = f"{SWEEP}.parquet", f"{SWEEP}.csv"
 FINISHED, FAILED = "finished", "failed"
 WITHOUT_TAIL = (RatioMetric, LatencyRatioMax)  # one number, not a distribution's
-LISTS = ("acceptance_by_position", "slo_attainment_by_class")  # not one number: as JSON text
 
 
 def make_table(

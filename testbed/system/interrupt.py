@@ -64,7 +64,13 @@ def interruptible() -> Iterator[Signals]:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Holds these signals back while something is taken down, and raises KeyboardInterrupt afterwards if one came."""
+    """Holds these signals back while something is taken down, and raises KeyboardInterrupt afterwards if one came.
+
+    In a thread there is nothing to hold back: Python interrupts the main thread only.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     held: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number, handler in before.items():

@@ -33,9 +33,11 @@ REGISTRY: Mapping[str, Metric] = types.MappingProxyType(
     {metric.tag: metric for metrics in FAMILIES.values() for metric in metrics}
 )
 RTT_ERROR = network.RttError()
+LISTS = ("acceptance_by_position", "slo_attainment_by_class")  # several numbers: by draft position, by class
 
 __all__ = [
-    "BASELINE", "FAMILIES", "REGISTRY", "RTT_ERROR", "Metric", "PolicyLog", "Statistic", "compute", "policy_logs",
+    "BASELINE", "FAMILIES", "LISTS", "REGISTRY", "RTT_ERROR", "Metric", "PolicyLog", "Statistic", "compute",
+    "policy_logs",
 ]  # fmt: skip
 
 
