@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from testbed.errors import BadInput as BadInput
     from testbed.errors import MachineCannot as MachineCannot
     from testbed.errors import RunInvalid as RunInvalid
+    from testbed.files.repository import VERSION as __version__  # noqa: N811
     from testbed.policies.spec import PolicySpec as Policy
-
-__version__ = "0.1.0"
 
 _PLACES = {
     "BadInput": "errors",
@@ -33,6 +32,7 @@ _PLACES = {
     "Policy": "policies.spec:PolicySpec",
     "Run": "api.run",
     "RunInvalid": "errors",
+    "__version__": "files.repository:VERSION",
     "capacity": "api.verbs",
     "compare": "api.verbs",
     "emulate": "api.verbs",

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.run import Options, SweepOutcome, run_sweep
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.run import Options, SweepOutcome, run_sweep
 
 SMALL: dict[str, Any] = {
     "name": "small",

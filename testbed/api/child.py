@@ -1,4 +1,4 @@
-"""The command line as a child of the program that called `testbed.emulate` or `testbed.sweep`, ending when it does.
+"""The command line as a child of the program that called `testbed.emulate` or `testbed.sweeps`, ending when it does.
 
 `python -m testbed.api.child ARGUMENT...`. When the caller is gone, its end of our standard input closes and the kernel
 sends SIGTERM, at which a run is taken down in order. No thread watches for it: an ordinary user's run enters a user

@@ -41,7 +41,7 @@ WORD = re.compile(rb"[\w.%+-]+")
 INSTRUMENTED = (
     "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures",
     "testbed.experiment.scenario", "testbed.experiment.overrides",
-    "testbed.sweep.plan", "testbed.sweep.matrix", "testbed.network.spec.topology", "testbed.network.spec.series",
+    "testbed.sweeps.plan", "testbed.sweeps.matrix", "testbed.network.spec.topology", "testbed.network.spec.series",
     "testbed.models.devices", "testbed.tables.file", "testbed.workload.prompts",
     "testbed.policies.wisp.classifier",
     "testbed.reproduce.claims", "testbed.results.store",

@@ -59,8 +59,8 @@ def _experiment(path: Path) -> object:
 
 def _sweep(path: Path) -> object:
     from testbed.files.yamlfile import load_yaml
-    from testbed.sweep.matrix import KEY, count, parse_axes
-    from testbed.sweep.plan import load_sweep
+    from testbed.sweeps.matrix import KEY, count, parse_axes
+    from testbed.sweeps.plan import load_sweep
 
     data, lines = load_yaml(path)
     if isinstance(data, dict) and KEY in data and count(parse_axes(data[KEY], path, lines)) > 50:
@@ -137,7 +137,7 @@ def _claims(path: Path) -> object:
 
 
 def _journal(path: Path) -> object:
-    from testbed.sweep.journal import opened
+    from testbed.sweeps.journal import opened
 
     folder = path.parent / "sweep"
     folder.mkdir(exist_ok=True)

@@ -16,8 +16,8 @@ from testbed.files.repository import PACKAGE
 
 FLOORS = (
     "errors", "files", "system", "decoding", "wire", "policies", "workload", "models", "network", "tables", "training",
-    "experiment", "results", "nodes", "containers", "report", "simulation", "emulation", "sweep", "reproduce",
-    "testing", "reference", "api", "cli", "bench", "__main__", "__init__",
+    "experiment", "results", "nodes", "containers", "report", "simulation", "emulation", "sweeps", "reproduce",
+    "testing", "reference", "cli", "api", "bench", "__main__", "__init__",
 )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from testbed.bench.forked import Quiet, forked, scratch
 from testbed.errors import BadInput, RunInvalid
 from testbed.files.whole import REPLACING
 from testbed.results.attempts import unfinished
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.run import Options, run_sweep
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.run import Options, run_sweep
 
 MOST_KILLS = 3
 LIFE_S = 300.0  # of a sweep, on a busy machine

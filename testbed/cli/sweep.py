@@ -53,11 +53,11 @@ def sweep(
         gain_privilege()
     elif nodes is Nodes.docker:
         raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
-    from testbed.sweep.plan import load_sweep
-    from testbed.sweep.progress import SweepConsole
-    from testbed.sweep.render import as_dict, render
-    from testbed.sweep.run import HEADLINE, Options, choose_metrics, run_sweep
-    from testbed.sweep.table import CSV, PARQUET
+    from testbed.sweeps.plan import load_sweep
+    from testbed.sweeps.progress import SweepConsole
+    from testbed.sweeps.render import as_dict, render
+    from testbed.sweeps.run import HEADLINE, Options, choose_metrics, run_sweep
+    from testbed.sweeps.table import CSV, PARQUET
 
     options = Options(
         engine=engine.value,
@@ -112,7 +112,7 @@ def reproduce(
     """Run a paper's sweeps in simulation, draw its figures and write the table of claims."""
     from testbed.reproduce.run import reproduce as run_claims
     from testbed.reproduce.table import render
-    from testbed.sweep.progress import SweepConsole
+    from testbed.sweeps.progress import SweepConsole
 
     with SweepConsole() as progress:
         result = run_claims(name, out, docs, workers, progress)

@@ -18,7 +18,7 @@ from testbed.models.devices import DeviceProfile
 from testbed.network.spec.topology import Topology
 from testbed.policies.spec import PolicySpec
 from testbed.reproduce.claims import Claims
-from testbed.sweep.matrix import MAX_POINTS, MAX_VALUE
+from testbed.sweeps.matrix import MAX_POINTS, MAX_VALUE
 from testbed.workload.prompts import Prompt
 
 Schema = dict[str, Any]

@@ -16,10 +16,10 @@ import pandas as pd
 from testbed.files.whole import check_folder
 from testbed.reproduce.claims import CapacityEntry, Claims, EstimatorEntry, PredictorEntry
 from testbed.simulation import capacity
-from testbed.sweep.capacity import Searched, run_capacity
-from testbed.sweep.progress import SweepProgress
-from testbed.sweep.run import Options
-from testbed.sweep.table import FAILED, FINISHED
+from testbed.sweeps.capacity import Searched, run_capacity
+from testbed.sweeps.progress import SweepProgress
+from testbed.sweeps.run import Options
+from testbed.sweeps.table import FAILED, FINISHED
 from testbed.training.controllers.report import train_to_file
 from testbed.training.controllers.train import TrainOptions
 from testbed.training.estimation import estimate_profile

@@ -22,9 +22,9 @@ from testbed.reproduce.claims import Claim, Claims, Figure, Value, load_claims
 from testbed.reproduce.measured import measured
 from testbed.reproduce.table import FILE, Found, Reproduction, markdown, put
 from testbed.reproduce.value import Ours, compute, emulated
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.progress import SweepProgress
-from testbed.sweep.run import HEADLINE, Options, SweepOutcome, choose_metrics, run_sweep
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.progress import SweepProgress
+from testbed.sweeps.run import HEADLINE, Options, SweepOutcome, choose_metrics, run_sweep
 
 RESULTS = "results"
 

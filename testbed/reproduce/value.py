@@ -15,7 +15,7 @@ import pandas as pd
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest
 from testbed.reproduce.claims import Reach, Value, Where
-from testbed.sweep.table import as_text
+from testbed.sweeps.table import as_text
 
 BOUND = "_bound"  # a column of this ending says whether the metric's number is only a bound
 AT_LEAST, AT_MOST = "at least", "at most"

@@ -8,7 +8,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.experiment.scenario import Scenario, load_scenario, run_id
 from testbed.files.yamlfile import MOST_MISTAKES
-from testbed.sweep.plan import load_sweep
+from testbed.sweeps.plan import load_sweep
 
 GOOD = """\
 name: demo

@@ -16,7 +16,7 @@ from testbed.files.yamltext import MAX_VALUES, parse
 from testbed.models.devices import load_profile
 from testbed.network.spec.series import load_series
 from testbed.network.spec.topology import load_topology
-from testbed.sweep.plan import load_sweep
+from testbed.sweeps.plan import load_sweep
 
 EXPERIMENT = """\
 name: edge

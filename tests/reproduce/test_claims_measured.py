@@ -12,8 +12,8 @@ from testbed.reproduce.measured import ESTIMATE, capacity_table, measured
 from testbed.reproduce.table import within
 from testbed.reproduce.value import compute, emulated
 from testbed.simulation.capacity import named
-from testbed.sweep.capacity import Searched
-from testbed.sweep.run import Options
+from testbed.sweeps.capacity import Searched
+from testbed.sweeps.run import Options
 
 
 def searched(policy, rate, users, beyond=None, error=None):

@@ -6,10 +6,10 @@ from functools import cache
 from testbed.experiment.scenario import read_document
 from testbed.reproduce.claims import load_claims
 from testbed.reproduce.figures import CDF
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.prompts import NUMBERS
-from testbed.sweep.run import HEADLINE
-from testbed.sweep.table import make_table
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.prompts import NUMBERS
+from testbed.sweeps.run import HEADLINE
+from testbed.sweeps.table import make_table
 from testbed.tables.outcomes import refuse_emulation
 
 CLAIMS, FOLDER = load_claims("wanspec")

@@ -10,8 +10,8 @@ from testbed.reproduce.claims import load_claims
 from testbed.reproduce.measured import ESTIMATE
 from testbed.results.metrics import REGISTRY
 from testbed.simulation.capacity import named
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.run import HEADLINE
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.run import HEADLINE
 
 CLAIMS, FOLDER = load_claims("wisp")
 VALUES = [(claim, value) for claim in CLAIMS.claims for value in claim.values]

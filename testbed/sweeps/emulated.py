@@ -9,8 +9,8 @@ from typing import Protocol
 from testbed.errors import MachineCannot, TestbedError
 from testbed.experiment.hardware import NodeChoice
 from testbed.network.capabilities import FabricChoice
-from testbed.sweep.plan import Point
-from testbed.sweep.point import PointResult
+from testbed.sweeps.plan import Point
+from testbed.sweeps.point import PointResult
 
 
 class Notes(Protocol):

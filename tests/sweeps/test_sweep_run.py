@@ -8,12 +8,12 @@ import pytest
 from testbed.errors import BadInput
 from testbed.results.store import RunDirectory
 from testbed.simulation import engine
-from testbed.sweep import journal, workers
-from testbed.sweep import point as point_module
-from testbed.sweep.plan import load_sweep
-from testbed.sweep.point import simulate_point
-from testbed.sweep.run import choose_metrics
-from testbed.sweep.table import CSV, PARQUET
+from testbed.sweeps import journal, workers
+from testbed.sweeps import point as point_module
+from testbed.sweeps.plan import load_sweep
+from testbed.sweeps.point import simulate_point
+from testbed.sweeps.run import choose_metrics
+from testbed.sweeps.table import CSV, PARQUET
 from tests.sweep_examples import experiment, swept
 
 # a draft of 8 tokens runs past the end of such a table

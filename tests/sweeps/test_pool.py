@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.sweep import pool
+from testbed.sweeps import pool
 
 
 def squares():
@@ -72,9 +72,9 @@ def test_whoever_stops_taking_results_ends_the_workers_even_in_the_middle_of_an_
 
 PROGRAM = """
 import sys
-from tests.sweep.test_pool import long_answers
+from tests.sweeps.test_pool import long_answers
 from testbed.system.interrupt import interruptible
-from testbed.sweep import pool
+from testbed.sweeps import pool
 with interruptible():
     try:
         for _ in pool.results(range(100_000), long_answers, 2, "wrote"):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from testbed.errors import BadInput
-from testbed.sweep.run import Options, run_sweep
+from testbed.sweeps.run import Options, run_sweep
 from tests.sweep_examples import experiment, swept
 
 

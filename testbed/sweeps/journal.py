@@ -18,7 +18,7 @@ import msgspec
 from testbed.errors import BadInput
 from testbed.files.reading import decode_json
 from testbed.files.whole import check_folder, writing
-from testbed.sweep.point import PointResult
+from testbed.sweeps.point import PointResult
 
 NAME = "points.jsonl"
 

@@ -22,7 +22,7 @@ from testbed.results.validity import judge
 from testbed.simulation.engine import Simulated, counts_of, rows_of, simulate, write_run
 from testbed.simulation.inputs import Inputs, Sources, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
-from testbed.sweep.plan import Point
+from testbed.sweeps.plan import Point
 
 NEEDED = {"requests", "rounds", "steps", "links"}  # by the judge; messages only where a metric asks for them
 

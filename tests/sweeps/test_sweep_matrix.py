@@ -3,7 +3,7 @@
 import pytest
 
 from testbed.errors import BadInput
-from testbed.sweep.plan import load_sweep
+from testbed.sweeps.plan import load_sweep
 from tests.sweep_examples import experiment
 
 

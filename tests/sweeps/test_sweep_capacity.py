@@ -9,8 +9,8 @@ from testbed.experiment.scenario import load_scenario
 from testbed.simulation.capacity import Options, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
-from testbed.sweep import capacity
-from testbed.sweep.capacity import run_capacity
+from testbed.sweeps import capacity
+from testbed.sweeps.capacity import run_capacity
 
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 SMALL = ("workload.output_tokens=10", "policies=[centralised, {wisp: {basis: whole}}]")

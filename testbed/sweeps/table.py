@@ -22,9 +22,9 @@ from testbed.files.whole import replacing
 from testbed.results.metrics import LISTS, REGISTRY
 from testbed.results.metrics.base import Metric, RatioMetric
 from testbed.results.metrics.offload import LatencyRatioMax
-from testbed.sweep.matrix import Axes
-from testbed.sweep.plan import Point
-from testbed.sweep.point import PointResult
+from testbed.sweeps.matrix import Axes
+from testbed.sweeps.plan import Point
+from testbed.sweeps.point import PointResult
 
 SWEEP = "sweep"
 PARQUET, CSV = f"{SWEEP}.parquet", f"{SWEEP}.csv"

@@ -18,11 +18,11 @@ from testbed.files.yamlfile import nearest
 from testbed.simulation.capacity import Capacity, Options, Rates, classes_of, find_capacity, named
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
-from testbed.sweep import journal, pool, workers
-from testbed.sweep.plan import Point, identified, source_hash
-from testbed.sweep.point import PointResult
-from testbed.sweep.progress import SweepProgress
-from testbed.sweep.sources import CachedSources
+from testbed.sweeps import journal, pool, workers
+from testbed.sweeps.plan import Point, identified, source_hash
+from testbed.sweeps.point import PointResult
+from testbed.sweeps.progress import SweepProgress
+from testbed.sweeps.sources import CachedSources
 
 RATE = "tokens_per_s"
 

@@ -1,7 +1,7 @@
 """The second table of a sweep, where asked for: one row per point, policy and prompt, against co-located speculation.
 
 For distributions over prompts, which medians and intervals cannot show. Rule kept: rows follow from the points alone,
-in their order, as in `testbed.sweep.table`.
+in their order, as in `testbed.sweeps.table`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from testbed.sweep.matrix import Axes
-from testbed.sweep.plan import Point
-from testbed.sweep.point import PointResult
-from testbed.sweep.table import FAILED, FINISHED, axis_fields, texts
+from testbed.sweeps.matrix import Axes
+from testbed.sweeps.plan import Point
+from testbed.sweeps.point import PointResult
+from testbed.sweeps.table import FAILED, FINISHED, axis_fields, texts
 
 PROMPTS = "prompts"  # the files' stem
 NUMBERS = (

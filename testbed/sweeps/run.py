@@ -22,13 +22,13 @@ from testbed.network.capabilities import FabricChoice
 from testbed.results import manifest as provenance
 from testbed.results.attempts import prune, remove_scraps, unfinished
 from testbed.results.metrics import REGISTRY
-from testbed.sweep import emulated, journal, workers
-from testbed.sweep.plan import Point, Sweep, identified, source_hash
-from testbed.sweep.point import PointResult, Task
-from testbed.sweep.progress import SweepProgress
-from testbed.sweep.prompts import PROMPTS, make_prompt_table
-from testbed.sweep.sources import CachedSources
-from testbed.sweep.table import make_table, write_table
+from testbed.sweeps import emulated, journal, workers
+from testbed.sweeps.plan import Point, Sweep, identified, source_hash
+from testbed.sweeps.point import PointResult, Task
+from testbed.sweeps.progress import SweepProgress
+from testbed.sweeps.prompts import PROMPTS, make_prompt_table
+from testbed.sweeps.sources import CachedSources
+from testbed.sweeps.table import make_table, write_table
 
 Engine = Literal["simulation", "emulation"]
 

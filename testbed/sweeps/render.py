@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from testbed.sweep.plan import Sweep
-from testbed.sweep.run import SweepOutcome
-from testbed.sweep.table import PARQUET
+from testbed.sweeps.plan import Sweep
+from testbed.sweeps.run import SweepOutcome
+from testbed.sweeps.table import PARQUET
 
 LONGEST = 40  # rows that a terminal can still show
 SHOWN = {

@@ -23,7 +23,7 @@ from testbed.files.repository import PACKAGE
 from testbed.files.yamlfile import refuse, said
 from testbed.files.yamltext import Place
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
-from testbed.sweep.matrix import KEY, Axes, Settings, parse_axes, points
+from testbed.sweeps.matrix import KEY, Axes, Settings, parse_axes, points
 from testbed.tables.outcomes import MadeUp, refuse_emulation
 
 

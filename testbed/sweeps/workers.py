@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from testbed.results import manifest
-from testbed.sweep import pool
-from testbed.sweep.plan import Point
-from testbed.sweep.point import PointResult, Task, simulate_point
-from testbed.sweep.sources import CachedSources, table_key
+from testbed.sweeps import pool
+from testbed.sweeps.plan import Point
+from testbed.sweeps.point import PointResult, Task, simulate_point
+from testbed.sweeps.sources import CachedSources, table_key
 
 MAX_CHUNK = 32  # points between two lines of the journal and two moves of the bar
 CHUNKS_PER_WORKER = 16  # so that the last ones to finish do not wait long for each other
