@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from testbed.cli.options import Json, console
+from testbed.cli.options import Json
 from testbed.errors import RunInvalid
 
 if TYPE_CHECKING:
@@ -45,18 +45,18 @@ def show(policy: Policy, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps({**_about(spec), "parameters": spec.params.model_json_schema()}, indent=2))
         return
-    from rich.table import Table
-
     from testbed.reference.keys import keys
 
     print(f"{spec.name}: {spec.description}")
+    print("roles:")
     for role, models in _about(spec)["roles"].items():
-        print(f"  {role}: {', '.join(models) or 'no model'}")
+        print(f"  {role} ({', '.join(models) or 'no'} model{'s' if len(models) > 1 else ''})")
     rows = keys(spec.params.model_json_schema())
-    table = Table("parameter", "default", "holds", "range", "unit", "description", title_justify="left")
+    print("parameters:" if rows else "no parameters")
     for row in rows:
-        table.add_row(row.place, row.default, row.holds, row.ranges, row.units, row.description)
-    console().print(table if rows else "no parameters")
+        told = ", ".join(part for part in (row.holds, row.ranges, row.units) if part)
+        default = f", default {row.default}" if row.default else ""
+        print(f"  {row.place} ({told.replace('`', '')}{default}): {row.description}")
 
 
 def check(

@@ -44,6 +44,9 @@ class Finding:
         return {"property": self.property, "holds": self.holds, "runs": self.runs, "said": self.said or None}
 
 
+MOST_EVENTS = 50_000  # of one run; a case has fewer than a tenth of it
+
+
 class _Watched(Loop):
     """A loop whose roles are watched while they handle events."""
 
@@ -61,6 +64,7 @@ class _Examination:
     params: Any
     runs: dict[str, int] = field(default_factory=lambda: dict.fromkeys(PROPERTIES, 0))
     broken: dict[str, str] = field(default_factory=dict)
+    restless: bool = False  # a run went on and on
 
     def breaks(self, property_: str, words: str) -> None:
         """Only the first counterexample of each property is kept."""
@@ -84,6 +88,7 @@ class _Examination:
             far="drafter" if "drafter" in self.spec.roles else "user",
             limits=LIMITS,
             link_samples=case.link_samples,
+            max_events=MOST_EVENTS,
         )
 
     def ran(self, case: Case) -> Result | None:
@@ -95,6 +100,7 @@ class _Examination:
         except PolicyFault as fault:
             self.breaks(NO_DEADLOCK, f"{fault} ({case.said()})")
         except Broken as broken:
+            self.restless = self.restless or broken.property_ == NO_DEADLOCK
             self.breaks(broken.property_, f"{broken} ({case.said()})")
         return None
 
@@ -110,14 +116,15 @@ def examine(
     one = _Examination(spec, spec.parse(params or {}))
     for case in cases():
         result = one.ran(case)
+        if result is None and one.restless:
+            break  # each further case would take as long to say the same
         if result is not None:
             _judge(one, case, result)
-    if LOSSLESS in properties:
-        _sampled(one)
-    if PURITY in properties:
-        _pure(one)
-    if DETERMINISM in properties:
-        _repeats(one)
+    if PURITY in properties and (said := impure_import(spec)) is not None:
+        one.breaks(PURITY, said)
+    for property_, look in ((LOSSLESS, _sampled), (PURITY, _pure), (DETERMINISM, _repeats)):
+        if property_ in properties and not one.restless:
+            look(one)
     return one.findings(properties)
 
 
@@ -229,8 +236,6 @@ def _sampled(one: _Examination) -> None:
 
 
 def _pure(one: _Examination) -> None:
-    if (said := impure_import(one.spec)) is not None:
-        one.breaks(PURITY, said)
     for case in (Case(seed=1), Case(seed=2, users=2, drafters=2, slo_tokens_per_s=4.0)):
         _quietly(one.loop(case), case)  # whatever is imported when first used, is now
         loop = one.loop(case, _Watched)

@@ -22,6 +22,7 @@ FORBIDDEN = frozenset(
     {"asyncio", "datetime", "multiprocessing", "os", "random", "secrets", "socket", "subprocess", "threading", "time",
      "torch", "transformers"}
 )  # fmt: skip
+NUMPY_RANDOM = "numpy.random"
 # Modules, as C functions name theirs, whose calls tell a role what it may not know.
 CLOCKS = frozenset({"time", "datetime"})
 CHANCE = frozenset({"_random", "random"})
@@ -31,14 +32,22 @@ SAID = frozenset({"write", "flush"})  # a print while debugging tells a role not
 
 
 def forbidden_imports(source: str) -> Iterator[tuple[int, str]]:
-    """Line and name of every import of a forbidden module."""
-    for node in ast.walk(ast.parse(source)):
+    """Line and name of every import of a forbidden module, and of every use of numpy's random numbers."""
+    tree = ast.parse(source)
+    numpy: set[str] = set()  # what it is called here; its functions are compiled so that no call of them is seen
+    for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
+        if isinstance(node, ast.Import):
+            numpy |= {alias.asname or alias.name for alias in node.names if alias.name == "numpy"}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
         for name in names:
-            if name.split(".")[0] in FORBIDDEN:
+            if name.split(".")[0] in FORBIDDEN or f"{name}.".startswith(f"{NUMPY_RANDOM}."):
                 yield getattr(node, "lineno", 0), name
+                break
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "random" and getattr(node.value, "id", None) in numpy:
+            yield node.lineno, NUMPY_RANDOM
 
 
 def impure_import(spec: PolicySpec) -> str | None:
@@ -49,7 +58,7 @@ def impure_import(spec: PolicySpec) -> str | None:
         except (OSError, TypeError):  # defined at a prompt: its calls are watched all the same
             continue
         for line, name in forbidden_imports(source):
-            return f"{module.__file__}:{line}: imports {name}; time comes as `now`, chance as the models' draws"
+            return f"{module.__file__}:{line}: uses {name}; time comes as `now`, chance as the models' draws"
     return None
 
 
@@ -104,6 +113,6 @@ def forbidden_call(called: Any) -> str | None:
     name = f"{module}.{called.__name__}"
     if module in CLOCKS:
         return name if module == "time" or called.__name__ in NOW else None
-    if module in CHANCE or module.startswith("numpy.random"):
+    if module in CHANCE:
         return name
     return name if module in OUTSIDE and called.__name__ not in SAID else None

@@ -21,6 +21,8 @@ from tests import sweep_examples
 from tests.policies.policy_file import write_policy
 from tests.run_examples import SMALL
 
+FLEET = Path(__file__).parents[2] / "experiments" / "wisp" / "fleet.yaml"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tb.Run:
@@ -101,9 +103,7 @@ def test_a_sweep_is_a_table_also_from_a_script_without_a_guard(tmp_path: Path) -
 
 
 def test_a_capacity_is_a_table(tmp_path: Path) -> None:
-    table = tb.capacity(
-        "wisp/fleet", rates=[8, (4, 8)], policies=["wisp"], duration_s=5, most=4, workers=1, progress=False
-    )
+    table = tb.capacity(FLEET, rates=[8, (4, 8)], policies=["wisp"], duration_s=5, most=4, workers=1, progress=False)
     assert list(table["tokens_per_s"]) == [8, "4+8"]
     assert table["capacity"].between(0, 4).all()
 
