@@ -1,6 +1,6 @@
 """Runs a verb of the command line in a child process and brings back what it found, or the error that it printed.
 
-A process of its own needs nothing of the caller's: neither a main thread, nor one without threads, nor a script that
+A separate process needs nothing of the caller's: neither a main thread, nor one without threads, nor a script that
 can be imported again. Ctrl-C, and the interrupt of a notebook, end the child in order before they are raised.
 """
 

@@ -42,8 +42,8 @@ BROKEN: dict[str, tuple[str, Callable[[str], str]]] = {
     "starts two passes at once": (
         "conservation",
         lambda text: text.replace(
-            "return commands + self._device.start(self._next)",
-            "started = self._device.start(self._next)\n        return commands + started + started",
+            "return commands + self._queue.start(self._next)",
+            "started = self._queue.start(self._next)\n        return commands + started + started",
         ),
     ),
     "imports a clock": ("purity", lambda text: f"import time\n{text}"),
