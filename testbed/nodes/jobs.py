@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True):
     verify_batch: VerifyBatch | None = None
 
 
-class PassRecord(msgspec.Struct, frozen=True):
+class PassRecord(msgspec.Struct, frozen=True, gc=False):
     """One forward pass of a job, on the emulated device and in reality."""
 
     started_ns: int

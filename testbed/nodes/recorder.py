@@ -56,15 +56,14 @@ class PhaseLog(msgspec.Struct):
             self.lookups[policy] = before[0] + all_, before[1] + approximated
 
     def add(self, row: Step | Round | MessageRow | RequestRow) -> None:
-        match row:
-            case Step():
-                self.steps.append(row)
-            case MessageRow():
-                self.messages.append(row)
-            case Round():
-                self.rounds.append(row)
-            case RequestRow():
-                self.requests.append(row)
+        if isinstance(row, Step):
+            self.steps.append(row)
+        elif isinstance(row, MessageRow):
+            self.messages.append(row)
+        elif isinstance(row, Round):
+            self.rounds.append(row)
+        else:
+            self.requests.append(row)
 
 
 class Recorder:
@@ -73,7 +72,7 @@ class Recorder:
     detailed = True  # False: rows of requests alone are wanted, and nobody need say more
 
     def __init__(self, policy: str, repeat: int, node: str, site: str, log: RowLog) -> None:
-        self._log = log
+        self._add = log.add
         self._policy = policy
         self._repeat = repeat
         self._node = node
@@ -94,25 +93,26 @@ class Recorder:
             self._round_index.pop(request, None)
 
     def message(self, arrival: Arrival) -> None:
-        self._forget()
+        if self._over:
+            self._forget()
         message = arrival.message
         kind, counted = _shape(type(message))
         request = getattr(message, "request", -1)
         count = 0 if counted is None else 1 if counted == "token" else len(getattr(message, counted))
         if kind == "request":
             self._round_start[request] = arrival.received_ns
-        self._log.add(
+        self._add(
             MessageRow(
-                policy=self._policy,
-                repeat=self._repeat,
-                request=request,
-                kind=kind,
-                src=arrival.sender,
-                dst=self._node,
-                sent_ns=arrival.sent_ns,
-                received_ns=arrival.received_ns,
-                size_bytes=arrival.size_bytes,
-                tokens=count,
+                self._policy,
+                self._repeat,
+                request,
+                kind,
+                arrival.sender,
+                self._node,
+                arrival.sent_ns,
+                arrival.received_ns,
+                arrival.size_bytes,
+                count,
             )
         )
 
@@ -123,31 +123,37 @@ class Recorder:
         passes: Sequence[PassRecord],
     ) -> None:
         """A job's passes; of a batch, its one pass as each member took part in it."""
-        self._forget()
-        kind = "draft" if isinstance(job, Draft | DraftTree) else "verify"
-        batch = len(job.members) if isinstance(job, VerifyBatch) else 1
-        of = [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request] * len(passes)
-        for request, one in zip(of, passes, strict=True):
-            self._log.add(
+        if self._over:
+            self._forget()
+        batch, of = 1, None
+        if isinstance(job, VerifyBatch):
+            batch, of = len(job.members), [member.request for member in job.members]
+            assert batch == len(passes), "a batch's pass is recorded of each member"
+        drafts = isinstance(job, Draft | DraftTree)
+        kind, model = ("draft", "draft") if drafts else ("verify", "target")
+        policy, repeat, node, site = self._policy, self._repeat, self._node, self._site
+        for index, one in enumerate(passes):
+            request = job.request if of is None else of[index]  # type: ignore[union-attr]
+            self._add(
                 Step(
-                    policy=self._policy,
-                    repeat=self._repeat,
-                    node=self._node,
-                    site=self._site,
-                    model="draft" if kind == "draft" else "target",
-                    request=request,
-                    job=job.job,
-                    kind=kind,
-                    submitted_ns=submitted_ns,
-                    started_ns=one.started_ns,
-                    finished_ns=one.finished_ns,
-                    paced_ms=one.paced_ms,
-                    real_ms=one.real_ms,
-                    overrun_ms=one.overrun_ms,
-                    position=one.position,
-                    tokens=one.tokens,
-                    batch=batch,
-                    alone_ms=one.alone_ms,
+                    policy,
+                    repeat,
+                    node,
+                    site,
+                    model,
+                    request,
+                    job.job,
+                    kind,
+                    submitted_ns,
+                    one.started_ns,
+                    one.finished_ns,
+                    one.paced_ms,
+                    one.real_ms,
+                    one.overrun_ms,
+                    one.position,
+                    one.tokens,
+                    batch,
+                    one.alone_ms,
                 )
             )
 
@@ -177,7 +183,7 @@ class Recorder:
     def round(self, job: Verify | VerifyTree, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
         """A verify came back and the role sent `emitted` tokens on because of it."""
         index = self._round_index.get(job.request, 0)
-        self._log.add(
+        self._add(
             Round(
                 policy=self._policy,
                 repeat=self._repeat,
@@ -215,7 +221,7 @@ class Recorder:
     def finished(self, request: int, now_ns: int) -> int:
         """Closes the request's row; returns how many tokens it got."""
         one = self._open.pop(request)
-        self._log.add(
+        self._add(
             RequestRow(
                 policy=self._policy,
                 repeat=self._repeat,

@@ -17,10 +17,12 @@ from testbed.decoding.rows import SparseRow as SparseRow
 from testbed.decoding.sampling import Sampling
 from testbed.wire.messages import Message
 
+# gc=False: none of these can be part of a cycle, and a simulation makes millions of them.
+
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
-class RequestArrived(msgspec.Struct, frozen=True):
+class RequestArrived(msgspec.Struct, frozen=True, gc=False):
     """A user's request is due at this (user) node."""
 
     request: int
@@ -31,12 +33,12 @@ class RequestArrived(msgspec.Struct, frozen=True):
     slo_tokens_per_s: float | None = None  # the SLO of its user
 
 
-class MessageReceived(msgspec.Struct, frozen=True):
+class MessageReceived(msgspec.Struct, frozen=True, gc=False):
     sender: str
     message: Message
 
 
-class DraftReady(msgspec.Struct, frozen=True):
+class DraftReady(msgspec.Struct, frozen=True, gc=False):
     """The draft model finished `steps` passes: one token, entropy (nats) and top probability each."""
 
     job: int
@@ -51,7 +53,7 @@ class DraftReady(msgspec.Struct, frozen=True):
     logit_variances: tuple[float, ...] = ()
 
 
-class VerifyReady(msgspec.Struct, frozen=True):
+class VerifyReady(msgspec.Struct, frozen=True, gc=False):
     """One target pass: `accepted` drafts, then a correction or bonus token; the target's entropy (nats) at each."""
 
     job: int
@@ -62,7 +64,7 @@ class VerifyReady(msgspec.Struct, frozen=True):
     duration_ms: float
 
 
-class BatchReady(msgspec.Struct, frozen=True):
+class BatchReady(msgspec.Struct, frozen=True, gc=False):
     """One target pass over several requests: their verdicts, in the order of the command's members."""
 
     job: int
@@ -70,7 +72,7 @@ class BatchReady(msgspec.Struct, frozen=True):
     duration_ms: float
 
 
-class TreeDraftReady(msgspec.Struct, frozen=True):
+class TreeDraftReady(msgspec.Struct, frozen=True, gc=False):
     """One batched pass of the draft model: at each leaf its best tokens, in that order, and its entropy (nats)."""
 
     job: int
@@ -81,11 +83,11 @@ class TreeDraftReady(msgspec.Struct, frozen=True):
     duration_ms: float
 
 
-class TimerFired(msgspec.Struct, frozen=True):
+class TimerFired(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-class LinkSample(msgspec.Struct, frozen=True):
+class LinkSample(msgspec.Struct, frozen=True, gc=False):
     """A round-trip time measured by the wire to `peer`, in milliseconds."""
 
     peer: str
@@ -100,12 +102,12 @@ Event = (
 # --- commands -------------------------------------------------------------------------------------------------------
 
 
-class Send(msgspec.Struct, frozen=True):
+class Send(msgspec.Struct, frozen=True, gc=False):
     to: str
     message: Message
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """Crop the request's draft cache to `position` tokens, feed `tokens`, then draft `steps` tokens, one pass each.
 
     Greedy unless `sampled`: then each token is drawn from the drafter's distribution truncated to `top_q` entries, and
@@ -128,7 +130,7 @@ class Draft(msgspec.Struct, frozen=True):
     features: bool = False
 
 
-class Verify(msgspec.Struct, frozen=True):
+class Verify(msgspec.Struct, frozen=True, gc=False):
     """Crop the request's target cache to `position` tokens, feed `tokens`; the last `drafts` of them are to be checked.
 
     `remote_drafts`: how many of the drafts came from another site. Bookkeeping for the round log, never for the result.
@@ -146,7 +148,7 @@ class Verify(msgspec.Struct, frozen=True):
     prefill: bool = False
 
 
-class VerifyBatch(msgspec.Struct, frozen=True):
+class VerifyBatch(msgspec.Struct, frozen=True, gc=False):
     """One target pass over several requests, each with its own cache, feed and drafts: answered by one `BatchReady`.
 
     A request is in a batch once. All fed tokens together are one pass, so they must not be more than the device takes
@@ -159,7 +161,7 @@ class VerifyBatch(msgspec.Struct, frozen=True):
     padded: bool = False
 
 
-class DraftTree(msgspec.Struct, frozen=True):
+class DraftTree(msgspec.Struct, frozen=True, gc=False):
     """Crop the request's draft cache to `position` tokens, feed `tokens`, then choose after each of `leaves` at once.
 
     `nodes` are a tree below the last of `tokens`, parents before children; a parent is an index into `nodes`, or -1 for
@@ -182,7 +184,7 @@ class DraftTree(msgspec.Struct, frozen=True):
     most: int = 0
 
 
-class VerifyTree(msgspec.Struct, frozen=True):
+class VerifyTree(msgspec.Struct, frozen=True, gc=False):
     """Crop the request's target cache to `position` tokens, feed `tokens` and a tree of drafts, judge all its paths.
 
     `nodes`, `parents` and `fresh` are as in `DraftTree`. The answer is a `VerifyReady`: `accepted` is how deep the
@@ -202,23 +204,23 @@ class VerifyTree(msgspec.Struct, frozen=True):
     remote_drafts: int = 0
 
 
-class SetTimer(msgspec.Struct, frozen=True):
+class SetTimer(msgspec.Struct, frozen=True, gc=False):
     name: str
     at: float  # milliseconds, same clock as `now`
 
 
-class CancelTimer(msgspec.Struct, frozen=True):
+class CancelTimer(msgspec.Struct, frozen=True, gc=False):
     name: str
 
 
-class Emit(msgspec.Struct, frozen=True):
+class Emit(msgspec.Struct, frozen=True, gc=False):
     """Tokens delivered to the user, at the user's node."""
 
     request: int
     tokens: tuple[int, ...]
 
 
-class Finish(msgspec.Struct, frozen=True):
+class Finish(msgspec.Struct, frozen=True, gc=False):
     """This node is done with the request: its caches are released; at the user's node the request is complete."""
 
     request: int

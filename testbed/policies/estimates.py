@@ -11,13 +11,11 @@ class RecentMedian:
 
     def __init__(self, window: int = 9) -> None:
         self._samples: deque[float] = deque(maxlen=window)
+        self.value: float | None = None
 
     def add(self, sample: float) -> None:
         self._samples.append(sample)
-
-    @property
-    def value(self) -> float | None:
-        return median(self._samples) if self._samples else None
+        self.value = median(self._samples)
 
 
 class MovingAverage:

@@ -20,6 +20,10 @@ class JobQueue(Generic[State]):
         self._jobs = 0
         self._outstanding: int | None = None
 
+    @property
+    def busy(self) -> bool:
+        return self._outstanding is not None
+
     def open(self, request: int, state: State) -> None:
         self._line[request] = state
 
@@ -46,6 +50,7 @@ class JobQueue(Generic[State]):
             if command is not None:
                 self._outstanding = command.job
                 self._jobs += 1
-                self._line[request] = self._line.pop(request)
+                if len(self._line) > 1:
+                    self._line[request] = self._line.pop(request)
                 return [command]
         return []

@@ -87,17 +87,21 @@ class Once:
                 if place == EARLY:
                     self._keep(event)
                 return []
+            self._taken(event)
         elif type(event) is RequestArrived:
             self._opens(event.request, len(event.prompt))
-        commands = self._tell(event, now)
+        commands = self.role.handle(event, now)
+        if commands:
+            self._follow(commands)
         while self._early and (follows := self._next_early()) is not None:
-            commands += self._tell(follows, now)
+            self._taken(follows)
+            more = self.role.handle(follows, now)
+            self._follow(more)
+            commands += more
         return commands
 
-    def _tell(self, event: Event, now: float) -> list[Command]:
-        if type(event) is MessageReceived:
-            self._taken(event)
-        commands = self.role.handle(event, now)
+    def _follow(self, commands: list[Command]) -> None:
+        """How far these take the texts."""
         for command in commands:
             kind = type(command)
             if kind is Send:
@@ -109,12 +113,17 @@ class Once:
                     one.text += len(command.tokens)  # type: ignore[union-attr]
             elif kind is Finish:
                 self._ends(command.request)  # type: ignore[union-attr]
-        return commands
 
     def _place(self, event: MessageReceived) -> int:
         message = event.message
         kind = type(message)
-        if kind is Request or kind is Open:
+        if kind is Branches:
+            one = self._open.get(message.request)  # type: ignore[union-attr]
+            if one is not None:
+                number = one.streams.get(event.sender, 0)
+                first: int = message.first  # type: ignore[union-attr]
+                return NEXT if first == number else EARLY if first > number else LATE
+        elif kind is Request or kind is Open:
             return NEXT if len(message.prompt) > self._rounds[message.request] else LATE  # type: ignore[union-attr]
         request: int | None = getattr(message, "request", None)
         if request is None:
@@ -130,31 +139,28 @@ class Once:
             return NEXT if self._rounds[request] == UNKNOWN else LATE
         if one is None:
             return EARLY if self._rounds[request] == UNKNOWN else LATE
-        match message:
-            case Tokens(position=position):
-                # not had, yet before the end of the text: the role handed out tokens itself meanwhile, and judges it
-                return LATE if position in one.answers else EARLY if position > one.text else NEXT
-            case Validation(position=position) | Drafts(position=position):
-                return (position > one.text) - (position < one.text)
-            case Branches(first=first):
-                number = one.streams.get(event.sender, 0)
-                return (first > number) - (first < number)
+        if isinstance(message, Tokens):
+            # not had, yet before the end of the text: the role handed out tokens itself meanwhile, and judges it
+            late = message.position in one.answers
+            return LATE if late else EARLY if message.position > one.text else NEXT
+        if isinstance(message, Validation | Drafts):
+            return NEXT if message.position == one.text else EARLY if message.position > one.text else LATE
         return NEXT
 
     def _taken(self, event: MessageReceived) -> None:
         """What follows this message is next now."""
-        match message := event.message:
-            case Request() | Open():
-                self._opens(message.request, len(message.prompt))
-            case Close(request):
-                self._ends(request)
-                self._rounds[request] = CLOSED
-            case Tokens(request, position):
-                self._open[request].answers.add(position)
-            case Validation(request, position, tokens):
-                self._open[request].text = position + len(tokens)
-            case Branches(request, first):
-                self._open[request].streams[event.sender] = first + len(message.tokens)
+        message = event.message
+        if isinstance(message, Branches):
+            self._open[message.request].streams[event.sender] = message.first + len(message.tokens)
+        elif isinstance(message, Validation):
+            self._open[message.request].text = message.position + len(message.tokens)
+        elif isinstance(message, Tokens):
+            self._open[message.request].answers.add(message.position)
+        elif isinstance(message, Request | Open):
+            self._opens(message.request, len(message.prompt))
+        elif isinstance(message, Close):
+            self._ends(message.request)
+            self._rounds[message.request] = CLOSED
 
     def _opens(self, request: int, text: int) -> None:
         self._rounds[request] = text

@@ -13,12 +13,14 @@ class User:
         self._target = target
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        match event:
-            case RequestArrived(request, prompt, max_tokens, sampling, eos):
-                return [Send(self._target, Request(request, prompt, max_tokens, sampling, eos))]
-            case MessageReceived(_, Tokens(request, _, tokens, final)):
-                emitted: list[Command] = [Emit(request, tokens)]
-                return [*emitted, Finish(request)] if final else emitted
+        if isinstance(event, MessageReceived):
+            message = event.message
+            if isinstance(message, Tokens):
+                emitted = Emit(message.request, message.tokens)
+                return [emitted, Finish(message.request)] if message.final else [emitted]
+        elif isinstance(event, RequestArrived):
+            asked = Request(event.request, event.prompt, event.max_tokens, event.sampling, event.eos)
+            return [Send(self._target, asked)]
         return []
 
 

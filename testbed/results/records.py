@@ -15,7 +15,7 @@ def about(description: str) -> msgspec.Meta:
     return msgspec.Meta(description=description)
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
+class Step(msgspec.Struct, frozen=True, array_like=True, tag="step", gc=False):
     """One forward pass of one model at one node, as one request took part in it: steps.parquet.
 
     A pass over one request is one row. A batched pass is one row for each of its `batch` members, with the member's
@@ -42,7 +42,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
     alone_ms: Annotated[float, about("for a member of a batch: what the profile says for its own pass")] = 0.0
 
 
-class Round(msgspec.Struct, frozen=True, array_like=True, tag="round"):
+class Round(msgspec.Struct, frozen=True, array_like=True, tag="round", gc=False):
     """One draft-then-verify round, seen at the target: rounds.parquet."""
 
     policy: Annotated[str, about("label of the policy")]
@@ -60,7 +60,7 @@ class Round(msgspec.Struct, frozen=True, array_like=True, tag="round"):
     finished_ns: Annotated[int, about("when the verification was done")]
 
 
-class RequestRow(msgspec.Struct, frozen=True, array_like=True, tag="request"):
+class RequestRow(msgspec.Struct, frozen=True, array_like=True, tag="request", gc=False):
     """One request as its user saw it: requests.parquet."""
 
     policy: Annotated[str, about("label of the policy")]
@@ -81,7 +81,7 @@ class RequestRow(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     slo_tokens_per_s: Annotated[float | None, about("token rate of its user's SLO; null: none")] = None
 
 
-class MessageRow(msgspec.Struct, frozen=True, array_like=True, tag="message"):
+class MessageRow(msgspec.Struct, frozen=True, array_like=True, tag="message", gc=False):
     """One message on the wire: messages.parquet."""
 
     policy: Annotated[str, about("label of the policy")]

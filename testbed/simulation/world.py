@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from testbed.errors import RunInvalid
 from testbed.experiment.events import NodeStop
 from testbed.experiment.scenario import PolicyEntry
@@ -291,7 +293,10 @@ class World:
 
 def framed_size(message: Message) -> int:
     """Bytes on the wire, as the emulation frames it."""
-    return len(encode(Envelope(TYPICAL_SENT_NS, TYPICAL_SEQUENCE, message)))
+    return ENVELOPE_BYTES + len(_encode(message))
 
 
+_encode = msgspec.msgpack.Encoder().encode
+_ANY = Ping(TYPICAL_SENT_NS)
+ENVELOPE_BYTES = len(encode(Envelope(TYPICAL_SENT_NS, TYPICAL_SEQUENCE, _ANY))) - len(_encode(_ANY))
 PING_BYTES = framed_size(Ping(TYPICAL_SENT_NS))

@@ -42,7 +42,7 @@ class Again(msgspec.Struct, frozen=True, array_like=True, tag="again"):
     after: int
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
+class Request(msgspec.Struct, frozen=True, array_like=True, tag="request", gc=False):
     """User to target: please generate."""
 
     request: int
@@ -52,7 +52,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     eos: tuple[int, ...] = ()  # tokens that end the output
 
 
-class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
+class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens", gc=False):
     """Target to user: the next output tokens; `final` ends the request."""
 
     request: int
@@ -61,7 +61,7 @@ class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
     final: bool
 
 
-class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
+class Open(msgspec.Struct, frozen=True, array_like=True, tag="open", gc=False):
     """Controller to worker: a request to speculate on."""
 
     request: int
@@ -70,14 +70,14 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
     sampling: Sampling
 
 
-class Branches(msgspec.Struct, frozen=True, array_like=True, tag="nodes"):  # short: workers send little else
+class Branches(msgspec.Struct, frozen=True, array_like=True, tag="nodes", gc=False):
     """Worker to controller: the nodes that one pass added to the worker's tree, parents before children.
 
     Nodes are numbered as they are drafted, from 0 in each request: `first` is this message's first, so a gap in the
     stream shows. A parent is such a number, or -1: the node extends the first `position` tokens of the text, which the
     controller validated. One node that goes on from the node before it names no parent; with one branch that is nearly
-    every message. `probabilities` are the drafter's own, of each token after its parent. The children of one parent
-    come together and only once, most probable first.
+    every message, whose tag is short for that. `probabilities` are the drafter's own, of each token after its parent.
+    The children of one parent come together and only once, most probable first.
     """
 
     request: int
@@ -88,7 +88,7 @@ class Branches(msgspec.Struct, frozen=True, array_like=True, tag="nodes"):  # sh
     probabilities: tuple[float, ...]
 
 
-class Drafts(msgspec.Struct, frozen=True, array_like=True, tag="drafts"):
+class Drafts(msgspec.Struct, frozen=True, array_like=True, tag="drafts", gc=False):
     """Device to server: verify these drafts, which follow the first `position` tokens of the text. Answered by Tokens.
 
     Asking again is harmless: for one position there is one answer.
@@ -99,14 +99,14 @@ class Drafts(msgspec.Struct, frozen=True, array_like=True, tag="drafts"):
     tokens: tuple[int, ...]
 
 
-class Slo(msgspec.Struct, frozen=True, array_like=True, tag="slo"):
+class Slo(msgspec.Struct, frozen=True, array_like=True, tag="slo", gc=False):
     """Device to server, ahead of its Request: the token rate that is the user's SLO."""
 
     request: int
     tokens_per_s: float
 
 
-class Validation(msgspec.Struct, frozen=True, array_like=True, tag="validation"):
+class Validation(msgspec.Struct, frozen=True, array_like=True, tag="validation", gc=False):
     """Controller to worker: what one target step emitted, from `position` on."""
 
     request: int
@@ -114,7 +114,7 @@ class Validation(msgspec.Struct, frozen=True, array_like=True, tag="validation")
     tokens: tuple[int, ...]
 
 
-class Close(msgspec.Struct, frozen=True, array_like=True, tag="close"):
+class Close(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False):
     request: int
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from testbed.wire.messages import Message
 
 
-@dataclass(frozen=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A message as it was received, with the times that split a wait into uplink, queue, compute and downlink."""
 
     sender: str

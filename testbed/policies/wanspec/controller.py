@@ -73,18 +73,21 @@ class Controller:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        match event:
-            case LinkSample(peer, rtt_ms):
-                self._waiting.sample(peer, rtt_ms)
-            case MessageReceived(sender, Request() as request):
-                commands += self._open(request, sender, now)
-            case MessageReceived(sender, Branches() as branches):
-                self._presence.heard(sender, now)
-                self._hear(branches, now)
-            case DraftReady() | TreeDraftReady():
-                self._drafted(event)
-            case VerifyReady():
-                commands += self._verified(event, now)
+        if isinstance(event, MessageReceived):
+            message = event.message
+            if isinstance(message, Branches):
+                self._presence.heard(event.sender, now)
+                self._hear(message, now)
+            elif isinstance(message, Request):
+                commands = self._open(message, event.sender, now)
+        elif isinstance(event, DraftReady | TreeDraftReady):
+            self._drafted(event)
+        elif isinstance(event, VerifyReady):
+            commands = self._verified(event, now)
+        elif isinstance(event, LinkSample):
+            self._waiting.sample(event.peer, event.rtt_ms)
+        if self._queue.busy:
+            return commands
         alarms: list[Command] = []
         return commands + self._queue.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
 
@@ -168,7 +171,7 @@ class Controller:
             return [*commands, *self._tell(state, Close(event.request))]
         state.told = now
         state.validated_at += [now] * len(settled.tokens)
-        path_logp = max(leaf.logp for leaf in state.candidates.tree.leaves())
+        path_logp = max([leaf.logp for leaf in state.candidates.tree.leaves()])
         passed, contradicted = state.candidates.advance(settled.tokens)
         state.drafting.advanced(passed)
         foreseen = state.candidates.tree.root.settled

@@ -8,7 +8,7 @@ a device that keeps the tree as well, and moves an accepted branch to the end of
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from testbed.decoding.cacheview import CacheView
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
@@ -16,14 +16,8 @@ from testbed.policies.session import DraftModel
 from testbed.policies.wanspec.tree import Node, Tree, ancestry, shape
 from testbed.wire.messages import Open, Request
 
-
-class Drafted(NamedTuple):
-    """What a pass chose after one leaf, best first, and the drafter's entropy (nats) there."""
-
-    leaf: Node
-    tokens: tuple[int, ...]
-    probabilities: tuple[float, ...]
-    entropy: float
+# Of one leaf: what the pass chose after it, best first, with probabilities, and the drafter's entropy (nats) there.
+Drafted = tuple[Node, tuple[int, ...], tuple[float, ...], float]
 
 
 class Drafting(Protocol):
@@ -73,7 +67,7 @@ class PathDrafting:
     def drafted(self, event: DraftReady | TreeDraftReady) -> Sequence[Drafted]:
         assert type(event) is DraftReady and self._leaf is not None
         self._model.drafted(event)
-        return (Drafted(self._leaf, event.tokens, event.confidences, event.entropies[0]),)
+        return ((self._leaf, event.tokens, event.confidences, event.entropies[0]),)
 
     def advanced(self, passed: Iterable[Node]) -> None:
         pass
@@ -116,8 +110,7 @@ class TreeDrafting:
         assert type(event) is TreeDraftReady and self._running is not None and self._running.job == event.job
         self._cache.fed(self._running.position, self._running.tokens)
         self._running = None
-        rows = zip(self._leaves, event.tokens, event.probabilities, event.entropies, strict=True)
-        return [Drafted(*row) for row in rows]
+        return list(zip(self._leaves, event.tokens, event.probabilities, event.entropies, strict=True))
 
     def advanced(self, passed: Iterable[Node]) -> None:
         for node in passed:

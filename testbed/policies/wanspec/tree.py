@@ -106,8 +106,8 @@ class Tree:
 
     def leaves(self) -> list[Node]:
         """Every node without children; the root, if it has none."""
-        if self.is_path:
-            return [self._levels[-1][0]]
+        if self._size == len(self._levels) - 1:
+            return self._levels[-1].copy()
         found, stack = [], [self.root]
         while stack:
             node = stack.pop()

@@ -64,20 +64,21 @@ class Worker:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        match event:
-            case DraftReady() | TreeDraftReady():
-                drafted = self._queue.finished(event)
-                if drafted is not None:
-                    commands = self._drafted(drafted, event)
-            case MessageReceived(message=Validation() as validation):
-                state = self._queue.get(validation.request)
+        if isinstance(event, DraftReady | TreeDraftReady):
+            drafted = self._queue.finished(event)
+            if drafted is not None:
+                commands = self._drafted(drafted, event)
+        elif isinstance(event, MessageReceived):
+            message = event.message
+            if isinstance(message, Validation):
+                state = self._queue.get(message.request)
                 assert state is not None
-                state.validate(validation)
-            case MessageReceived(sender, Open() as opened):
-                self._queue.open(opened.request, _Request(opened, sender, self._params.branches))
-            case MessageReceived(message=Close(request)):
-                self._queue.close(request)
-                commands = [Finish(request)]
+                state.validate(message)
+            elif isinstance(message, Open):
+                self._queue.open(message.request, _Request(message, event.sender, self._params.branches))
+            elif isinstance(message, Close):
+                self._queue.close(message.request)
+                commands = [Finish(message.request)]
         return commands + self._queue.start(self._next)
 
     def _next(self, state: _Request, job: int) -> Draft | DraftTree | None:
