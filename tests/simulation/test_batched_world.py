@@ -157,7 +157,7 @@ def test_centralised_serving_waits_for_memory():
 
 def test_a_policy_that_does_not_wait_ends_the_run_by_name():
     with pytest.raises(
-        RunInvalid, match=r"target0: \d requests cache \d+ tokens, the device's key-value memory holds 200"
+        RunInvalid, match=r"target0: \d requests cache \d+ tokens, but the device's key-value memory holds 200"
     ):
         capped("autoregressive", capacity=200)
 
