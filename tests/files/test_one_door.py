@@ -38,7 +38,7 @@ ELSEWHERE = {
     "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/daemon.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
-    "models/load.py": TRUSTED, "sweep/plan.py": TRUSTED,
+    "models/load.py": TRUSTED, "sweeps/plan.py": TRUSTED, "reference/kept.py": TRUSTED, "api/commandline.py": OURS,
     "models/fitness.py": GUARDED, "models/folder.py": GUARDED, "system/journal.py": GUARDED,
     "results/attempts.py": GUARDED,
 }  # fmt: skip

@@ -158,7 +158,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9087
         ("config.json", POINTER, r"config\.json.*git lfs pull"),
         ("tokenizer.json", None, r"tokenizer\.json is missing"),
         ("tokenizer.json", b'{"version":', r"tokenizer\.json:1: is not JSON"),
-        ("tokenizer.json", b'{"version": "9", "model": {"type": "Tomorrow"}}', r"tokenizer\.json is not read by"),
+        ("tokenizer.json", b'{"version": "9", "model": {"type": "Tomorrow"}}', r"tokenizer\.json cannot be read by"),
     ],
 )
 def test_a_damaged_folder_is_one_line_with_the_file(tmp_path: Path, file: str, content: bytes, words: str) -> None:
