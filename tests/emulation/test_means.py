@@ -30,7 +30,7 @@ def test_a_run_that_fits_is_let_through() -> None:
         (Room(1063, None, None), r"^place: 250 nodes need 1064 open files, the limit is 1063; raise it .*fewer nodes$"),
         (
             Room(None, 1265, None),
-            r"^place: 250 nodes need 1266 processes and threads, only 1265 more are .*fewer nodes$",
+            r"^place: 250 nodes need 1266 processes and threads, only 1265 more .*fewer nodes$",
         ),
         (
             Room(None, None, 6999.0),

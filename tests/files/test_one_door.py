@@ -36,9 +36,10 @@ ELSEWHERE = {
     "network/measure/probe.py": OURS, "network/measure/probe_process.py": OURS, "network/relay/fabric.py": OURS,
     "network/relay/process.py": OURS, "network/measure/watch.py": OURS, "network/measure/watch_process.py": OURS,
     "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/daemon.py": OURS,
+    "api/commandline.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
-    "models/load.py": TRUSTED, "sweeps/plan.py": TRUSTED, "reference/kept.py": TRUSTED, "api/commandline.py": OURS,
+    "models/load.py": TRUSTED, "sweeps/plan.py": TRUSTED, "reference/kept.py": TRUSTED,
     "models/fitness.py": GUARDED, "models/folder.py": GUARDED, "system/journal.py": GUARDED,
     "results/attempts.py": GUARDED,
 }  # fmt: skip
