@@ -68,6 +68,7 @@ def test_a_run_is_loaded_by_its_directory_or_its_folder(run: tb.Run, tmp_path: P
         tb.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_runs_are_compared(run: tb.Run, tmp_path: Path) -> None:
     other = tb.simulate(SMALL, {"policies.speculative.k": 1}, out=tmp_path, progress=False)
     table: Any = tb.compare(run, other.directory)
@@ -86,6 +87,7 @@ def test_a_simulation_runs_in_any_thread(tmp_path: Path) -> None:
     assert found[0].valid
 
 
+@pytest.mark.slow
 def test_a_sweep_is_a_table_also_from_a_script_without_a_guard(tmp_path: Path) -> None:
     """Worker processes do not run the caller's program again."""
     write_policy(tmp_path)
@@ -112,6 +114,7 @@ def call(*arguments: object) -> Any:
     return commandline.call(arguments, lambda line: None)
 
 
+@pytest.mark.slow
 def test_a_child_s_error_is_raised_as_what_it_was(tmp_path: Path) -> None:
     with pytest.raises(tb.BadInput) as caught:
         tb.emulate({**SMALL, "topology": "aws-north-americ"}, out=tmp_path, progress=False)
@@ -121,6 +124,7 @@ def test_a_child_s_error_is_raised_as_what_it_was(tmp_path: Path) -> None:
         call("run", "experiments/quickstart.yaml", "--engine", "simulation", "--pcap", "user0:target0")
 
 
+@pytest.mark.slow
 def test_a_child_ends_with_its_caller(tmp_path: Path) -> None:
     """Its standard input closes, as when the caller was killed; nothing is published."""
     with subprocess.Popen(
@@ -136,6 +140,7 @@ def test_a_child_ends_with_its_caller(tmp_path: Path) -> None:
         assert child.wait(60) == 130
 
 
+@pytest.mark.slow
 def test_an_interrupt_reaches_the_child(tmp_path: Path) -> None:
     path = sweep_examples.experiment(tmp_path, matrix={"seed": list(range(2000))})
     journal = tmp_path / "small-sweep-simulation" / "points.jsonl"

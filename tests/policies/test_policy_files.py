@@ -52,6 +52,7 @@ def test_an_override_s_path_is_relative_to_the_current_folder(tmp_path: Path, mo
         assert load_scenario(path, [override]).policies[0].label == "lookup"
 
 
+@pytest.mark.slow
 def test_the_content_decides_the_run_and_is_in_its_manifest(tmp_path: Path) -> None:
     """A run that was is simulated again by the text that it had, wherever the file is now."""
     ids, texts = [], []
@@ -76,6 +77,7 @@ def test_the_content_decides_the_run_and_is_in_its_manifest(tmp_path: Path) -> N
     assert texts[0] == texts[1] != texts[2]
 
 
+@pytest.mark.slow
 def test_a_sweep_s_worker_processes_run_it(tmp_path: Path) -> None:
     write_policy(tmp_path)
     policies = ["my_policy.py:SPEC", "speculative"]
@@ -130,6 +132,7 @@ def test_what_is_wrong_is_one_line_with_the_experiment_s_line(tmp_path: Path, po
     assert said.startswith(f"{tmp_path}/small.yaml:") and says in said
 
 
+@pytest.mark.slow
 def test_a_fault_names_the_file_s_own_line(tmp_path: Path) -> None:
     write_policy(tmp_path, helper="def guess(tokens, count):\n    return tokens[10**6]\n")
     process = run_examples.command(

@@ -137,6 +137,7 @@ def test_drafts_that_are_drawn_too_stay_with_the_emulation(prompts: str) -> None
     assert chosen(made(prompts, drawing)).name == "greedy"  # greedy requests draft greedily
 
 
+@pytest.mark.slow
 def test_a_sampled_run_is_lossless_says_seeded_coupling_and_calibrates(prompts: str, tmp_path: Path) -> None:
     ship(sampled_table(prompts), "sampled")
     outcome = run(made(prompts, sampling=SAMPLING), Options(tmp_path / "runs"), Silent())

@@ -23,6 +23,7 @@ def target_site_drafts(repeats: int) -> list[int]:
     return [passes[repeat] for repeat in range(repeats)]
 
 
+@pytest.mark.slow
 def test_an_edited_policy_changes_a_large_experiment_as_it_does_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
     before = target_site_drafts(1)
     # never wait for the worker

@@ -48,6 +48,7 @@ def test_every_policy_is_searched_at_every_rate_as_the_search_alone_would(tmp_pa
     ]
 
 
+@pytest.mark.slow
 def test_nothing_is_searched_twice_and_processes_change_nothing(tmp_path, monkeypatch):
     first = searched(tmp_path / "one", processes=2)
     alone = searched(tmp_path / "two", labels=["wisp"])

@@ -38,6 +38,7 @@ def test_the_table_has_a_row_for_every_point_and_policy_with_intervals_and_valid
     assert pd.read_csv(outcome.directory / CSV)["tpot_ms"].tolist() == table["tpot_ms"].tolist()
 
 
+@pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
     """Invariant 3, over processes."""
     one, _ = swept(experiment(tmp_path), tmp_path / "one", workers=1)
