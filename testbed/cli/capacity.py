@@ -6,12 +6,11 @@ import json
 import os
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.options import Json, console, note
+from testbed.cli.options import Experiment, Json, console, note
 
 
 class Window(StrEnum):
@@ -24,7 +23,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def capacity(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file; the number of users is the search variable.")],
+    experiment: Experiment,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, as for run")] = None,
     rates: Annotated[
         str, typer.Option("--rates", help="SLO targets in tokens/s, one capacity each; 2+8: mixed classes.")

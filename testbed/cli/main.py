@@ -22,7 +22,17 @@ from testbed.cli import runs as cli_runs
 from testbed.cli import shell as cli_shell
 from testbed.cli import sweep as cli_sweep
 from testbed.cli.entry import INTERRUPTED
-from testbed.cli.options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, gain_privilege
+from testbed.cli.options import (
+    Engine,
+    Experiment,
+    Fabric,
+    FabricOption,
+    Json,
+    Nodes,
+    NodesOption,
+    gain_privilege,
+    print_json,
+)
 from testbed.cli.options import console as _console
 from testbed.cli.options import note as _note
 from testbed.cli.unexpected import explained
@@ -85,14 +95,14 @@ def doctor(as_json: Json = False) -> None:
 
     findings = examine()
     if as_json:
-        print(json.dumps(findings, indent=2))
+        print_json(findings)
     else:
         _console().print(render(findings))
 
 
 @app.command()
 def run(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file (experiments/*.yaml).")],
+    experiment: Experiment,
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, e.g. workload.requests=10")] = None,
     engine: Annotated[
         Engine, typer.Option("--engine", help="emulation: real models and sockets; simulation: virtual time.")
@@ -105,6 +115,9 @@ def run(
         list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture the packets between these two nodes.")
     ] = None,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not measure the links during the run.")] = False,
+    table: Annotated[
+        str | None, typer.Option("--table", help="Simulation: decode table name or path; default: one that fits.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run one experiment and write a run directory with tables and a report."""
@@ -116,12 +129,19 @@ def run(
         raise BadInput("--no-probe: a simulation has no probe; use --engine emulation, or leave it out")
     elif nodes is Nodes.docker:
         raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
+    if table is not None and engine is Engine.emulation:
+        raise BadInput("--table: an emulation runs the models themselves; use --engine simulation, or leave it out")
     from testbed.cli.progress import ConsoleProgress
-    from testbed.experiment.scenario import load_scenario
+    from testbed.experiment.scenario import read_experiment
     from testbed.results.table import render
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
-    scenario = load_scenario(experiment, changes)
+    if table is not None:
+        changes.append(f"outcomes={json.dumps({'table': table})}")
+    document = read_experiment(experiment, changes)
+    for line in document.choices():
+        _note(line)
+    scenario = document.scenario()
     with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
         if engine is Engine.simulation:
             from testbed.simulation import engine as simulation
@@ -133,7 +153,7 @@ def run(
             options = emulation.Options(fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value)
             outcome = emulation.run(scenario, options, progress)
     if as_json:
-        print(json.dumps({"directory": str(outcome.directory), **outcome.summary}, indent=2))
+        print_json({"directory": str(outcome.directory), **outcome.summary})
     else:
         console = _console()
         console.print(render(outcome.summary, outcome.manifest["policies"]))
@@ -166,7 +186,7 @@ def calibrate(
 
     result = compare(run_directory, table)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print_json({"directory": str(run_directory), **result})
     else:
         _console().print(render(result))
     if not result["tokens_identical"]:

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+SCHEMA_VERSION = 1
+
+
+def experiment_file(text: str) -> Path:
+    """An experiment by name or path; says which file was taken where another has the name too."""
+    from testbed.files.named import EXPERIMENT, experiment, told
+
+    path = experiment(text)
+    if str(path) != text and (line := told(text, EXPERIMENT, Path())):
+        note(line)
+    return path
+
+
+Experiment = Annotated[
+    Path,
+    typer.Argument(parser=experiment_file, metavar="EXPERIMENT", help="An experiment's name, quickstart, or its file."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 
@@ -48,6 +68,11 @@ def gain_privilege() -> None:
     before = userns.privilege()
     if userns.gain_privilege() != before:
         note("not root: continuing in a user namespace; see docs/without-root.md")
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """One document on stdout. `schema_version` grows by one when a key goes, or means something else."""
+    print(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2))
 
 
 def console() -> Any:

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from testbed.errors import BadInput
 from testbed.experiment.scenario import SamplingOptions
+from testbed.files.named import TABLE
 from testbed.files.whole import check_file
 from testbed.tables.record import Progress, record
-from testbed.tables.table import SUFFIX, DecodeTable, SampledFrom
+from testbed.tables.table import DecodeTable, SampledFrom
 from testbed.workload.prompts import load_prompts
 
 
@@ -28,10 +29,10 @@ def record_to_file(
     sampling: SampledFrom | None = None,
 ) -> str:
     """Record the pair over a prompt set into `out`; returns what there is to say about it."""
-    if out.suffix != SUFFIX:
-        raise BadInput(f"--out {out}: a decode table is a {SUFFIX} file; give it that suffix")
+    if out.suffix != TABLE.suffix:
+        raise BadInput(f"--out {out}: a decode table is a {TABLE.suffix} file; give it that suffix")
     check_file(out)
-    name = out.name.removesuffix(SUFFIX)
+    name = out.name.removesuffix(TABLE.suffix)
     table = record(
         target, draft, load_prompts(prompts), output_tokens, depth, ignore_eos, progress, second_choice, name, sampling
     )

@@ -12,7 +12,7 @@ from testbed.cli.options import Fabric, FabricOption, gain_privilege, note
 if TYPE_CHECKING:
     from testbed.network.spec.topology import Topology
 
-What = Annotated[str, typer.Argument(help="Experiment file, or a topology name or file.")]
+What = Annotated[str, typer.Argument(help="Name or file of an experiment or a topology.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -58,10 +58,12 @@ def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
 def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
     """Topology and placement: the experiment's nodes, or one node per region of a topology."""
     from testbed.experiment.scenario import load_scenario, read_document
+    from testbed.files.named import EXPERIMENT, TOPOLOGY, is_path, known
     from testbed.network.spec.topology import load_topology
 
-    path = Path(what)
-    if path.suffix in (".yaml", ".yml") and "place" in read_document(path).data:
+    path = Path(what) if is_path(what, TOPOLOGY) else known(EXPERIMENT).get(what)
+    named = what in known(TOPOLOGY) or path is None or path.suffix not in (".yaml", ".yml")
+    if path is not None and not named and "place" in read_document(path).data:
         scenario = load_scenario(path)
         topology = scenario.network.applied_to(load_topology(scenario.topology))
         return topology, {name: site for name, (_, site) in scenario.place.nodes().items()}

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed.cli.options import Engine, Fabric, FabricOption, Json, Nodes, NodesOption, console, gain_privilege, note
+from testbed.cli.options import (
+    Engine,
+    Experiment,
+    Fabric,
+    FabricOption,
+    Json,
+    Nodes,
+    NodesOption,
+    console,
+    gain_privilege,
+    note,
+    print_json,
+)
 from testbed.errors import BadInput, RunInvalid
 
 Workers = Annotated[
@@ -22,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sweep(
-    experiment: Annotated[Path, typer.Argument(help="Experiment file with a matrix.")],
+    experiment: Experiment,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="key=value; on a swept key, keep only that value")
     ] = None,
@@ -73,7 +84,7 @@ def sweep(
     with SweepConsole() as progress:
         outcome = run_sweep(plan, options, progress)
     if as_json:
-        print(json.dumps(as_dict(outcome), indent=2))
+        print_json(as_dict(outcome))
     else:
         console().print(render(plan, outcome))
         console().print(f"table: {outcome.directory / PARQUET} (and {CSV})", soft_wrap=True)
@@ -93,7 +104,7 @@ def compare(
 
     result = compare_runs(runs)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
     else:
         console().print(render(result))
     if not result["valid"]:
@@ -117,7 +128,7 @@ def reproduce(
     with SweepConsole() as progress:
         result = run_claims(name, out, docs, workers, progress)
     if as_json:
-        print(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
         console().print(render(result))
         written = [result.document, *result.figures]

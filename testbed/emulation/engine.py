@@ -17,6 +17,7 @@ from testbed.emulation.lock import elsewhere, machine_lock
 from testbed.emulation.measuring import Measured, measure
 from testbed.emulation.writing import manifest_of, write_rows
 from testbed.errors import BadInput, MachineCannot
+from testbed.experiment.again import write_experiment
 from testbed.experiment.progress import Progress
 from testbed.experiment.scenario import Scenario
 from testbed.files.whole import blame_disk
@@ -97,7 +98,8 @@ def _results(
     from testbed.report import write_page  # matplotlib is slow to import; a run that fails early should not wait
 
     report = write_page(directory, data, summary)
-    return Outcome(publish(attempt, (*FILES, report.name)), summary, manifest)
+    again = write_experiment(attempt.partial, scenario.resolved(), "emulation", inputs.run_id)
+    return Outcome(publish(attempt, (*FILES, report.name, again.name)), summary, manifest)
 
 
 @contextmanager

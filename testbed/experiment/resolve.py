@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+from testbed.experiment.filepaths import changed
 from testbed.experiment.linkplan import pair_schedules, replay_of
 from testbed.experiment.requests import check_enough_prompts, plan_requests
 from testbed.experiment.scenario import Scenario, run_id
@@ -89,14 +91,16 @@ class Resolved:
 
     def run_id(self, more: Mapping[str, str]) -> str:
         """`more`: what decides the run besides the experiment and its files."""
-        return run_id(self.scenario.resolved(), {**self._contents(), **more})
+        return run_id(changed(self.scenario.resolved(), _any_path, models=False), {**self._contents(), **more})
 
     def _contents(self) -> dict[str, str]:
         """Of the files that the experiment names: it has their names alone."""
         found = {"topology": self.topology.model_dump_json(), "prompts": self.prompts.sha256}
         if self.replay is not None:
             found["rtt_series"] = self.replay.series.sha256
-        return found | {f"device.{role}": profile.model_dump_json() for role, profile in self.devices.items()}
+        return found | {
+            f"device.{role}": profile.model_dump_json(exclude={"name"}) for role, profile in self.devices.items()
+        }
 
     def facts(self) -> dict[str, Any]:
         """What the manifest of either engine says of it."""
@@ -108,6 +112,11 @@ class Resolved:
             "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
             "node_placement": dict(self.placement),
         }
+
+
+def _any_path(path: str) -> str:
+    """Where a file lies decides nothing: what it holds does."""
+    return Path(path).suffix
 
 
 def resolve(

@@ -26,6 +26,7 @@ from pydantic import (
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.experiment.events import Event, unknown_nodes
+from testbed.experiment.filepaths import anchored, choices
 from testbed.experiment.hardware import Hardware
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.overrides import assign
@@ -364,11 +365,16 @@ def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
 
 def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     """Reads, overrides (`workload.requests=10`), validates. Raises BadInput in one line."""
+    return read_experiment(path, overrides).scenario()
+
+
+def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Document:
+    """A file of one run, not yet validated. Raises BadInput in one line."""
     document = read_document(path, overrides)
     if "matrix" in document.data:
         message = "matrix: this file describes many runs; use `testbed sweep`, or remove the matrix for a single run"
         refuse(path, document.lines, ("matrix",), message)
-    return document.scenario()
+    return document
 
 
 @dataclass(frozen=True)
@@ -379,6 +385,10 @@ class Document:
     data: dict[str, Any]
     lines: Lines
     overridden: dict[At, str]  # what set each place that the file did not
+
+    def choices(self) -> list[str]:
+        """Which files were taken, where their names could mean others."""
+        return list(choices(self.data, self.path.parent))
 
     def scenario(self) -> Scenario:
         """Validates. Raises BadInput in one line."""
@@ -393,6 +403,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
+    data = anchored(data, path.parent)
     overridden: dict[At, str] = {}
     for override in overrides:
         key, value = parse_override(override)

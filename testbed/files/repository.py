@@ -21,10 +21,10 @@ def folders(kind: str) -> list[Path]:
     ]
 
 
-def available(kind: str, suffix: str) -> dict[str, Path]:
+def available(kind: str, suffix: str, deep: bool = False) -> dict[str, Path]:
     """Files of `kind` by name without suffix; the first folder that has a name wins."""
     found: dict[str, Path] = {}
     for folder in folders(kind):
-        for path in sorted(folder.glob(f"*{suffix}")):
-            found.setdefault(path.name.removesuffix(suffix), path)
+        for path in sorted(folder.glob(f"**/*{suffix}" if deep else f"*{suffix}")):
+            found.setdefault(path.relative_to(folder).as_posix().removesuffix(suffix), path)
     return found

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from testbed.decoding.output import ended
+from testbed.experiment.again import NAME as EXPERIMENT
+from testbed.experiment.again import write_experiment
 from testbed.experiment.scenario import PolicyEntry
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
@@ -90,7 +92,7 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     from testbed.report import write_page  # matplotlib is slow to import; bad input should not wait for it
 
     report = write_page(RunDirectory(attempt.partial), data, summary)
-    return Outcome(publish(attempt, (*FILES, report.name)), summary, data.manifest)
+    return Outcome(publish(attempt, (*FILES, report.name, EXPERIMENT)), summary, data.manifest)
 
 
 def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -> tuple[RunData, dict[str, Any]]:
@@ -109,6 +111,7 @@ def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -
     if simulated.given_up:
         manifest["given_up"] = simulated.given_up
     directory.write_manifest(manifest)
+    write_experiment(path, inputs.scenario.resolved(), "simulation", identity)
     data = load(path)
     summary = summarise(data, counts_of(inputs))
     directory.write_summary(summary)

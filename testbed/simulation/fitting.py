@@ -12,8 +12,9 @@ import msgspec
 
 from testbed.errors import BadInput
 from testbed.experiment.scenario import Scenario
+from testbed.files.named import TABLE
 from testbed.results.sampling import unverified_by_choice
-from testbed.tables.table import FOLDER, SUFFIX, Provenance
+from testbed.tables.table import Provenance
 
 REJECTION = "sampled"  # value of a policy's parameter `draft`: its drafts are drawn too, and verified by rejection
 
@@ -96,5 +97,5 @@ def record_command(scenario: Scenario) -> str:
         options += f" --top-p {sampling.top_p:g}" if sampling.top_p < 1 else ""
     return (
         f"record one: testbed record --target {models.target} --draft {models.draft} --prompts {workload.prompts} "
-        f"--output-tokens {workload.output_tokens}{options} --out {FOLDER}/my-table{SUFFIX}"
+        f"--output-tokens {workload.output_tokens}{options} --out {TABLE.folder}/my-table{TABLE.suffix}"
     )

@@ -19,7 +19,8 @@ from testbed.experiment.events import node_stops
 from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.experiment.resolve import Resolved
 from testbed.experiment.scenario import Scenario
-from testbed.files.repository import available
+from testbed.files.named import TABLE
+from testbed.files.named import known as known_files
 from testbed.models.devices import NATIVE
 from testbed.network.spec.topology import Topology
 from testbed.simulation.fitting import (
@@ -33,8 +34,8 @@ from testbed.simulation.fitting import (
 from testbed.simulation.links import MAX_RTO_NS, link_specs
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.system.units import NS_PER_MS, NS_PER_S
-from testbed.tables.outcomes import RECORDED, MadeUp, outcome_table
-from testbed.tables.table import FOLDER, SUFFIX, DecodeTable, Provenance, load_provenance, load_table
+from testbed.tables.outcomes import MadeUp, Recorded, outcome_table
+from testbed.tables.table import DecodeTable, Provenance, load_provenance, load_table
 from testbed.workload.arrivals import due_times_ms
 from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import Prompt, PromptSet
@@ -122,12 +123,15 @@ def from_scenario(
     """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for."""
     refuse_sampled_drafts(scenario)
     refuse_unverified(scenario)
-    if scenario.outcomes != RECORDED and table_name is not None:
+    outcomes = scenario.outcomes
+    if isinstance(outcomes, Recorded):
+        table_name = table_name or outcomes.table
+    if isinstance(outcomes, MadeUp) and table_name is not None:
         raise BadInput(
             f"outcomes: the experiment defines synthetic outcomes, so table {table_name!r} cannot be used; remove one"
         )
     named = None if table_name is None else sources.table(table_name)
-    named = sources.made_up(scenario) if scenario.outcomes != RECORDED else named
+    named = sources.made_up(scenario) if isinstance(outcomes, MadeUp) else named
     if named is not None and named.synthetic:
         prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
         return _checked(Inputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads))
@@ -167,7 +171,7 @@ def choose_table(
         if wrong := misfit(named.provenance, scenario, hashes):
             raise BadInput(f"decode table {named.name}: {wrong}; {record_command(scenario)}")
         return named
-    known = {name: sources.provenance(name) for name in available(FOLDER, SUFFIX)}
+    known = {name: sources.provenance(name) for name in known_files(TABLE)}
     fitting = [name for name, made_of in known.items() if misfit(made_of, scenario, hashes) is None]
     wanted = scenario.workload.output_tokens
     if fitting:  # the first that is long enough, else the first, which will be said to be too short
@@ -175,7 +179,7 @@ def choose_table(
     models, temperature = scenario.models, scenario.workload.sampling.temperature
     how = f", sampled at temperature {temperature:g} with seed {scenario.seed}" if temperature > 0 else ""
     raise BadInput(
-        f"no decode table in {FOLDER}/ holds {models.target} with {models.draft} on prompt set "
+        f"no decode table in {TABLE.folder}/ holds {models.target} with {models.draft} on prompt set "
         f"'{scenario.workload.prompts}'{how}; {record_command(scenario)}"
     )
 

@@ -16,6 +16,7 @@ from typing import NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.errors import BadInput
+from testbed.experiment.filepaths import anchored_value
 from testbed.experiment.overrides import assign
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Document, FileName, Scenario, parse_override, read_document
@@ -24,7 +25,7 @@ from testbed.files.yamlfile import refuse, said
 from testbed.files.yamltext import Place
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
 from testbed.sweeps.matrix import KEY, Axes, Settings, parse_axes, points
-from testbed.tables.outcomes import MadeUp, refuse_emulation
+from testbed.tables.outcomes import MadeUp, Recorded, refuse_emulation
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """Reads and validates every point. An override of a swept key leaves only that value of its axis."""
     bare = read_document(path)
     axes = parse_axes(bare.data.pop(KEY), path, bare.lines) if KEY in bare.data else {}
+    axes = {key: tuple(anchored_value(key, value, path.parent) for value in values) for key, values in axes.items()}
     narrowed = dict(parse_override(text) for text in overrides)
     axes = {key: (narrowed[key],) if key in narrowed else values for key, values in axes.items()}
     document = read_document(path, [text for text in overrides if parse_override(text)[0] not in axes])
@@ -142,7 +144,8 @@ def _identity(scenario: Scenario, sources: Sources, engine: str, more: Mapping[s
     experiment = resolve(scenario, sources)
     if engine == "simulation":
         hashes = hashes_of(scenario, experiment.prompts, _unnoted, sources)
-        found["table"] = choose_table(scenario, hashes, None, sources).sha256
+        named = sources.table(outcomes.table) if isinstance(outcomes, Recorded) else None
+        found["table"] = choose_table(scenario, hashes, named, sources).sha256
     else:
         found |= {role: sources.weights(name) for role, name in scenario.models.model_dump().items()}
     return experiment.run_id(found)

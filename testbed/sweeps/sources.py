@@ -8,6 +8,7 @@ from functools import cache
 
 from testbed.experiment.scenario import Scenario
 from testbed.simulation.inputs import Sources
+from testbed.tables.outcomes import MadeUp
 from testbed.tables.table import DecodeTable
 
 MADE_UP_KEPT = 4  # tables made for one seed each; tens of megabytes each, and points come grouped by them
@@ -43,6 +44,6 @@ def table_key(scenario: Scenario) -> str:
     resolved = scenario.resolved()
     workload = resolved["workload"]
     parts = {"models": resolved["models"], "prompts": workload["prompts"], "outcomes": resolved["outcomes"]}
-    if scenario.outcomes != "recorded":
+    if isinstance(scenario.outcomes, MadeUp):
         parts |= {"seed": scenario.seed, "n": workload["requests"], "tokens": workload["output_tokens"]}
     return json.dumps(parts, sort_keys=True)

@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from testbed.errors import BadInput
+from testbed.files.named import TABLE
 from testbed.files.reading import decode_json, open_table, reading
 from testbed.files.reading import read_table as read_arrow
 from testbed.files.whole import replacing
 from testbed.tables.table import (
-    SUFFIX,
     DecodeTable,
     PromptTable,
     Provenance,
@@ -77,8 +77,8 @@ def write_table(table: DecodeTable, path: Path) -> None:
     def kind(column: str) -> Any:
         return pa.int32() if "token" in column else pa.float64()
 
-    if path.suffix != SUFFIX:
-        raise BadInput(f"{path}: a decode table is a {SUFFIX} file; give it that suffix")
+    if path.suffix != TABLE.suffix:
+        raise BadInput(f"{path}: a decode table is a {TABLE.suffix} file; give it that suffix")
     prompts, made_of = table.prompts.values(), table.provenance
     keys = [key for key, one in table.prompts.items() for _ in one.rollout_tokens]
     columns: dict[str, Any] = {
@@ -116,7 +116,7 @@ def read_table(path: Path) -> DecodeTable:
     if missing:
         raise BadInput(f"{path}: lacks the column {missing[0]!r}; record the table again")
     with reading(path, f"{WHAT}, by the types of its columns", AGAIN):
-        table = make_table(path.name.removesuffix(SUFFIX), header.provenance, dict(_prompts(header, arrow)))
+        table = make_table(path.name.removesuffix(TABLE.suffix), header.provenance, dict(_prompts(header, arrow)))
     if table.sha256 != header.sha256:
         raise BadInput(
             f"{path}: is damaged: its content has hash {table.sha256[:12]}, but its header says {header.sha256[:12]}"

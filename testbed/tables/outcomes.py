@@ -60,6 +60,12 @@ class Drawn(Strict):
     table: str = Field(description="decode table, by name (workloads/tables/) or path", examples=["tiny-prose"])
 
 
+class Recorded(Strict):
+    """What the models did when the table was recorded."""
+
+    table: str = Field(description="decode table, by name (workloads/tables/) or path", examples=["tiny-prose"])
+
+
 class MadeUp(Strict):
     """Exactly one of the two."""
 
@@ -70,16 +76,21 @@ class MadeUp(Strict):
     def _one(self) -> Self:
         if (self.iid is None) == (self.drawn is None):
             raise problem(
-                (), "outcomes: write `recorded`, or one of `{iid: {match: 0.8}}` and `{drawn: {table: NAME}}`"
+                (),
+                "outcomes: write `recorded`, `{table: NAME}`, `{iid: {match: 0.8}}` or `{drawn: {table: NAME}}`",
             )
         return self
 
 
-Outcomes = Literal["recorded"] | MadeUp
+Outcomes = Literal["recorded"] | Recorded | MadeUp
 
 
 def refuse_emulation(outcomes: Outcomes) -> None:
     """BadInput for outcomes that no model will produce."""
+    if isinstance(outcomes, Recorded):
+        raise BadInput(
+            "outcomes.table: models that run need no decode table; add --engine simulation, or remove the key"
+        )
     if outcomes != RECORDED:
         raise BadInput("outcomes: synthetic outcomes have no models to run; use --engine simulation, or remove the key")
 

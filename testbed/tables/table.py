@@ -25,11 +25,7 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.files.repository import available
-from testbed.files.yamlfile import nearest
-
-FOLDER = "workloads/tables"
-SUFFIX = ".parquet"
+from testbed.files.named import TABLE, find
 
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
@@ -233,12 +229,7 @@ def load_provenance(name_or_path: str) -> Provenance:
 
 
 def _path(name_or_path: str) -> Path:
-    if "/" in name_or_path or name_or_path.endswith(SUFFIX):
-        return Path(name_or_path)
-    known = available(FOLDER, SUFFIX)
-    if name_or_path not in known:
-        raise BadInput(f"decode table {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
-    return known[name_or_path]
+    return find(name_or_path, TABLE)
 
 
 def content_hash(provenance: Provenance, prompts: Mapping[str, PromptTable]) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
-from testbed.errors import BadInput
+from testbed.files.named import PROMPTS, find
 from testbed.files.reading import as_text, decode_json, read_bytes, refuse_file, shown
-from testbed.files.repository import available
-from testbed.files.yamlfile import nearest, said
+from testbed.files.yamlfile import said
 
-SUFFIX = ".jsonl"
 MOST_ID = 200
 
 
@@ -42,13 +39,7 @@ class PromptSet(msgspec.Struct, frozen=True):
 
 def load_prompts(name_or_path: str) -> PromptSet:
     """Raises BadInput, with file and line, for what is not a prompt set."""
-    if "/" in name_or_path or name_or_path.endswith(SUFFIX):
-        path = Path(name_or_path)
-    else:
-        known = available("workloads/prompts", SUFFIX)
-        if name_or_path not in known:
-            raise BadInput(f"prompt set {name_or_path!r} is not in workloads/prompts/{nearest(name_or_path, known)}")
-        path = known[name_or_path]
+    path = find(name_or_path, PROMPTS)
     content = read_bytes(path)
     prompts: dict[str, Prompt] = {}
     # by this end of a line alone: others, such as U+2028, may stand inside a prompt
@@ -67,4 +58,6 @@ def load_prompts(name_or_path: str) -> PromptSet:
         prompts[prompt.id] = prompt
     if not prompts:
         refuse_file(path, "holds no prompts")
-    return PromptSet(path.name.removesuffix(SUFFIX), tuple(prompts.values()), hashlib.sha256(content).hexdigest())
+    return PromptSet(
+        path.name.removesuffix(PROMPTS.suffix), tuple(prompts.values()), hashlib.sha256(content).hexdigest()
+    )

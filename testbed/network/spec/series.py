@@ -17,15 +17,13 @@ from typing import Literal, NamedTuple, NoReturn
 
 from testbed.errors import BadInput
 from testbed.files.figures import number
+from testbed.files.named import SERIES, find, known
 from testbed.files.reading import as_text, read_bytes, refuse_file, shown
-from testbed.files.repository import available
 from testbed.files.yamlfile import nearest, said
 from testbed.network.spec.fabric import Pair, delay_us
 from testbed.network.spec.topology import Topology
 from testbed.system.units import NS_PER_S, NS_PER_US
 
-FOLDER = "workloads/rtt"
-SUFFIX = ".csv"
 COLUMNS = ("time_s", "src", "dst", "rtt_ms")
 ABOUT = ("description", "kind", "source", "licence")  # what every file must say of itself
 KINDS = ("measured", "synthetic")
@@ -142,24 +140,19 @@ def _ns(series_s: float, speed: float) -> int:
 
 def available_series() -> dict[str, Path]:
     """Series by name; the first folder that has a name wins."""
-    return available(FOLDER, SUFFIX)
+    return known(SERIES)
 
 
 def load_series(name_or_path: str) -> RttSeries:
     """A series by name from `workloads/rtt/`, or by path. Raises BadInput with file and line."""
-    if "/" in name_or_path or name_or_path.endswith(SUFFIX):
-        path = Path(name_or_path)
-    elif name_or_path in (known := available_series()):
-        path = known[name_or_path]
-    else:
-        raise BadInput(f"RTT trace {name_or_path!r} is not in {FOLDER}/{nearest(name_or_path, known)}")
+    path = find(name_or_path, SERIES)
     content = read_bytes(path)
     lines = as_text(content, path).rstrip().splitlines()
     about, start = _about(path, lines)
     rows = _rows(path, lines, start)
     first_s, last_s = _ends(path, rows)
     pairs = {pair: tuple(Sample(row.time_s - first_s, row.rtt_ms) for row in of_pair) for pair, of_pair in rows.items()}
-    name = path.name.removesuffix(SUFFIX)
+    name = path.name.removesuffix(SERIES.suffix)
     return RttSeries(name, about, pairs, last_s - first_s, hashlib.sha256(content).hexdigest())
 
 

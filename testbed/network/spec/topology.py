@@ -20,11 +20,11 @@ from typing import Annotated, Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
-from testbed.files import repository
+from testbed.files.named import TOPOLOGY, find, known
 from testbed.files.pyfile import PythonFile
 from testbed.files.reading import shown
 from testbed.files.strict import MS, SHARE, Strict, Unit
-from testbed.files.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes, said
+from testbed.files.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes
 from testbed.network.spec.fabric import BurstLoss, Link
 
 Milliseconds = Annotated[float, MS, Field(ge=0, le=60_000, allow_inf_nan=False)]
@@ -259,7 +259,7 @@ def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Li
 
 def available() -> dict[str, Path]:
     """Topologies by name; the first folder that has a name wins."""
-    return repository.available("topologies", ".yaml")
+    return known(TOPOLOGY)
 
 
 def load_topology(name_or_path: str | Path) -> Topology:
@@ -275,12 +275,7 @@ def load_topology(name_or_path: str | Path) -> Topology:
             return Topology.model_validate(load_fields(*named))
         except ValidationError as error:
             raise BadInput(f"topology {shown(text)}: {complaints(error, Topology)[0].text}") from error
-    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
-        path = Path(name_or_path)
-    elif text in (known := available()):
-        path = known[text]
-    else:
-        raise BadInput(f"topology {said(text)} is not in topologies/{nearest(text, known)}")
+    path = name_or_path if isinstance(name_or_path, Path) else find(text, TOPOLOGY)
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: a topology is a mapping with the keys name, regions, rtt_ms, ...")
