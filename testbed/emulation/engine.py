@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from testbed.containers.removal import remove_named
+from testbed.emulation import stages
 from testbed.emulation.inputs import Inputs, read
 from testbed.emulation.inputs import Options as Options
 from testbed.emulation.lock import elsewhere, machine_lock
@@ -34,6 +35,7 @@ from testbed.system.journal import Journal
 def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     """One emulated run. Raises BadInput, MachineCannot or RunInvalid; leaves nothing running whatever happens."""
     started = datetime.now(UTC)
+    measured = Measured()
     progress.note("reading inputs")
     inputs = read(scenario, options)
     name = new_attempt(inputs.run_id)
@@ -46,7 +48,6 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
         before = provenance.gather(provenance.MOMENTS)
         if others := elsewhere():
             progress.note(f"{', '.join(others)}: another emulation seems to run; both share the cores")
-        measured = Measured()
         try:
             measure(inputs, options, attempt.partial, journal, progress, measured)
             facts = {
@@ -72,6 +73,7 @@ def _results(
     """Everything written, drawn and published."""
     scenario = inputs.scenario
     after = provenance.gather(provenance.MOMENTS)
+    measured.stages.begin(stages.CHECK)
     progress.note("comparing every output with target-only decoding")
     directory = RunDirectory(attempt.partial)
     mismatches = write_rows(directory, inputs, measured)
@@ -82,6 +84,7 @@ def _results(
         "given_up": measured.given_up,
         "after": after,
     }
+    measured.stages.begin(stages.REPORT)
     directory.write_manifest(manifest)
     counts = Counts(
         unmatched_packets=measured.counters.unmatched,
@@ -93,11 +96,13 @@ def _results(
     )
     data = load(attempt.partial)  # what is on disk is what is summarised and drawn
     summary = summarise(data, counts)
-    directory.write_summary(summary)
     progress.note("drawing the report")
     from testbed.report import write_page  # matplotlib is slow to import; a run that fails early should not wait
 
     report = write_page(directory, data, summary)
+    summary["timings"] = measured.stages.seconds()
+    directory.write_summary(summary)  # last: it says that all else is there
+    progress.note(stages.said(summary["timings"]))
     again = write_experiment(attempt.partial, scenario.resolved(), "emulation", inputs.run_id)
     return Outcome(publish(attempt, (*FILES, report.name, again.name)), summary, manifest)
 

@@ -12,10 +12,12 @@ from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.load import load_model
-from testbed.models.reference import Reference, target_only
+from testbed.models.reference import Reference, surely_target_only, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.results.records import RequestRow
 from testbed.workload.planned import PlannedRequest
+
+Key = tuple[tuple[int, ...], int, Sampling, tuple[int, ...]]  # what a reference depends on, but for the weights
 
 
 class Mismatch(NamedTuple):
@@ -33,27 +35,47 @@ def compare(
 ) -> tuple[list[RequestRow], list[Mismatch]]:
     """The rows with `lossless` filled in, and where each that differs first does.
 
+    Greedy output is fed to the target whole, and decoded token by token only where that leaves a doubt.
     `lossless` stays None for policies in `law_only`: sampled drafts keep only the law.
     """
-    runtime = CausalRuntime(load_model(target, threads=1).model)
-    known: dict[tuple[tuple[int, ...], int, Sampling, tuple[int, ...]], Reference] = {}
+    references = _References(target)
     compared, mismatches = [], []
     for row in rows:
         if row.policy in law_only:
             compared.append(row)
             continue
-        one = planned[row.request]
-        # without temperature the seed decides nothing, so repeats share one reference
-        sampling = replace(one.sampling, seed=0) if one.sampling.greedy else one.sampling
-        key = (one.prompt, one.max_tokens, sampling, one.eos)
-        if key not in known:
-            known[key] = target_only(runtime, *key)
-        reference = known[key]
-        equal = row.tokens == reference.tokens
-        compared.append(replace(row, lossless=equal))
-        if not equal:
+        reference = references.differing(row.tokens, planned[row.request])
+        compared.append(replace(row, lossless=reference is None))
+        if reference is not None:
             mismatches.append(first_mismatch(row, reference))
     return compared, mismatches
+
+
+class _References:
+    """Target-only outputs, each made or confirmed once."""
+
+    def __init__(self, target: str) -> None:
+        self._runtime = CausalRuntime(load_model(target, threads=1).model)
+        self._confirmed: dict[Key, tuple[int, ...]] = {}
+        self._decoded: dict[Key, Reference] = {}
+
+    def differing(self, tokens: tuple[int, ...], planned: PlannedRequest) -> Reference | None:
+        """The reference that these tokens are not; None where they are it."""
+        # without temperature the seed decides nothing, so repeats share one reference
+        sampling = replace(planned.sampling, seed=0) if planned.sampling.greedy else planned.sampling
+        key = (planned.prompt, planned.max_tokens, sampling, planned.eos)
+        if self._confirmed.get(key) == tokens or (key not in self._decoded and self._confirms(key, tokens)):
+            return None
+        if key not in self._decoded:
+            self._decoded[key] = target_only(self._runtime, *key)
+        return None if self._decoded[key].tokens == tokens else self._decoded[key]
+
+    def _confirms(self, key: Key, tokens: tuple[int, ...]) -> bool:
+        prompt, most, sampling, eos = key
+        if not sampling.greedy or not surely_target_only(self._runtime, prompt, tokens, most, eos):
+            return False
+        self._confirmed[key] = tokens
+        return True
 
 
 def first_mismatch(row: RequestRow, reference: Reference) -> Mismatch:

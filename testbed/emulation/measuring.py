@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.containers.removal import remove_named
+from testbed.emulation import stages
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
@@ -17,6 +18,7 @@ from testbed.emulation.nodekind import containers
 from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
 from testbed.emulation.rowlogs import RowLog
+from testbed.emulation.stages import Stages
 from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
@@ -43,6 +45,7 @@ class Measured:
     replay: list[ReplayRow] = field(default_factory=list)
     probes: list[RowLog] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    stages: Stages = field(default_factory=Stages)
 
 
 def measure(
@@ -51,6 +54,7 @@ def measure(
     """Brings everything up, runs every phase, takes everything down; `measured` is filled as it comes."""
     log_dir = partial / "logs"
     log_dir.mkdir()
+    measured.stages.begin(stages.NETWORK)
     progress.note("bringing up and measuring the network")
     try:
         with (
@@ -76,13 +80,16 @@ def measure(
             conditions = Conditions(
                 network, inputs.experiment.schedule, inputs.scenario.events, watched, log_dir, journal, progress
             )
+            measured.stages.begin(stages.NODES)
             progress.note(f"starting {len(inputs.experiment.placement)} nodes, loading models")
             captured = [parse_pair(text, inputs.experiment.placement) for text in options.pcap]
             with (
                 Capture(network.ports, captured, partial, journal) as capture,
                 Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness) as deployment,
             ):
+                measured.stages.begin(stages.REQUESTS)
                 _run_phases(inputs, deployment, conditions, measured, progress)
+                measured.stages.begin(stages.NODES)
                 measured.facts |= deployment.facts()
             if contained is not None:
                 contained.note_exits()
@@ -93,6 +100,7 @@ def measure(
             measured.facts["strange_probe_packets"] = conditions.strange_packets
             measured.facts["phases"] = [one._asdict() for one in conditions.phases]
             conditions.restore()
+            measured.stages.begin(stages.LINKS)
             progress.note("measuring the links again")
             network.probe(PROBES_AFTER)
             measured.links += _link_rows(AFTER, network)
@@ -106,6 +114,7 @@ def measure(
                 "fabric_reason": network.fabric_reason,
                 "network": network.facts(),
             }
+            measured.stages.begin(stages.NETWORK)
     finally:
         with taking_down():
             journal.undo(remove_named)

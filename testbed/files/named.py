@@ -6,6 +6,7 @@ Rule kept: text with a slash or the kind's suffix is a path and nothing else; an
 
 from __future__ import annotations
 
+import filecmp
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def others(text: str, kind: Kind, beside: Path) -> list[Path]:
 def _same(one: Path, other: Path) -> bool:
     """Equal content is no choice that anybody need hear of."""
     try:
-        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+        return filecmp.cmp(one, other, shallow=False)
     except OSError:
         return False
 
