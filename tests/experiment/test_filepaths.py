@@ -16,7 +16,7 @@ from testbed.files import named
 from testbed.simulation import engine
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
-from testbed.sweep.plan import load_sweep
+from testbed.sweeps.plan import load_sweep
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = {
