@@ -165,7 +165,7 @@ def test_a_killed_helper_ends_the_run_and_leaves_no_process(network: Network, jo
     assert network._live is not None and network._live._process is not None
     os.kill(network._live._process.pid, signal.SIGKILL)
     network._live._process.wait()
-    with pytest.raises(RunInvalid, match=r"the process that changes its links was killed \(signal 9\)"):
+    with pytest.raises(RunInvalid, match=r"the process that updates its links was killed \(signal 9\)"):
         network.check()
     network.close()
     wait_for(lambda: not processes_of(journal))
