@@ -128,7 +128,7 @@ def test_an_image_that_was_never_in_a_registry_is_known_by_its_content(container
 def test_a_tag_the_registry_does_not_have_is_named(container_engine, registry):
     said = refusal(startimage.obtain, container_engine, f"{registry.address}/python:3-slim", ignore)
     assert f"{registry.address}/python:3-slim cannot be pulled: " in said
-    assert said.endswith("; name another with --base IMAGE")
+    assert said.endswith("; choose another with --base IMAGE")
 
 
 def test_a_layer_that_is_not_what_its_digest_says_is_refused(container_engine, registry, one_file):
