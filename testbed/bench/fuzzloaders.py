@@ -248,7 +248,7 @@ def _profiles() -> list[bytes]:
 
 
 def _controllers() -> list[bytes]:
-    here = Path(__file__).parents[1] / "models" / "controllers"
+    here = Path(__file__).parents[1] / "training" / "controllers"
     return [path.read_bytes() for path in sorted(here.glob("*.json"))]
 
 

@@ -150,6 +150,10 @@ def test_an_interrupt_reaches_the_child(tmp_path: Path) -> None:
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt, daemon=True).start()
-    with pytest.raises(KeyboardInterrupt):
-        tb.sweep(path, out=tmp_path, workers=1, progress=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    try:
+        threading.Thread(target=interrupt, daemon=True).start()
+        with pytest.raises(KeyboardInterrupt):
+            tb.sweep(path, out=tmp_path, workers=1, progress=False)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -38,9 +38,7 @@ def test_an_unknown_model_takes_transformers_and_says_why() -> None:
 
 
 def test_lean_cannot_be_forced_on_an_unknown_model() -> None:
-    with pytest.raises(
-        BadInput, match=r"MistralForCausalLM has no lean implementation: it has a sliding window; .*"
-    ):
+    with pytest.raises(BadInput, match=r"MistralForCausalLM has no lean implementation: it has a sliding window; .*"):
         passes_of(build(*UNKNOWN[WINDOW][:2]), "lean")
 
 
