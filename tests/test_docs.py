@@ -1,4 +1,4 @@
-"""The documentation's links lead somewhere: pages, headings, and every path of this repository that a page names."""
+"""What the documentation names is there: pages, headings, paths of this repository, and verbs of the command line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from testbed.cli.main import app
+from testbed.cli.reference import verbs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
@@ -61,3 +64,21 @@ def test_paths(page: Path) -> None:
         if not any(ROOT.glob(path.rstrip("/")))
     ]
     assert not missing, f"{page.name}: {missing}"
+
+
+VERB = re.compile(r"[`(]testbed ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?")
+
+
+def test_verbs() -> None:
+    """Also those that the code names, in help and messages."""
+    known = [tuple(verb.name.split()[1:]) for verb in verbs(app)]
+    groups = {name[0] for name in known if len(name) == 2}
+    first = {name[0] for name in known}
+    places = [*PAGES, *sorted((ROOT / "docs/reference").glob("*.md")), *sorted((ROOT / "testbed").rglob("*.py"))]
+    missing = [
+        f"{path.relative_to(ROOT)}: testbed {verb} {word}".rstrip()
+        for path in places
+        for verb, word in VERB.findall(path.read_text(encoding="utf-8"))
+        if verb not in first or (verb in groups and word and (verb, word) not in known)
+    ]
+    assert known and missing == []

@@ -84,7 +84,7 @@ class Workload(Strict):
     """What the users ask for, and when."""
 
     prompts: str = Field(
-        description="prompt set, by name (testbed prompts list) or path to a .jsonl file", examples=["prose"]
+        description="prompt set, by name (a file of workloads/prompts) or path to a .jsonl file", examples=["prose"]
     )
     requests: Annotated[int, REQUESTS, Field(ge=1, le=100_000)] = Field(
         description="requests of all users together, per policy and repeat"
@@ -133,8 +133,8 @@ class Devices(Strict):
 
     target: str = Field(
         default=NATIVE,
-        description="device profile of the target, by name (testbed devices list) or path to a .yaml file; native: "
-        "passes take what they take here",
+        description="device profile of the target, by name (one of testbed/models/profiles) or path to a .yaml file; "
+        "native: passes take what they take here",
         examples=["l40s/llama-3.1-8b"],
     )
     drafter: str = Field(

@@ -87,7 +87,7 @@ def others(text: str, kind: Kind, beside: Path) -> list[Path]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Equal content is no choice that anybody need hear of."""
+    """A file of equal content is not worth a line."""
     try:
         return filecmp.cmp(one, other, shallow=False)
     except OSError:

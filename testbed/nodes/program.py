@@ -53,12 +53,10 @@ from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.faults import PolicyFault
 from testbed.system.linux import precise_timers
-from testbed.wire.messages import Ping, Pong
+from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
 
-PINGS_AT_CONNECT = 9
-PING_INTERVAL_S = 0.25
 PONG_TIMEOUT_S = 10.0
 BEAT_INTERVAL_S = 1.0
 TIDY_S = 2.0  # between two collections, 0.1 ms each with 5000 objects
@@ -245,7 +243,7 @@ class NodeProgram:
 
     async def _ping_forever(self) -> None:
         while True:
-            await asyncio.sleep(PING_INTERVAL_S)
+            await asyncio.sleep(PING_INTERVAL_MS / 1e3)
             for peer in self._endpoint.peers():
                 self._endpoint.send(peer, Ping(time.monotonic_ns()))
 

@@ -23,10 +23,9 @@ _FILES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
     {
         "experiment": (
             "Experiment files",
-            """One YAML file describes an experiment; `testbed init` writes one to start from, `testbed validate FILE`
-            checks it. Keys are dotted here, as in overrides on the command line: `workload.requests=10`. `<name>`
-            stands for any key, `[]` for an entry of a list. Numbers are written without their unit
-            ([input files](../input-files.md)).""",
+            """One YAML file describes an experiment; those of `experiments/` are examples. Keys are dotted here, as in
+            overrides on the command line: `workload.requests=10`. `<name>` stands for any key, `[]` for an entry of a
+            list. Numbers are written without their unit ([input files](../input-files.md)).""",
             ("policies", "matrix"),
         ),
         "topology": (
@@ -50,8 +49,8 @@ _FILES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
         ),
         "prompts": (
             "Prompt sets",
-            """A `.jsonl` file: one JSON object per line, with these keys. Other keys are ignored. `testbed prompts
-            list` shows the sets that ship.""",
+            """A `.jsonl` file: one JSON object per line, with these keys. Other keys are ignored. The sets that ship
+            lie in `workloads/prompts`.""",
             (),
         ),
     }

@@ -98,9 +98,8 @@ def index(pages: Mapping[str, str]) -> str:
     """The first page: links to the others, by file name and title."""
     lines = "\n".join(f"- [{title}]({name})" for name, title in pages.items())
     about = (
-        "Generated from the code (`make docs`), and held to it by a test. `testbed schema KIND` prints the JSON schema "
-        "of a kind of file; those of the shipped files are in [schemas/](../../schemas), and editors with a YAML "
-        "language server use them to complete and check."
+        "Generated from the code (`make docs`), and held to it by a test. JSON schemas of the kinds of file are in "
+        "[schemas/](../../schemas); editors with a YAML language server use them to complete and check."
     )
     return page("Reference", about, lines)
 

@@ -1,7 +1,7 @@
 """JSON schemas of the files that people write, made from the models that check them.
 
-A schema says what a file may hold, key by key; what depends on several keys at once only the testbed itself checks
-(`testbed validate`). Schemas of the shipped files are kept in schemas/, for editors; a test holds them to the models.
+A schema says what a file may hold, key by key; what depends on several keys at once only the testbed itself checks.
+Schemas of the shipped files are kept in schemas/, for editors; a test holds them to the models.
 """
 
 from __future__ import annotations

@@ -26,12 +26,11 @@ from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable
 from testbed.wire.framing import encode
-from testbed.wire.messages import Envelope, Message, Ping
+from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Envelope, Message, Ping
 from testbed.wire.transport import Arrival
 from testbed.workload.planned import PlannedRequest
 
-SAMPLES_AT_START = 9  # pings a node sends each peer when it connects, as testbed.nodes.program does
-PING_INTERVAL_NS = 250 * NS_PER_MS
+PING_INTERVAL_NS = PING_INTERVAL_MS * NS_PER_MS
 # As late in a run as most messages are: a frame's size depends on its send time and sequence number by a few bytes.
 TYPICAL_SENT_NS = 2**40
 TYPICAL_SEQUENCE = 2**10
@@ -261,7 +260,7 @@ class World:
             there, back = self._spec.links[node, peer], self._spec.links[peer, node]
             both = {(node, peer): there, (peer, node): back}
             probes = make_links(both, f"{self._spec.seed}/connect")  # of their own: nothing is under way yet
-            for _ in range(SAMPLES_AT_START):
+            for _ in range(PINGS_AT_CONNECT):
                 there_ns, back_ns = probes[node, peer].arrival_ns(0, 0), probes[peer, node].arrival_ns(0, 0)
                 assert there_ns is not None and back_ns is not None, "nothing is cut at 0"
                 self._hosts[node].sample(LinkSample(peer, self._rtt_ms(there_ns + back_ns)))

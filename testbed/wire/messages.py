@@ -28,6 +28,11 @@ class Proof(msgspec.Struct, frozen=True, array_like=True, tag="proof"):
     mac: bytes
 
 
+# Round trips for the policies: how many a node measures with each peer when it connects, and how often from then on.
+PINGS_AT_CONNECT = 9
+PING_INTERVAL_MS = 250
+
+
 class Ping(msgspec.Struct, frozen=True, array_like=True, tag="ping"):
     sent_ns: int
 
