@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from testbed.errors import BadInput, TestbedError
+from testbed.experiment.filepaths import anchored
 from testbed.experiment.scenario import from_here
-from testbed.files.repository import available
+from testbed.files import named
 
 Experiment = str | Path | Mapping[str, Any]
 Overrides = Mapping[str, Any] | Sequence[str] | None
@@ -28,7 +29,7 @@ GIVEN = "experiment"  # what a mapping is called in messages
 def as_file(experiment: Experiment) -> Iterator[Path]:
     """The experiment's file. Inside, errors about a mapping do not name the temporary file that it is written to."""
     if not isinstance(experiment, Mapping):
-        yield _file(experiment)
+        yield named.experiment(str(experiment))
         return
     with tempfile.TemporaryDirectory(prefix="testbed-") as folder:
         path = Path(folder) / f"{GIVEN}.yaml"
@@ -43,14 +44,10 @@ def as_file(experiment: Experiment) -> Iterator[Path]:
             raise
 
 
-def _file(experiment: str | Path) -> Path:
-    """By name, where it is one of the shipped experiments; else a path."""
-    return available("experiments", ".yaml").get(str(experiment), Path(experiment))
-
-
 def here(data: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping, for a file in another folder."""
-    return {key: from_here(key, value) for key, value in data.items()}
+    plain: dict[str, Any] = anchored(_plain(data), Path.cwd())
+    return {key: from_here(key, value) for key, value in plain.items()}
 
 
 def as_overrides(overrides: Overrides, **more: Any) -> list[str]:

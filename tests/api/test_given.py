@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import testbed as tb
-from testbed.api.given import as_file, as_overrides
+from testbed.api.given import as_file, as_overrides, here
 from testbed.experiment.scenario import load_scenario
 from tests.policies.policy_file import write_policy
 from tests.run_examples import SMALL, experiment
@@ -53,3 +53,22 @@ def test_overrides_mean_what_they_say(tmp_path: Path) -> None:
     assert as_overrides(["seed=3"], seed=None) == ["seed=3"]
     with pytest.raises(tb.BadInput, match="a mapping or a list"):
         as_overrides("seed=3")
+
+
+def test_every_path_in_a_mapping_is_relative_to_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that it is written to lies elsewhere, and means nothing to the caller."""
+    monkeypatch.chdir(tmp_path)
+    data = {
+        "topology": "./mine.yaml",
+        "workload": {"prompts": "mine.jsonl"},
+        "devices": {"target": "mine.yaml", "drafter": "l40s/llama-3.2-1b"},
+        "network": {"rtt_series": "far/mine.csv"},
+    }
+    found = here(data)
+    assert found["topology"] == str(tmp_path / "mine.yaml")
+    assert found["workload"]["prompts"] == str(tmp_path / "mine.jsonl")
+    assert found["devices"] == {"target": str(tmp_path / "mine.yaml"), "drafter": "l40s/llama-3.2-1b"}
+    assert found["network"]["rtt_series"] == str(tmp_path / "far/mine.csv")
+    assert here({"topology": "aws-europe"}) == {"topology": "aws-europe"}
