@@ -95,7 +95,12 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def told(text: str, kind: Kind, beside: Path) -> str | None:
-    """Which file was taken, and which was not, where there is a choice; None where there is none."""
+    """Which file was taken, and which was not, where there is a choice; None where there is none.
+
+    An unknown name is no choice: its reader refuses it, if it is read at all, which made-up outcomes do not need.
+    """
+    if not is_path(text, kind) and text not in known(kind):
+        return None
     not_taken = others(text, kind, beside)
     if not not_taken:
         return None

@@ -153,3 +153,8 @@ def test_what_a_file_holds_decides_the_run_and_not_where_it_lies(experiment: Pat
     path = Path("mine/own-device.yaml")
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "source": "another"}))
     assert identity() != before
+
+
+def test_an_unknown_name_is_no_choice(tmp_path: Path) -> None:
+    """Made-up outcomes bring their own prompts, so nobody reads the set: naming files must not refuse it."""
+    assert list(choices({"workload": {"prompts": "made-up"}, "topology": "nowhere"}, tmp_path)) == []
