@@ -23,6 +23,7 @@ from testbed.system.userns import as_root
 
 START_S = 40.0
 STOP_S = 30.0
+DYING_S = 10.0  # of the containerd of a dockerd that was killed: the kernel ends it, a moment later
 LOG_LINES_SHOWN = 3
 INSTALL = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io")
 
@@ -71,6 +72,7 @@ def start(install: bool = False, place: Place = OWN) -> bool:
         _install()
     place.run.mkdir(parents=True, exist_ok=True)
     (place.run / "dockerd.pid").unlink(missing_ok=True)  # of one that was killed: dockerd would believe it
+    forget_containerd(place)
     with place.log.open("wb") as log:
         engine = subprocess.Popen(
             command(place), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
@@ -87,6 +89,29 @@ def start(install: bool = False, place: Place = OWN) -> bool:
     stop(place)
     end = " ".join(place.log.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:])
     raise MachineCannot(f"containers: the private Docker daemon did not start; end of {place.log}: {end}")
+
+
+def forget_containerd(place: Place, dying_s: float = DYING_S) -> None:
+    """Of one that was killed: dockerd takes any process of that number for a containerd, also one that is dying.
+
+    One that still lives after `dying_s` is left for dockerd to take over.
+    """
+    file = place.run / "exec" / "containerd" / "containerd.pid"
+    deadline = time.monotonic() + dying_s
+    while _serves(file):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
+    file.unlink(missing_ok=True)
+
+
+def _serves(file: Path) -> bool:
+    """Whether the process that the file names runs with the configuration beside it; a zombie runs nothing."""
+    try:
+        command = Path(f"/proc/{int(file.read_text())}/cmdline").read_bytes()
+    except (OSError, ValueError):
+        return False
+    return str(file.with_name("containerd.toml")).encode() in command
 
 
 def stop(place: Place = OWN) -> bool:
