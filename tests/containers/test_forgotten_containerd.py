@@ -31,9 +31,9 @@ def serving(left: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(config)])
 
 
-@pytest.mark.parametrize("number", [str(os.getpid()), "no number", ""])
+@pytest.mark.parametrize("number", ["{own}", "no number", ""])
 def test_a_number_that_means_something_else_now_is_forgotten(left: Path, number: str) -> None:
-    left.write_text(number)
+    left.write_text(number.format(own=os.getpid()))
     forget_containerd(place_of(left))
     assert not left.exists()
 
