@@ -27,8 +27,12 @@ def place_of(left: Path) -> Place:
 
 
 def serving(left: Path) -> subprocess.Popen[bytes]:
+    """Returns when it runs: during exec a process has no command line for a moment."""
     config = left.with_name("containerd.toml")
-    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(config)])
+    runs = "import time; print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", runs, str(config)], stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline()
+    return process
 
 
 @pytest.mark.parametrize("number", ["{own}", "no number", ""])
@@ -52,6 +56,8 @@ def test_one_that_is_dying_is_waited_for_and_a_zombie_counts_as_dead(left: Path)
 def test_one_that_lives_is_left_to_be_taken_over(left: Path) -> None:
     with serving(left) as process:
         left.write_text(str(process.pid))
-        forget_containerd(place_of(left), dying_s=0.2)
-        assert left.read_text() == str(process.pid)
-        process.kill()
+        try:
+            forget_containerd(place_of(left), dying_s=0.2)
+            assert left.read_text() == str(process.pid)
+        finally:
+            process.kill()
