@@ -136,7 +136,7 @@ if [ "$STAMP_BEFORE" != "$STAMP" ]; then
     "$VENV/bin/pip" install -q --no-deps --no-build-isolation -e .
     "$VENV/bin/python" -m compileall -q testbed
     echo "$STAMP" >"$STAMP_FILE"
-    say "done"
+    say "done; $VENV takes $(du -sm "$VENV" | cut -f1) MB"
 fi
 if [ "$(id -u)" != 0 ]; then
     say "not root: networks are made in a user namespace; 'testbed doctor' says which fabric this account gets"

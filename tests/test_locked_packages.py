@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 LOCKS = ("requirements.lock", ".ci/audit.lock")
@@ -53,10 +54,18 @@ def test_what_the_project_depends_on_is_locked():
         *project["optional-dependencies"]["dev"],
         *project["optional-dependencies"]["docker"],
     ]
-    names = {components.canonical(re.match(r"[A-Za-z0-9._-]+", one)[0]) for one in wanted}
     pins = components.pinned((ROOT / "requirements.lock").read_text(), (ROOT / "setup.sh").read_text())
-    assert names <= set(pins)
-    assert f"torch=={pins['torch']}" in project["dependencies"]
+    for one in map(Requirement, wanted):
+        assert one.specifier.contains(pins[components.canonical(one.name)], prereleases=True), one
+
+
+def test_what_is_installed_and_recent_enough_is_not_replaced():
+    """A user's CUDA build of PyTorch stays: dependencies are ranges, of which none names a version or an upper end."""
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = {one.name: one.specifier for one in map(Requirement, dependencies)}
+    assert {clause.operator for specifier in wanted.values() for clause in specifier} == {">="}
+    assert wanted["torch"].contains("2.11.0+cu128")
+    assert wanted["mininet"].contains("2.3.1b4")  # the distribution's and git's are newer than PyPI's
 
 
 def test_set_up_takes_nothing_without_its_hash():
