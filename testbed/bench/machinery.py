@@ -12,7 +12,7 @@ from testbed.models.check import check_pair
 from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
-from testbed.wire.framing import Framer, encode
+from testbed.wire.framing import Frames, decode, encode
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Branches, Close, Envelope
 from testbed.wire.tcp import TcpEndpoint
@@ -23,11 +23,11 @@ from testbed.workload.prompts import load_prompts
 def wire_codec() -> float:
     """Microseconds to encode and decode one speculation message."""
     envelope = Envelope(time.monotonic_ns(), 1, Branches(1, 40, 64, (), (7,), (0.5,)))
-    framer, count = Framer(), 20_000
+    frames, count = Frames(), 20_000
     start = time.perf_counter()
     for _ in range(count):
-        for _ in framer.feed(encode(envelope)):
-            pass
+        for body in frames.feed(encode(envelope)):
+            decode(body)
     return (time.perf_counter() - start) / count * 1e6
 
 

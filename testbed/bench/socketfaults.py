@@ -17,7 +17,7 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from testbed.decoding.sampling import Sampling
 from testbed.models.devices import load_profile
@@ -28,8 +28,10 @@ from testbed.nodes.rolehost import Device, OnAnswer, RoleHost
 from testbed.policies import registry
 from testbed.policies.api import (
     BatchReady,
+    DeviceJob,
     Draft,
     DraftTree,
+    JobDone,
     RoleContext,
     Verify,
     VerifyBatch,
@@ -181,7 +183,7 @@ class ScriptedDevice(Device):
         for one in planned:
             self._models.bind(one.request, one.prompt_id, one.sampling)
 
-    def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
+    def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         submitted_ns = time.monotonic_ns()
         asyncio.get_running_loop().call_later(PASS_S, self._answer, job, submitted_ns, on_answer)
 
@@ -189,25 +191,28 @@ class ScriptedDevice(Device):
         """After the jobs before it, as a worker does."""
         asyncio.get_running_loop().call_later(PASS_S, self._models.release, request)
 
-    def _answer(self, job: Any, submitted_ns: int, on_answer: OnAnswer) -> None:
+    def _answer(self, job: DeviceJob, submitted_ns: int, on_answer: OnAnswer) -> None:
         members = job.members if isinstance(job, VerifyBatch) else (job,)
         passes = tuple(
             PassRecord(submitted_ns, time.monotonic_ns(), 1e3 * PASS_S, 0.0, 0.0, one.position, len(one.tokens))
             for one in members
         )
+        on_answer(submitted_ns, Answer(self._done(job), passes))
+
+    def _done(self, job: DeviceJob) -> JobDone:
         match job:
             case Draft():
-                answer = Answer(draft=self._models.draft(job), passes=passes)
+                return self._models.draft(job)
             case DraftTree():
-                answer = Answer(draft_tree=self._models.draft_tree(job), passes=passes)
+                return self._models.draft_tree(job)
             case Verify():
-                answer = Answer(verify=self._models.verify(job), passes=passes)
+                return self._models.verify(job)
             case VerifyTree():
-                answer = Answer(verify=self._models.verify_tree(job), passes=passes)
+                return self._models.verify_tree(job)
+            case VerifyBatch():
+                return BatchReady(job.job, tuple(map(self._models.verify, job.members)), 1e3 * PASS_S)
             case _:
-                verdicts = tuple(self._models.verify(one) for one in members)
-                answer = Answer(batch=BatchReady(job.job, verdicts, 1e3 * PASS_S), passes=passes)
-        on_answer(submitted_ns, answer)
+                assert_never(job)
 
 
 class SocketRun:

@@ -7,11 +7,13 @@ Draft models are not counted: profiles give the capacity beside the target's wei
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from testbed.errors import RunInvalid
 from testbed.models.devices import DeviceProfile
 from testbed.models.profiled import profiled_passes
 from testbed.nodes.batches import feeds_of
-from testbed.policies.api import DeviceLimits, Verify, VerifyBatch, VerifyTree
+from testbed.policies.api import DeviceLimits, TargetJob, Verify, VerifyBatch, VerifyTree
 
 
 def limits_of(profile: DeviceProfile) -> DeviceLimits:
@@ -30,17 +32,18 @@ class Capacity:
         self._limits = limits
         self._tokens: dict[int, int] = {}
 
-    def take(self, job: Verify | VerifyBatch | VerifyTree) -> None:
+    def take(self, job: TargetJob) -> None:
         """Counts what is cached once the job's tokens are in. Raises RunInvalid for what the device cannot take."""
-        if type(job) is VerifyBatch:
+        if isinstance(job, VerifyBatch):
             self._check_pass(job)
             for member in job.members:
                 self._hold(member.request, member.position + len(member.tokens))
-        elif type(job) is VerifyTree:
+        elif isinstance(job, VerifyTree):
             self._hold(job.request, job.position + len(job.tokens) + len(job.nodes))
-        else:
-            assert type(job) is Verify
+        elif isinstance(job, Verify):
             self._hold(job.request, job.position + len(job.tokens))
+        else:
+            assert_never(job)
         most = self._limits.kv_capacity_tokens
         if most is not None and self.held > most:
             raise RunInvalid(

@@ -16,8 +16,8 @@ from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
     BatchReady,
     Command,
-    Draft,
-    DraftTree,
+    DeviceJob,
+    DraftJob,
     Send,
     Verify,
     VerifyBatch,
@@ -118,7 +118,7 @@ class Recorder:
 
     def steps(
         self,
-        job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree,
+        job: DeviceJob,
         submitted_ns: int,
         passes: Sequence[PassRecord],
     ) -> None:
@@ -129,7 +129,7 @@ class Recorder:
         if isinstance(job, VerifyBatch):
             batch, of = len(job.members), [member.request for member in job.members]
             assert batch == len(passes), "a batch's pass is recorded of each member"
-        drafts = isinstance(job, Draft | DraftTree)
+        drafts = isinstance(job, DraftJob)
         kind, model = ("draft", "draft") if drafts else ("verify", "target")
         policy, repeat, node, site = self._policy, self._repeat, self._node, self._site
         for index, one in enumerate(passes):
@@ -159,7 +159,7 @@ class Recorder:
 
     def rounds(
         self,
-        job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree,
+        job: DeviceJob,
         submitted_ns: int,
         ready: VerifyReady | BatchReady,
         commands: Sequence[Command],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from testbed.nodes.capacity import Capacity
 from testbed.nodes.jobs import Answer
@@ -17,6 +17,7 @@ from testbed.policies.api import (
     BatchReady,
     CancelTimer,
     Command,
+    DeviceJob,
     Draft,
     DraftTree,
     Emit,
@@ -27,11 +28,13 @@ from testbed.policies.api import (
     Role,
     Send,
     SetTimer,
+    TargetJob,
     TimerFired,
     Verify,
     VerifyBatch,
     VerifyReady,
     VerifyTree,
+    requests_of,
 )
 from testbed.wire.messages import Pong
 from testbed.wire.transport import Arrival, Transport
@@ -43,7 +46,7 @@ OnAnswer = Callable[[int, Answer], None]
 class Device(Protocol):
     """Where draft and verify jobs go: a model worker, or a stand-in in tests."""
 
-    def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
+    def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         """Runs the job after those before it; `on_answer(submitted_ns, answer)` is called on the event loop."""
 
     def release(self, request: int) -> None: ...
@@ -121,9 +124,9 @@ class RoleHost:
                 self._transport.send(to, message)
             case Draft() | Verify() | VerifyBatch() | DraftTree() | VerifyTree():
                 assert self._device is not None, "a role requested compute on a node without models"
-                if self._capacity is not None and isinstance(command, Verify | VerifyBatch | VerifyTree):
+                if self._capacity is not None and isinstance(command, TargetJob):
                     self._capacity.take(command)
-                self._cached.update(_requests(command))
+                self._cached.update(requests_of(command))
                 self._device.submit(command, lambda submitted, answer: self._answered(command, submitted, answer))
             case SetTimer(name=name, at=at):
                 self._cancel(name)
@@ -142,18 +145,16 @@ class RoleHost:
                     self._capacity.release(request)
                 self._recorder.over(request)
                 self._on_finish(request)
+            case _:
+                assert_never(command)
 
-    def _answered(
-        self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, submitted_ns: int, answer: Answer
-    ) -> None:
+    def _answered(self, job: DeviceJob, submitted_ns: int, answer: Answer) -> None:
         self._recorder.steps(job, submitted_ns, answer.passes)
         if not self._running:
             return
-        ready = answer.draft or answer.draft_tree or answer.verify or answer.batch
-        assert ready is not None
-        commands = self._dispatch(ready)
-        if isinstance(ready, VerifyReady | BatchReady):
-            self._recorder.rounds(job, submitted_ns, ready, commands, answer.passes[-1].finished_ns)
+        commands = self._dispatch(answer.ready)
+        if isinstance(answer.ready, VerifyReady | BatchReady):
+            self._recorder.rounds(job, submitted_ns, answer.ready, commands, answer.passes[-1].finished_ns)
 
     def _fire(self, name: str) -> None:
         self._timers.pop(name, None)
@@ -164,7 +165,3 @@ class RoleHost:
         timer = self._timers.pop(name, None)
         if timer is not None:
             timer.cancel()
-
-
-def _requests(job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree) -> list[int]:
-    return [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request]

@@ -1,6 +1,6 @@
 """Log rows in a file as they come: so that a node's memory does not grow with the requests it has served.
 
-A file is a chain of frames (`testbed.nodes.jobs.frame`), one row each, tagged with its kind. A writer that died leaves
+A file is a chain of frames (`testbed.wire.framing`), one row each, tagged with its kind. A writer that died leaves
 at most one unfinished frame, at the end, which is not a row.
 Rule kept: the thread that adds a row never waits for the disk; it encodes the row, and another thread writes.
 """
@@ -17,9 +17,10 @@ import msgspec
 
 from testbed.errors import RunInvalid
 from testbed.files.whole import unwritable
-from testbed.nodes.jobs import Frames, frame
+from testbed.nodes.jobs import frame
 from testbed.nodes.leftfile import open_left
 from testbed.results.records import MessageRow, ProbeRow, RequestRow, Round, Step
+from testbed.wire.framing import Frames
 
 Row = Step | Round | MessageRow | RequestRow | ProbeRow
 

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count
+from typing import assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -26,12 +27,13 @@ from msgspec.structs import replace
 from testbed.errors import TestbedError
 from testbed.models.compute import Compute
 from testbed.nodes.duequeue import Due, DueQueue
-from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.jobs import Answer, Order, Refused, Release, Submit, WorkerConfig, frame
 from testbed.nodes.priority import precede_ordinary_programs
-from testbed.nodes.worker import Models, Worker
+from testbed.nodes.worker import READ_BYTES, Models, Worker
+from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
 from testbed.system.linux import precise_timers
+from testbed.wire.framing import Frames
 
-READ_BYTES = 1 << 16
 MOST_TOGETHER = 16  # a pass of the shipped draft model over 16 takes three times that over one, over 32 five times
 
 
@@ -51,30 +53,31 @@ class Served:
         self._keys: dict[int, int] = {}  # by the node's number for a request
         self._requests: dict[int, int] = {}  # the other way round
 
-    def inward(self, job: Job, new_keys: Iterator[int]) -> Job:
-        """The job with a key of this worker's in place of the node's number, which a release makes free again."""
-        of = job.draft or job.draft_tree
-        request = job.release if of is None else of.request
-        assert request is not None
-        if request not in self._keys:
-            self._keys[request] = key = next(new_keys)
-            self._requests[key] = request
-        key = self._keys[request]
-        if job.draft is not None:
-            return replace(job, draft=replace(job.draft, request=key))
-        if job.draft_tree is not None:
-            return replace(job, draft_tree=replace(job.draft_tree, request=key))
-        del self._keys[request]
-        return replace(job, release=key)
+    def inward(self, order: Order, new_keys: Iterator[int]) -> Order:
+        """The order with a key of this worker's in place of the node's number, which a release makes free again."""
+        match order:
+            case Submit(job=Draft() | DraftTree() as job):
+                return replace(order, job=replace(job, request=self._key(job.request, new_keys)))
+            case Submit():
+                raise ValueError("shared workers run drafters only; a target has its own worker")
+            case Release(request=request):
+                key = self._key(request, new_keys)
+                del self._keys[request]
+                return replace(order, request=key)
+            case _:
+                assert_never(order)
 
     def outward(self, answer: Answer) -> Answer:
         """The answer under the node's own number."""
-        if answer.draft is not None:
-            request = self._requests[answer.draft.request]
-            return replace(answer, draft=replace(answer.draft, request=request))
-        assert answer.draft_tree is not None
-        request = self._requests[answer.draft_tree.request]
-        return replace(answer, draft_tree=replace(answer.draft_tree, request=request))
+        ready = answer.ready
+        assert isinstance(ready, DraftReady | TreeDraftReady)  # to what `inward` let in
+        return replace(answer, ready=replace(ready, request=self._requests[ready.request]))
+
+    def _key(self, request: int, new_keys: Iterator[int]) -> int:
+        if request not in self._keys:
+            self._keys[request] = key = next(new_keys)
+            self._requests[key] = request
+        return self._keys[request]
 
     def release(self, key: int) -> None:
         self.device.release(key)
@@ -91,9 +94,9 @@ class SharedWorker:
     def __init__(self, connections: Sequence[socket.socket]) -> None:
         self._selector = selectors.DefaultSelector()
         self._served: dict[str, Served] = {}
-        self._queue: DueQueue[Job] = DueQueue()
+        self._queue: DueQueue[Order] = DueQueue()
         self._loaded: dict[bytes, tuple[Models, Compute] | TestbedError] = {}  # by configuration
-        self._decode = msgspec.msgpack.Decoder(Job).decode
+        self._decode = msgspec.msgpack.Decoder(Order).decode
         self._keys = count()
         for number, connection in enumerate(connections):
             one = self._served[str(number)] = Served(str(number), connection)
@@ -120,8 +123,8 @@ class SharedWorker:
             if one.models is None:
                 self._load(one, body)
             else:
-                job = one.inward(self._decode(body), self._keys)
-                self._queue.put(one.name, job.submitted_ns, round(one.device.expected_ms(job) * 1e6), job)
+                order = one.inward(self._decode(body), self._keys)
+                self._queue.put(one.name, order.submitted_ns, round(one.device.expected_ms(order) * 1e6), order)
 
     def _load(self, one: Served, body: bytes) -> None:
         """Nodes say one after the other what they need; the first with a configuration pays for loading it."""
@@ -136,13 +139,13 @@ class SharedWorker:
             gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
         loaded = self._loaded[body]
         if isinstance(loaded, TestbedError):
-            self._tell(one, WorkerReady(error=str(loaded), exit_code=loaded.exit_code))
+            self._tell(one, Refused.because(loaded))
             return
         one.models, one.compute = loaded
         one.device = one.models.device(one.compute)
         self._tell(one, one.models.ready())
 
-    def _next(self) -> list[Due[Job]]:
+    def _next(self) -> list[Due[Order]]:
         """The job due first, and as long as the next one can share its passes, that too."""
         together = [self._queue.take()]
         while len(together) < MOST_TOGETHER and (other := self._queue.first()) is not None:
@@ -151,18 +154,19 @@ class SharedWorker:
             together.append(self._queue.take())
         return together
 
-    def _shares(self, one: Due[Job], other: Due[Job]) -> bool:
+    def _shares(self, one: Due[Order], other: Due[Order]) -> bool:
         served = self._served[one.device]
         assert served.models is not None
+        first, second = _draft_of(one.job), _draft_of(other.job)
         return (
-            one.job.draft is not None
-            and other.job.draft is not None
-            and one.job.draft.steps == other.job.draft.steps
+            first is not None
+            and second is not None
+            and first.steps == second.steps
             and served.models.can_batch
             and served.models is self._served[other.device].models
         )
 
-    def _do(self, jobs: Sequence[Due[Job]]) -> None:
+    def _do(self, jobs: Sequence[Due[Order]]) -> None:
         nodes = [self._served[one.device] for one in jobs]
         models = nodes[0].models
         assert models is not None
@@ -171,23 +175,26 @@ class SharedWorker:
                 self._compute(nodes, jobs)
         except TestbedError as error:
             for node in nodes:
-                self._tell(node, Answer(error=str(error), exit_code=error.exit_code))
+                self._tell(node, Refused.because(error))
 
-    def _compute(self, nodes: Sequence[Served], jobs: Sequence[Due[Job]]) -> None:
+    def _compute(self, nodes: Sequence[Served], jobs: Sequence[Due[Order]]) -> None:
         if len(jobs) == 1:
             self._do_one(nodes[0], jobs[0].job)
             return
-        drafts = [one.job.draft for one in jobs if one.job.draft is not None]
+        drafts = [draft for one in jobs if (draft := _draft_of(one.job)) is not None]
         done = nodes[0].compute.draft_together(drafts)
         for node, one, (ready, real) in zip(nodes, jobs, done, strict=True):
             self._answer(node, node.device.drafted(one.job.submitted_ns, ready, real))
 
-    def _do_one(self, node: Served, job: Job) -> None:
-        if job.release is not None:
-            node.release(job.release)
-            gc.collect(0)
-        else:
-            self._answer(node, node.device.answer(job))
+    def _do_one(self, node: Served, order: Order) -> None:
+        match order:
+            case Release(request=key):
+                node.release(key)
+                gc.collect(0)
+            case Submit():
+                self._answer(node, node.device.answer(order))
+            case _:
+                assert_never(order)
 
     def _answer(self, node: Served, answer: Answer) -> None:
         self._tell(node, replace(node.outward(answer), left_ns=time.monotonic_ns()))
@@ -205,6 +212,10 @@ class SharedWorker:
         one.connection.close()
         self._queue.drop(one.name)
         one.release_all()
+
+
+def _draft_of(order: Order) -> Draft | None:
+    return order.job if isinstance(order, Submit) and isinstance(order.job, Draft) else None
 
 
 def main(descriptors: Sequence[int]) -> int:

@@ -13,9 +13,9 @@ import resource
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import BinaryIO, cast
+from typing import assert_never, cast
 
 import msgspec
 
@@ -24,20 +24,14 @@ from testbed.models.compute import Compute, RealPass
 from testbed.models.cut import cut
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.batches import feeds_of, member_records
-from testbed.nodes.jobs import HEADER_BYTES, Answer, Job, PassRecord, WorkerConfig, WorkerReady, frame
+from testbed.nodes.jobs import Answer, Order, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock, hold_until
 from testbed.nodes.priority import precede_ordinary_programs
-from testbed.policies.api import BatchReady, DraftReady, VerifyBatch
+from testbed.policies.api import BatchReady, Draft, DraftReady, DraftTree, JobDone, Verify, VerifyBatch, VerifyTree
 from testbed.system.linux import precise_timers
+from testbed.wire.framing import Frames
 
-
-def read_frame(stream: BinaryIO) -> bytes | None:
-    """The next frame's body, or None at end of stream."""
-    header = stream.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES:
-        return None
-    body = stream.read(int.from_bytes(header, "big"))
-    return body
+READ_BYTES = 1 << 16
 
 
 class Worker:
@@ -48,48 +42,44 @@ class Worker:
         self._profiles = profiles
         self._clock = DeviceClock()
 
-    def answer(self, job: Job) -> Answer:
-        if job.draft is not None:
-            return self.drafted(job.submitted_ns, *self._compute.draft(job.draft))
-        if job.draft_tree is not None:
-            tree, real = self._compute.draft_tree(job.draft_tree)
-            passes = self._pace("draft", job.submitted_ns, real)
-            duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
-            return Answer(draft_tree=msgspec.structs.replace(tree, duration_ms=duration), passes=passes)
-        if job.verify_batch is not None:
-            return self._answer_batch(job.submitted_ns, job.verify_batch)
-        if job.verify_tree is not None:
-            verify, real = self._compute.verify_tree(job.verify_tree)
-        else:
-            assert job.verify is not None
-            verify, real = self._compute.verify(job.verify)
-        passes = self._pace("target", job.submitted_ns, real)
-        duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
-        return Answer(verify=msgspec.structs.replace(verify, duration_ms=duration), passes=passes)
+    def answer(self, order: Submit) -> Answer:
+        match order.job:
+            case Draft() as job:
+                return self.drafted(order.submitted_ns, *self._compute.draft(job))
+            case DraftTree() as job:
+                return self._paced("draft", order.submitted_ns, *self._compute.draft_tree(job))
+            case Verify() as job:
+                return self._paced("target", order.submitted_ns, *self._compute.verify(job))
+            case VerifyTree() as job:
+                return self._paced("target", order.submitted_ns, *self._compute.verify_tree(job))
+            case VerifyBatch() as job:
+                return self._answer_batch(order.submitted_ns, job)
+            case _:
+                assert_never(order.job)
 
     def drafted(self, submitted_ns: int, ready: DraftReady, real: Sequence[RealPass]) -> Answer:
         """The answer to a draft job whose real passes have run, here or together with those of other devices."""
-        passes = self._pace("draft", submitted_ns, real)
-        duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
-        return Answer(draft=msgspec.structs.replace(ready, duration_ms=duration), passes=passes)
+        return self._paced("draft", submitted_ns, ready, real)
 
     def release(self, request: int) -> None:
         self._compute.release(request)
 
-    def expected_ms(self, job: Job) -> float:
+    def expected_ms(self, order: Order) -> float:
         """What the emulated device takes for a job that drafts; 0 for a release."""
         profile = self._profiles["draft"]
-        if job.release is not None:
+        if isinstance(order, Release):
             return 0.0
-        if job.draft is not None:
-            position, tokens = job.draft.position, len(job.draft.tokens)
-            feeds = [*cut(tokens, job.draft.most), *[1] * (job.draft.steps - 1)]
-        elif job.draft_tree is not None:
-            tree = job.draft_tree
-            position = tree.position + len(tree.tokens) + len(tree.nodes) - tree.fresh
-            feeds = cut(tree.fresh, tree.most)
-        else:
-            raise ValueError("shared workers run drafters only; a target has its own worker")
+        match order.job:
+            case Draft() as job:
+                position = job.position
+                feeds = [*cut(len(job.tokens), job.most), *[1] * (job.steps - 1)]
+            case DraftTree() as job:
+                position = job.position + len(job.tokens) + len(job.nodes) - job.fresh
+                feeds = cut(job.fresh, job.most)
+            case Verify() | VerifyTree() | VerifyBatch():
+                raise ValueError("shared workers run drafters only; a target has its own worker")
+            case _:
+                assert_never(order.job)
         total = 0.0
         for size in (size for feed in feeds for size in profile.passes(feed)):
             total += profile.duration_ms(size, position)
@@ -105,9 +95,14 @@ class Worker:
         duration = (one.finished_ns - one.started_ns) / 1e6
         members = tuple(msgspec.structs.replace(member, duration_ms=duration) for member in ready.members)
         return Answer(
-            batch=BatchReady(job.job, members, duration),
-            passes=member_records(job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms),
+            BatchReady(job.job, members, duration),
+            member_records(job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms),
         )
+
+    def _paced(self, model: str, submitted_ns: int, ready: JobDone, real: Sequence[RealPass]) -> Answer:
+        passes = self._pace(model, submitted_ns, real)
+        duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
+        return Answer(msgspec.structs.replace(ready, duration_ms=duration), passes)
 
     def _pace(self, model: str, submitted_ns: int, real: Sequence[RealPass]) -> tuple[PassRecord, ...]:
         paced = [self._profiles[model].duration_ms(one.tokens, one.position) for one in real]
@@ -184,66 +179,55 @@ class Models:
 def main(fd: int) -> int:
     precise_timers()
     precede_ordinary_programs()
-    with (
-        contextlib.suppress(ConnectionError),
-        socket.socket(fileno=fd) as sock,
-        sock.makefile("rwb", buffering=0) as raw,
-    ):
-        return serve(raw)
+    with contextlib.suppress(ConnectionError), socket.socket(fileno=fd) as connection:
+        return serve(connection)
     return 0
 
 
-def serve(raw: socket.SocketIO) -> int:
+def serve(connection: socket.socket) -> int:
     """Every job of one node, until it closes its end; ConnectionError when it has gone meanwhile."""
-    stream = cast(BinaryIO, _Reader(raw))
-    body = read_frame(stream)
-    if body is None:
+    received = _frames(connection)
+    try:
+        config = msgspec.msgpack.decode(next(received), type=WorkerConfig)
+    except StopIteration:
         return 0
-    config = msgspec.msgpack.decode(body, type=WorkerConfig)
     try:
         models = Models(config)
         worker = models.device(models.compute())
     except TestbedError as error:
-        raw.write(frame(WorkerReady(error=str(error), exit_code=error.exit_code)))
+        connection.sendall(frame(Refused.because(error)))
         return error.exit_code
-    raw.write(frame(models.ready()))
+    connection.sendall(frame(models.ready()))
     gc.collect()
     gc.freeze()
     gc.disable()  # jobs make no cycles that matter; a collection would stall a pass
-    decoder = msgspec.msgpack.Decoder(Job)
-    while (body := read_frame(stream)) is not None:
-        job = decoder.decode(body)
-        if job.release is not None:
-            worker.release(job.release)
-            gc.collect(0)
-            continue
-        try:
-            with models.refusals():
-                answer = worker.answer(job)
-        except TestbedError as error:
-            raw.write(frame(Answer(error=str(error), exit_code=error.exit_code)))
-            return error.exit_code
-        leave_ns = max(answer.passes[-1].finished_ns - job.lead_ns, time.monotonic_ns())
-        body = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
-        hold_until(leave_ns)
-        raw.write(body)
+    decoder = msgspec.msgpack.Decoder(Order)
+    for body in received:
+        match decoder.decode(body):
+            case Release(request=request):
+                worker.release(request)
+                gc.collect(0)
+            case Submit() as order:
+                try:
+                    with models.refusals():
+                        answer = worker.answer(order)
+                except TestbedError as error:
+                    connection.sendall(frame(Refused.because(error)))
+                    return error.exit_code
+                leave_ns = max(answer.passes[-1].finished_ns - order.lead_ns, time.monotonic_ns())
+                reply = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
+                hold_until(leave_ns)
+                connection.sendall(reply)
+            case never:
+                assert_never(never)
     return 0
 
 
-class _Reader:
-    """read(n) that waits for all n bytes, over an unbuffered socket file."""
-
-    def __init__(self, raw: object) -> None:
-        self._raw = cast(BinaryIO, raw)
-
-    def read(self, count: int) -> bytes:
-        chunks = bytearray()
-        while len(chunks) < count:
-            chunk = self._raw.read(count - len(chunks))
-            if not chunk:
-                break
-            chunks += chunk
-        return bytes(chunks)
+def _frames(connection: socket.socket) -> Iterator[bytes]:
+    """Until the node closes its end."""
+    frames = Frames()
+    while data := connection.recv(READ_BYTES):
+        yield from frames.feed(data)
 
 
 if __name__ == "__main__":

@@ -14,16 +14,18 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import assert_never
 
 import msgspec
 
 from testbed.errors import RunInvalid, TestbedError, error_of
-from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
+from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
-from testbed.policies.api import Draft, DraftTree, Verify, VerifyBatch, VerifyTree
+from testbed.policies.api import DeviceJob
 from testbed.policies.estimates import RecentMedian
 from testbed.system.processes import ending, ending_with_this
+from testbed.wire.framing import Frames
 from testbed.wire.inbox import Inbox
 
 
@@ -45,7 +47,7 @@ class WorkerClient(Inbox):
         self._process: asyncio.subprocess.Process | None = None
         self._closing = False
         self._death: asyncio.Future[None] | None = None
-        self._decode = msgspec.msgpack.Decoder(Answer).decode
+        self._decode = msgspec.msgpack.Decoder(Reply).decode
         self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
@@ -75,21 +77,18 @@ class WorkerClient(Inbox):
         transport, _ = await asyncio.get_running_loop().create_connection(lambda: self, sock=connection)
         self._transport = transport
         self._transport.write(frame(config))
-        ready = await self._ready
-        if ready.error is not None:
-            raise error_of(ready.exit_code, ready.error)
-        return ready
+        return await self._ready
 
-    def submit(self, job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, on_answer: OnAnswer) -> None:
+    def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         assert self._transport is not None
         now = time.monotonic_ns()
         self._waiting.append((now, on_answer))
         lead_ns = min(MAX_LEAD_NS, round(self._way_ns.value or 0))
-        self._transport.write(frame(_wrap(job, now, lead_ns)))
+        self._transport.write(frame(Submit(job, now, lead_ns)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None
-        self._transport.write(frame(Job(time.monotonic_ns(), release=request)))
+        self._transport.write(frame(Release(request, time.monotonic_ns())))
 
     async def close(self) -> None:
         self._closing = True
@@ -105,23 +104,26 @@ class WorkerClient(Inbox):
 
     def received(self, data: memoryview) -> None:
         for body in self._frames.feed(data):
-            if not self._ready.done():
-                ready = msgspec.msgpack.decode(body, type=WorkerReady)
-                self._closing = ready.error is not None  # it has said why it ends
-                self._ready.set_result(ready)
-                continue
-            answer = self._decode(body)
-            if answer.error is not None:
-                self._closing = True  # it has said why
-                self._on_death(error_of(answer.exit_code, answer.error))
-                return
-            submitted_ns, on_answer = self._waiting.popleft()
-            self._way_ns.add(time.monotonic_ns() - answer.left_ns)
-            if self._process is None:
-                self._keep(submitted_ns, answer, on_answer)
-            else:
-                hold_until(answer.passes[-1].finished_ns)
-                on_answer(submitted_ns, answer)
+            match self._decode(body):
+                case Answer() as answer:
+                    self._answered(answer)
+                case WorkerReady() as ready:
+                    self._ready.set_result(ready)
+                case Refused() as refused:
+                    self._closing = True  # it has said why it ends
+                    self._over(error_of(refused.exit_code, refused.error))
+                    return
+                case never:
+                    assert_never(never)
+
+    def _answered(self, answer: Answer) -> None:
+        submitted_ns, on_answer = self._waiting.popleft()
+        self._way_ns.add(time.monotonic_ns() - answer.left_ns)
+        if self._process is None:
+            self._keep(submitted_ns, answer, on_answer)
+        else:
+            hold_until(answer.passes[-1].finished_ns)
+            on_answer(submitted_ns, answer)
 
     def _keep(self, submitted_ns: int, answer: Answer, on_answer: OnAnswer) -> None:
         self._early.append((submitted_ns, answer, on_answer))
@@ -150,26 +152,15 @@ class WorkerClient(Inbox):
             died = WorkerDied("the shared model worker has ended")
         else:
             died = WorkerDied(f"its model worker {ending(await self._process.wait())}")
+        self._over(died)
+
+    def _over(self, why: TestbedError) -> None:
         if self._ready.done():
-            self._on_death(died)
+            self._on_death(why)
         else:
-            self._ready.set_exception(died)
+            self._ready.set_exception(why)
 
 
 def precise_loop() -> asyncio.AbstractEventLoop:
     """Timers late by microseconds only: epoll's timeouts, as asyncio uses them, are rounded up to milliseconds."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
-
-
-def _wrap(job: Draft | Verify | VerifyBatch | DraftTree | VerifyTree, now_ns: int, lead_ns: int) -> Job:
-    match job:
-        case Draft():
-            return Job(now_ns, lead_ns, draft=job)
-        case Verify():
-            return Job(now_ns, lead_ns, verify=job)
-        case VerifyBatch():
-            return Job(now_ns, lead_ns, verify_batch=job)
-        case DraftTree():
-            return Job(now_ns, lead_ns, draft_tree=job)
-        case VerifyTree():
-            return Job(now_ns, lead_ns, verify_tree=job)

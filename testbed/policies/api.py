@@ -19,6 +19,8 @@ from testbed.wire.messages import Message
 
 # gc=False: none of these can be part of a cycle, and a simulation makes millions of them.
 
+KIND = "kind"  # says which job or answer it is, wherever one is written
+
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
@@ -38,7 +40,7 @@ class MessageReceived(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
-class DraftReady(msgspec.Struct, frozen=True, gc=False):
+class DraftReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft"):
     """The draft model finished `steps` passes: one token, entropy (nats) and top probability each."""
 
     job: int
@@ -53,7 +55,7 @@ class DraftReady(msgspec.Struct, frozen=True, gc=False):
     logit_variances: tuple[float, ...] = ()
 
 
-class VerifyReady(msgspec.Struct, frozen=True, gc=False):
+class VerifyReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify"):
     """One target pass: `accepted` drafts, then a correction or bonus token; the target's entropy (nats) at each."""
 
     job: int
@@ -64,7 +66,7 @@ class VerifyReady(msgspec.Struct, frozen=True, gc=False):
     duration_ms: float
 
 
-class BatchReady(msgspec.Struct, frozen=True, gc=False):
+class BatchReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify_batch"):
     """One target pass over several requests: their verdicts, in the order of the command's members."""
 
     job: int
@@ -72,7 +74,7 @@ class BatchReady(msgspec.Struct, frozen=True, gc=False):
     duration_ms: float
 
 
-class TreeDraftReady(msgspec.Struct, frozen=True, gc=False):
+class TreeDraftReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft_tree"):
     """One batched pass of the draft model: at each leaf its best tokens, in that order, and its entropy (nats)."""
 
     job: int
@@ -94,9 +96,8 @@ class LinkSample(msgspec.Struct, frozen=True, gc=False):
     rtt_ms: float
 
 
-Event = (
-    RequestArrived | MessageReceived | DraftReady | TreeDraftReady | VerifyReady | BatchReady | TimerFired | LinkSample
-)
+JobDone = DraftReady | TreeDraftReady | VerifyReady | BatchReady  # each answers one job
+Event = RequestArrived | MessageReceived | JobDone | TimerFired | LinkSample
 
 
 # --- commands -------------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     message: Message
 
 
-class Draft(msgspec.Struct, frozen=True, gc=False):
+class Draft(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft"):
     """Crop the request's draft cache to `position` tokens, feed `tokens`, then draft `steps` tokens, one pass each.
 
     Greedy unless `sampled`: then each token is drawn from the drafter's distribution truncated to `top_q` entries, and
@@ -130,7 +131,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     features: bool = False
 
 
-class Verify(msgspec.Struct, frozen=True, gc=False):
+class Verify(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify"):
     """Crop the request's target cache to `position` tokens, feed `tokens`; the last `drafts` of them are to be checked.
 
     `remote_drafts`: how many of the drafts came from another site. Bookkeeping for the round log, never for the result.
@@ -148,7 +149,7 @@ class Verify(msgspec.Struct, frozen=True, gc=False):
     prefill: bool = False
 
 
-class VerifyBatch(msgspec.Struct, frozen=True, gc=False):
+class VerifyBatch(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify_batch"):
     """One target pass over several requests, each with its own cache, feed and drafts: answered by one `BatchReady`.
 
     A request is in a batch once. All fed tokens together are one pass, so they must not be more than the device takes
@@ -161,7 +162,7 @@ class VerifyBatch(msgspec.Struct, frozen=True, gc=False):
     padded: bool = False
 
 
-class DraftTree(msgspec.Struct, frozen=True, gc=False):
+class DraftTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft_tree"):
     """Crop the request's draft cache to `position` tokens, feed `tokens`, then choose after each of `leaves` at once.
 
     `nodes` are a tree below the last of `tokens`, parents before children; a parent is an index into `nodes`, or -1 for
@@ -184,7 +185,7 @@ class DraftTree(msgspec.Struct, frozen=True, gc=False):
     most: int = 0
 
 
-class VerifyTree(msgspec.Struct, frozen=True, gc=False):
+class VerifyTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify_tree"):
     """Crop the request's target cache to `position` tokens, feed `tokens` and a tree of drafts, judge all its paths.
 
     `nodes`, `parents` and `fresh` are as in `DraftTree`. The answer is a `VerifyReady`: `accepted` is how deep the
@@ -226,7 +227,15 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     request: int
 
 
-Command = Send | Draft | Verify | VerifyBatch | DraftTree | VerifyTree | SetTimer | CancelTimer | Emit | Finish
+DraftJob = Draft | DraftTree
+TargetJob = Verify | VerifyBatch | VerifyTree
+DeviceJob = DraftJob | TargetJob  # all that a device does; each has one answer
+Command = Send | DeviceJob | SetTimer | CancelTimer | Emit | Finish
+
+
+def requests_of(job: DeviceJob) -> list[int]:
+    """The requests that a job computes for."""
+    return [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request]
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------

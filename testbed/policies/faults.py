@@ -19,6 +19,7 @@ import msgspec
 from testbed.errors import BadInput, RunInvalid
 from testbed.policies.api import (
     Command,
+    DeviceJob,
     Draft,
     DraftTree,
     Event,
@@ -31,6 +32,7 @@ from testbed.policies.api import (
     Verify,
     VerifyBatch,
     VerifyTree,
+    requests_of,
 )
 
 COMMANDS = frozenset(get_args(Command))
@@ -155,8 +157,8 @@ def _is_time(at: object) -> bool:
 
 
 def _requests(command: Command) -> list[int]:
-    if isinstance(command, VerifyBatch):
-        return [one.request for one in command.members]
+    if isinstance(command, DeviceJob):
+        return requests_of(command)
     request = getattr(command, "request", None)
     return [] if request is None else [request]
 

@@ -17,9 +17,11 @@ from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
     BatchReady,
+    DeviceJob,
     Draft,
     DraftReady,
     DraftTree,
+    JobDone,
     TreeDraftReady,
     Verify,
     VerifyBatch,
@@ -29,9 +31,7 @@ from testbed.policies.api import (
 from testbed.simulation.kernel import Kernel
 from testbed.system.units import NS_PER_MS
 
-AnyJob = Draft | Verify | VerifyBatch | DraftTree | VerifyTree
-AnyReady = DraftReady | TreeDraftReady | VerifyReady | BatchReady
-Answered = Callable[[tuple[AnyJob, int, AnyReady, list[PassRecord]]], Any]
+Answered = Callable[[tuple[DeviceJob, int, JobDone, list[PassRecord]]], Any]
 
 
 class Models(Protocol):
@@ -100,7 +100,7 @@ class VirtualDevice:
         self._detailed = detailed
         self._free_ns = 0
 
-    def submit(self, job: AnyJob, answered: Answered) -> None:
+    def submit(self, job: DeviceJob, answered: Answered) -> None:
         """Runs the job after those before it; `answered` gets (job, submitted_ns, result, passes) when it is done."""
         if type(job) is VerifyBatch:
             self._submit_batch(job, answered)
@@ -160,7 +160,7 @@ class VirtualDevice:
                 at_ns += duration_ns
                 position += size
         duration_ms = (at_ns - started_ns) / NS_PER_MS
-        ready: AnyReady
+        ready: JobDone
         if type(job) is DraftTree:
             ready = self._models.draft_tree(job, duration_ms)
         else:

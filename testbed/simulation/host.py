@@ -16,11 +16,13 @@ from testbed.policies.api import (
     BatchReady,
     CancelTimer,
     Command,
+    DeviceJob,
     Draft,
     DraftTree,
     Emit,
     Event,
     Finish,
+    JobDone,
     LinkSample,
     MessageReceived,
     Role,
@@ -32,7 +34,7 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.simulation.device import Answered, AnyJob, AnyReady
+from testbed.simulation.device import Answered
 from testbed.simulation.kernel import Kernel, Timer
 from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Message
@@ -41,7 +43,7 @@ from testbed.workload.planned import PlannedRequest
 
 
 class Device(Protocol):
-    def submit(self, job: AnyJob, answered: Answered) -> None: ...
+    def submit(self, job: DeviceJob, answered: Answered) -> None: ...
 
     def release(self, request: int) -> None: ...
 
@@ -123,7 +125,7 @@ class VirtualHost:
             case CancelTimer(name=name):
                 self._cancel(name)
 
-    def _answered(self, done: tuple[AnyJob, int, AnyReady, list[PassRecord]]) -> None:
+    def _answered(self, done: tuple[DeviceJob, int, JobDone, list[PassRecord]]) -> None:
         if self.stopped:
             return
         job, submitted_ns, ready, passes = done

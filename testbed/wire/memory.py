@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
-from testbed.wire.framing import Framer, encode
+from testbed.wire.framing import Frames, decode, encode
 from testbed.wire.messages import Envelope, Message, Ping, Pong
 from testbed.wire.transport import Arrival, OnArrival
 
@@ -33,7 +33,7 @@ class MemoryEndpoint:
         self._hub = hub
         self._node = node
         self._on_arrival = on_arrival
-        self._framers: dict[str, Framer] = {}
+        self._frames: dict[str, Frames] = {}
         self._sequence = 0
         self._last_due: dict[str, float] = {}
 
@@ -52,8 +52,9 @@ class MemoryEndpoint:
         return sorted(node for node in self._hub.endpoints if node != self._node)
 
     def _deliver(self, sender: str, frame: bytes) -> None:
-        for envelope, size in self._framers.setdefault(sender, Framer()).feed(frame):
+        for body in self._frames.setdefault(sender, Frames()).feed(frame):
+            envelope = decode(body)
             if isinstance(envelope.message, Ping):
                 self.send(sender, Pong(ping_sent_ns=envelope.message.sent_ns))
                 continue
-            self._on_arrival(Arrival(sender, envelope.message, envelope.sent_ns, time.monotonic_ns(), size))
+            self._on_arrival(Arrival(sender, envelope.message, envelope.sent_ns, time.monotonic_ns(), len(frame)))

@@ -21,7 +21,15 @@ from collections.abc import Callable, Mapping
 
 from testbed.errors import TestbedError
 from testbed.wire.delivery import Delivery
-from testbed.wire.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Framer, ProtocolError, encode
+from testbed.wire.framing import (
+    HEADER_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_GREETING_BYTES,
+    Frames,
+    ProtocolError,
+    decode,
+    encode,
+)
 from testbed.wire.greeting import Greeting, new_nonce
 from testbed.wire.inbox import Inbox
 from testbed.wire.messages import PROTOCOL_VERSION, Again, Envelope, Hello, Message, Ping, Pong, Proof
@@ -62,7 +70,7 @@ class Connection(Inbox):
         """`dialled`: the peer that must answer; None for a connection that came in."""
         super().__init__()
         self._endpoint = endpoint
-        self._framer = Framer(MAX_GREETING_BYTES)
+        self._frames = Frames(MAX_GREETING_BYTES)
         self._nonce = new_nonce()
         self._dialled = dialled
         self._greeting: Greeting | None = None  # once the other side has said Hello
@@ -89,11 +97,12 @@ class Connection(Inbox):
         now = time.monotonic_ns()
         assert self.transport is not None
         try:
-            for envelope, size in self._framer.feed(data):
+            for body in self._frames.feed(data):
+                envelope = decode(body)
                 if self.peer is None:
                     self._greet(envelope.message)
                 else:
-                    self._received(self.peer, envelope, size, now)
+                    self._received(self.peer, envelope, HEADER_BYTES + len(body), now)
                 if self.transport.is_closing():
                     return
         except ProtocolError as error:
@@ -179,7 +188,7 @@ class Connection(Inbox):
             self.send(Proof(greeting.proof(key, "listened")))
         assert self._limit is not None
         self._limit.cancel()
-        self._framer.limit = MAX_FRAME_BYTES
+        self._frames.limit = MAX_FRAME_BYTES
         self.peer = self.claimed
         self._endpoint.greeted(self)
         self.settled.set()

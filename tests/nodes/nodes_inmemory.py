@@ -19,13 +19,10 @@ from testbed.nodes.rolehost import RoleHost
 from testbed.policies import registry
 from testbed.policies.api import (
     Draft,
-    DraftReady,
     DraftTree,
     RoleContext,
-    TreeDraftReady,
     Verify,
     VerifyBatch,
-    VerifyReady,
     VerifyTree,
 )
 from testbed.wire.memory import MemoryHub
@@ -96,7 +93,7 @@ class InlineDevice:
             batch, one = self._compute.verify_batch(job)
             real_ms = (one.end_ns - one.start_ns) / 1e6
             passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0)
-            on_answer(submitted_ns, Answer(batch=batch, passes=passes))
+            on_answer(submitted_ns, Answer(batch, passes))
             return
         run: dict[Any, Any] = {
             Draft: self._compute.draft,
@@ -109,8 +106,7 @@ class InlineDevice:
             PassRecord(one.start_ns, one.end_ns, 0.0, (one.end_ns - one.start_ns) / 1e6, 0.0, one.position, one.tokens)
             for one in real
         )
-        kinds: dict[Any, str] = {DraftReady: "draft", VerifyReady: "verify", TreeDraftReady: "draft_tree"}
-        on_answer(submitted_ns, Answer(passes=passes, **{kinds[type(ready)]: ready}))
+        on_answer(submitted_ns, Answer(ready, passes))
 
 
 def whole(count: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -14,9 +15,9 @@ from testbed.models.devices import DeviceProfile, Feed
 from testbed.models.load import load_model
 from testbed.nodes.batches import feeds_of
 from testbed.nodes.capacity import Capacity, limits_of
-from testbed.nodes.jobs import Answer, Job, frame
+from testbed.nodes.jobs import Reply, Submit, frame
 from testbed.nodes.worker import Worker
-from testbed.policies.api import DeviceLimits, Verify, VerifyBatch, VerifyReady
+from testbed.policies.api import BatchReady, DeviceLimits, Verify, VerifyBatch, VerifyReady
 
 PROFILE = DeviceProfile(
     name="p", device="d", model="m", kind="synthetic", source="test", pass_ms=((1, 2.0), (400, 41.9)),
@@ -90,17 +91,18 @@ def test_a_batch_is_paced_once_for_all_members():
     """T = dense(8) + b (5*15 + 3*3) + c 10 + 2 members + step, whatever the real pass took; and over the pipe."""
     members = (member(1, 10, [3] * 5, 4), member(2, 0, [4] * 3, 0))
     worker = Worker(compute_of(absolute_positions()), {"target": PROFILE})
-    worker.answer(Job(0, verify_batch=VerifyBatch(0, (member(1, 0, [3] * 10, 0, prefill=True),))))
-    answer = worker.answer(Job(1, verify_batch=VerifyBatch(7, members)))
+    worker.answer(Submit(VerifyBatch(0, (member(1, 0, [3] * 10, 0, prefill=True),)), 0))
+    answer = worker.answer(Submit(VerifyBatch(7, members), 1))
     dense = 2.0 + 7 * 0.1
+    assert isinstance(answer.ready, BatchReady)
     expected = pytest.approx(dense + 84e-4 + 10e-3 + 2 * 0.25 + 0.5)
     assert [one.paced_ms for one in answer.passes] == [expected, expected]
     assert [(one.position, one.tokens) for one in answer.passes] == [(10, 5), (0, 3)]
     assert len({(one.started_ns, one.finished_ns) for one in answer.passes}) == 1
     duration_ms = (answer.passes[0].finished_ns - answer.passes[0].started_ns) / 1e6
-    assert answer.batch.duration_ms == duration_ms == answer.batch.members[1].duration_ms
-    assert answer.batch.job == 7
-    assert frame(answer)[4:] and isinstance(answer, Answer)
+    assert answer.ready.duration_ms == duration_ms == answer.ready.members[1].duration_ms
+    assert answer.ready.job == 7
+    assert msgspec.msgpack.decode(frame(answer)[4:], type=Reply) == answer
 
 
 def test_padding_is_computed_to_the_longest_member():

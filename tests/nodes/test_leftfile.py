@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from testbed.errors import RunInvalid
-from testbed.nodes.jobs import HEADER_BYTES
 from testbed.nodes.leftfile import open_left
 from testbed.nodes.rowfile import read_rows
+from testbed.wire.framing import framed
 
 
 def link(path: Path) -> None:
@@ -67,6 +67,6 @@ def test_a_plain_file_is_read_whole(tmp_path):
 
 def test_a_file_that_is_no_log_is_refused_by_name(tmp_path):
     for body in (b"\xff\xfe", b"\x91\xa2\xff\xfe"):
-        (tmp_path / "a.rows").write_bytes(len(body).to_bytes(HEADER_BYTES, "big") + body)
+        (tmp_path / "a.rows").write_bytes(framed(body))
         with pytest.raises(RunInvalid, match=r"a\.rows"):
             list(read_rows(tmp_path / "a.rows"))

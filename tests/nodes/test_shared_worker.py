@@ -12,12 +12,13 @@ from functools import partial
 import msgspec
 import pytest
 
-from testbed.nodes.jobs import Answer, Frames, Job, PassRecord, WorkerConfig, WorkerReady, frame
+from testbed.nodes.jobs import Answer, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.sharedworker import SharedWorker
 from testbed.nodes.sharing import MOST_OWN_WORKERS, shared_workers
 from testbed.nodes.worker import Models
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft, DraftReady
+from testbed.wire.framing import Frames
 
 CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": "raspberry-pi-5/qwen3-0.6b-q4"})
 USERS = 6
@@ -80,7 +81,7 @@ def alone(models, seed):
     steps, found = script(random.Random(seed)), []
     job = next(steps)
     while True:
-        found.append(worker.answer(Job(1, draft=job)).draft)
+        found.append(worker.answer(Submit(job, 1)).ready)
         try:
             job = steps.send(found[-1].tokens)
         except StopIteration:
@@ -97,10 +98,10 @@ def test_drafts_are_those_of_a_worker_of_ones_own_for_requests_of_one_number(nod
     while any(jobs):
         for node, job in zip(nodes, jobs, strict=True):
             if job is not None:
-                node.send(Job(time.monotonic_ns(), draft=job))
+                node.send(Submit(job, time.monotonic_ns()))
         for index, node in enumerate(nodes):
             if jobs[index] is not None:
-                found[index].append(node.receive(Answer).draft)
+                found[index].append(node.receive(Answer).ready)
                 try:
                     jobs[index] = scripts[index].send(found[index][-1].tokens)
                 except StopIteration:
@@ -120,13 +121,13 @@ def test_every_device_has_a_clock_of_its_own(nodes):
         node.receive(WorkerReady)
     asked = time.monotonic_ns() + 3_600_000_000_000  # far ahead, so that no real pass can be late
     for node in nodes:
-        node.send(Job(asked, draft=Draft(0, 1, 0, (5,))))
-        node.send(Job(asked, draft=Draft(1, 1, 1, (6,), steps=2)))
+        node.send(Submit(Draft(0, 1, 0, (5,)), asked))
+        node.send(Submit(Draft(1, 1, 1, (6,), steps=2), asked))
     for node in nodes:
         first, second = node.receive(Answer), node.receive(Answer)
         times = [(one.started_ns - asked, one.finished_ns - asked) for one in first.passes + second.passes]
         assert times == [(0, 40_000_000), (40_000_000, 80_000_000), (80_000_000, 120_000_000)]
-        assert second.draft.duration_ms == 80.0
+        assert second.ready.duration_ms == 80.0
 
 
 def test_a_request_that_ended_is_forgotten_and_its_number_begins_anew(nodes):
@@ -135,9 +136,9 @@ def test_a_request_that_ended_is_forgotten_and_its_number_begins_anew(nodes):
     node.receive(WorkerReady)
     drafts = []
     for _ in range(2):
-        node.send(Job(time.monotonic_ns(), draft=Draft(0, 3, 0, (9, 8, 7))))
-        drafts.append(node.receive(Answer).draft.tokens)
-        node.send(Job(time.monotonic_ns(), release=3))
+        node.send(Submit(Draft(0, 3, 0, (9, 8, 7)), time.monotonic_ns()))
+        drafts.append(node.receive(Answer).ready.tokens)
+        node.send(Release(3, time.monotonic_ns()))
     assert drafts[0] == drafts[1]
 
 
@@ -145,15 +146,15 @@ def test_a_node_that_leaves_does_not_stop_the_others(nodes):
     for node in nodes:
         node.send(CONFIG)
         node.receive(WorkerReady)
-        node.send(Job(time.monotonic_ns(), draft=Draft(0, 1, 0, (5, 6))))
+        node.send(Submit(Draft(0, 1, 0, (5, 6)), time.monotonic_ns()))
     nodes[2].ours.close()
     for node in nodes[:2] + nodes[3:]:
-        assert node.receive(Answer).draft.job == 0
+        assert node.receive(Answer).ready.job == 0
 
 
 def test_models_that_cannot_be_loaded_are_said_to_the_node(nodes):
     nodes[0].send(WorkerConfig({"draft": "no-such-model"}, CONFIG.devices))
-    assert "no-such-model" in nodes[0].receive(WorkerReady).error
+    assert "no-such-model" in nodes[0].receive(Refused).error
 
 
 def test_the_node_hands_no_answer_on_before_it_is_due_and_none_before_an_earlier_one():

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.decoding.sampling import Sampling
-from testbed.wire.framing import MAX_FRAME_BYTES, Framer, ProtocolError, encode
+from testbed.wire.framing import HEADER_BYTES, MAX_FRAME_BYTES, Frames, ProtocolError, decode, encode
 from testbed.wire.messages import Branches, Close, Envelope, Open, Request, Tokens, Validation
 
 MESSAGES: list[Any] = [
@@ -25,13 +25,13 @@ MESSAGES: list[Any] = [
 @given(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=8), st.lists(st.integers(1, 40), min_size=1))
 def test_any_cut_of_the_stream_gives_the_same_messages_in_order(messages, cuts):
     stream = b"".join(encode(Envelope(i, i, message)) for i, message in enumerate(messages))
-    framer, received, at, turn = Framer(), [], 0, 0
+    frames, received, at, turn = Frames(), [], 0, 0
     while at < len(stream):
         step = cuts[turn % len(cuts)]
-        received += list(framer.feed(stream[at : at + step]))
+        received += list(frames.feed(stream[at : at + step]))
         at, turn = at + step, turn + 1
-    assert [envelope.message for envelope, _ in received] == messages
-    assert sum(size for _, size in received) == len(stream)
+    assert [decode(body).message for body in received] == messages
+    assert sum(HEADER_BYTES + len(body) for body in received) == len(stream)
 
 
 def test_a_speculation_fits_in_a_small_packet():
@@ -40,7 +40,7 @@ def test_a_speculation_fits_in_a_small_packet():
 
 def test_an_oversized_length_is_refused_before_its_bytes_arrive():
     with pytest.raises(ProtocolError, match="over the limit"):
-        list(Framer().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
+        list(Frames(MAX_FRAME_BYTES).feed((MAX_FRAME_BYTES + 1).to_bytes(4, "big")))
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_an_oversized_length_is_refused_before_its_bytes_arrive():
 )
 def test_what_is_not_a_message_is_refused(body):
     with pytest.raises(ProtocolError, match="not a message"):
-        list(Framer().feed(len(body).to_bytes(4, "big") + body))
+        decode(body)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from testbed import errors
 from testbed.wire import tcp
-from testbed.wire.framing import MAX_FRAME_BYTES, MAX_GREETING_BYTES, Framer, encode
+from testbed.wire.framing import HEADER_BYTES, MAX_FRAME_BYTES, MAX_GREETING_BYTES, Frames, decode, encode
 from testbed.wire.greeting import NONCE_BYTES, Greeting, keys_of, new_nonce, new_secret
 from testbed.wire.messages import PROTOCOL_VERSION, Close, Envelope, Hello, Ping, Proof
 from testbed.wire.tcp import RESUME_S, TcpEndpoint
@@ -68,8 +68,8 @@ async def greet_as(name, reader, writer, key=None, nonce=None):
     """Says hello as a dialling node would, with the proof for `key`; the hello of the node."""
     nonce = nonce or new_nonce()
     writer.write(framed(Hello(name, nonce)))
-    framer = Framer()
-    while not (messages := [one.message for one, _ in framer.feed(await reader.read(4096))]):
+    frames = Frames()
+    while not (messages := [decode(one).message for one in frames.feed(await reader.read(4096))]):
         pass
     (hello,) = messages
     assert isinstance(hello, Hello)
@@ -192,7 +192,7 @@ def test_a_node_proves_nothing_to_somebody_who_has_not():
             writer.write(framed(Hello("c", bytes(NONCE_BYTES))))
             await asyncio.sleep(0.1)
             writer.write(framed(Proof(bytes(32))))
-            said = [one.message for one, _ in Framer().feed(await closed(reader))]
+            said = [decode(one).message for one in Frames().feed(await closed(reader))]
             assert [type(one) for one in said] == [Hello]
 
     asyncio.run(scenario())
@@ -289,9 +289,9 @@ def test_who_dials_a_node_without_its_key_is_told_whom_it_could_not_reach():
 
 def test_a_greeting_fits_its_limit_and_a_message_may_be_larger_after_it():
     assert len(framed(Hello("n" * 255, bytes(NONCE_BYTES)))) < MAX_GREETING_BYTES
-    framer = Framer(MAX_GREETING_BYTES)
+    frames = Frames(MAX_GREETING_BYTES)
     large = framed(Hello("n" * 600, b""))
-    stream = framer.feed(framed(Close(1)) + large)
-    assert next(stream)[0].message == Close(1)
-    framer.limit = MAX_FRAME_BYTES
-    assert next(stream)[1] == len(large)
+    stream = frames.feed(framed(Close(1)) + large)
+    assert decode(next(stream)).message == Close(1)
+    frames.limit = MAX_FRAME_BYTES
+    assert HEADER_BYTES + len(next(stream)) == len(large)
