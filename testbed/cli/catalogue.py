@@ -46,7 +46,7 @@ def topology_list(as_json: Json = False) -> None:
 def topology_show(
     name: Annotated[str, typer.Argument(help="Name or file of a topology.")], as_json: Json = False
 ) -> None:
-    """Show a topology's round-trip times in milliseconds, and their source."""
+    """Show a topology's round-trip times and their source."""
     from testbed.network.spec.topology import load_topology
 
     topology = load_topology(name)
@@ -80,7 +80,7 @@ def trace_list(as_json: Json = False) -> None:
 
 @trace_app.command("show")
 def trace_show(name: Annotated[str, typer.Argument(help="RTT trace name or file.")], as_json: Json = False) -> None:
-    """Show a trace's metadata and a summary of each pair's round-trip times."""
+    """Show a trace's metadata and each pair's round-trip times."""
     from testbed.network.spec.series import load_series
     from testbed.network.spec.series_summary import pair_rows
 
@@ -117,7 +117,10 @@ def models_check(
     limit: Annotated[int, typer.Option("--limit", min=1, help="Number of prompts.")] = 16,
     as_json: Json = False,
 ) -> None:
-    """Check a pair: whether tokenizers match and greedy speculation is lossless; acceptance and speed."""
+    """Check that a pair fits: tokenizers, losslessness, speed.
+
+    Tokenizers must match and greedy speculation must give target-only output; it shows acceptance and speed too.
+    """
     from dataclasses import asdict
 
     from testbed.models.check import check_pair
@@ -141,7 +144,10 @@ def models_train(
     out: Annotated[Path, typer.Option("--out", help="Folder for the trained pair.")],
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights and order.")] = 0,
 ) -> None:
-    """Train a small target and its drafters reproducibly; about twenty minutes on one core."""
+    """Train a small target and its drafters reproducibly.
+
+    It takes about twenty minutes on one core.
+    """
     from testbed.training import TrainingOptions, train_pair
 
     if not text.is_dir():

@@ -43,7 +43,10 @@ def train_controller(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Train WISP's rejection predictor for a pair on a decode table and report its quality."""
+    """Train WISP's rejection predictor for a model pair.
+
+    It learns from a decode table; its quality on held-out prompts is shown.
+    """
     from testbed.training.controllers.report import train_to_file
     from testbed.training.controllers.train import TrainOptions
 
@@ -58,7 +61,10 @@ def fit_estimator(
     seed: Annotated[int, typer.Option("--seed", help="Seed for the choice of configurations.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Fit WISP's four-term estimate of a verification pass to 123 configurations and test it on 50 others."""
+    """Fit WISP's four-term estimate of a verification pass.
+
+    It is fitted to 123 configurations and tested on 50 others.
+    """
     from testbed.training.estimation import THIS_MACHINE, estimate_machine, estimate_profile
 
     fitted = estimate_machine(model, seed, note) if device == THIS_MACHINE else estimate_profile(device, seed)

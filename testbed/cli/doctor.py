@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 from dataclasses import asdict
 from typing import Any
 
+from testbed.cli.version import installed
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import (
     Capabilities,
@@ -42,11 +42,11 @@ def examine() -> dict[str, Any]:
         "tun": caps.tun,
         "tun_mode": caps.tun_mode,
         "without_root": _without_root(caps),
-        "mininet": _version("mininet"),
+        "mininet": installed("mininet"),
         "mnexec": "distribution" if caps.mnexec else "stand-in",
         "lab_kernel": caps.uml,
-        "torch": _version("torch"),
-        "transformers": _version("transformers"),
+        "torch": installed("torch"),
+        "transformers": installed("transformers"),
         "missing": [asdict(one) for one in missing(caps)],
     }
 
@@ -129,11 +129,4 @@ def _engine_version() -> str | None:
         with contextlib.closing(connect()) as client:
             return str(facts(client)["engine"])
     except MachineCannot:
-        return None
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
         return None

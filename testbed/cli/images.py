@@ -19,7 +19,7 @@ class DaemonVerb(StrEnum):
 
 
 def add_to(app: typer.Typer) -> None:
-    images = typer.Typer(help="Container images for nodes: build, list, and a private Docker daemon.")
+    images = typer.Typer(help="Container images for nodes, and a private Docker daemon.")
     images.command("build")(build)
     images.command("list")(show)
     images.command("daemon")(control)
@@ -35,7 +35,10 @@ def build(
         str | None, typer.Option("--base", help="Base image to use instead; it must contain Python.")
     ] = None,
 ) -> None:
-    """Build the node images; images that are up to date are not rebuilt."""
+    """Build the node images.
+
+    Images that are up to date are not rebuilt.
+    """
     from testbed.containers.build import build as build_images
     from testbed.containers.engine import connect
     from testbed.errors import BadInput
@@ -47,7 +50,10 @@ def build(
 
 
 def show(as_json: Json = False) -> None:
-    """List the node images: digest, size, and whether their code matches this installation."""
+    """List the node images, and whether they are up to date.
+
+    An image is up to date if its code matches this installation.
+    """
     from testbed.containers.engine import connect
     from testbed.containers.images import CODE, KINDS, code_key, find
 
@@ -74,7 +80,10 @@ def control(
         bool, typer.Option("--install", help="Install the docker.io package if dockerd is missing.")
     ] = False,
 ) -> None:
-    """Start, stop or remove a private Docker daemon, for machines without one; no other daemon is touched."""
+    """Start, stop or remove a private Docker daemon.
+
+    For machines without one; no other daemon is touched.
+    """
     from testbed.containers import daemon
 
     if verb is DaemonVerb.start:

@@ -1,5 +1,5 @@
-"""The command line: thin, one function per verb. Everything heavy is imported inside the verb, so that --help is
-instant.
+"""The command line: thin, one function per verb. Everything heavy is imported inside the verb, and help is plain text
+(rich would be a third of its time), so that --help is instant.
 
 The testbed's own errors are printed here, in one line, with the exit codes 2 (bad input), 3 (not valid), 4 (the
 machine cannot) and 130 (interrupted).
@@ -16,6 +16,7 @@ import typer
 
 from testbed.cli import capacity as cli_capacity
 from testbed.cli import catalogue as cli_catalogue
+from testbed.cli import completion as cli_completion
 from testbed.cli import images as cli_images
 from testbed.cli import policies as cli_policies
 from testbed.cli import runs as cli_runs
@@ -36,15 +37,23 @@ from testbed.cli.options import (
 from testbed.cli.options import console as _console
 from testbed.cli.options import note as _note
 from testbed.cli.unexpected import explained
+from testbed.cli.version import Version
 from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.system.interrupt import Signals, interruptible
 
+NAME = "testbed"  # in usage lines, however it was started
+
 app = typer.Typer(
-    help="Emulation testbed for distributed speculative decoding.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
+
+
+@app.callback()
+def _testbed(version: Version = False) -> None:
+    """Emulation testbed for distributed speculative decoding."""
 
 
 def main() -> None:
@@ -69,7 +78,10 @@ def _status(signals: Signals | None = None) -> int:
     After an interrupt that is all that is said by the status, whatever the way out of the verb has come to.
     """
     try:
-        status = app(standalone_mode=False)  # a verb's typer.Exit, and an interrupt, come back as a status
+        cli_completion.prepare()
+        status = app(
+            prog_name=NAME, standalone_mode=False
+        )  # a verb's typer.Exit, and an interrupt, come back as a status
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except KeyboardInterrupt:
@@ -90,7 +102,10 @@ def _status(signals: Signals | None = None) -> int:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Show what this machine can do, which fabric it would choose and why, what is missing and how to fix it."""
+    """Show what this machine can do, and how to fix what is missing.
+
+    Also which fabric `--fabric auto` would choose, and why.
+    """
     from testbed.cli.doctor import examine, render
 
     findings = examine()
@@ -120,7 +135,7 @@ def run(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run one experiment and write a run directory with tables and a report."""
+    """Run one experiment; write a run directory with a report."""
     if engine is Engine.emulation:
         gain_privilege()
     elif pcap:
@@ -180,7 +195,10 @@ def calibrate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Simulate an emulated run from its manifest and report the differences."""
+    """Simulate an emulated run and report the differences.
+
+    Everything it needs is taken from the run's manifest.
+    """
     from testbed.simulation.calibrate import calibrate as compare
     from testbed.simulation.calibrate import render
 
@@ -200,7 +218,10 @@ def probe(
     count: Annotated[int, typer.Option("--count", min=1, help="Probes per directed link.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Bring up a topology's network alone and measure every directed link against its specification."""
+    """Bring up a topology's network and measure every directed link.
+
+    Each link is compared with its specification; nothing else runs.
+    """
     gain_privilege()
     from testbed.emulation.survey import render, survey
 
@@ -235,7 +256,10 @@ def record(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the experiment whose draws are recorded.")] = 0,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats of the experiment.")] = 1,
 ) -> None:
-    """Record a decode table: what a model pair does at every output position, for the simulation to replay."""
+    """Record a decode table for the simulation to replay.
+
+    It holds what a model pair does at every output position.
+    """
     from testbed.cli.record import record_to_file, sampled_from
 
     print(
@@ -258,7 +282,10 @@ def record(
 def clean(
     run: Annotated[str | None, typer.Option("--run", help="Only this run or this attempt.")] = None,
 ) -> None:
-    """Remove what crashed runs left behind, and nothing else. Exit status 1 if something could not be removed."""
+    """Remove what crashed runs left behind, and nothing else.
+
+    Exit status 1 if something could not be removed.
+    """
     from testbed.containers.removal import remove_named
     from testbed.system.cleaning import clean as clean_up
 
@@ -280,6 +307,7 @@ cli_capacity.add_to(app)
 cli_images.add_to(app)
 cli_runs.add_to(app)
 cli_policies.add_to(app)
+cli_completion.add_to(app)
 
 
 if __name__ == "__main__":

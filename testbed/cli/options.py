@@ -24,9 +24,21 @@ def experiment_file(text: str) -> Path:
     return path
 
 
+def experiment_names(incomplete: str) -> list[str]:
+    """For Tab; where none begins like this, the shell offers files."""
+    from testbed.files.named import EXPERIMENT, known
+
+    return [name for name in known(EXPERIMENT) if name.startswith(incomplete)]
+
+
 Experiment = Annotated[
     Path,
-    typer.Argument(parser=experiment_file, metavar="EXPERIMENT", help="An experiment's name, quickstart, or its file."),
+    typer.Argument(
+        parser=experiment_file,
+        metavar="EXPERIMENT",
+        help="An experiment's name, quickstart, or its file.",
+        autocompletion=experiment_names,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 

@@ -20,7 +20,7 @@ Policy = Annotated[str, typer.Argument(metavar="NAME|FILE.py:SPEC", help="A poli
 
 
 def add_to(app: typer.Typer) -> None:
-    policies = typer.Typer(help="Policies: what there is, their parameters, their properties.", no_args_is_help=True)
+    policies = typer.Typer(help="Policies: list, show, check.", no_args_is_help=True)
     policies.command("list")(list_all)
     policies.command()(show)
     policies.command()(check)
@@ -40,7 +40,7 @@ def list_all(as_json: Json = False) -> None:
 
 
 def show(policy: Policy, as_json: Json = False) -> None:
-    """Show a policy's roles, the models that each loads, and its parameters."""
+    """Show a policy's roles, their models, and its parameters."""
     spec = _find(policy)
     if as_json:
         print(json.dumps({**_about(spec), "parameters": spec.params.model_json_schema()}, indent=2))
@@ -64,10 +64,11 @@ def check(
     parameters: Annotated[list[str] | None, typer.Argument(help="The policy's own parameters, e.g. k=3")] = None,
     as_json: Json = False,
 ) -> None:
-    """Check that a policy is lossless, conserves tokens, is pure, never deadlocks and is deterministic.
+    """Check that a policy keeps what every policy must keep.
 
-    It runs against stand-in models in virtual time, over many distances, delays and request lengths; in seconds.
-    Exit status 3 where a property does not hold.
+    It must be lossless, conserve tokens, be pure, never deadlock and be deterministic. It runs against stand-in
+    models in virtual time, over many distances, delays and request lengths; in seconds. Exit status 3 where a property
+    does not hold.
     """
     from testbed.experiment.scenario import parse_override
     from testbed.testing import examine

@@ -31,7 +31,7 @@ def profile(
     ] = 256,
     as_json: Json = False,
 ) -> None:
-    """Time a model's passes on this machine and write them down as a device profile."""
+    """Time a model on this machine; write a device profile."""
     from testbed.errors import BadInput
     from testbed.files.whole import check_file
     from testbed.models.nativeprofile import measure, write

@@ -25,7 +25,8 @@ _WORDS: dict[type, str] = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
 def command_line(app: typer.Typer) -> str:
     """Every verb with its arguments and options."""
     parts = [
-        "Results go to stdout, everything else to stderr. Options that several verbs have mean the same. [Exit "
+        "Results go to stdout, everything else to stderr. Options that several verbs have mean the same. Every "
+        "verb has `--help`; `testbed --version` shows the versions of testbed, Python, torch and transformers. [Exit "
         "statuses](exit-status.md)."
     ]
     for verb in verbs(app):

@@ -16,14 +16,17 @@ Out = Annotated[Path, typer.Option("--out", help="Folder with runs.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    runs = typer.Typer(help="Runs in a folder: list, prune those that ended without a result.", no_args_is_help=True)
+    runs = typer.Typer(help="Runs in a folder: list, prune those without a result.", no_args_is_help=True)
     runs.command("list")(show)
     runs.command("prune")(prune)
     app.add_typer(runs, name="runs")
 
 
 def show(out: Out = Path("runs"), as_json: Json = False) -> None:
-    """List runs: finished, in progress, and unfinished (the process ended without a result)."""
+    """List runs: finished, in progress and unfinished.
+
+    Unfinished ones are those whose process ended without a result.
+    """
     from testbed.results.attempts import find
 
     found = find(out)
@@ -44,7 +47,10 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be removed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove the folders and logs of attempts that ended without a result. Finished runs are kept."""
+    """Remove what attempts without a result left.
+
+    These are folders and logs; finished runs are kept.
+    """
     from testbed.results import attempts
 
     if not out.is_dir():

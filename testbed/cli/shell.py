@@ -27,12 +27,18 @@ def shell(
         list[str] | None, typer.Option("--command", "-c", help="Run this command and exit with its status; repeatable.")
     ] = None,
 ) -> None:
-    """Open Mininet's command line in the network of an experiment, or of a topology with one node per region."""
+    """Open Mininet's command line in an experiment's network.
+
+    Of a topology it is a network with one node per region.
+    """
     _in_network(what, fabric, command)
 
 
 def pingall(what: What, fabric: FabricOption = Fabric.auto) -> None:
-    """Bring up a network and run Mininet's pingall; exit 3 if a ping was lost."""
+    """Bring up a network and ping between all of its nodes.
+
+    It runs Mininet's pingallfull; exit status 3 if a ping was lost.
+    """
     _in_network(what, fabric, ["pingallfull"])
 
 

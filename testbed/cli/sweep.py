@@ -59,7 +59,10 @@ def sweep(
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Run every point of an experiment's matrix and write one table; finished points are not run again."""
+    """Run every point of an experiment's matrix; write one table.
+
+    Points that finished before are not run again.
+    """
     if engine is Engine.emulation:
         gain_privilege()
     elif nodes is Nodes.docker:
@@ -98,7 +101,10 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run directories; the first is the baseline.")],
     as_json: Json = False,
 ) -> None:
-    """Compare runs, paired by policy, prompt and repeat, with 95 % intervals."""
+    """Compare runs, paired by policy, prompt and repeat.
+
+    Ratios come with 95 % intervals over prompts.
+    """
     from testbed.results.compare import compare_runs
     from testbed.results.compare_render import render
 
@@ -120,7 +126,10 @@ def reproduce(
     ),
     as_json: Json = False,
 ) -> None:
-    """Run a paper's sweeps in simulation, draw its figures and write the table of claims."""
+    """Run a paper's sweeps in simulation and check its claims.
+
+    It draws the figures and writes the table of claims.
+    """
     from testbed.reproduce.run import reproduce as run_claims
     from testbed.reproduce.table import render
     from testbed.sweeps.progress import SweepConsole
