@@ -12,6 +12,7 @@ import pandas as pd
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest
 from testbed.results.metrics import LISTS, REGISTRY, PolicyLog, policy_logs
+from testbed.results.stamps import SIMULATED, across, stamps
 from testbed.results.store import RunData, RunDirectory, using
 from testbed.results.store import load as read_run
 
@@ -32,10 +33,14 @@ class Run:
 
     def __repr__(self) -> str:
         told = "valid" if self.valid else f"NOT VALID: {'; '.join(self.reasons)}"
-        return f"<Run {self.directory} ({self.summary['experiment']}, {self.summary['engine']}): {told}>"
+        simulated = f", {SIMULATED}" if SIMULATED in across(self.summary) else ""
+        return f"<Run {self.directory} ({self.summary['experiment']}, {self.summary['engine']}): {told}{simulated}>"
 
     def _repr_html_(self) -> str:
-        head = "" if self.valid else f"<p><b>not valid</b>: {'; '.join(self.reasons)}</p>"
+        head = "".join(
+            f"<p><b>{one.title}</b> {'; '.join(filter(None, (one.about, *one.lines)))}</p>"
+            for one in stamps(self.summary)
+        )
         shown = pd.concat({tag: self.metrics(tag)["value"] for tag in ("tpot_ms", "ttft_ms", "e2e_ms")}, axis=1)
         return f"<p>{self.directory}</p>{head}{shown.to_html()}"
 
@@ -78,6 +83,11 @@ class Run:
     def reasons(self) -> list[str]:
         """Why the run is not valid, a line each; empty where it is."""
         return list(self.summary["validity"]["reasons"])
+
+    @property
+    def advice(self) -> list[str]:
+        """What to do about each of `reasons`; empty for a run of a version that gave none."""
+        return list(self.summary["validity"].get("advice", ()))
 
     def metrics(self, name: str | None = None) -> pd.DataFrame:
         """A metric of the registry for every policy, as in the run's report.

@@ -73,6 +73,10 @@ def capacity(
         return
     from rich.table import Table
 
+    from testbed.results.stamps import simulated
+    from testbed.results.table import stamped
+
+    console().print(stamped(simulated()))
     shown = Table(title=f"concurrent users within the SLO, at most {bound:.0%} of requests below", title_justify="left")
     mixed = any(row["by_class"] is not None for row in rows)
     columns = [key for key in rows[0] if key != "probes" and (mixed or key != "by_class")]

@@ -83,7 +83,8 @@ def gain_privilege() -> None:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """One document on stdout. `schema_version` grows by one when a key goes, or means something else."""
+    """One document on stdout. `schema_version` grows by one when a key goes, or means something else; a run's summary
+    has its own."""
     print(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2))
 
 

@@ -11,6 +11,7 @@ from testbed.policies.spec import PolicySpec
 from testbed.reference.keys import Key, Schema, keys
 from testbed.reference.tables import Table
 from testbed.results.metrics.base import Metric, RatioMetric, SampleMetric
+from testbed.results.statistics import FEWEST_PROMPTS
 
 MADE = "<!-- Written by `make docs` from the code; edit the code, not this file. -->\n"
 _BETTER = {"lower": "lower", "higher": "higher", "neither": ""}
@@ -77,8 +78,8 @@ def metrics(families: Mapping[str, Sequence[Metric]]) -> str:
     """Every metric of the registry."""
     parts = [
         "`summary.json` has each of these for every policy, `null` where it is undefined. *Samples* have `median`, "
-        "`ci95` (95 % bootstrap interval over prompts), `p95` and `n`; a *ratio* is one of sums and has `value` and "
-        "`ci95`; *by position* is a list."
+        f"`ci95` (95 % bootstrap interval over prompts; `null` with fewer than {FEWEST_PROMPTS}), `p95` and `n`; "
+        "a *ratio* is one of sums and has `value` and `ci95`; *by position* is a list."
     ]
     for family, members in families.items():
         parts.append(f"## {family}")

@@ -1,7 +1,7 @@
 """The report: one HTML file that carries its figures, its style and its provenance, and asks the network for nothing.
 
-Rule: numbers come from `summary.json`, figures from the log, and a run that is not valid says so at the top and on
-every figure.
+Rule: numbers come from `summary.json`, figures from the log; a run that is not valid, or simulated, says so at the top
+and on every figure.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
 from testbed.results.metrics.base import passes
 from testbed.results.reference import reference_for
+from testbed.results.stamps import across, stamps
+from testbed.results.statistics import no_interval
 from testbed.results.store import RunData, RunDirectory, load, using
 
 NAME = "report.html"
@@ -72,6 +74,8 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
     return environment.get_template("report.html.j2").render(
         summary=summary,
         manifest=manifest,
+        stamps=stamps(summary),
+        few_prompts={label: no_interval(prompts) for label, prompts in summary.get("few_prompts", {}).items()},
         facts=header.facts(run),
         colours=colours(manifest["policies"]),
         rows=list(_rows(summary)),
@@ -107,13 +111,12 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
     palette = colours(run.manifest["policies"])
     entries = {entry["label"]: entry for entry in run.manifest["policies"]}
     policies = {label: summary["policies"][label] for label in logs}
-    valid = bool(summary["validity"]["valid"])
+    titles = across(summary)
 
     def panel(title: str, caption: str, draw: Callable[[], Figure]) -> Panel:
         with drawing(title):
             figure = draw()
-            if not valid:
-                stamp(figure)
+            stamp(figure, titles)
             return Panel(title, caption, svg(figure, title))
 
     if logs:

@@ -1,4 +1,4 @@
-"""How every figure looks: size, type, a colour-blind-safe colour for each policy, the stamp of a run that is not valid.
+"""How every figure looks: size, type, a colour-blind-safe colour for each policy, its run's stamps.
 
 Figures are drawn without pyplot, so drawing one leaves nothing behind in the process.
 """
@@ -15,6 +15,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from testbed.results.stamps import NOT_VALID
 
 # Okabe and Ito's palette: distinguishable with every common colour vision, and in grey by lightness.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -76,12 +78,13 @@ def drawing(name: str) -> Iterator[None]:
         yield
 
 
-def stamp(figure: Figure) -> None:
-    """Says across the figure that the run is not valid."""
-    figure.text(
-        0.5, 0.5, "RUN NOT VALID", ha="center", va="center", rotation=18, fontsize=34, fontweight="bold",
-        color=VERMILION, alpha=0.28, zorder=100,
-    )  # fmt: skip
+def stamp(figure: Figure, titles: Sequence[str]) -> None:
+    """Says across the figure what stamps the run has; without any, nothing."""
+    if titles:
+        figure.text(
+            0.5, 0.5, "\n".join(titles), ha="center", va="center", rotation=18, fontsize=34, fontweight="bold",
+            color=VERMILION if NOT_VALID in titles else BLUE, alpha=0.28, zorder=100,
+        )  # fmt: skip
 
 
 def svg(figure: Figure, title: str) -> str:

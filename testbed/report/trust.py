@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.results import overload
+from testbed.results.lateness import FEWEST_PASSES
 from testbed.results.manifest import steal_share
 from testbed.results.sampling import GREEDY, unverified
 from testbed.results.unmet import sentence
@@ -104,14 +105,19 @@ def _compute(compute: Mapping[str, Any]) -> str:
         return "Compute: no forward pass ran."
     return (
         f"Compute: {compute['overruns']} of {compute['steps']} forward passes ({compute['overrun_share']:.2%}) took "
-        f"longer than the emulated device (allowed: {LIMITS.overrun_step_share:.0%}); their total delay is "
-        f"{compute['overrun_time_share']:.2%} of the busy time.{_worst_policy(compute['by_policy'])}"
+        f"longer than the emulated device; their total delay is {compute['overrun_time_share']:.2%} of the busy time. "
+        f"Allowed are {LIMITS.overrun_step_share:.0%} of the passes and {LIMITS.overrun_time_share:.0%} of the time of "
+        f"each policy, node and kind of pass with {FEWEST_PASSES} passes or more.{_worst(compute)}"
     )
 
 
-def _worst_policy(shares: Mapping[str, float | None]) -> str:
-    """A short policy can drown in the run's total, so the worst is named when there was any overrun."""
-    label, share = max(shares.items(), key=lambda item: item[1] or 0.0)
+def _worst(compute: Mapping[str, Any]) -> str:
+    """A device that few passes ran on can drown in the run's total, so the worst is named if there was any overrun."""
+    devices = [one for one in compute.get("by_device", ()) if one["passes"] >= FEWEST_PASSES]  # older runs have none
+    if devices and (worst := max(devices, key=lambda one: float(one["late_share"])))["late"]:
+        where = f"{worst['policy']}, {worst['kind']} passes on {worst['node']}"
+        return f" Worst: {where}, {worst['late_share']:.2%} of {worst['passes']}."
+    label, share = max(compute["by_policy"].items(), key=lambda item: item[1] or 0.0)
     return f" Worst policy: {label}, {share:.2%} of its passes." if share else ""
 
 

@@ -1,6 +1,6 @@
 """Draws the numbers of `claims_figures`: panels side by side, one legend, the same line in the same colour everywhere.
 
-Rule kept: points that are not valid put the stamp across the figure.
+Rule kept: points that are not valid put their stamp across the figure, and that they were simulated stands there too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from testbed.report.style import BLACK, DASHES, GREY, colours, new_figure, stamp
 from testbed.reproduce import claims
 from testbed.reproduce.figures import CDF, HIGH, LOW, NUMBER, SERIES, VALID, X, Y
+from testbed.results.stamps import NOT_VALID, SIMULATED
 
 HEIGHT_IN = 3.4
 PANEL_HEIGHT_IN = 2.4  # of one row, where there are several panels
@@ -43,8 +44,7 @@ def draw(spec: claims.Figure, data: pd.DataFrame, names: Mapping[str, str]) -> F
     _legend(spec, figure, axes[0], single)
     if not single:
         figure.suptitle(spec.title, fontsize=10, fontweight="bold", x=0.01, ha="left")
-    if not data[VALID].all():
-        stamp(figure)
+    stamp(figure, [*([] if data[VALID].all() else [NOT_VALID]), SIMULATED])  # a paper's sweeps are always simulated
     return figure
 
 

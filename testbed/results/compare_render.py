@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.results.stamps import NOT_VALID, SIMULATED, across, simulated, told
+
 UNDEFINED = "-"
 
 
@@ -17,8 +19,10 @@ def render(result: Mapping[str, Any]) -> RenderableType:
     """One table a compared run."""
     parts: list[RenderableType] = []
     for about in (result["base"], *(one["run"] for one in result["comparisons"])):
-        for reason in about["validity"]["reasons"]:
-            parts.append(Text(f"NOT VALID, {about['path']}: {reason}", style="bold red"))
+        for line in told(about["validity"]):
+            parts.append(Text(f"{NOT_VALID}, {about['path']}: {line}", style="bold red"))
+        if SIMULATED in across(about):
+            parts.append(Text(f"{SIMULATED}, {about['path']}: {simulated().lines[0]}", style="bold yellow"))
     for one in result["comparisons"]:
         parts.append(_table(result["base"], one))
         if one["only_in_one"]:

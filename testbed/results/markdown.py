@@ -13,6 +13,7 @@ from typing import Any
 
 from testbed.errors import BadInput
 from testbed.files.reading import read_json, reading
+from testbed.results.stamps import stamps
 from testbed.results.store import RunDirectory, using
 
 UNDEFINED = "-"
@@ -63,11 +64,11 @@ def calibration_table(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def title(run_dir: Path) -> str:
-    """What the table below it belongs to, and why it must not be used if it must not."""
+    """What the table below it belongs to, and its stamps: why it must not be used, if it must not."""
     summary = RunDirectory(run_dir).read_summary()
     where = f"{summary['engine']}, fabric {summary['fabric']}"
-    reasons = "".join(f"\nNot valid: {reason}." for reason in summary["validity"]["reasons"])
-    return f"`{summary['experiment']}`, run `{summary['run_id']}`, {where}.{reasons}"
+    stamped = "".join(f"\n**{one.title}**: {'; '.join(one.lines)}." for one in stamps(summary))
+    return f"`{summary['experiment']}`, run `{summary['run_id']}`, {where}.{stamped}"
 
 
 def _calibrations(result: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -1,6 +1,9 @@
 """`summary.json`: what a run found, in the names that the outside relies on, and whether it may be trusted.
 
-Rule: everything here can be computed again from the run directory; undefined is null.
+Rule: everything here can be computed again from the run directory; undefined is null. `schema_version` grows by one
+when a key goes or means something else; a summary without it is of version 1. Since version 2 late passes are judged
+for each policy, node and kind of pass (`compute.by_device`), each reason has its advice, fewer than six prompts have
+no interval, and `stamps` names what every table and figure carries.
 """
 
 from __future__ import annotations
@@ -11,33 +14,48 @@ from typing import Any
 import pandas as pd
 
 from testbed.results import during
+from testbed.results.lateness import Late, by_device, shares
 from testbed.results.metrics import RTT_ERROR, compute
-from testbed.results.metrics.base import passes, rounded
+from testbed.results.metrics.base import rounded
 from testbed.results.overload import overload
 from testbed.results.sampling import unverified_by_choice
+from testbed.results.stamps import stamps
+from testbed.results.statistics import FEWEST_PROMPTS
 from testbed.results.store import RunData
 from testbed.results.unmet import unmet
-from testbed.results.validity import Counts, checks_that_count, judge, not_judged, overrun_shares
+from testbed.results.validity import Counts, checks_that_count, judge, not_judged
+
+SCHEMA_VERSION = 2
 
 
 def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
     """The whole summary of one run. `counts` is what its log cannot know: fabric counters, requests asked for."""
     manifest = run.manifest
     validity = judge(run, counts)
-    return {
+    found = {
+        "schema_version": SCHEMA_VERSION,
         **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric", "nodes")},
-        "validity": {"valid": validity.valid, "reasons": list(validity.reasons)},
+        "validity": {"valid": validity.valid, "reasons": list(validity.reasons), "advice": list(validity.advice)},
         **_lossless(run),
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
         "links": {**_links(run.links, counts), "not_judged": not_judged(run), **during.summary(run.probes, run.replay)},
         "compute": _compute(run),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
+        # Only where there are any: policies with too few prompts for an interval, and how many they have.
+        **({"few_prompts": few} if (few := _few_prompts(run)) else {}),
         **({"unmet_events": events} if (events := unmet(manifest)) else {}),
         **({"overload": phases} if (phases := overload(run.requests, manifest)) else {}),
         # Only where trees were simulated: answers that the decode table approximated, by policy.
         **({"tree_lookups": manifest["tree_lookups"]} if "tree_lookups" in manifest else {}),
     }
+    return found | {"stamps": [one.title for one in stamps(found)]}
+
+
+def _few_prompts(run: RunData) -> dict[str, int]:
+    counted = run.requests.groupby("policy")["prompt_id"].nunique()
+    labels = [entry["label"] for entry in run.manifest["policies"]]
+    return {label: n for label in labels if (n := int(counted.get(label, 0))) < FEWEST_PROMPTS}
 
 
 def _lossless(run: RunData) -> dict[str, Any]:
@@ -71,18 +89,26 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
 
 
 def _compute(run: RunData) -> dict[str, Any]:
-    running = during.of_running_nodes(run.steps, run.replay)
-    steps = passes(running)
-    by_number, by_time = overrun_shares(running)
+    devices = by_device(during.of_running_nodes(run.steps, run.replay))
+    by_number, by_time = shares(devices)
     return {
-        "steps": len(steps),
-        "overruns": int((steps["overrun_ms"] > 0).sum()),
+        "steps": sum(one.passes for one in devices),
+        "overruns": sum(one.late for one in devices),
         "overrun_share": _optional(by_number),
         "overrun_time_share": _optional(by_time),
         "by_policy": {
-            entry["label"]: _optional(overrun_shares(running[running["policy"] == entry["label"]])[0])
+            entry["label"]: _optional(shares([one for one in devices if one.policy == entry["label"]])[0])
             for entry in run.manifest["policies"]
         },
+        "by_device": [_device(one) for one in devices],
+    }
+
+
+def _device(one: Late) -> dict[str, Any]:
+    return {
+        **{key: getattr(one, key) for key in ("policy", "node", "kind", "passes", "late")},
+        "late_share": rounded(one.late_share),
+        "late_time_share": rounded(one.late_time_share),
     }
 
 

@@ -1,4 +1,4 @@
-"""The table a run prints: one row per policy, the paper's figure with it, and a clear stamp when not valid.
+"""The table a run prints: one row per policy, the paper's figure with it, and its stamps first.
 
 Works from `summary.json` alone, so that old runs print the same way.
 """
@@ -14,10 +14,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from testbed.results import overload
 from testbed.results.reference import Reference, reference_for
-from testbed.results.sampling import GREEDY, unverified
-from testbed.results.unmet import sentence
+from testbed.results.sampling import GREEDY
+from testbed.results.stamps import NOT_VALID, Stamp, stamps
+from testbed.results.statistics import no_interval
 
 UNDEFINED = "-"
 HEADERS = (
@@ -28,12 +28,9 @@ Summary = Mapping[str, Any]
 
 def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
-    parts: list[RenderableType] = [] if summary["validity"]["valid"] else [_stamp(summary["validity"]["reasons"])]
-    parts += [_given_up(by_choice)] if (by_choice := summary.get("not_lossless_by_choice")) else []
-    parts += [_unmet(events)] if (events := summary.get("unmet_events")) else []
-    parts += [_overload(phases)] if (phases := summary.get("overload")) else []
+    parts: list[RenderableType] = [stamped(one) for one in stamps(summary)]
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
-    parts += [_policies(summary, papers), Text(_lossless(summary)), *_references(papers)]
+    parts += [_policies(summary, papers), *_few(summary), Text(_lossless(summary)), *_references(papers)]
     return Group(*parts)
 
 
@@ -83,43 +80,23 @@ def _lossless(summary: Summary) -> str:
     return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token by token"
 
 
-def _given_up(by_choice: Mapping[str, Mapping[str, int]]) -> Panel:
-    return Panel(
-        Text("\n".join(f"{label}: {unverified(counts)}" for label, counts in by_choice.items())),
-        title="NOT LOSSLESS BY CHOICE",
-        title_align="left",
-        style="bold yellow",
-    )
+def _few(summary: Summary) -> Iterator[RenderableType]:
+    counts: Mapping[str, int] = summary.get("few_prompts", {})
+    for prompts in dict.fromkeys(counts.values()):
+        labels = [label for label, one in counts.items() if one == prompts]
+        yield Text(
+            f"{', '.join(labels) if len(labels) < len(summary['policies']) else 'all policies'}: {no_interval(prompts)}"
+        )
 
 
-def _unmet(events: Sequence[Mapping[str, Any]]) -> Panel:
-    return Panel(
-        Text("\n".join(sentence(one) for one in events)),
-        title="EVENTS AFTER THE LAST REQUEST",
-        title_align="left",
-        style="bold yellow",
-    )
-
-
-def _overload(phases: Sequence[Mapping[str, Any]]) -> Panel:
-    return Panel(
-        Text("\n".join(overload.sentence(one) for one in phases)),
-        title="OVERLOAD: MORE REQUESTS THAN COULD BE SERVED",
-        title_align="left",
-        style="bold yellow",
-    )
+def stamped(one: Stamp) -> Panel:
+    """In a frame, before any number."""
+    style = "bold red" if one.title == NOT_VALID else "bold yellow"
+    title = f"{one.title}: {one.about}" if one.about else one.title
+    return Panel(Text("\n".join(one.lines)), title=title, title_align="left", style=style)
 
 
 def _references(papers: Mapping[str, Reference | None]) -> Iterator[RenderableType]:
     for reference in dict.fromkeys(papers.values()):
         if reference is not None:
             yield Text(f"paper, {reference.policy} {reference.sentence}", style="dim")
-
-
-def _stamp(reasons: Sequence[str]) -> Panel:
-    return Panel(
-        Text("\n".join(reasons)),
-        title="NOT VALID: do not use these numbers",
-        title_align="left",
-        style="bold red",
-    )

@@ -6,7 +6,7 @@ why.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -19,7 +19,9 @@ from testbed.network.measure.roundtrips import Expected, expected, legs_of
 from testbed.network.spec.fabric import Pair
 from testbed.results import during
 from testbed.results.conservation import broken
-from testbed.results.metrics.base import busy_ms, milliseconds, passes
+from testbed.results.lateness import by_device, too_late
+from testbed.results.metrics.base import milliseconds
+from testbed.results.reasons import Cause, Reason
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 
@@ -32,7 +34,7 @@ class Thresholds:
     link_median_error_share: float = tolerances.LINK_MEDIAN_SHARE
     link_p99_error_ms: float = tolerances.LINK_P99_MS
     replay_late_ms: float = tolerances.REPLAY_LATE_MS
-    # Pacing is honest only while the real pass is faster than the emulated one; 1 % moves no median.
+    # Of each device. Pacing is honest only while the real pass is faster than the emulated one; 1 % moves no median.
     overrun_step_share: float = 0.01
     overrun_time_share: float = 0.01
     # Beyond this the load generator, not the system, shapes the arrivals.
@@ -53,8 +55,11 @@ class Counts:
 
 @dataclass(frozen=True)
 class Validity:
+    """`advice` has a line for each reason, what to do about it."""
+
     valid: bool
     reasons: tuple[str, ...]
+    advice: tuple[str, ...]
 
 
 LIMITS = Thresholds()
@@ -63,30 +68,25 @@ AFTER, REPEATED = "after", "again after"  # phases of the link checks at the end
 
 def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity:
     """Every reason why the run must not be trusted; none means it may be."""
-    reasons = (
-        *_requests(run, counts),
-        *_lossless(run),
-        *(f"the log contradicts itself: {law}" for law in broken(run)),
+    found = (
+        *_caused(Cause.UNFINISHED, _requests(run, counts)),
+        *_caused(Cause.WRONG_OUTPUT, _lossless(run)),
+        *_caused(Cause.LOG, (f"the log contradicts itself: {law}" for law in broken(run))),
         *(_network(run, counts, limits) if run.manifest["engine"] == "emulation" else ()),
-        *_unmatched(counts),
-        *_overruns(during.of_running_nodes(run.steps, run.replay), limits),
-        *_dispatch(run.requests, limits),
+        *_caused(Cause.UNSHAPED, _unmatched(counts)),
+        *_caused(Cause.LATE_PASSES, _overruns(during.of_running_nodes(run.steps, run.replay), limits)),
+        *_caused(Cause.LATE_REQUESTS, _dispatch(run.requests, limits)),
     )
-    return Validity(not reasons, reasons)
+    return Validity(not found, tuple(one.text for one in found), tuple(one.advice for one in found))
+
+
+def _caused(cause: Cause, reasons: Iterable[str]) -> Iterator[Reason]:
+    return (Reason(cause, text) for text in reasons)
 
 
 def link_tolerance_ms(specified_ms: float, limits: Thresholds = LIMITS) -> float:
     """How far a link's median may be from its specification."""
     return max(limits.link_median_error_ms, limits.link_median_error_share * specified_ms)
-
-
-def overrun_shares(steps: pd.DataFrame) -> tuple[float | None, float | None]:
-    """Overruns by number of passes and by busy time; None where no pass ran."""
-    steps = passes(steps)
-    busy = float(busy_ms(steps).sum())
-    if steps.empty or busy <= 0:
-        return None, None
-    return float((steps["overrun_ms"] > 0).mean()), float(steps["overrun_ms"].sum()) / busy
 
 
 def _requests(run: RunData, counts: Counts) -> Iterator[str]:
@@ -160,13 +160,21 @@ def not_judged(run: RunData) -> list[str]:
     return said
 
 
-def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[str]:
+def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[Reason]:
     lossy = lossy_pairs(run.manifest)
     laws = Laws(run.manifest, run.links)
-    yield from _links(run.links, lossy, limits, idle_pairs(run), spread_pairs(run.manifest), laws)
-    yield from _during(run, limits)
+    idle, spread_ms = idle_pairs(run), spread_pairs(run.manifest)
+    if run.links.empty:
+        yield Reason(Cause.LINK_UNKNOWN, "no link was checked against its specification")
+    counting = checks_that_count(run.links)
+    yield from _caused(Cause.LINK, _links(counting, lossy, limits, spread_ms, laws))
+    yield from _caused(Cause.LINK_UNKNOWN, _unknown_tails(counting, idle, laws))
+    yield from _caused(Cause.LINK, _drift(counting, limits, spread_ms, laws))
+    yield from _caused(Cause.LINK_DURING, _during(run, limits))
+    yield from _caused(Cause.LINK_LATE, _late_changes(run.replay, limits))
     if counts.dropped_packets > 0 and not _has_rate(run.manifest):  # a link with a rate has a buffer that may be full
-        yield f"packets dropped by queues of links specified without a rate: {counts.dropped_packets}"
+        dropped = f"packets dropped by queues of links specified without a rate: {counts.dropped_packets}"
+        yield Reason(Cause.DROPPED, dropped)
 
 
 def _has_rate(manifest: Mapping[str, Any]) -> bool:
@@ -177,7 +185,7 @@ def _has_rate(manifest: Mapping[str, Any]) -> bool:
 
 
 def _during(run: RunData, limits: Thresholds) -> Iterator[str]:
-    """The in-run probe, against the links at each moment, and whether they changed in time."""
+    """The in-run probe, against the links at each moment."""
     windows = during.windows(run.probes)
     allowed = windows["specified_ms"].map(lambda specified_ms: link_tolerance_ms(specified_ms, limits))
     beyond = windows[windows["error_ms"].abs() > allowed + 1e-9]
@@ -190,7 +198,10 @@ def _during(run: RunData, limits: Thresholds) -> Iterator[str]:
         )
     if lost := during.lost(run.probes):
         yield f"links during the run: {lost} of {len(run.probes)} in-run probes lost on links specified without loss"
-    late_ms = during.late_ms(run.replay)
+
+
+def _late_changes(replay: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
+    late_ms = during.late_ms(replay)
     if late_ms is not None and _beyond(late_ms, limits.replay_late_ms):
         yield (
             f"links changed up to {late_ms:.1f} ms late (99th percentile, or the latest if there are few), allowed "
@@ -211,13 +222,9 @@ def _links(
     links: pd.DataFrame,
     lossy: Collection[Pair],
     limits: Thresholds,
-    idle: Collection[Pair],
     spread_ms: Mapping[Pair, float],
     laws: Laws,
 ) -> Iterator[str]:
-    if links.empty:
-        yield "no link was checked against its specification"
-    links = checks_that_count(links)
     for row in links.to_dict("records"):
         pair = f"link {row['src']} to {row['dst']} ({row['phase']} the run)"
         law = laws.of(row["src"], row["dst"], row["sent"])
@@ -241,8 +248,6 @@ def _links(
         tail = row["p99_ms"] - row["specified_ms"]
         if _beyond(tail, allowed_tail):
             yield f"{pair}: RTT p99 is {tail:+.2f} ms off, allowed {allowed_tail:.2f} ms"
-    yield from _unknown_tails(links, idle, laws)
-    yield from _drift(links, limits, spread_ms, laws)
 
 
 def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
@@ -290,11 +295,8 @@ def _unmatched(counts: Counts) -> Iterator[str]:
 
 
 def _overruns(steps: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
-    by_number, by_time = overrun_shares(steps)
-    if by_number is not None and by_number > limits.overrun_step_share:
-        yield f"{by_number:.1%} of passes took longer than the emulated device, allowed {limits.overrun_step_share:.0%}"
-    if by_time is not None and by_time > limits.overrun_time_share:
-        yield f"overruns are {by_time:.1%} of the devices' busy time, allowed {limits.overrun_time_share:.0%}"
+    if (steps["overrun_ms"] > 0).any():
+        yield from too_late(by_device(steps), limits.overrun_step_share, limits.overrun_time_share)
 
 
 def _dispatch(requests: pd.DataFrame, limits: Thresholds) -> Iterator[str]:

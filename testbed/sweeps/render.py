@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.results.stamps import simulated
+from testbed.results.table import stamped
 from testbed.sweeps.plan import Sweep
 from testbed.sweeps.run import SweepOutcome
 from testbed.sweeps.table import PARQUET
@@ -24,6 +26,7 @@ UNDEFINED = "-"
 def as_dict(outcome: SweepOutcome) -> dict[str, Any]:
     """The answer for programs."""
     return {
+        "engine": outcome.engine,
         "directory": str(outcome.directory),
         "table": str(outcome.directory / PARQUET),
         "points": len(outcome.points),
@@ -41,7 +44,8 @@ def as_dict(outcome: SweepOutcome) -> dict[str, Any]:
 
 def render(sweep: Sweep, outcome: SweepOutcome) -> RenderableType:
     """The answer for people."""
-    parts: list[RenderableType] = [_table(sweep, outcome)] if outcome.table.num_rows <= LONGEST else []
+    parts: list[RenderableType] = [stamped(simulated())] if outcome.engine == "simulation" else []
+    parts += [_table(sweep, outcome)] if outcome.table.num_rows <= LONGEST else []
     counts = f"{len(outcome.points)} points"
     if outcome.resumed:
         counts += f", {outcome.resumed} of them finished before"

@@ -59,6 +59,7 @@ class Options:
 class SweepOutcome:
     """A finished sweep."""
 
+    engine: Engine
     directory: Path
     points: tuple[Point, ...]
     results: dict[str, PointResult]  # by run id
@@ -120,13 +121,13 @@ def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepO
             known |= {result.run_id: result for result in chunk}
             progress.advance(len(chunk))
         found = {point.run_id: known[point.run_id] for point in points}
-        table = make_table(sweep.axes, points, found, options.metrics)
+        table = make_table(sweep.axes, points, found, options.metrics, options.engine)
         write_table(table, directory)
         prompts = None
         if options.per_prompt:
             prompts = make_prompt_table(sweep.axes, points, found)
             write_table(prompts, directory, PROMPTS)
-        outcome = SweepOutcome(directory, points, found, table, len(points) - len(left), prompts)
+        outcome = SweepOutcome(options.engine, directory, points, found, table, len(points) - len(left), prompts)
         _write_facts(sweep, options, code, outcome)
     if len(outcome.failed) == len(points) and not any(one.defect for one in found.values()):
         point, error = outcome.failed[0]

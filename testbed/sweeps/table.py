@@ -1,9 +1,10 @@
 """The table of a sweep: one row per point and policy, the point's settings, its validity, and every metric with
 interval.
 
-Columns: `point`, `run_id`, one for each axis, `policy`, `status`, `error`, `valid`, `reasons`, `lossless_checked`,
-`lossless_equal`, `run`, `tree_lookups` (answers of the decode table about draft trees), `tree_lookups_approximated`;
-then of each metric `M` its median or value, its 95 % interval `M_low` to `M_high`, `M_p95`.
+Columns: `point`, `run_id`, `engine`, one for each axis, `policy`, `status`, `error`, `valid`, `reasons`,
+`lossless_checked`, `lossless_equal`, `run`, `tree_lookups` (answers of the decode table about draft trees),
+`tree_lookups_approximated`; then of each metric `M` its median or value, its 95 % interval `M_low` to `M_high`, and
+`M_p95`.
 Rule kept: rows follow from the points alone, in their order, so any number of workers gives the same bytes.
 """
 
@@ -33,10 +34,10 @@ WITHOUT_TAIL = (RatioMetric, LatencyRatioMax)  # one number, not a distribution'
 
 
 def make_table(
-    axes: Axes, points: Sequence[Point], results: Mapping[str, PointResult], metrics: Sequence[str]
+    axes: Axes, points: Sequence[Point], results: Mapping[str, PointResult], metrics: Sequence[str], engine: str
 ) -> pa.Table:
     """`results` by run id; every point has one."""
-    rows = [row for point in points for row in _rows(point, results[point.run_id], metrics)]
+    rows = [{**row, "engine": engine} for point in points for row in _rows(point, results[point.run_id], metrics)]
     schema = pa.schema([*_fixed(axes), *(field for tag in metrics for field in _fields(REGISTRY[tag]))])
     return pa.Table.from_pylist([texts(row, schema) for row in rows], schema=schema)
 
@@ -86,6 +87,7 @@ def _fixed(axes: Axes) -> list[pa.Field]:
     return [
         pa.field("point", pa.int64()),
         pa.field("run_id", pa.string()),
+        pa.field("engine", pa.string()),
         *axis_fields(axes),
         pa.field("policy", pa.string()),
         pa.field("status", pa.string()),

@@ -16,7 +16,7 @@ def test_the_page_shows_the_stamp_with_the_policy_and_only_where_it_was_chosen()
     given_up = replace(run, manifest={**run.manifest, "policies": chosen})
     page = render(given_up, summarise(given_up, COUNTS))
     assert "<strong>NOT LOSSLESS BY CHOICE</strong>" in page
-    assert f"<li>{entries[0]['label']} emits unverified tokens (fall_back)</li>" in page
-    assert f"<li>{entries[1]['label']} emits" not in page
+    assert f"<li>{entries[0]['label']}: emits unverified tokens (fall_back)" in page
+    assert f"<li>{entries[1]['label']}: emits" not in page
     assert page.index("NOT LOSSLESS BY CHOICE") < page.index("<svg"), "before any figure"
     assert "NOT LOSSLESS BY CHOICE" not in render(*usual())

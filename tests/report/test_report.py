@@ -65,7 +65,7 @@ def test_report_is_the_same_bytes_for_the_same_run(page: str) -> None:
 def test_report_shows_every_figure_and_every_policy(page: str) -> None:
     assert parsed(page).tags.count("svg") == FIGURES
     assert all(f"</i>{policy}</th>" in page for policy in POLICIES)
-    assert "48/48" in page and "<strong>VALID</strong>" in page and "RUN NOT VALID" not in page
+    assert "48/48" in page and "<strong>VALID</strong>" in page and "NOT VALID" not in page
 
 
 def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
@@ -74,7 +74,16 @@ def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
     run = run_data(rows)
     page = render(run, summarise(run, COUNTS))
     assert "<strong>NOT VALID</strong>" in page
-    assert page.count("<!-- RUN NOT VALID -->") == FIGURES  # matplotlib names the text that it draws as paths
+    assert page.count("<!-- NOT VALID -->") == FIGURES  # matplotlib names the text that it draws as paths
+
+
+def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
+    run = run_data()
+    simulated = replace(run, manifest={**run.manifest, "engine": "simulation"})
+    page = render(simulated, summarise(simulated, COUNTS))
+    assert "<strong>SIMULATED</strong>" in page and "(SIMULATED)</title>" in page
+    assert page.count("<!-- SIMULATED -->") == FIGURES - 1, "a simulation has no figure of pacing"
+    assert "<!-- SIMULATED -->" not in render(*usual())
 
 
 def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Path) -> None:

@@ -58,7 +58,13 @@ def test_a_panel_of_points_that_are_not_valid_stamps_the_whole_figure():
     spec = figure(panels=[{"title": "near", "where": {"network.rtt_ms": 10}}, {"title": "all"}])
     table = PROMPTS.assign(valid=PROMPTS["network.rtt_ms"] == 10)
     drawn = draw(spec, numbers(spec, {"s": table}), {})
-    assert [text.get_text() for text in drawn.texts if "NOT VALID" in text.get_text()] == ["RUN NOT VALID"]
+    assert [text.get_text() for text in drawn.texts if "SIMULATED" in text.get_text()] == ["NOT VALID\nSIMULATED"]
+
+
+def test_a_paper_s_figure_says_that_it_was_simulated():
+    spec = figure(panels=[{"title": "near", "where": {"network.rtt_ms": 10}}])
+    drawn = draw(spec, numbers(spec, {"s": PROMPTS.assign(valid=True)}), {})
+    assert [text.get_text() for text in drawn.texts] == ["SIMULATED"]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def sweep(key):
 
 @cache
 def columns(key):
-    return {*make_table(sweep(key).axes, (), {}, HEADLINE).column_names, *NUMBERS}
+    return {*make_table(sweep(key).axes, (), {}, HEADLINE, "simulation").column_names, *NUMBERS}
 
 
 @cache

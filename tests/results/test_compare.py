@@ -56,12 +56,30 @@ def test_a_run_against_itself_is_one_everywhere(tmp_path):
                 assert ratio is None or (ratio["value"] == 1 and ratio["ci95"] in (None, [1, 1]))
 
 
+def with_more_prompts(rows):
+    """Three times as many, so that there is an interval."""
+    return {
+        "requests": [
+            replace(row, prompt_id=f"{row.prompt_id}{copy}", request=row.request + 10 * copy)
+            for row in rows["requests"]
+            for copy in range(3)
+        ]
+    }
+
+
 def test_twice_as_slow_is_two_with_its_interval(tmp_path):
-    result = compare_runs([written(tmp_path, "one"), written(tmp_path, "two", slower(2))])
+    one = written(tmp_path, "one", with_more_prompts(tiny_log.rows()))
+    result = compare_runs([one, written(tmp_path, "two", with_more_prompts(slower(2)))])
     e2e = result["comparisons"][0]["policies"]["wanspec"]["metrics"]["e2e_ms"]
     assert e2e["ratio_of_medians"] == {"value": 2.0, "ci95": [2.0, 2.0]}
     assert e2e["median_of_ratios"] == {"value": 2.0, "ci95": [2.0, 2.0]}
-    assert e2e["n"] == 2
+    assert e2e["n"] == 6
+
+
+def test_too_few_prompts_have_ratios_without_an_interval(tmp_path):
+    result = compare_runs([written(tmp_path, "one"), written(tmp_path, "two", slower(2))])
+    e2e = result["comparisons"][0]["policies"]["wanspec"]["metrics"]["e2e_ms"]
+    assert (e2e["ratio_of_medians"], e2e["n"]) == ({"value": 2.0, "ci95": None}, 2)
     acceptance = result["comparisons"][0]["policies"]["wanspec"]["metrics"]["acceptance_rate"]
     assert acceptance["ratio_of_medians"]["value"] == 1
 

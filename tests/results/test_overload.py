@@ -68,7 +68,7 @@ def test_it_makes_no_run_invalid_and_is_on_the_terminal_and_in_the_report(monkey
     console = Console(width=300, record=True, file=io.StringIO())
     console.print(render(summary, run().manifest["policies"]))
     text = console.export_text()
-    assert "OVERLOAD: MORE REQUESTS THAN COULD BE SERVED" in text and sentence(piled[0]) in text
+    assert "OVERLOAD: more requests than could be served" in text and sentence(piled[0]) in text
     assert any(sentence(piled[0]) in one for one in trust.statements(summary, run().manifest))
 
 

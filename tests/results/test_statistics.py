@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from testbed.results.statistics import FEW, median_interval, ratio_interval, ratio_of_medians_interval
+from testbed.results.statistics import (
+    FEW,
+    FEWEST_PROMPTS,
+    median_interval,
+    no_interval,
+    ratio_interval,
+    ratio_of_medians_interval,
+)
 
 VALUES = np.random.default_rng(3).normal(20.0, 2.0, size=60)
 ALONE = list(range(60))
@@ -31,15 +38,25 @@ def test_copies_of_one_prompt_do_not_narrow_the_interval() -> None:
 
 
 def test_weighted_median_equals_the_median_of_the_resample() -> None:
-    values, clusters = np.array([20.0, 2.0, 1.0, 10.0]), ["a", "a", "b", "c"]
-    draws = np.random.default_rng([9]).multinomial(3, np.full(3, 1 / 3), size=1000)
-    medians = [np.median(np.repeat(values, [d[0], d[0], d[1], d[2]])) for d in draws]
+    values, clusters = np.array([20.0, 2.0, 1.0, 10.0, 4.0, 7.0, 30.0]), list("aabcdef")
+    draws = np.random.default_rng([9]).multinomial(6, np.full(6, 1 / 6), size=1000)
+    medians = [np.median(np.repeat(values, [d[0], *d])) for d in draws]
     assert median_interval(values, clusters, (9,)) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])))
 
 
-def test_one_cluster_has_no_interval() -> None:
-    assert median_interval(np.array([1.0, 2.0]), ["a", "a"], (0,)) is None
-    assert ratio_interval(np.array([1.0]), np.array([2.0]), ["a"], (0,)) is None
+@pytest.mark.parametrize("prompts", [1, FEWEST_PROMPTS - 1, FEWEST_PROMPTS])
+def test_few_clusters_have_no_interval_however_many_values_they_have(prompts: int) -> None:
+    values = np.arange(10.0 * prompts)
+    clusters = [f"prompt {number % prompts}" for number in range(10 * prompts)]
+    assert (median_interval(values, clusters, (0,)) is None) == (prompts < FEWEST_PROMPTS)
+    assert (ratio_interval(values, values + 1, clusters, (0,)) is None) == (prompts < FEWEST_PROMPTS)
+
+
+def test_the_fewest_prompts_are_those_whose_range_covers_a_median_in_95_of_100() -> None:
+    """All values are on one side of the median, which the range then misses, in 2 of 2^n cases."""
+    missed = {prompts: 2 / 2**prompts for prompts in (FEWEST_PROMPTS - 1, FEWEST_PROMPTS)}
+    assert missed[FEWEST_PROMPTS] <= 0.05 < missed[FEWEST_PROMPTS - 1]
+    assert f"no 95 % interval from 1 prompt: with fewer than {FEWEST_PROMPTS}" in no_interval(1)
 
 
 def test_interval_of_a_constant_ratio_is_that_ratio() -> None:

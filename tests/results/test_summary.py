@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import pytest
 from rich.console import Console
 
+from testbed.report.trust import statements
 from testbed.results.metrics import REGISTRY
+from testbed.results.stamps import across
 from testbed.results.summary import summarise
 from testbed.results.table import render
 from testbed.results.validity import Counts
-from tests.results.tiny_log import COUNTS, altered, run
+from tests.results.tiny_log import COUNTS, altered, rows, run
 
 # From the interface document; extra keys are welcome, missing ones are not.
 INTERFACE: dict[str, set[str]] = {
@@ -85,6 +90,48 @@ def test_table_fits_eighty_columns_and_prints_the_paper_beside_wanspec() -> None
     assert "arXiv 2602.18931, Fig. 9" in " ".join(text.split()) and "~0.5" in text
     assert "NOT VALID" not in text
     assert "6 of 6 outputs equal" in text
+
+
+def test_few_prompts_are_said_with_the_reason_and_enough_are_not() -> None:
+    summary = summarise(run(), COUNTS)
+    assert summary["few_prompts"] == {"autoregressive": 2, "speculative": 2, "wanspec": 2}
+    text = " ".join(printed(summary, width=200).split())
+    assert text.count("all policies: no 95 % interval from 2 prompts") == 1
+    many = [msgspec.structs.replace(row, prompt_id=f"{row.prompt_id}{n}", request=row.request + 10 * n)
+            for row in rows()["requests"] for n in range(3)]  # fmt: skip
+    assert "few_prompts" not in summarise(run({"requests": many}), COUNTS)
+
+
+def test_devices_are_in_the_summary_each_with_its_late_passes() -> None:
+    summary = summarise(run(altered("steps", 0, overrun_ms=1.0)), COUNTS)
+    first = summary["compute"]["by_device"][0]
+    assert first == {
+        "policy": "autoregressive", "node": "target0", "kind": "verify", "passes": 5, "late": 1, "late_share": 0.2,
+        "late_time_share": 0.02,
+    }  # fmt: skip
+    assert sum(one["passes"] for one in summary["compute"]["by_device"]) == summary["compute"]["steps"]
+    assert len(summary["compute"]["by_device"]) == 6
+
+
+def test_a_simulation_is_stamped_as_loudly_as_a_run_that_is_not_valid() -> None:
+    simulated = summarise(run(engine="simulation"), COUNTS)
+    assert simulated["stamps"] == ["SIMULATED"]
+    assert "SIMULATED: computed, not measured" in printed(simulated)
+    both = summarise(run({"requests": []}, engine="simulation"), COUNTS)
+    assert both["stamps"] == ["NOT VALID", "SIMULATED"] == list(across(both))
+    assert summarise(run(), COUNTS)["stamps"] == []
+
+
+@pytest.mark.parametrize("path", sorted(Path("docs/results").glob("*/summary.json")), ids=lambda path: path.parent.name)
+def test_summaries_of_version_1_are_still_printed(path: Path) -> None:
+    summary = json.loads(path.read_text())
+    policies = json.loads(path.with_name("manifest.json").read_text())["policies"]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(render(summary, policies))
+    text = console.export_text()
+    assert all(label[:6] in text for label in summary["policies"])
+    assert ("NOT VALID" in text) == (not summary["validity"]["valid"])
+    assert any("Compute: " in line for line in statements(summary, {"scenario": {}}))
 
 
 def test_table_stamps_a_run_that_is_not_valid_with_its_reasons() -> None:

@@ -13,9 +13,9 @@ from testbed.models.devices import DeviceProfile, Feed, load_profile
 from testbed.nodes.pacing import DeviceClock
 from testbed.policies.api import BatchReady, Draft, Verify, VerifyBatch
 from testbed.results.conservation import broken
+from testbed.results.lateness import by_device, shares
 from testbed.results.metrics import compute
 from testbed.results.store import RunData, frame_of
-from testbed.results.validity import overrun_shares
 from testbed.simulation.device import VirtualDevice
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.world import run_phase
@@ -122,7 +122,7 @@ def test_passes_are_counted_once_and_requests_by_row():
     busy_ms = sum((one.finished_ns - one.started_ns) / 1e6 for one in steps.drop_duplicates(["job"]).itertuples())
     assert metrics["verifier_busy"]["value"] == pytest.approx(busy_ms / span_ms, abs=1e-6)
     late = steps.assign(overrun_ms=[1.0 if job == 0 else 0.0 for job in steps["job"]])
-    assert overrun_shares(late)[0] == pytest.approx(1 / len(distinct))
+    assert shares(by_device(late))[0] == pytest.approx(1 / len(distinct))
 
 
 def test_a_batch_that_lost_a_members_row_is_noticed():

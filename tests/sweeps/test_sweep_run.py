@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from testbed.errors import BadInput
+from testbed.results.statistics import FEWEST_PROMPTS
 from testbed.results.store import RunDirectory
 from testbed.simulation import engine
 from testbed.sweeps import journal, workers
@@ -14,7 +15,7 @@ from testbed.sweeps.plan import load_sweep
 from testbed.sweeps.point import simulate_point
 from testbed.sweeps.run import choose_metrics
 from testbed.sweeps.table import CSV, PARQUET
-from tests.sweep_examples import experiment, swept
+from tests.sweep_examples import SMALL, experiment, swept
 
 # a draft of 8 tokens runs past the end of such a table
 SHALLOW = {"outcomes": {"iid": {"match": 0.7, "depth": 4}}, "policies": [{"speculative": {}}]}
@@ -32,7 +33,7 @@ def test_the_table_has_a_row_for_every_point_and_policy_with_intervals_and_valid
     ]
     assert outcome.valid and table["valid"].all() and (table["status"] == "finished").all()
     assert (table["lossless_equal"] == 4).all()
-    assert (table["tpot_ms_low"] <= table["tpot_ms"]).all() and (table["tpot_ms"] <= table["tpot_ms_high"]).all()
+    assert (table["engine"] == "simulation").all()
     assert (table.loc[table["policy"] == "speculative", "latency_ratio"] == 1).all()
     assert watcher.totals == [(6, 0)] and sum(watcher.advanced) == 6
     assert pd.read_csv(outcome.directory / CSV)["tpot_ms"].tolist() == table["tpot_ms"].tolist()
@@ -55,7 +56,18 @@ def test_figures_are_those_of_an_ordinary_run(tmp_path):
     assert summary["policies"] == row.policies
     run = engine.run(load_sweep(path).points[0].scenario, engine.Options(tmp_path / "run"), RunWatcher(watcher))
     assert run.summary["policies"] == row.policies
-    assert run.summary["validity"] == {"valid": row.valid, "reasons": list(row.reasons)}
+    assert run.summary["validity"] == {"valid": row.valid, "reasons": list(row.reasons), "advice": []}
+
+
+def test_enough_prompts_give_intervals_and_few_give_none(tmp_path):
+    low, high = {}, {}
+    for prompts in (FEWEST_PROMPTS - 1, FEWEST_PROMPTS):
+        path = experiment(tmp_path, matrix={"seed": [2]}, workload={**SMALL["workload"], "requests": prompts})
+        table = pd.read_parquet(swept(path, tmp_path / str(prompts))[0].directory / PARQUET)
+        low[prompts], high[prompts] = table["tpot_ms_low"], table["tpot_ms_high"]
+        middle = table["tpot_ms"]
+    assert low[FEWEST_PROMPTS - 1].isna().all() and high[FEWEST_PROMPTS - 1].isna().all()
+    assert (low[FEWEST_PROMPTS] <= middle).all() and (middle <= high[FEWEST_PROMPTS]).all()
 
 
 class RunWatcher:
