@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
+from testbed.system import helper
 from testbed.system.environment import of_programs
 from testbed.system.journal import Journal
 from testbed.system.undoing import stop_group
@@ -90,9 +91,7 @@ class MininetHosts:
         self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
         """Starts a program in the namespace of process `pid`, in its own session; options as for `Popen`."""
-        wanted = {**(of_programs(os.environ) if env is None else env), **self._journal.environment}
-        process = subprocess.Popen(enter(pid, argv), env=wanted, start_new_session=True, **options)
-        self._journal.group(process.pid)
+        process = helper.start(enter(pid, argv), self._journal, env, **options)
         self._processes.append(process)
         return process
 

@@ -176,8 +176,9 @@ class Network:
         return self._probe_links(used, count, slowest_bps)
 
     def _probe_links(self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
-        mark = self._journal.environment
-        return probe_links(self.ports, specified_ms, count, mark=mark, slowest_bps=slowest_bps, check=self.check)
+        return probe_links(
+            self.ports, specified_ms, count, journal=self._journal, slowest_bps=slowest_bps, check=self.check
+        )
 
     def invalid_reasons(self) -> list[str]:
         """Why the links must not be trusted by the latest probe and the counters so far; empty when they may."""

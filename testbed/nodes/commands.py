@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
+from testbed.system.lines import Lines
+
 READ_BYTES = 1 << 12
 
 
@@ -28,21 +30,21 @@ class Commands:
         self._waiting: SimpleQueue[bytes] = SimpleQueue()
         self._deliver: Callable[[bytes], object] | None = None
         self._lock = threading.Lock()
-        self._unfinished = bytearray()
+        self._lines = Lines()
         self._whole: deque[bytes] = deque()
         threading.Thread(target=self._read, name="commands", daemon=True).start()
 
     def next(self) -> bytes:
         """Waits for the next line; before `deliver_to` only."""
         while not self._whole:
-            self._whole.extend(self._split(self._waiting.get()))
+            self._whole.extend(self._lines.feed(self._waiting.get()))
         return self._whole.popleft()
 
     def lines(self, data: bytes) -> Iterator[bytes]:
         """The lines that `data`, which was delivered, completes; in the thread that called `next`."""
         while self._whole:
             yield self._whole.popleft()
-        yield from self._split(data)
+        yield from self._lines.feed(data)
 
     def deliver_to(self, deliver: Callable[[bytes], object]) -> None:
         """Hands over all data from now on, what waits first; called in the reading thread. See `lines`."""
@@ -51,13 +53,6 @@ class Commands:
             while not self._waiting.empty():
                 deliver(self._waiting.get())
             self._deliver = deliver
-
-    def _split(self, data: bytes) -> list[bytes]:
-        self._unfinished += data
-        if b"\n" not in data:
-            return []
-        *lines, self._unfinished = self._unfinished.split(b"\n")
-        return [bytes(line) for line in lines]
 
     def _read(self) -> None:
         while data := self._some():

@@ -162,9 +162,8 @@ def test_a_step_that_no_link_can_do_ends_the_replay_by_name(network: Network) ->
 
 def test_a_killed_helper_ends_the_run_and_leaves_no_process(network: Network, journal: Journal) -> None:
     """Least of all the shaper, which is the helper's child and none of ours."""
-    assert network._live is not None and network._live._process is not None
-    os.kill(network._live._process.pid, signal.SIGKILL)
-    network._live._process.wait()
+    assert network._live is not None and network._live._helper is not None
+    os.kill(network._live._helper.pid, signal.SIGKILL)
     with pytest.raises(RunInvalid, match=r"the process that updates its links was killed \(signal 9\)"):
         network.check()
     network.close()

@@ -7,11 +7,11 @@ from itertools import permutations
 
 import pytest
 
-from testbed.network.measure import probe
 from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, probe_links, summarise, verify
 from testbed.network.measure.terms import Terms
 from testbed.network.network import BASE_PROBES, FEWEST_PROBES, IDLE_PAIR_PROBES, Network
 from testbed.network.spec.fabric import FabricDied, Link, Pair
+from testbed.system import helper
 
 
 def sample(specified_ms: float, rtts_ms: list[float], sent: int | None = None) -> PairSample:
@@ -126,8 +126,9 @@ def test_a_base_path_takes_a_few_pairs_of_each_node_and_tells_all() -> None:
 
 def test_whoever_measures_looks_around_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """What dies while links are measured ends the measuring, and the measuring process with it."""
-    monkeypatch.setattr(probe, "ending_with_this", lambda module: [sys.executable, "-c", "import time; time.sleep(60)"])
-    monkeypatch.setattr(probe, "LOOK_S", 0.05)
+    sleeping = [sys.executable, "-c", "import sys, time; sys.stdin.read(); time.sleep(60)"]
+    monkeypatch.setattr(helper, "ending_with_this", lambda module: sleeping)
+    monkeypatch.setattr(helper, "LOOK_S", 0.05)
 
     def check() -> None:
         raise FabricDied("fabric relay: its process was killed (signal 9)")

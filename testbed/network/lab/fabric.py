@@ -108,9 +108,8 @@ class LabFabric:
         self._job = Path(tempfile.gettempdir()) / f"wan-testbed-lab-{self._run_id}-{secrets.token_hex(4)}"
         self._journal.directory(self._job)
         self._job.mkdir(mode=0o700)
-        kernel = LabKernel(self._job, switch.sockets, bridge_files(switch.hardware), self._journal.environment)
+        kernel = LabKernel(self._job, switch.sockets, bridge_files(switch.hardware), self._journal)
         self._kernel = kernel  # so that detach ends it should the boot fail
-        self._journal.group(kernel.pid)
         kernel.wait_until_booted()
         self._boot_s = time.monotonic() - started
         return kernel

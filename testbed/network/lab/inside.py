@@ -38,8 +38,7 @@ def empty_lab(journal: Journal) -> Iterator[LabKernel]:
     job.mkdir(mode=0o700)
     kernel: LabKernel | None = None
     try:
-        kernel = LabKernel(job, [], {"links": "", "neighbours": ""}, journal.environment)
-        journal.group(kernel.pid)
+        kernel = LabKernel(job, [], {"links": "", "neighbours": ""}, journal)
         kernel.wait_until_booted()
         python, program = shlex.quote(sys.executable), shlex.quote(str(job / GUEST_MODULES.name))
         kernel.ask(READY.format(python=python, modules_program=program, modules=MODULES))

@@ -14,7 +14,6 @@ import os
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
@@ -24,7 +23,9 @@ from pathlib import Path
 from testbed.errors import MachineCannot
 from testbed.network.lab.netlink import END, WHOLE, read_answer, write_requests
 from testbed.network.netem.netlink import Answer, Refusal
-from testbed.system.environment import of_programs
+from testbed.system.helper import HelperProcess
+from testbed.system.journal import Journal
+from testbed.system.lines import Lines
 from testbed.system.processes import from_shell
 
 GUEST = Path(__file__).with_name("guest.sh")
@@ -67,22 +68,21 @@ class Line:
 
     def __init__(self, end: socket.socket) -> None:
         self._end = end
-        self._lines: deque[bytes] = deque()
-        self._pending = b""
+        self._lines = Lines()
+        self._whole: deque[bytes] = deque()
 
     def send(self, text: str) -> None:
         self._end.sendall(text.encode())
 
     def receive(self, deadline: float) -> str:
         """The next line, without its end; EOFError when the guest is gone, TimeoutError after the deadline."""
-        while not self._lines:
+        while not self._whole:
             self._end.settimeout(max(0.01, deadline - time.monotonic()))
             data = self._end.recv(1 << 16)
             if not data:
                 raise EOFError
-            *lines, self._pending = (self._pending + data).split(b"\n")
-            self._lines += lines
-        return self._lines.popleft().decode(errors="replace").rstrip("\r")
+            self._whole += self._lines.feed(data)
+        return self._whole.popleft().decode(errors="replace").rstrip("\r")
 
     def close(self) -> None:
         self._end.close()
@@ -91,7 +91,7 @@ class Line:
 class LabKernel:
     """A running guest whose devices vec0, vec1, ... are the given sockets, joined by a bridge."""
 
-    def __init__(self, job: Path, sockets: Sequence[socket.socket], files: Mapping[str, str], env: Mapping[str, str]):
+    def __init__(self, job: Path, sockets: Sequence[socket.socket], files: Mapping[str, str], journal: Journal) -> None:
         """`job` is an existing directory of this run; `files` are written there for the guest to read."""
         self._job = job
         self._files = 0
@@ -105,32 +105,29 @@ class LabKernel:
         answers, guest_answers = socket.socketpair()
         self._shell, self._answers = Line(shell), Line(answers)
         inherited = [guest_shell, guest_answers, *sockets]
-        with (job / "log").open("wb") as log:
-            self._keeper = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "testbed.network.lab.keeper", str(os.getpid())),
-                    ",".join(str(end.fileno()) for end in inherited),
-                    *_command(job, guest_shell, guest_answers, sockets),
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                pass_fds=[end.fileno() for end in inherited],
-                env={**of_programs(os.environ), **env, "TMPDIR": memory_directory()},
-                start_new_session=True,
-            )
+        self._keeper = HelperProcess(
+            "testbed.network.lab.keeper",
+            os.getpid(),
+            ",".join(str(end.fileno()) for end in inherited),
+            *_command(job, guest_shell, guest_answers, sockets),
+            journal=journal,
+            speaks=False,
+            log=job / "log",
+            pass_fds=[end.fileno() for end in inherited],
+            env={"TMPDIR": memory_directory()},
+        )
         guest_shell.close()
         guest_answers.close()
 
     @property
     def pid(self) -> int:
-        """Leader of the process group of everything the guest consists of."""
+        """Leader of the process group of everything the guest consists of; in the journal."""
         return self._keeper.pid
 
     @property
     def status(self) -> int | None:
         """Exit status of the guest, below 0 for a signal, once it has ended; None while it runs."""
-        status = self._keeper.poll()
+        status = self._keeper.status
         return None if status is None else from_shell(status)
 
     @property
@@ -196,10 +193,7 @@ class LabKernel:
         self._shell.close()
         self._answers.close()
         self._keeper.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._keeper.wait(STOP_PATIENCE_S)
-        self._keeper.kill()
-        self._keeper.wait()
+        self._keeper.end(STOP_PATIENCE_S)
 
     def _carry_out(self, path: Path) -> dict[int, Answer]:
         if path != self._loaded:
@@ -257,7 +251,7 @@ class LabKernel:
         return [line.strip() for line in text.splitlines() if line.strip()]
 
     def _last_words(self) -> str:
-        return (self._log() or ["it said nothing"])[-1]
+        return self._keeper.last_words() or "it said nothing"
 
 
 def _settings() -> str:

@@ -7,9 +7,6 @@ ordinary priority; measured in docs/performance.md.
 from __future__ import annotations
 
 import functools
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection, Pipe
 from typing import Any
@@ -18,10 +15,8 @@ from testbed.errors import RunInvalid
 from testbed.network.live.replay import Applied
 from testbed.network.spec.fabric import Counters, FabricDied, FabricName, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
-from testbed.system.ending import wait_or_kill
-from testbed.system.environment import of_programs
+from testbed.system.helper import HelperProcess
 from testbed.system.journal import Journal
-from testbed.system.processes import ending
 
 STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some
 
@@ -33,23 +28,19 @@ class LiveFabric:
         self.name = name
         self._run_id = run_id
         self._journal = journal
-        self._process: subprocess.Popen[bytes] | None = None
+        self._helper: HelperProcess | None = None
         self._connection: Connection[Any, Any] | None = None
 
     def attach(self, ports: Sequence[Port]) -> None:
         self._connection, theirs = Pipe()
         descriptor = theirs.fileno()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "testbed.network.live.process"),
-                *(str(descriptor), self.name, self._run_id, str(self._journal.path)),
-            ],
-            stdin=subprocess.DEVNULL,
+        self._helper = HelperProcess(
+            "testbed.network.live.process",
+            *(descriptor, self.name, self._run_id, self._journal.path),
+            journal=self._journal,
+            speaks=False,
             pass_fds=[descriptor],
-            env={**of_programs(os.environ), **self._journal.environment},
-            start_new_session=True,  # an interrupt at the terminal is the parent's to answer
         )
-        self._journal.group(self._process.pid)
         theirs.close()
         try:
             self._ask("attach", list(ports))
@@ -78,12 +69,12 @@ class LiveFabric:
         return self._ask("facts")  # type: ignore[no-any-return]
 
     def died(self) -> str | None:
-        if self._process is None:
+        if self._helper is None:
             return None
         try:
             return self._ask("died")  # type: ignore[no-any-return]
         except RunInvalid:
-            return f"the process that updates its links {ending(self._process.wait(STOP_PATIENCE_S))}"
+            return self._how_it_ended()
 
     def replay(self, schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float], start_ns: int) -> None:
         """Carries out the schedule from `start_ns` (CLOCK_MONOTONIC) on, until `stop_replay`."""
@@ -94,12 +85,17 @@ class LiveFabric:
         return self._ask("stop_replay")  # type: ignore[no-any-return]
 
     def detach(self) -> None:
-        process, self._process = self._process, None
+        helper, self._helper = self._helper, None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()  # its end is the order to detach and to end
-        if process is not None:
-            wait_or_kill(process, STOP_PATIENCE_S)
+        if helper is not None:
+            helper.end(STOP_PATIENCE_S)
+
+    def _how_it_ended(self) -> str:
+        """Of the process, whose connection has ended."""
+        assert self._helper is not None
+        return f"the process that updates its links {self._helper.ended(STOP_PATIENCE_S) or 'does not reply'}"
 
     def _ask(self, verb: str, *arguments: object) -> Any:
         if self._connection is None:
@@ -108,7 +104,7 @@ class LiveFabric:
             self._connection.send((verb, arguments))
             succeeded, answer = self._connection.recv()
         except (OSError, EOFError) as error:
-            raise FabricDied(f"fabric {self.name}: the process that updates its links has ended") from error
+            raise FabricDied(f"fabric {self.name}: {self._how_it_ended()}") from error
         if not succeeded:
             raise answer
         return answer

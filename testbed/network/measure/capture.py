@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -20,9 +17,10 @@ from typing import Any, Self
 
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.spec.fabric import Port
-from testbed.system.environment import of_programs
+from testbed.system.helper import HelperEnded, HelperProcess, HelperSilent
 from testbed.system.journal import Journal
 
+START_PATIENCE_S = 20.0
 ENDING_PATIENCE_S = 10.0
 Ends = tuple[str, str]
 
@@ -48,7 +46,7 @@ class Capture:
         self._ports = {port.node: port for port in ports}
         self._files = {pair: folder / f"{pair[0]}-{pair[1]}.pcapng" for pair in pairs}
         self._journal = journal
-        self._process: subprocess.Popen[bytes] | None = None
+        self._helper: HelperProcess | None = None
         self.facts: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -63,18 +61,14 @@ class Capture:
 
     def stop(self) -> None:
         """Ends the capturing, when what was sent before has been written. Idempotent."""
-        process, self._process = self._process, None
-        if process is None:
+        helper, self._helper = self._helper, None
+        if helper is None:
             return
         self.facts = {path.name: {"packets": None, "dropped": None} for path in self._files.values()}
-        try:
-            out, _ = process.communicate(b"", timeout=ENDING_PATIENCE_S)  # end of input is the order to stop
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            return
-        with contextlib.suppress(ValueError):  # of what a process that died did not say
-            self.facts = json.loads(out)
+        # ValueError: of what a process that died did not say
+        with contextlib.suppress(HelperSilent, HelperEnded, ValueError):
+            self.facts = json.loads(helper.rest(ENDING_PATIENCE_S))
+        helper.end(0.0)
 
     def _start(self) -> None:
         question = {
@@ -86,19 +80,13 @@ class Capture:
                 for pair, path in self._files.items()
             ]
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.network.measure.capture_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**of_programs(os.environ), **self._journal.environment},
-            start_new_session=True,  # an interrupt at the terminal is the parent's to answer
-        )
-        self._journal.group(self._process.pid)
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended, and says so below
-            self._process.stdin.write(json.dumps(question).encode() + b"\n")
-            self._process.stdin.flush()
-        said = self._process.stdout.readline().decode().strip()
-        if said != "capturing":
+        self._helper = HelperProcess("testbed.network.measure.capture_process", journal=self._journal)
+        try:
+            self._helper.send(json.dumps(question).encode() + b"\n")
+            self._helper.lines(1, START_PATIENCE_S)  # it captures
+        except (HelperSilent, HelperEnded) as error:
             self.stop()
-            raise MachineCannot(f"--pcap: cannot capture packets ({said or 'its process has ended'})")
+            raise MachineCannot(f"--pcap: cannot capture packets ({error})") from None
+        except BaseException:
+            self.stop()
+            raise

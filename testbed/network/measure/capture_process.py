@@ -126,8 +126,7 @@ def main() -> None:
     try:
         captures = [PairCapture(one) for one in question["captures"]]
     except OSError as error:
-        print(error, flush=True)
-        return
+        sys.exit(str(error))
     give_up()
     with contextlib.suppress(BrokenPipeError):
         print("capturing", flush=True)

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
-import subprocess
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,12 +21,11 @@ from testbed.network.measure.roundtrips import Expected
 from testbed.network.measure.roundtrips import interval_s as spaced_s
 from testbed.network.measure.tolerances import LINK_P99_MS, jitter_allowance_ms, link_median_tolerance_ms
 from testbed.network.spec.fabric import Pair, Port
-from testbed.system.environment import of_programs
-from testbed.system.processes import ending, ending_with_this
+from testbed.system.helper import HelperEnded, HelperProcess, HelperSilent
+from testbed.system.journal import Journal
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
 MAX_PROBES_PER_S = 1200  # over all pairs: a few per cent of what the slowest shaper carries
-LOOK_S = 0.5  # between two looks at whether all that is measured still lives
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 
@@ -77,7 +73,7 @@ def probe_links(
     specified_ms: Mapping[Pair, float],
     count: int,
     interval_s: float = 0.05,
-    mark: Mapping[str, str] | None = None,
+    journal: Journal | None = None,
     slowest_bps: int | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[PairSample]:
@@ -85,8 +81,7 @@ def probe_links(
 
     Each pair gets a probe every `interval_s`, or less often where all pairs together would pass MAX_PROBES_PER_S, or
     where they would fill the slowest link, which has the rate `slowest_bps`.
-    `mark` goes into the environment of the measuring process (`Journal.environment`). `check` is called again and again
-    meanwhile, and may raise.
+    `check` is called again and again meanwhile, and may raise.
     """
     index = {port.node: number for number, port in enumerate(ports)}
     interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / MAX_PROBES_PER_S)
@@ -100,48 +95,22 @@ def probe_links(
         "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
     }
     patience_s = count * interval_s + slowest_s + 60
+    helper = HelperProcess("testbed.network.measure.probe_process", journal=journal, tied=True)
     try:
-        done = _measured(question, patience_s, mark or {}, check)
-    except subprocess.TimeoutExpired:
-        raise RunInvalid(f"probe: the measuring process has not replied for {patience_s:.0f} s") from None
-    if done.returncode < 0:
-        raise RunInvalid(f"probe: the measuring process {ending(done.returncode)}")
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
-        raise MachineCannot(f"probe: the measuring process failed: {reason[0]}; see testbed doctor")
-    answer = json.loads(done.stdout)
+        helper.send(json.dumps(question).encode())
+        answer = json.loads(helper.rest(patience_s, check))
+    except HelperSilent as silent:
+        raise RunInvalid(f"probe: the measuring process {silent}") from None
+    except HelperEnded as end:
+        if end.status < 0:
+            raise RunInvalid(f"probe: {end}") from None
+        raise MachineCannot(f"probe: {end}; see testbed doctor") from None
+    finally:
+        helper.end(0.0)
     return [
         summarise(pair, specified, legs, count)
         for (pair, specified), legs in zip(specified_ms.items(), answer, strict=True)
     ]
-
-
-def _measured(
-    question: Mapping[str, object], patience_s: float, mark: Mapping[str, str], check: Callable[[], None]
-) -> subprocess.CompletedProcess[str]:
-    deadline = time.monotonic() + patience_s
-    with subprocess.Popen(
-        ending_with_this("testbed.network.measure.probe_process"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**of_programs(os.environ), **mark, "PYTHONDONTWRITEBYTECODE": "1"},
-    ) as process:
-        to_say: str | None = json.dumps(question)
-        try:
-            while True:
-                try:
-                    said = process.communicate(to_say, timeout=LOOK_S)
-                    return subprocess.CompletedProcess(process.args, process.returncode, *said)
-                except subprocess.TimeoutExpired:
-                    if time.monotonic() > deadline:
-                        raise
-                check()
-                to_say = None  # the rest of it is with `process` already
-        except BaseException:
-            process.kill()
-            raise
 
 
 def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:

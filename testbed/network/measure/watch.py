@@ -6,8 +6,6 @@ Rule kept: the rate is bounded over all pairs together, so a large network is pr
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,15 +13,14 @@ from typing import NamedTuple
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.measure.probe import PORT_NUMBER
 from testbed.network.spec.fabric import Pair, Port
-from testbed.system.environment import of_programs
+from testbed.system.helper import HelperEnded, HelperProcess, HelperSilent
 from testbed.system.journal import Journal
-from testbed.system.processes import ending, ending_with_this
-from testbed.system.waiting import readable
 
 PER_PAIR_PER_S = 5.0
 TOGETHER_PER_S = 100.0  # four packets' handling each: half a per cent of what the slowest fabric carries
 START_PATIENCE_S = 20.0
 ANSWER_PATIENCE_S = 20.0
+END_PATIENCE_S = 1.0
 
 
 class Probe(NamedTuple):
@@ -59,16 +56,7 @@ class Watch:
         self.strange = 0  # packets that were not of this watch; known with its results
         self._pairs = list(pairs)
         self._log = log
-        self._process = subprocess.Popen(
-            ending_with_this("testbed.network.measure.watch_process"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**of_programs(os.environ), **journal.environment, "PYTHONDONTWRITEBYTECODE": "1"},
-            start_new_session=True,  # an interrupt at the terminal is the parent's to answer
-        )
-        journal.group(self._process.pid)
+        self._helper = HelperProcess("testbed.network.measure.watch_process", journal=journal, tied=True)
         try:
             self._begin(question)
         except BaseException:
@@ -77,17 +65,17 @@ class Watch:
 
     def stop_sending(self) -> None:
         """What is under way may still arrive, until `results`."""
-        self._say("\n")
+        try:
+            self._helper.send(b"\n")
+        except HelperEnded as end:
+            raise RunInvalid(f"in-run probe: {end}") from None
 
     def results(self) -> Iterator[Probe]:
         """Every probe so far, in the order of sending; ends the process and removes its file."""
         try:
-            answer, complaint = self._process.communicate(timeout=ANSWER_PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            raise RunInvalid(f"in-run probe: no reply for {ANSWER_PATIENCE_S:.0f} s") from None
-        if self._process.returncode:
-            raise RunInvalid(f"in-run probe: {self._why(complaint)}")
-        count, self.strange = map(int, answer.split())
+            count, self.strange = map(int, self._helper.rest(ANSWER_PATIENCE_S).split())
+        except (HelperSilent, HelperEnded) as error:
+            raise RunInvalid(f"in-run probe: {error}") from None
         read = 0
         with self._log.open() as lines:
             for line in lines:
@@ -101,31 +89,15 @@ class Watch:
 
     def close(self) -> None:
         """Safe at any moment, more than once."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.communicate()
+        self._helper.end(END_PATIENCE_S)
 
     def _begin(self, question: dict[str, object]) -> None:
-        self._say(json.dumps(question) + "\n")
-        assert self._process.stdout is not None
-        if not readable(self._process.stdout.fileno(), START_PATIENCE_S):
-            raise RunInvalid(f"in-run probe: not ready within {START_PATIENCE_S:.0f} s")
-        if self._process.stdout.readline() != "ready\n":
-            _, complaint = self._process.communicate()
-            if self._process.returncode < 0:
-                raise RunInvalid(f"in-run probe: {self._why(complaint)}")
-            raise MachineCannot(f"in-run probe: {self._why(complaint)}; see testbed doctor, or use --no-probe")
-
-    def _say(self, text: str) -> None:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(text)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            _, complaint = self._process.communicate()
-            raise RunInvalid(f"in-run probe: {self._why(complaint)}") from None
-
-    def _why(self, complaint: str) -> str:
-        """What the process said last, or how it ended."""
-        said = complaint.strip().splitlines()
-        return said[-1] if said else f"its process {ending(self._process.wait())}"
+            self._helper.send(json.dumps(question).encode() + b"\n")
+            self._helper.lines(1, START_PATIENCE_S)  # it is ready
+        except HelperSilent:
+            raise RunInvalid(f"in-run probe: not ready within {START_PATIENCE_S:.0f} s") from None
+        except HelperEnded as end:
+            if end.status < 0:
+                raise RunInvalid(f"in-run probe: {end}") from None
+            raise MachineCannot(f"in-run probe: {end}; see testbed doctor, or use --no-probe") from None

@@ -7,25 +7,19 @@ it names, and read_back asks the process, not this module.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import platform
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.netem.plan import check_links, limit_packets, rate_buffer_bytes, undelayed
 from testbed.network.spec.fabric import Counters, FabricDied, FabricName, Link, Port
-from testbed.system.ending import wait_or_kill
-from testbed.system.environment import of_programs
+from testbed.system.helper import HelperEnded, HelperProcess, HelperSilent
 from testbed.system.journal import Journal
 from testbed.system.netns import device_drops
-from testbed.system.processes import ending
 from testbed.system.units import NS_PER_MS, NS_PER_US
-from testbed.system.waiting import readable
 
 STOP_PATIENCE_S = 2.0
 ANSWER_PATIENCE_S = 10.0
@@ -42,19 +36,12 @@ class RelayFabric:
         self._run_id = run_id  # seeds what is left to chance: one run id, one pattern per link
         self._journal = journal
         self._ports: tuple[Port, ...] = ()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._helper: HelperProcess | None = None
         self._priority = ""
 
     def attach(self, ports: Sequence[Port]) -> None:
         self._ports = tuple(ports)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "testbed.network.relay.process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**of_programs(os.environ), **self._journal.environment},
-            start_new_session=True,  # an interrupt at the terminal is the parent's to answer
-        )
-        self._journal.group(self._process.pid)
+        self._helper = HelperProcess("testbed.network.relay.process", journal=self._journal)
         try:
             config = {
                 "seed": self._run_id,
@@ -98,7 +85,7 @@ class RelayFabric:
 
     def facts(self) -> dict[str, object]:
         """Also how late packets left so far (`lateness`), and the longest they waited because something was asked."""
-        totals = self._ask({"verb": "totals"}) if self._process else {}
+        totals = self._ask({"verb": "totals"}) if self._helper else {}
         return {
             "fabric": self.name,
             "kernel": platform.release(),
@@ -109,18 +96,13 @@ class RelayFabric:
         }
 
     def died(self) -> str | None:
-        status = self._process.poll() if self._process else None
-        return None if status is None else f"its process {ending(status)}"
+        ended = self._helper.ended() if self._helper else None
+        return None if ended is None else f"its process {ended}"
 
     def detach(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        for pipe in (process.stdin, process.stdout):  # its end of file is the order to stop
-            with contextlib.suppress(BrokenPipeError):
-                if pipe:
-                    pipe.close()
-        wait_or_kill(process, STOP_PATIENCE_S)
+        helper, self._helper = self._helper, None
+        if helper is not None:
+            helper.end(STOP_PATIENCE_S)
 
     def _links(self) -> dict[tuple[str, str], Sequence[int]]:
         """What the process says of every pair; one node at a time, so that no packet waits for a long answer."""
@@ -138,33 +120,20 @@ class RelayFabric:
 
     def _ask_all(self, requests: Sequence[bytes]) -> list[dict[str, Any]]:
         """The replies; the requests are written together, so that the process never waits for the next."""
-        process = self._process
-        if process is None or process.stdin is None or process.stdout is None:
+        if self._helper is None:
             raise RuntimeError("the relay fabric is not attached")
-        with contextlib.suppress(BrokenPipeError):  # then the reply is empty, and says why below
-            process.stdin.write(b"".join(requests))
-            process.stdin.flush()
-        patience_s = ANSWER_PATIENCE_S + PORT_PATIENCE_S * len(self._ports)
-        lines = self._lines(process, process.stdout.fileno(), len(requests), patience_s)
+        try:
+            self._helper.send(b"".join(requests))
+            lines = self._helper.lines(len(requests), ANSWER_PATIENCE_S + PORT_PATIENCE_S * len(self._ports))
+        except HelperSilent as silent:
+            raise RunInvalid(f"relay: its process {silent}") from None
+        except HelperEnded as end:
+            raise FabricDied(f"fabric relay: {end}") from None
         replies = [json.loads(line) for line in lines]
         for reply in replies:
             if "error" in reply:
                 raise MachineCannot(f"relay: {reply['error']}")
         return replies
-
-    @staticmethod
-    def _lines(process: subprocess.Popen[bytes], descriptor: int, count: int, patience_s: float) -> list[bytes]:
-        lines: list[bytes] = []
-        unfinished = b""
-        while len(lines) < count:
-            if not readable(descriptor, patience_s):
-                raise RunInvalid(f"relay: its process has not answered for {patience_s:.0f} s")
-            data = os.read(descriptor, 1 << 16)
-            if not data:
-                raise FabricDied(f"fabric relay: its process {ending(process.wait())}")
-            *whole, unfinished = (unfinished + data).split(b"\n")
-            lines += whole
-        return lines
 
 
 def request_line(request: Mapping[str, object]) -> bytes:

@@ -27,6 +27,7 @@ from typing import Any
 
 from testbed.errors import MachineCannot
 from testbed.network.relay.switch import MTU, Switch
+from testbed.system.lines import Lines
 from testbed.system.linux import precise_timers
 from testbed.system.netns import Interface, in_namespace, namespace_of, refuse_ipv6
 from testbed.system.rights import give_up
@@ -47,14 +48,13 @@ class Control:
         self.descriptor = descriptor_in
         self.closed = False
         self._out = descriptor_out
-        self._pending = b""
+        self._lines = Lines()
 
     def receive(self) -> list[bytes]:
         """One read; the complete requests it ended, not yet decoded."""
         data = os.read(self.descriptor, 1 << 16)
         self.closed = not data
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        return lines
+        return self._lines.feed(data)
 
     def send(self, reply: Mapping[str, Any]) -> None:
         data = json.dumps(reply).encode() + b"\n"
