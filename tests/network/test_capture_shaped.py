@@ -88,7 +88,7 @@ def test_a_capture_whose_process_died_does_not_pass_for_one_that_lost_nothing(
 ) -> None:
     dies = [sys.executable, "-c", "print('capturing', flush=True); input(); 1 / 0"]
     popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen(dies, stderr=subprocess.DEVNULL, **options))
+    monkeypatch.setattr(subprocess, "Popen", lambda _, **options: popen(dies, **options))
     ports = [Port("n0", 0, "10.77.0.1", 1), Port("n1", 1, "10.77.0.2", 1)]
     with Capture(ports, [("n0", "n1")], tmp_path, journal) as capture:
         pass
