@@ -49,7 +49,7 @@ class HelperSilent(RunInvalid):
 def start(
     argv: Sequence[str], journal: Journal | None, env: Mapping[str, str] | None = None, **options: Any
 ) -> subprocess.Popen[Any]:
-    """A process of the run in a session of its own, marked and journalled; options as for `Popen`."""
+    """A process of the run in its own session, marked and journalled; options as for `Popen`."""
     wanted = {**(of_programs(os.environ) if env is None else env), **(journal.environment if journal else {})}
     process = subprocess.Popen(argv, env=wanted, start_new_session=True, **options)
     if journal is not None:
@@ -79,7 +79,7 @@ class HelperProcess:
         command = [sys.executable, "-m", module, *map(str, arguments)]
         self._log = os.memfd_create("log") if log is None else os.open(log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
         self._lines = Lines()
-        self._whole: deque[bytes] = deque()  # that nobody has asked for yet
+        self._whole: deque[bytes] = deque()  # not asked for yet
         self._process: subprocess.Popen[bytes] = start(
             ending_with_this(module, *arguments) if tied else command,
             journal,
@@ -105,7 +105,7 @@ class HelperProcess:
             return None
 
     def send(self, data: bytes) -> None:
-        """All of it; HelperEnded when nobody reads it any more."""
+        """All of it; HelperEnded when it no longer reads."""
         assert self._process.stdin is not None
         view = memoryview(data)
         try:
@@ -159,7 +159,7 @@ class HelperProcess:
             self._log = -1
 
     def last_words(self) -> str:
-        """The last line that it printed where nobody reads; empty when there is none."""
+        """The last line of its log; empty when there is none."""
         size = os.fstat(self._log).st_size
         tail = os.pread(self._log, WORDS_BYTES, max(0, size - WORDS_BYTES)).decode(errors="replace")
         return next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")
