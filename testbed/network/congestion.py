@@ -1,4 +1,4 @@
-"""Which congestion control the nodes' connections use, whatever the machine's default is (`testbed.wire.tcp`).
+"""Which congestion control the nodes' connections use, whatever the machine's default is (`testbed.wire.connection`).
 
 A socket may choose one that the machine allows to everybody. Where cubic is there and not among those, as on machines
 with bbr for a default, a program without rights cannot; then the nodes' routes say so for every connection over them.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.network.hosts import enter
-from testbed.wire.tcp import CONGESTION_CONTROL
+from testbed.wire.connection import CONGESTION_CONTROL
 
 SETTINGS = Path("/proc/sys/net/ipv4")
 # each route as `ip route` prints it, and with the choice in addition

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from testbed import errors
-from testbed.wire import tcp
+from testbed.wire import connection, tcp
 from testbed.wire.framing import HEADER_BYTES, MAX_FRAME_BYTES, MAX_GREETING_BYTES, Frames, decode, encode
 from testbed.wire.greeting import NONCE_BYTES, Greeting, keys_of, new_nonce, new_secret
 from testbed.wire.messages import PROTOCOL_VERSION, Close, Envelope, Hello, Ping, Proof
@@ -209,7 +209,7 @@ def test_a_key_fits_one_pair_and_one_side():
 
 
 def test_silence_and_single_bytes_are_given_a_limited_time(monkeypatch):
-    monkeypatch.setattr(tcp, "GREETING_S", 0.3)
+    monkeypatch.setattr(connection, "GREETING_S", 0.3)
 
     async def scenario():
         async with Node() as node:
@@ -262,7 +262,7 @@ def test_many_silent_strangers_leave_room_and_memory(monkeypatch):
 
 def test_a_peer_gets_in_once_strangers_have_gone(monkeypatch):
     monkeypatch.setattr(tcp, "STRANGERS_PER_ADDRESS", 1)
-    monkeypatch.setattr(tcp, "GREETING_S", 0.4)
+    monkeypatch.setattr(connection, "GREETING_S", 0.4)
 
     async def scenario():
         async with Node() as node:

@@ -6,10 +6,11 @@ import socket
 import pytest
 
 from testbed import errors
+from testbed.wire.connection import tune
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.memory import MemoryHub
 from testbed.wire.messages import Close, Ping, Pong, Validation
-from testbed.wire.tcp import TcpEndpoint, tune
+from testbed.wire.tcp import TcpEndpoint
 
 SECRET = new_secret()
 
