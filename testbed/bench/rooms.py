@@ -15,9 +15,9 @@ from pathlib import Path
 from testbed.files.repository import PACKAGE
 
 FLOORS = (
-    "errors", "files", "system", "decoding", "wire", "policies", "workload", "models", "network", "tables", "training",
-    "experiment", "results", "nodes", "containers", "report", "simulation", "emulation", "sweeps", "reproduce",
-    "testing", "reference", "cli", "api", "bench", "__main__", "__init__",
+    "errors", "files", "system", "clock", "decoding", "wire", "policies", "workload", "models", "network", "tables",
+    "training", "experiment", "results", "nodes", "containers", "report", "simulation", "emulation", "sweeps",
+    "reproduce", "testing", "reference", "cli", "api", "bench", "__main__", "__init__",
 )  # fmt: skip
 
 
