@@ -158,7 +158,7 @@ class HeldClock:
         return (real_ns - self._origin) * RATE_ONE // self._rate + self._origin - held_ns
 
     def _reader(self) -> Callable[[], int]:
-        """A function of its own for each process: where packets are carried, every attribute looked up costs."""
+        """A function separate for each process: where packets are carried, every attribute looked up costs."""
         cells, real_ns, extend, virtual = self._cells, self._real_ns, self._extend, self._virtual
 
         def undilated() -> int:

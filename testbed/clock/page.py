@@ -64,7 +64,7 @@ class Page:
         return HeldClock(self._cells, time.monotonic_ns, self._exclusion, self.lives)
 
     def clock(self, name: str) -> HeldClock:
-        """The clock with a slot of its own; `name` says in reports who it was that held it."""
+        """The clock with its own slot; `name` says in reports who it was that held it."""
         slot = self._claim()
         first = NAMES_AT + slot * NAME_BYTES
         self._whole[first : first + NAME_BYTES] = name.encode()[:NAME_BYTES].ljust(NAME_BYTES, b"\0")
@@ -77,7 +77,7 @@ class Page:
         return self._whole[first : first + NAME_BYTES].rstrip(b"\0").decode(errors="replace")
 
     def lives(self, slot: int) -> bool:
-        """Whether the slot's holder does. Not to be asked of one's own: its lock would be lost."""
+        """Whether the slot's holder does. Not for the slot of this process: its lock would be lost."""
         with contextlib.suppress(OSError):
             _lock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, slot)
             _lock(self._descriptor, fcntl.LOCK_UN, slot)
