@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 from testbed.errors import BadInput, TestbedError
+from testbed.experiment.document import from_here
 from testbed.experiment.filepaths import anchored
-from testbed.experiment.scenario import from_here
 from testbed.files import named
 
 Experiment = str | Path | Mapping[str, Any]

@@ -19,7 +19,7 @@ from testbed.api.run import Run, load
 from testbed.api.watching import watching
 
 if TYPE_CHECKING:
-    from testbed.experiment.hardware import NodeChoice
+    from testbed.experiment.compute import NodeChoice
     from testbed.network.capabilities import FabricChoice
 
 Rate = float | Sequence[float]
@@ -39,7 +39,7 @@ def simulate(
     `out`: folder for run directories. `table`: decode table by name or path; None: one that fits. `progress`: whether
     to show it. Raises BadInput for what is wrong with the experiment, RunInvalid where a policy fails.
     """
-    from testbed.experiment.scenario import load_scenario
+    from testbed.experiment.document import load_scenario
     from testbed.simulation import engine
 
     with as_file(experiment) as path:

@@ -33,7 +33,7 @@ from testbed.bench import socketfaults
 from testbed.decoding.output import ended
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput, RunInvalid
-from testbed.experiment.scenario import PolicyEntry
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.policies import registry
 from testbed.simulation.faults import LINK_KINDS, Fault, FaultyWorld, Kind, Schedule

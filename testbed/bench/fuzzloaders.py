@@ -50,7 +50,7 @@ class Loader:
 
 
 def _experiment(path: Path) -> object:
-    from testbed.experiment.scenario import read_document
+    from testbed.experiment.document import read_document
 
     document = read_document(path)
     document.data.pop("matrix", None)
@@ -69,7 +69,7 @@ def _sweep(path: Path) -> object:
 
 
 def _override(path: Path) -> object:
-    from testbed.experiment.scenario import read_document
+    from testbed.experiment.document import read_document
 
     text = path.read_bytes().decode("utf-8", "surrogateescape").replace("\0", "")
     document = read_document(_small(path.parent), [text])
@@ -198,7 +198,7 @@ def _a_run() -> Path:
     """A small simulated run without its sums, so that what is read is looked at and not only summed."""
     import tempfile
 
-    from testbed.experiment.scenario import load_scenario
+    from testbed.experiment.document import load_scenario
     from testbed.results.store import SUMS
     from testbed.simulation import engine
 

@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from testbed.decoding.sampling import Sampling
-from testbed.experiment.scenario import PolicyEntry
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import load_profile
 from testbed.policies import registry
 from testbed.simulation.kernel import Kernel

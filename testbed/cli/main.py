@@ -147,7 +147,7 @@ def run(
     if table is not None and engine is Engine.emulation:
         raise BadInput("--table: an emulation runs the models themselves; use --engine simulation, or leave it out")
     from testbed.cli.progress import ConsoleProgress
-    from testbed.experiment.scenario import read_experiment
+    from testbed.experiment.document import read_experiment
     from testbed.results.table import render
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]

@@ -70,7 +70,7 @@ def check(
     models in virtual time, over many distances, delays and request lengths; in seconds. Exit status 3 where a property
     does not hold.
     """
-    from testbed.experiment.scenario import parse_override
+    from testbed.experiment.document import parse_override
     from testbed.testing import examine
 
     spec = _find(policy)

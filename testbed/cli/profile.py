@@ -12,7 +12,7 @@ import typer
 from testbed.cli.options import Json, note
 
 
-class Device(StrEnum):
+class Accelerator(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
 
@@ -24,7 +24,8 @@ def add_to(app: typer.Typer) -> None:
 def profile(
     model: Annotated[str, typer.Argument(help="Shipped name, folder, or Hugging Face name.")],
     out: Annotated[Path, typer.Option("--out", help="Profile to write (*.yaml), for use under devices:.")],
-    device: Annotated[Device, typer.Option("--device", help="Where the model runs.")] = Device.cpu,
+    accelerator: Annotated[Accelerator, typer.Option("--accelerator", help="Where the model runs.")] = Accelerator.cpu,
+    device: Annotated[str | None, typer.Option("--device", hidden=True)] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; nodes use one.")] = 1,
     max_pass_tokens: Annotated[
         int, typer.Option("--max-pass-tokens", min=1, help="Longest forward pass to time, in tokens.")
@@ -36,9 +37,11 @@ def profile(
     from testbed.files.whole import check_file
     from testbed.models.nativeprofile import measure, write
 
+    if device is not None:
+        raise BadInput(f"--device: this option is now called `--accelerator {device}`")
     if out.suffix != ".yaml":
         raise BadInput(f"--out {out}: a profile is a .yaml file; give it that suffix")
     check_file(out)
-    measured = measure(model, device.value, threads, max_pass_tokens, note)
+    measured = measure(model, accelerator.value, threads, max_pass_tokens, note)
     write(measured, out)
     print(json.dumps(measured.model_dump(mode="json"), indent=2) if as_json else f"written: {out}")

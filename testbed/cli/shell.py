@@ -63,7 +63,7 @@ def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
 
 def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
     """Topology and placement: the experiment's nodes, or one node per region of a topology."""
-    from testbed.experiment.scenario import load_scenario, read_document
+    from testbed.experiment.document import load_scenario, read_document
     from testbed.files.named import EXPERIMENT, TOPOLOGY, is_path, known
     from testbed.network.spec.topology import load_topology
 

@@ -159,7 +159,7 @@ def _engine_words(wanted: Wanted) -> Iterator[None]:
         said, where = str(error), f"compute: gpus of {wanted.node}"
         if NO_GPU_DRIVER in said:
             raise MachineCannot(f"{where}: Docker has no GPU driver; {TOOLKIT_FIX}") from error
-        if wanted.hardware.gpus and any(word in said for word in GPUS_REFUSED):
+        if wanted.limits.gpus and any(word in said for word in GPUS_REFUSED):
             own_words = said.rpartition("stderr: ")[2].removesuffix(": unknown")
             raise MachineCannot(f"{where}: {own_words}; {GPUS_FIX}") from error
         raise

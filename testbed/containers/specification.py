@@ -6,13 +6,12 @@ capability, no way to gain one. Its models are mounted read-only where they lie,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from testbed.containers.images import Image
-from testbed.experiment.hardware import Hardware
 
 RUN_LABEL = "org.wan-testbed.run"
 NODE_LABEL = "org.wan-testbed.node"
@@ -28,6 +27,15 @@ FILE_BYTES = 2 * 2**30  # the largest file it may write; a log is less
 LOG_BYTES = 8 * 1024 * 1024  # what the engine keeps of a node's output
 
 
+class Limits(NamedTuple):
+    """What of the machine one container gets. None: `cpus` any, `memory_bytes` and `tmp_bytes` as below."""
+
+    gpus: int | Sequence[str] = 0  # how many, or which
+    cpus: str | None = None  # cores, as in 0-3,6
+    memory_bytes: int | None = None
+    tmp_bytes: int | None = None
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One container to be made."""
@@ -38,7 +46,7 @@ class Wanted:
     exchange: Path
     mounts: tuple[Path, ...] = ()
     working_dir: Path = Path("/")
-    hardware: Hardware = field(default_factory=Hardware)
+    limits: Limits = field(default_factory=Limits)
     environment: Mapping[str, str] = field(default_factory=dict)
     weights_bytes: int = 0  # of the files of all models that are mounted
 
@@ -53,12 +61,12 @@ def container_name(run_id: str, node: str) -> str:
 
 def host_config(wanted: Wanted) -> dict[str, Any]:
     """HostConfig of the engine's API."""
-    hardware = wanted.hardware
+    limits = wanted.limits
     config: dict[str, Any] = {
         "NetworkMode": "none",
         "Init": True,
         "ReadonlyRootfs": True,
-        "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={hardware.tmp_bytes or TMP_BYTES}"},
+        "Tmpfs": {"/tmp": f"rw,nosuid,nodev,mode=1777,size={limits.tmp_bytes or TMP_BYTES}"},
         "Ulimits": [{"Name": name, "Soft": most, "Hard": most} for name, most in (("fsize", FILE_BYTES), ("core", 0))],
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
@@ -66,12 +74,12 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "Mounts": [_bind(wanted.exchange, EXCHANGE, writable=True), *_read_only(wanted.mounts)],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": "1"}},
     }
-    if hardware.cpus is not None:
-        config["CpusetCpus"] = hardware.cpus
-    memory = hardware.memory_bytes or MEMORY_BYTES + WEIGHTS_TIMES * wanted.weights_bytes
+    if limits.cpus is not None:
+        config["CpusetCpus"] = limits.cpus
+    memory = limits.memory_bytes or MEMORY_BYTES + WEIGHTS_TIMES * wanted.weights_bytes
     config["Memory"] = config["MemorySwap"] = memory  # swap would hide that a node does not fit
-    if hardware.gpus:
-        config["DeviceRequests"] = [_devices(hardware.gpus)]
+    if limits.gpus:
+        config["DeviceRequests"] = [_devices(limits.gpus)]
     return config
 
 
@@ -90,7 +98,7 @@ def container_config(wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def _devices(gpus: int | list[str]) -> dict[str, Any]:
+def _devices(gpus: int | Sequence[str]) -> dict[str, Any]:
     chosen = {"Count": gpus} if isinstance(gpus, int) else {"DeviceIDs": list(gpus)}
     return {"Driver": "", "Capabilities": [list(GPU_CAPABILITIES)], "Options": {}, **chosen}
 

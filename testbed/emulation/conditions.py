@@ -16,7 +16,7 @@ from typing import Protocol
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
-from testbed.experiment.events import Event, NodeStop, node_stops
+from testbed.experiment.faults import Event, NodeStop, node_stops
 from testbed.experiment.progress import Progress
 from testbed.network.live.replay import Applied
 from testbed.network.measure.drift import histories, judge

@@ -149,7 +149,7 @@ class Deployment:
             "node_memory_mb": {name: one.resident_mb for name, one in self.ready.items()},
             "node_model_hashes": {name: one.models for name, one in self.ready.items()},
             "node_priority": {name: one.priority for name, one in self.ready.items()},
-            "node_device": {name: one.device for name, one in self.ready.items() if one.device},
+            "node_accelerator": {name: one.accelerator for name, one in self.ready.items() if one.accelerator},
             "node_passes": {name: one.passes for name, one in self.ready.items() if one.passes},
             "node_capabilities": self._confinement.facts() if self._confinement else {},
             "workers": self.workers.facts(),
@@ -208,17 +208,17 @@ class Deployment:
         self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])
         born: dict[str, float] = {}
         for name, (_, site) in placed.items():
-            hardware = self._scenario.hardware(name)
+            compute = self._scenario.compute_of(name)
             config = NodeConfig(
                 node=name,
                 site=site,
                 address=self._network.address(name),
                 models=models[name] if self._containers is None else mounts.at_their_places(models[name]),
                 devices={"target": self._scenario.devices.target, "draft": self._scenario.devices.drafter},
-                cpus=self.cpu_sets.get(name, ()) if hardware.cpus is None else (),
-                device=hardware.device,
-                gpu_memory_fraction=hardware.gpu_memory_fraction,
-                passes=hardware.passes,
+                cpus=self.cpu_sets.get(name, ()) if compute.cpus is None else (),
+                accelerator=compute.accelerator,
+                gpu_memory_fraction=compute.gpu_memory_fraction,
+                passes=compute.passes,
                 fitness=self._fitness,
                 shared_worker=self.workers.descriptor(name),
             )

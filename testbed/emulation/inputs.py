@@ -11,10 +11,11 @@ from testbed.emulation import means
 from testbed.emulation.loads import loads, sharing
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
-from testbed.experiment.hardware import NodeChoice
-from testbed.experiment.linkplan import refuse_unmeasurable
+from testbed.experiment.compute import NodeChoice
+from testbed.experiment.links import refuse_unmeasurable
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.resolve import FILES, Resolved, resolve
-from testbed.experiment.scenario import PolicyEntry, Scenario
+from testbed.experiment.scenario import Scenario
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.generation import end_tokens
@@ -85,7 +86,7 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made
     nodes = choose_nodes(options.nodes, scenario)
     loaded = loads(scenario)
-    on_gpus = {name for name in loaded if scenario.hardware(name).device != "cpu"}
+    on_gpus = {name for name in loaded if scenario.compute_of(name).accelerator != "cpu"}
     means.secure(means.of_run(loaded, sharing(loaded, nodes.name == "docker"), on_gpus))
     fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}

@@ -17,9 +17,9 @@ from testbed.containers import mounts
 from testbed.containers.engine import connect
 from testbed.containers.images import Image, for_roles
 from testbed.containers.nodes import ContainerNodes, exchange_folder
-from testbed.containers.specification import Wanted
+from testbed.containers.specification import Limits, Wanted
 from testbed.errors import BadInput, MachineCannot
-from testbed.experiment.hardware import NodeChoice
+from testbed.experiment.compute import NodeChoice, NodeCompute
 from testbed.experiment.scenario import Scenario
 from testbed.system.journal import Journal
 from testbed.system.userns import as_root, privilege
@@ -42,7 +42,7 @@ class NodeKind:
 def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
     """Raises BadInput or MachineCannot before anything is made."""
     nodes = scenario.place.nodes()
-    needing = [name for name in nodes if scenario.hardware(name).needs_container]
+    needing = [name for name in nodes if scenario.compute_of(name).needs_container]
     if requested == "process" and needing:
         raise BadInput(
             f"compute: {needing[0]} asks for gpus, cpus, memory or tmp, which need containers; remove them, or use "
@@ -74,7 +74,7 @@ def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journa
             exchange=exchange_folder(journal, name),
             mounts=tuple(sorted(models | files)),
             working_dir=Path.cwd(),
-            hardware=scenario.hardware(name),
+            limits=_limits(scenario.compute_of(name)),
             environment=journal.environment,
             weights_bytes=weights,
         )
@@ -82,3 +82,7 @@ def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journa
     ]
     with closing(kind.engine), ContainerNodes(kind.engine, journal, wanted) as made:
         yield made
+
+
+def _limits(given: NodeCompute) -> Limits:
+    return Limits(given.gpus, given.cpus, given.memory_bytes, given.tmp_bytes)

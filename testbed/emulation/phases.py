@@ -11,8 +11,8 @@ from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.patience import Patience
 from testbed.emulation.rowlogs import RowLog
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.progress import Progress
-from testbed.experiment.scenario import PolicyEntry
 from testbed.nodes.control import AllDone, Issue, PolicyStarted, PolicyStopped, RequestDone, StartPolicy, StopPolicy
 from testbed.results.records import RequestRow
 from testbed.workload.planned import PlannedRequest

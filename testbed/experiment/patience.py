@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from testbed.experiment.events import Event, node_stops
+from testbed.experiment.faults import Event, node_stops
 from testbed.system.units import NS_PER_S
 from testbed.workload.planned import PlannedRequest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.experiment.filepaths import changed
-from testbed.experiment.linkplan import pair_schedules, replay_of
+from testbed.experiment.links import pair_schedules, replay_of
 from testbed.experiment.requests import check_enough_prompts, plan_requests
 from testbed.experiment.scenario import Scenario, run_id
 from testbed.models.devices import DeviceProfile, load_profile

@@ -1,4 +1,4 @@
-"""The experiment file: strict model, overrides, and the hash that names a run.
+"""The model of an experiment, strict, and the hash that names a run. `document` reads the file.
 
 Every default stands here, once, with its reason. A key that would do nothing is refused, never ignored.
 """
@@ -7,57 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    AfterValidator,
     Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidationInfo,
-    model_serializer,
     model_validator,
 )
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.experiment.events import Event, unknown_nodes
-from testbed.experiment.filepaths import anchored, choices
-from testbed.experiment.hardware import Hardware
+from testbed.experiment.compute import NodeCompute
+from testbed.experiment.faults import Event, unknown_nodes
 from testbed.experiment.network import NetworkOptions
-from testbed.experiment.overrides import assign
-from testbed.files.pyfile import PythonFile
-from testbed.files.reading import shown
-from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit, not_finite
-from testbed.files.yamlfile import Mistake, complaints, explain, load_yaml, problem, problems, raise_mistakes, refuse
-from testbed.files.yamltext import Lines, parse
+from testbed.experiment.policyentry import FileName, PolicyEntry
+from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit
+from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import Place as At
 from testbed.models.devices import NATIVE
-from testbed.policies import registry
-from testbed.policies.spec import PolicySpec
 from testbed.tables.outcomes import RECORDED, Outcomes
 from testbed.workload.arrivals import Arrivals
 
-FOLDER = "folder"  # of the experiment file, in the context of its validation
-RESOLVED = {"name", "label", "params"}
 MAX_NODES = 2000  # in virtual time
 MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
-
-
-def _file_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text):
-        raise ValueError(
-            "it becomes a file name: use letters, digits, '.', '_' and '-', at most 100, starting with a letter or "
-            "digit"
-        )
-    return text
-
-
-FileName = Annotated[str, AfterValidator(_file_name)]
 
 
 class SamplingOptions(Strict):
@@ -197,37 +169,6 @@ def _expand(sites: Sites | None) -> list[str]:
     return list(sites)
 
 
-class PolicyEntry(Strict):
-    """One policy of the experiment."""
-
-    name: str = Field(description="registered name, or FILE.py:SPEC with a path relative to this file")
-    label: FileName = Field(description="what the results call it; the name, if not given")
-    params: dict[str, Any] = Field(description="parameters of the policy")
-    files: dict[str, str] = Field(
-        default={}, description="texts of a policy from a file, by file name; written by the testbed, not by hand"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_written(cls, item: Any, info: ValidationInfo) -> Any:
-        """`- name` and `- name: {params, label}`; the parameters are checked by the policy."""
-        return item if isinstance(item, cls) else _entry(item, (info.context or {}).get(FOLDER))
-
-    @model_serializer(mode="wrap")
-    def _without_no_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        found: dict[str, Any] = dump(self)
-        return found if self.files else {key: value for key, value in found.items() if key != "files"}
-
-    @property
-    def spec(self) -> PolicySpec:
-        return registry.get(self.name, self.files)
-
-    def facts(self) -> dict[str, Any]:
-        """What the manifest says of it beside the scenario: the hash of its file in place of the text."""
-        found = self.model_dump(mode="json", exclude={"files"})
-        return {**found, "sha256": PythonFile(self.files).sha256} if self.files else found
-
-
 class Scenario(Strict):
     """An experiment: what runs where, on which links, under which policies."""
 
@@ -257,7 +198,7 @@ class Scenario(Strict):
         "the results call it, needed where a policy is listed twice",
         examples=[["autoregressive", {"speculative": {"k": 2}}, {"wanspec": {"k": 2, "phi": 0.5, "label": "nervous"}}]],
     )
-    compute: dict[str, Hardware] = Field(
+    compute: dict[str, NodeCompute] = Field(
         default={},
         description="role or node: what it runs on; decides how fast real passes are, never what they compute; ignored "
         "in simulation",
@@ -300,10 +241,10 @@ class Scenario(Strict):
             if name not in known:
                 yield Mistake(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
 
-    def hardware(self, node: str) -> Hardware:
+    def compute_of(self, node: str) -> NodeCompute:
         """Of a node: its own, else its role's, else the defaults."""
         role = self.place.nodes()[node][0]
-        return self.compute.get(node) or self.compute.get(role) or Hardware()
+        return self.compute.get(node) or self.compute.get(role) or NodeCompute()
 
     def refuse_emulation(self) -> None:
         """BadInput for more nodes than an emulated network has addresses."""
@@ -317,120 +258,6 @@ class Scenario(Strict):
     def resolved(self) -> dict[str, Any]:
         """Plain data, every default filled in: what the manifest keeps and the run id hashes."""
         return self.model_dump(mode="json")
-
-
-def _entry(item: Any, folder: Path | None) -> Any:
-    """`folder` is that of the experiment file; paths are relative to it."""
-    if isinstance(item, str):
-        item = {item: {}}
-    files, label = {}, None
-    if isinstance(item, dict) and RESOLVED <= set(item) <= {*RESOLVED, "files"}:  # a manifest read back
-        name, label, params, files = item["name"], item["label"], item["params"], item.get("files", {})
-    elif isinstance(item, dict) and len(item) == 1:
-        name, params = next(iter(item.items()))
-        params = {} if params is None else params
-        if isinstance(params, dict):
-            label = params.get("label")
-            params = {key: value for key, value in params.items() if key != "label"}
-    else:
-        raise problem((), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
-    if not isinstance(name, str):
-        raise problem((), f"a policy's name is text, not {name!r}")
-    written = name
-    try:
-        if files:
-            spec = registry.get(name, files)
-        else:
-            name, files, spec = registry.find(name, folder)
-    except BadInput as error:
-        raise problem((), str(error)) from error
-    if not isinstance(params, dict):
-        words = f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`, not {params!r}"
-        raise problem((written,), words)
-    label = spec.name if label is None else label
-    return {"name": name, "label": label, "params": _params((written,), spec, params), "files": files}
-
-
-def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
-    try:
-        checked = spec.params.model_validate(given)
-    except ValidationError as error:
-        found = [one._replace(place=(*at, *one.place), text=f"{spec.name}: {one.text}")
-                 for one in complaints(error, spec.params)]  # fmt: skip
-        raise problems(found) from error
-    if (wild := not_finite(checked.model_dump())) is not None:  # JSON would say null
-        raise problem((*at, wild), f"{spec.name}: {wild} is not finite; write a number")
-    return checked.model_dump(mode="json")
-
-
-def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
-    """Reads, overrides (`workload.requests=10`), validates. Raises BadInput in one line."""
-    return read_experiment(path, overrides).scenario()
-
-
-def read_experiment(path: Path, overrides: Sequence[str] = ()) -> Document:
-    """A file of one run, not yet validated. Raises BadInput in one line."""
-    document = read_document(path, overrides)
-    if "matrix" in document.data:
-        message = "matrix: this file describes many runs; use `testbed sweep`, or remove the matrix for a single run"
-        refuse(path, document.lines, ("matrix",), message)
-    return document
-
-
-@dataclass(frozen=True)
-class Document:
-    """An experiment file as it stands, with its overrides in place, not yet validated."""
-
-    path: Path
-    data: dict[str, Any]
-    lines: Lines
-    overridden: dict[At, str]  # what set each place that the file did not
-
-    def choices(self) -> list[str]:
-        """Which files were taken, where their names could mean others."""
-        return list(choices(self.data, self.path.parent))
-
-    def scenario(self) -> Scenario:
-        """Validates. Raises BadInput in one line."""
-        try:
-            return Scenario.model_validate(self.data, context={FOLDER: self.path.parent})
-        except ValidationError as error:
-            raise explain(error, self.path, self.lines, Scenario, self.overridden) from error
-
-
-def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
-    """Reads and overrides. Raises BadInput in one line."""
-    data, lines = load_yaml(path)
-    if not isinstance(data, dict):
-        raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
-    data = anchored(data, path.parent)
-    overridden: dict[At, str] = {}
-    for override in overrides:
-        key, value = parse_override(override)
-        place = assign(data, key, from_here(key, value), f"override {shown(override)}")
-        overridden.pop(place, None)  # the order is that of the last override of each place
-        overridden[place] = override
-    return Document(path, data, lines, overridden)
-
-
-def from_here(key: str, value: Any) -> Any:
-    """Files of policies in the value of an override are relative to the current folder, not to the experiment."""
-    if key.partition(".")[0] != "policies":
-        return value
-    if isinstance(value, list):
-        return [from_here(key, one) for one in value]
-    if isinstance(value, dict):
-        return {from_here(key, name): of_it for name, of_it in value.items()}
-    named = isinstance(value, str) and PythonFile.named(value) is not None
-    return str(Path(value).absolute()) if named else value
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """Key and value of `key=value`; the value is YAML."""
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise BadInput(f"override {shown(text)}: write key=value, for example workload.requests=10")
-    return key, parse(value, f"override {text}", lined=False)[0]
 
 
 def run_id(resolved: Mapping[str, Any], ingredients: Mapping[str, str]) -> str:

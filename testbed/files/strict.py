@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
@@ -17,9 +17,10 @@ from pydantic_core import CoreSchema
 
 
 class Strict(BaseModel):
-    """Frozen; a key that is unknown is refused."""
+    """Frozen; a key that is unknown is refused, one of `renamed` with its new name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    renamed: ClassVar[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True)

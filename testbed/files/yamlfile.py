@@ -20,6 +20,7 @@ from testbed.errors import BadInput
 from testbed.files.annotations import examples, flow, forms, is_share, listed, step
 from testbed.files.figures import advice
 from testbed.files.reading import read_text, shown
+from testbed.files.strict import Strict
 from testbed.files.yamltext import MAX_BYTES, Lines, Place, parse
 
 _NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
@@ -161,6 +162,8 @@ def _message(problem: _Problem, model: type[BaseModel]) -> str:
     name = shown(".".join(map(str, place))) or "the file"
     inside = f" in {shown('.'.join(map(str, place[:-1])))}" if place[:-1] else ""
     if kind == "extra_forbidden":
+        if (now := _renamed(model, place)) is not None:
+            return f"key {said(place[-1])} is now called {now!r}{inside}"
         comma = "; write decimals with a point, not a comma" if isinstance(place[-1], int) else ""
         return f"key {said(place[-1])} is unknown{inside}{nearest(place[-1], _keys(model, place[:-1]))}{comma}"
     if kind == "missing":
@@ -218,12 +221,23 @@ def _fields(model: type[BaseModel], place: Place) -> list[Any]:
 
 def _keys(model: type[BaseModel], place: Place) -> list[str]:
     """Keys that are valid inside `place` of `model`."""
+    return sorted({field.alias or name for each in _inside(model, place) for name, field in each.model_fields.items()})
+
+
+def _renamed(model: type[BaseModel], place: Place) -> str | None:
+    """The new name of an old key."""
+    known = [each.renamed for each in _inside(model, place[:-1]) if issubclass(each, Strict)]
+    return next((names[str(place[-1])] for names in known if place[-1] in names), None)
+
+
+def _inside(model: type[BaseModel], place: Place) -> set[type[BaseModel]]:
+    """The models that a mapping at `place` may be."""
     models = {model}
     for part in place:
         fields = [field for each in models for name, field in each.model_fields.items() if part in (name, field.alias)]
         if fields:
             models = {found for field in fields for found in _models(field.annotation)}
-    return sorted({field.alias or name for each in models for name, field in each.model_fields.items()})
+    return models
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

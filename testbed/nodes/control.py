@@ -27,7 +27,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     devices: dict[str, str] = {}
     threads: int = 1
     cpus: tuple[int, ...] = ()  # CPU set of the model worker; empty: not pinned
-    device: str = "cpu"  # torch's name of what the models run on
+    accelerator: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()  # of its models, found before there were nodes
@@ -90,7 +90,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
     models: dict[str, str]
     resident_mb: float
     priority: str  # of the node program, as it could take by itself
-    device: str = ""  # that its models run on, in words; empty: it has none
+    accelerator: str = ""  # that its models run on, in words; empty: it has none
     passes: dict[str, str] = {}  # role -> the path its passes take, and why
 
 

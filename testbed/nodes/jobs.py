@@ -19,7 +19,7 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     models: dict[str, str]
     devices: dict[str, str]
     threads: int = 1
-    device: str = "cpu"  # torch's name of what the models run on
+    accelerator: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()
@@ -69,7 +69,7 @@ class WorkerReady(msgspec.Struct, frozen=True, tag_field=KIND, tag="ready"):
 
     models: dict[str, str] = {}  # role -> sha256
     resident_mb: float = 0.0
-    device: str = ""  # that the models run on, in words
+    accelerator: str = ""  # that the models run on, in words
     passes: dict[str, str] = {}  # role -> the path its passes take, and why
 
 

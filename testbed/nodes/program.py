@@ -125,7 +125,7 @@ class NodeProgram:
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the message path would look like network delay
-        self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.device, ready.passes))
+        self._reply(Ready(ready.models, ready.resident_mb, precede_compute(), ready.accelerator, ready.passes))
         while True:
             await self._obey(await self._commands.get())
 
@@ -135,7 +135,7 @@ class NodeProgram:
             self._config.models,
             self._config.devices,
             self._config.threads,
-            self._config.device,
+            self._config.accelerator,
             self._config.gpu_memory_fraction,
             self._config.passes,
             self._config.fitness,

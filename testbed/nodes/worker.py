@@ -129,12 +129,12 @@ class Models:
         from testbed.models.threads import use_threads
 
         use_threads(config.threads)
-        prepare(config.device, config.gpu_memory_fraction)
+        prepare(config.accelerator, config.gpu_memory_fraction)
         self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
-        self.refusals = partial(plain_words, config.device)
+        self.refusals = partial(plain_words, config.accelerator)
         with self.refusals():
             loaded = {
-                role: load_model(name, device=config.device, threads=config.threads)
+                role: load_model(name, device=config.accelerator, threads=config.threads)
                 for role, name in config.models.items()
             }
             self._passes = {
@@ -142,7 +142,7 @@ class Models:
                 for role, one in loaded.items()
             }
         self.hashes = {role: one.sha256 for role, one in loaded.items()}
-        self._described = described(config.device, config.threads)
+        self._described = described(config.accelerator, config.threads)
         self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
 
     def device(self, compute: Compute) -> Worker:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed.experiment.events import Event
+from testbed.experiment.faults import Event
 
 
 class PhaseTime(NamedTuple):

@@ -9,7 +9,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from testbed.errors import BadInput
-from testbed.experiment.scenario import PolicyEntry, Scenario, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.policyentry import PolicyEntry
+from testbed.experiment.scenario import Scenario
 from testbed.simulation.capacity import Capacity, Options, Rates, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS

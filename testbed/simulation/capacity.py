@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from testbed.errors import RunInvalid
-from testbed.experiment.scenario import Place, PolicyEntry, Scenario
+from testbed.experiment.policyentry import PolicyEntry
+from testbed.experiment.scenario import Place, Scenario
 from testbed.results.records import RequestRow
 from testbed.simulation.inputs import Inputs
 from testbed.simulation.world import run_phase

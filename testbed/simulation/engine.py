@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from testbed.decoding.output import ended
 from testbed.experiment.again import NAME as EXPERIMENT
 from testbed.experiment.again import write_experiment
-from testbed.experiment.scenario import PolicyEntry
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.faults import PolicyFault
 from testbed.results import manifest as provenance

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from testbed.experiment.scenario import PolicyEntry
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.nodes.recorder import PhaseLog
 from testbed.simulation.anydrafter import AnyDrafter
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size

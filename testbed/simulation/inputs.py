@@ -15,7 +15,7 @@ from typing import Any
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.experiment import resolve
-from testbed.experiment.events import node_stops
+from testbed.experiment.faults import node_stops
 from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.experiment.resolve import Resolved
 from testbed.experiment.scenario import Scenario

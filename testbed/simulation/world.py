@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import msgspec
 
 from testbed.errors import RunInvalid
-from testbed.experiment.events import NodeStop
-from testbed.experiment.scenario import PolicyEntry
+from testbed.experiment.faults import NodeStop
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import DeviceProfile
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder

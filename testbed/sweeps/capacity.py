@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from testbed.errors import BadInput, TestbedError
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.scenario import Scenario
 from testbed.files.yamlfile import nearest
 from testbed.simulation.capacity import Capacity, Options, Rates, classes_of, find_capacity, named
 from testbed.simulation.inputs import from_scenario

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from testbed.errors import MachineCannot, TestbedError
-from testbed.experiment.hardware import NodeChoice
+from testbed.experiment.compute import NodeChoice
 from testbed.network.capabilities import FabricChoice
 from testbed.sweeps.plan import Point
 from testbed.sweeps.point import PointResult

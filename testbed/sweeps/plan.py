@@ -16,10 +16,12 @@ from typing import NoReturn
 from pydantic import TypeAdapter, ValidationError
 
 from testbed.errors import BadInput
+from testbed.experiment.document import Document, parse_override, read_document
 from testbed.experiment.filepaths import anchored_value
 from testbed.experiment.overrides import assign
+from testbed.experiment.policyentry import FileName
 from testbed.experiment.resolve import resolve
-from testbed.experiment.scenario import Document, FileName, Scenario, parse_override, read_document
+from testbed.experiment.scenario import Scenario
 from testbed.files.repository import PACKAGE
 from testbed.files.yamlfile import refuse, said
 from testbed.files.yamltext import Place

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from testbed.errors import BadInput
-from testbed.experiment.hardware import NodeChoice
+from testbed.experiment.compute import NodeChoice
 from testbed.files.whole import replacing
 from testbed.files.yamlfile import nearest
 from testbed.network.capabilities import FabricChoice

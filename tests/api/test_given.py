@@ -9,7 +9,7 @@ import pytest
 
 import testbed as tb
 from testbed.api.given import as_file, as_overrides, here
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.document import load_scenario
 from tests.policies.policy_file import write_policy
 from tests.run_examples import SMALL, experiment
 

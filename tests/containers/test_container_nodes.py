@@ -13,9 +13,8 @@ pytest.importorskip("docker", reason="the Docker SDK is not installed: pip insta
 from testbed.containers import build
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
-from testbed.containers.specification import Wanted
+from testbed.containers.specification import Limits, Wanted
 from testbed.errors import MachineCannot, NoEngine
-from testbed.experiment.hardware import Hardware
 from testbed.network.hosts import enter
 from testbed.system.cleaning import clean
 from testbed.system.journal import Journal
@@ -182,7 +181,7 @@ def test_a_gpu_that_the_engine_cannot_give_is_said_in_one_line(container_engine,
     before = names_of(container_engine)
     with (
         pytest.raises(MachineCannot, match="gpus of a: Docker has no GPU driver; apt-get install") as raised,
-        ContainerNodes(container_engine, journal, wanted(journal, node_images, "a", hardware=Hardware(gpus=1))),
+        ContainerNodes(container_engine, journal, wanted(journal, node_images, "a", limits=Limits(gpus=1))),
     ):
         pass
     assert "\n" not in str(raised.value)

@@ -22,9 +22,8 @@ import pytest
 from testbed.containers import daemon, engine, images
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
-from testbed.containers.specification import Wanted
+from testbed.containers.specification import Limits, Wanted
 from testbed.errors import MachineCannot
-from testbed.experiment.hardware import Hardware
 from testbed.files.repository import PACKAGE
 from testbed.system.journal import Journal
 
@@ -128,9 +127,9 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal.close()
 
 
-def node(gpus: Engine, journal: Journal, hardware: Hardware) -> ContainerNodes:
+def node(gpus: Engine, journal: Journal, limits: Limits) -> ContainerNodes:
     run, name = journal.path.parent.name, "drafter0"
-    one = Wanted(run, name, gpus.image, exchange_folder(journal, name), mounts=(PACKAGE,), hardware=hardware)
+    one = Wanted(run, name, gpus.image, exchange_folder(journal, name), mounts=(PACKAGE,), limits=limits)
     return ContainerNodes(gpus.client, journal, [one])
 
 
@@ -140,14 +139,14 @@ def node(gpus: Engine, journal: Journal, hardware: Hardware) -> ContainerNodes:
 def test_the_gpus_asked_for_are_those_the_toolkit_is_told(
     gpus: Engine, journal: Journal, asked: Any, visible: str
 ) -> None:
-    with node(gpus, journal, Hardware(gpus=asked)) as nodes:
+    with node(gpus, journal, Limits(gpus=asked)) as nodes:
         assert nodes.programs["drafter0"].status() is None
         assert gpus.told()["arguments"] == ["prestart"]
         assert gpus.environment()["NVIDIA_VISIBLE_DEVICES"] == visible
 
 
 def test_a_node_gets_cuda_and_nothing_for_screens_whatever_its_image_says(gpus: Engine, journal: Journal) -> None:
-    with node(gpus, journal, Hardware(gpus=1)):
+    with node(gpus, journal, Limits(gpus=1)):
         assert gpus.environment()["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
         assert not gpus.told()["process"].get("capabilities", {}).get("bounding")  # the toolkit asks how trusted it is
 
@@ -155,7 +154,7 @@ def test_a_node_gets_cuda_and_nothing_for_screens_whatever_its_image_says(gpus: 
 def test_what_the_toolkit_puts_into_a_container_is_there_though_its_root_is_read_only(
     gpus: Engine, journal: Journal
 ) -> None:
-    with node(gpus, journal, Hardware(gpus=1)) as nodes:
+    with node(gpus, journal, Limits(gpus=1)) as nodes:
         root = Path(f"/proc/{nodes.pids['drafter0']}/root")
         assert (root / LIBRARY).read_text() == STAND_IN
         with pytest.raises(OSError, match="Read-only file system"):
@@ -163,7 +162,7 @@ def test_what_the_toolkit_puts_into_a_container_is_there_though_its_root_is_read
 
 
 def test_a_node_without_gpus_is_none_of_the_toolkits_business(gpus: Engine, journal: Journal) -> None:
-    with node(gpus, journal, Hardware(cpus="0")), pytest.raises(FileNotFoundError):
+    with node(gpus, journal, Limits(cpus="0")), pytest.raises(FileNotFoundError):
         gpus.told()
 
 
@@ -178,7 +177,7 @@ def test_a_toolkit_that_cannot_is_said_in_one_line_and_leaves_no_container(
     gpus: Engine, journal: Journal, words: str
 ) -> None:
     gpus.refuse(words)
-    with pytest.raises(MachineCannot) as raised, node(gpus, journal, Hardware(gpus=["GPU-1f3a"])):
+    with pytest.raises(MachineCannot) as raised, node(gpus, journal, Limits(gpus=["GPU-1f3a"])):
         pass
     assert str(raised.value) == f"compute: gpus of drafter0: {words}; nvidia-smi -L lists the available ones"
     assert gpus.client.api.containers(all=True) == []

@@ -9,9 +9,17 @@ import pytest
 from testbed.containers.engine import load_sdk
 from testbed.containers.images import Image
 from testbed.containers.nodes import _engine_words
-from testbed.containers.specification import FILE_BYTES, MEMORY_BYTES, TMP_BYTES, Wanted, container_config, host_config
+from testbed.containers.specification import (
+    FILE_BYTES,
+    MEMORY_BYTES,
+    TMP_BYTES,
+    Limits,
+    Wanted,
+    container_config,
+    host_config,
+)
 from testbed.errors import MachineCannot
-from testbed.experiment.hardware import Hardware
+from testbed.experiment.compute import NodeCompute
 
 IMAGE = Image("wan-testbed/drafter:1", "sha256:abc", "10001:10001", 1, {})
 
@@ -53,7 +61,7 @@ def test_a_folder_inside_a_mounted_folder_is_mounted_once():
 
 
 def test_limits_are_those_of_the_experiment_and_swap_does_not_stretch_them():
-    config = host_config(wanted(hardware=Hardware(cpus="0-1", memory="2GiB")))
+    config = host_config(wanted(limits=Limits(cpus="0-1", memory_bytes=2 * 2**30)))
     assert config["CpusetCpus"] == "0-1"
     assert config["Memory"] == config["MemorySwap"] == 2 * 2**30
 
@@ -66,24 +74,24 @@ def test_without_limits_memory_is_bounded_by_what_its_models_need():
 
 def test_what_a_node_may_write_is_bounded():
     assert host_config(wanted())["Tmpfs"] == {"/tmp": f"rw,nosuid,nodev,mode=1777,size={TMP_BYTES}"}
-    own = host_config(wanted(hardware=Hardware(tmp="1GiB")))
+    own = host_config(wanted(limits=Limits(tmp_bytes=2**30)))
     assert own["Tmpfs"]["/tmp"].endswith(f"size={2**30}")
     limits = {one["Name"]: (one["Soft"], one["Hard"]) for one in own["Ulimits"]}
     assert limits == {"fsize": (FILE_BYTES, FILE_BYTES), "core": (0, 0)}
-    assert Hardware(tmp="1GiB").needs_container
+    assert NodeCompute(tmp="1GiB").needs_container
 
 
 @pytest.mark.parametrize(("gpus", "asked"), [(2, {"Count": 2}), (["0", "GPU-1f"], {"DeviceIDs": ["0", "GPU-1f"]})])
 def test_gpus_are_device_requests_by_number_or_by_name(gpus, asked):
-    (request,) = host_config(wanted(hardware=Hardware(gpus=gpus)))["DeviceRequests"]
+    (request,) = host_config(wanted(limits=Limits(gpus=gpus)))["DeviceRequests"]
     assert request["Capabilities"] == [["gpu", "compute", "utility"]]
     assert asked.items() <= request.items()
 
 
-def refused(words: str, hardware: Hardware) -> str:
+def refused(words: str, limits: Limits) -> str:
     """What is said when the engine answers a start with these words."""
     error = load_sdk().errors.APIError("500 Server Error", explanation=words)
-    with pytest.raises(MachineCannot) as raised, _engine_words(wanted(hardware=hardware)):
+    with pytest.raises(MachineCannot) as raised, _engine_words(wanted(limits=limits)):
         raise error
     return str(raised.value)
 
@@ -91,12 +99,12 @@ def refused(words: str, hardware: Hardware) -> str:
 def test_a_gpu_that_the_engine_lists_by_itself_and_lacks_is_named():
     """Newer engines may do without the toolkit's hook (CDI); in the words of theirs."""
     words = "CDI device injection failed: unresolvable CDI devices nvidia.com/gpu=7"
-    said = refused(words, Hardware(gpus=["7"]))
+    said = refused(words, Limits(gpus=["7"]))
     assert said.startswith("compute: gpus of drafter0: ") and words in said and "nvidia-smi -L" in said
 
 
 def test_what_has_nothing_to_do_with_gpus_is_not_blamed_on_them():
-    said = refused("Requested CPUs are not available", Hardware(gpus=1, cpus="99"))
+    said = refused("Requested CPUs are not available", Limits(gpus=1, cpus="99"))
     assert "gpus" not in said and "drafter0" in said
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.emulation.conditions import Conditions
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.experiment.events import Event
+from testbed.experiment.faults import Event
 from testbed.network.spec.schedule import LinkSchedule
 
 STOP = Event(at_s=0.01, stop_node="drafter0")

@@ -13,7 +13,8 @@ from testbed.emulation import means
 from testbed.emulation.loads import loads, sharing
 from testbed.emulation.means import Needs, Room
 from testbed.errors import MachineCannot
-from testbed.experiment.scenario import MAX_EMULATED_NODES, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.scenario import MAX_EMULATED_NODES
 
 FREE = Room(None, None, None)
 NEEDS = Needs(nodes=250, descriptors=1064, tasks=1266, memory_mb=7000.0)

@@ -54,7 +54,7 @@ def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_who
         *(f"{kind}.parquet" for kind in ("requests", "rounds", "steps", "links")),
     ):
         assert (run / name).stat().st_size > 0
-    ran_on = json.loads((run / "manifest.json").read_text())["node_device"]
+    ran_on = json.loads((run / "manifest.json").read_text())["node_accelerator"]
     assert set(ran_on) == {"target0", "drafter0"}, "nodes with models, and no others, say what these ran on"
     assert all("processor" in device for device in ran_on.values())
     rounds, requests = pd.read_parquet(run / "rounds.parquet"), pd.read_parquet(run / "requests.parquet")

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from testbed.errors import BadInput
+from testbed.experiment.document import read_experiment
 from testbed.experiment.filepaths import anchor, anchored, anchored_value, choices
 from testbed.experiment.resolve import resolve
-from testbed.experiment.scenario import read_experiment
 from testbed.files import named
 from testbed.simulation import engine
 from testbed.simulation.inputs import from_scenario

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.experiment.document import load_scenario
 from testbed.experiment.network import NetworkOptions
-from testbed.experiment.scenario import load_scenario
 from testbed.network.spec.fabric import BurstLoss
 from testbed.network.spec.topology import Topology, load_topology, specified_links
 

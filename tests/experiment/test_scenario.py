@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from testbed.errors import BadInput
-from testbed.experiment.scenario import Scenario, load_scenario, run_id
+from testbed.experiment.document import load_scenario
+from testbed.experiment.scenario import Scenario, run_id
 from testbed.files.yamlfile import MOST_MISTAKES
 from testbed.sweeps.plan import load_sweep
 

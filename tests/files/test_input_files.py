@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from testbed.errors import BadInput
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.document import load_scenario
 from testbed.files.figures import number
 from testbed.files.yamlfile import load_yaml
 from testbed.files.yamltext import MAX_VALUES, parse

@@ -17,7 +17,8 @@ import transformers
 
 from testbed.emulation.inputs import Options, passes_needed, read
 from testbed.errors import BadInput, RunInvalid
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.scenario import Scenario
 from testbed.models import fitness
 from testbed.models.check import check_pair
 from testbed.models.fit import Fitness

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.experiment.linkplan import LEAST_EMULATED_BPS, refuse_unmeasurable
+from testbed.experiment.links import LEAST_EMULATED_BPS, refuse_unmeasurable
 from testbed.network.measure.probe import PairSample, beyond_law, summarise, verify
 from testbed.network.measure.probe_process import PACKET
 from testbed.network.measure.roundtrips import PROBE_BYTES, PROBES_SHARE, Leg, expected, interval_s

@@ -100,5 +100,5 @@ def test_the_share_of_a_gpus_memory_is_set_before_anything_is_put_there(monkeypa
     monkeypatch.setattr(placement, "prepare", lambda *given: done.append(given))
     monkeypatch.setattr(load, "load_model", lambda name, device, threads: done.append(device) or refuse())
     with pytest.raises(MachineCannot):
-        Models(msgspec.structs.replace(CONFIG, device="cuda", gpu_memory_fraction=0.4))
+        Models(msgspec.structs.replace(CONFIG, accelerator="cuda", gpu_memory_fraction=0.4))
     assert done == [("cuda", 0.4), "cuda"]

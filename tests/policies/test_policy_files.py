@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.scenario import Scenario
 from testbed.files.pyfile import PythonFile
 from testbed.nodes.control import Failed, PolicyStarted, Ready, StartPolicy
 from testbed.policies import registry

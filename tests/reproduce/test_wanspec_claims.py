@@ -3,7 +3,7 @@
 import json
 from functools import cache
 
-from testbed.experiment.scenario import read_document
+from testbed.experiment.document import read_document
 from testbed.reproduce.claims import load_claims
 from testbed.reproduce.figures import CDF
 from testbed.sweeps.plan import load_sweep

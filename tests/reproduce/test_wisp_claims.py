@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from testbed.experiment.scenario import load_scenario, read_document
+from testbed.experiment.document import load_scenario, read_document
 from testbed.reproduce.claims import load_claims
 from testbed.reproduce.measured import ESTIMATE
 from testbed.results.metrics import REGISTRY

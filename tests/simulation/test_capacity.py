@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from testbed.errors import BadInput, RunInvalid
+from testbed.experiment.document import load_scenario
 from testbed.experiment.requests import plan_requests
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.scenario import Scenario
 from testbed.results.records import RequestRow
 from testbed.simulation import capacity as module
 from testbed.simulation.capacities import capacities, parse_rates

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput, RunInvalid
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.document import load_scenario
 from testbed.simulation.capacity import Options, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
-from testbed.experiment.events import NodeStop, node_stops, pair_events
-from testbed.experiment.linkplan import pair_schedules, replay_of
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.document import load_scenario
+from testbed.experiment.faults import NodeStop, node_stops, pair_events
+from testbed.experiment.links import pair_schedules, replay_of
+from testbed.experiment.scenario import Scenario
 from testbed.network.spec.schedule import PairEvent
 from testbed.network.spec.topology import load_topology
 

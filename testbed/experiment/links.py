@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from itertools import permutations
 
 from testbed.errors import BadInput
-from testbed.experiment.events import pair_events
+from testbed.experiment.faults import pair_events
 from testbed.experiment.scenario import Scenario
 from testbed.network.measure.roundtrips import burst_share
 from testbed.network.spec.fabric import Pair

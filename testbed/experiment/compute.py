@@ -37,10 +37,12 @@ def _cpus(text: str) -> str:
     return text
 
 
-class Hardware(Strict):
+class NodeCompute(Strict):
     """What one node, or every node of a role, runs on."""
 
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where its models run")
+    renamed = {"device": "accelerator"}
+
+    accelerator: Literal["cpu", "cuda"] = Field(default="cpu", description="where its models run")
     gpus: Annotated[int, Unit("GPUs"), Field(ge=0)] | Annotated[list[str], Field(min_length=1)] = Field(
         default=0, description="how many GPUs its container gets, or which", examples=[1, ["0", "1"]]
     )

@@ -8,8 +8,8 @@ import pytest
 
 from testbed.emulation import nodekind
 from testbed.errors import BadInput
-from testbed.experiment.hardware import Hardware, parse_memory
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.compute import NodeCompute, parse_memory
+from testbed.experiment.document import load_scenario
 
 FILE = """\
 name: one
@@ -40,21 +40,28 @@ def test_memory_without_a_known_unit_is_refused(text):
 
 def test_a_nodes_own_hardware_goes_before_its_roles(tmp_path):
     one = scenario(tmp_path, "compute={drafter: {memory: 1GiB}, drafter1: {memory: 2GiB}}")
-    assert one.hardware("drafter0").memory == "1GiB"
-    assert one.hardware("drafter1").memory == "2GiB"
-    assert one.hardware("target0") == Hardware()
+    assert one.compute_of("drafter0").memory == "1GiB"
+    assert one.compute_of("drafter1").memory == "2GiB"
+    assert one.compute_of("target0") == NodeCompute()
 
 
-@pytest.mark.parametrize("text", ["compute={drafter7: {}}", "compute={draftr: {device: cuda}}"])
+@pytest.mark.parametrize("text", ["compute={drafter7: {}}", "compute={draftr: {accelerator: cuda}}"])
 def test_hardware_of_nobody_is_refused(tmp_path, text):
     with pytest.raises(BadInput, match="no role or node"):
         scenario(tmp_path, text)
 
 
-@pytest.mark.parametrize("text", ["cpus: 0..3", "memory: 4", "gpus: -1", "device: tpu", "gpu_memory_fraction: 1.5"])
+@pytest.mark.parametrize("text", ["cpus: 0..3", "memory: 4", "gpus: -1", "accelerator: tpu", "gpu_memory_fraction: 2"])
 def test_what_an_engine_would_not_understand_is_refused(tmp_path, text):
     with pytest.raises(BadInput, match="compute"):
         scenario(tmp_path, f"compute={{drafter: {{{text}}}}}")
+
+
+@pytest.mark.parametrize("text", ["compute={drafter: {device: cuda}}", "compute.target.device=cuda"])
+def test_the_old_name_of_the_accelerator_is_refused_with_the_new_one(tmp_path, text):
+    role = "drafter" if "drafter" in text else "target"
+    with pytest.raises(BadInput, match=rf"^override .*: key 'device' is now called 'accelerator' in compute.{role}$"):
+        scenario(tmp_path, text)
 
 
 def test_auto_is_process_whatever_is_installed(tmp_path, monkeypatch):
@@ -68,5 +75,5 @@ def test_processes_are_refused_where_the_experiment_needs_containers(tmp_path):
 
 
 def test_a_model_on_a_gpu_needs_no_container(tmp_path):
-    assert not Hardware(device="cuda", gpu_memory_fraction=0.5).needs_container
-    assert nodekind.choose("auto", scenario(tmp_path, "compute.target.device=cuda")).name == "process"
+    assert not NodeCompute(accelerator="cuda", gpu_memory_fraction=0.5).needs_container
+    assert nodekind.choose("auto", scenario(tmp_path, "compute.target.accelerator=cuda")).name == "process"
