@@ -165,4 +165,4 @@ def capacity(
     options += [] if workers is None else ["--workers", workers]
     with as_file(experiment) as path, watching(progress) as watcher:
         found = call(["capacity", *options, path, *as_overrides(overrides)], watcher.note)
-    return pd.DataFrame(found)
+    return pd.DataFrame(found["capacities"])

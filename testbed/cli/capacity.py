@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from enum import StrEnum
@@ -10,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from testbed.cli.options import Experiment, Json, console, note
+from testbed.cli.options import Experiment, Json
+from testbed.cli.output import note, print_json, show, table
 
 
 class Window(StrEnum):
@@ -37,7 +37,7 @@ def capacity(
         float, typer.Option("--bound", min=0, max=1, help="Share of requests that may miss the SLO.")
     ] = 0.05,
     most: Annotated[int, typer.Option("--most", min=1, max=1900, help="Upper bound of the search, in users.")] = 512,
-    table: Annotated[str | None, typer.Option("--table", help="Decode table name or path.")] = None,
+    decode_table: Annotated[str | None, typer.Option("--table", help="Decode table name or path.")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +51,9 @@ def capacity(
     options = Options(duration_s=duration_s, bound=bound, most_users=most, window=window.value)
     processes = workers or len(os.sched_getaffinity(0))
     rows: list[dict[str, Any]] = []
-    found = capacities(experiment, overrides or [], parse_rates(rates), policy or [], options, table, processes, note)
+    found = capacities(
+        experiment, overrides or [], parse_rates(rates), policy or [], options, decode_table, processes, note
+    )
     for one in found:
         at = one.at_capacity
         row = {
@@ -69,22 +71,15 @@ def capacity(
         rows.append(row)
         note(f"{one.policy} at {named(one.rate_per_s)} tokens/s: {one.users} users in {len(one.probes)} probes")
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json({"capacities": rows})
         return
-    from rich.table import Table
-
     from testbed.results.stamps import simulated
     from testbed.results.table import stamped
 
-    console().print(stamped(simulated()))
-    shown = Table(title=f"concurrent users within the SLO, at most {bound:.0%} of requests below", title_justify="left")
     mixed = any(row["by_class"] is not None for row in rows)
-    columns = [key for key in rows[0] if key != "probes" and (mixed or key != "by_class")]
-    for key in columns:
-        shown.add_column(key.replace("_", " "), justify="left" if key == "policy" else "right")
-    for row in rows:
-        shown.add_row(*("-" if row[key] is None else str(row[key]) for key in columns))
-    console().print(shown)
+    left_out = {"probes"} if mixed else {"probes", "by_class"}
+    told = [{key: value for key, value in row.items() if key not in left_out} for row in rows]
+    show(stamped(simulated()), table(f"concurrent users within the SLO, at most {bound:.0%} of requests below", told))
 
 
 def _attainments(by_class: Sequence[tuple[float, int, int]]) -> str:

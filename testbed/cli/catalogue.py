@@ -1,175 +1,100 @@
-"""The verbs about what an experiment can name: topologies, RTT traces, models."""
+"""The mechanism of `testbed THINGS list` and `testbed THINGS show NAME`, the same for every kind of thing with names.
+
+A `Shelf` says what there is and what is known of each; this makes the verbs, tables and JSON of it. The shelves are in
+`testbed.cli.shelves`.
+"""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import typer
 
-from testbed.cli import controllers as cli_controllers
-from testbed.cli import profile as cli_profile
 from testbed.cli.options import Json
-from testbed.cli.options import console as _console
-from testbed.cli.options import note as _note
-from testbed.errors import BadInput, RunInvalid
+from testbed.cli.output import pairs, print_json, show, table
+from testbed.errors import BadInput, together
 
-models_app = typer.Typer(help="Models and pairs: list, check, train, profile.", no_args_is_help=True)
-topology_app = typer.Typer(help="Topologies: list, show.", no_args_is_help=True)
-trace_app = typer.Typer(help="RTT traces: list, show.", no_args_is_help=True)
+Thing = TypeVar("Thing")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Registers the verbs."""
-    cli_controllers.add_to(models_app)
-    cli_profile.add_to(models_app)
-    app.add_typer(models_app, name="models")
-    app.add_typer(topology_app, name="topology")
-    app.add_typer(trace_app, name="trace")
+class Shelf(ABC, Generic[Thing]):
+    """Things of one kind that have names. Whatever is imported for them is imported in its methods."""
+
+    group: ClassVar[str]  # the word on the command line
+    key: ClassVar[str]  # what JSON calls the list
+    help: ClassVar[str]  # of the group
+    lists: ClassVar[str]  # what `list` does
+    shows: ClassVar[str]  # what `show` does
+    argument: ClassVar[str]  # help of NAME
+    metavar: ClassVar[str] = "NAME"
+
+    @abstractmethod
+    def names(self) -> Iterable[str]:
+        """Of everything, in the order of the list."""
+
+    @abstractmethod
+    def find(self, name: str) -> Thing:
+        """By name, or as the argument may say it otherwise. Raises BadInput."""
+
+    @abstractmethod
+    def row(self, thing: Thing) -> dict[str, Any]:
+        """One line of the list: plain data under the headings of the table."""
+
+    def cells(self, thing: Thing) -> dict[str, Any]:
+        """The same for people, where they need less."""
+        return self.row(thing)
+
+    def about(self, thing: Thing) -> dict[str, Any]:
+        """Everything that is known, as plain data."""
+        return self.row(thing)
+
+    def show(self, thing: Thing) -> None:
+        """The same for people."""
+        show(pairs("", self.about(thing)))
 
 
-@topology_app.command("list")
-def topology_list(as_json: Json = False) -> None:
-    """List the topologies."""
-    from testbed.network.spec.topology import available, load_topology
+def add(app: typer.Typer, shelf: Shelf[Any]) -> typer.Typer:
+    """The group of a shelf, in which further verbs may be put."""
+    group = typer.Typer(help=shelf.help, no_args_is_help=True)
 
-    rows = {name: load_topology(name) for name in available()}
-    if as_json:
-        print(json.dumps({name: one.region_names for name, one in rows.items()}, indent=2))
-        return
-    for name, one in rows.items():
-        print(f"{name}: {', '.join(one.region_names)}")
+    def list_all(as_json: Json = False) -> None:
+        found, refusals = _all(shelf)
+        if as_json:
+            print_json({shelf.key: [shelf.row(one) for one in found]})
+        elif found:
+            show(table("", [shelf.cells(one) for one in found]))
+        else:
+            print(f"no {shelf.key}")
+        if refusals:
+            raise together(refusals)
 
+    def show_one(name: str, as_json: Json = False) -> None:
+        thing = shelf.find(name)
+        if as_json:
+            print_json(shelf.about(thing))
+        else:
+            shelf.show(thing)
 
-@topology_app.command("show")
-def topology_show(
-    name: Annotated[str, typer.Argument(help="Name or file of a topology.")], as_json: Json = False
-) -> None:
-    """Show a topology's round-trip times and their source."""
-    from testbed.network.spec.topology import load_topology
+    def names(incomplete: str) -> list[str]:
+        return [name for name in shelf.names() if name.startswith(incomplete)]
 
-    topology = load_topology(name)
-    if as_json:
-        print(json.dumps(topology.model_dump(mode="json", by_alias=True), indent=2))
-        return
-    from rich.table import Table
-
-    table = Table(title=f"{topology.name}: round-trip times in ms, {topology.measured_on}")
-    table.add_column("from \\ to")
-    for region in topology.region_names:
-        table.add_column(region, justify="right")
-    for a in topology.region_names:
-        table.add_row(a, *(f"{topology.rtt_ms(a, b):.2f}" for b in topology.region_names))
-    _console().print(table)
-    print(f"source: {topology.source.citation} ({topology.source.licence})")
+    list_all.__doc__, show_one.__doc__ = shelf.lists, shelf.shows
+    argument = typer.Argument(metavar=shelf.metavar, help=shelf.argument, autocompletion=names)
+    show_one.__annotations__["name"] = Annotated[str, argument]
+    group.command("list")(list_all)
+    group.command("show")(show_one)
+    app.add_typer(group, name=shelf.group)
+    return group
 
 
-@trace_app.command("list")
-def trace_list(as_json: Json = False) -> None:
-    """List the RTT traces that `network.rtt_series` can name."""
-    from testbed.network.spec.series import available_series, load_series
-    from testbed.network.spec.series_summary import summary
-
-    rows = [summary(load_series(name)) for name in available_series()]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    _console().print(_table("RTT traces", rows))
-
-
-@trace_app.command("show")
-def trace_show(name: Annotated[str, typer.Argument(help="RTT trace name or file.")], as_json: Json = False) -> None:
-    """Show a trace's metadata and each pair's round-trip times."""
-    from testbed.network.spec.series import load_series
-    from testbed.network.spec.series_summary import pair_rows
-
-    series = load_series(name)
-    if as_json:
-        print(json.dumps({**series.as_manifest(), "pairs": pair_rows(series)}, indent=2))
-        return
-    for key, value in series.about.items():
-        print(f"{key}: {value}")
-    _console().print(_table(f"{series.name}, {series.seconds:g} s", pair_rows(series)))
-
-
-@models_app.command("list")
-def models_list(as_json: Json = False) -> None:
-    """List the shipped models with size and hash."""
-    from dataclasses import asdict
-
-    from testbed.models.catalogue import list_models
-
-    rows = [asdict(one) for one in list_models()]
-    if as_json:
-        print(json.dumps(rows, indent=2, default=str))
-        return
-    _console().print(_table("shipped models", rows))
-
-
-@models_app.command("check")
-def models_check(
-    target: Annotated[
-        str, typer.Argument(help="Target model: shipped name, folder, or Hugging Face name.")
-    ] = "tiny-target",
-    draft: Annotated[str, typer.Argument(help="Draft model with the same tokenizer.")] = "tiny-draft",
-    prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Number of prompts.")] = 16,
-    as_json: Json = False,
-) -> None:
-    """Check that a pair fits: tokenizers, losslessness, speed.
-
-    Tokenizers must match and greedy speculation must give target-only output; it shows acceptance and speed too.
-    """
-    from dataclasses import asdict
-
-    from testbed.models.check import check_pair
-    from testbed.workload.prompts import load_prompts
-
-    texts = load_prompts(prompts).prompts[:limit]
-    result = check_pair(target, draft, texts)
-    if as_json:
-        print(json.dumps(asdict(result), indent=2))
-    else:
-        _console().print(_pairs(f"{target} with {draft}, {len(texts)} prompts of '{prompts}'", asdict(result)))
-    if result.not_applied:
-        _note(f"{target}: its checkpoint sets {result.not_applied}, which the testbed does not apply")
-    if not result.lossless:
-        raise RunInvalid(f"{target} with {draft}: speculative output differs from target-only greedy output")
-
-
-@models_app.command("train")
-def models_train(
-    text: Annotated[Path, typer.Option("--text", help="Folder with public-domain *.txt files.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the trained pair.")],
-    seed: Annotated[int, typer.Option("--seed", help="Seed of weights and order.")] = 0,
-) -> None:
-    """Train a small target and its drafters reproducibly.
-
-    It takes about twenty minutes on one core.
-    """
-    from testbed.training import TrainingOptions, train_pair
-
-    if not text.is_dir():
-        raise BadInput(f"--text {text}: no such folder")
-    print(train_pair(TrainingOptions(text=text, out=out, seed=seed), progress=_note))
-
-
-def _table(title: str, rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for key in rows[0] if rows else []:
-        table.add_column(key)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    return table
-
-
-def _pairs(title: str, values: dict[str, Any]) -> Any:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", show_header=False)
-    for key, value in values.items():
-        table.add_row(key, f"{value:.3f}" if isinstance(value, float) else str(value))
-    return table
+def _all(shelf: Shelf[Thing]) -> tuple[list[Thing], list[BadInput]]:
+    """What can be read, and why the others cannot: one bad file in a folder hides none of its neighbours."""
+    found, refusals = [], []
+    for name in shelf.names():
+        try:
+            found.append(shelf.find(name))
+        except BadInput as error:
+            refusals.append(error)
+    return found, refusals

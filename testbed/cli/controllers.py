@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from testbed.cli.options import Json, console, note
+from testbed.cli.options import Json
+from testbed.cli.output import note, pairs, print_json, show
+from testbed.cli.output import table as as_table
 
 
 class Kind(StrEnum):
@@ -52,7 +53,10 @@ def train_controller(
 
     options = TrainOptions(kind.value, seed, recall, test_share, max_draft)
     rows = [asdict(row) for row in train_to_file(table, out, options, test or [], note)]
-    _show(f"{out}: predictors of accepted tokens, {table}", rows, as_json)
+    if as_json:
+        print_json({"file": str(out), "predictors": rows})
+    else:
+        show(as_table(f"{out}: predictors of accepted tokens, {table}", rows))
 
 
 def fit_estimator(
@@ -68,18 +72,7 @@ def fit_estimator(
     from testbed.training.estimation import THIS_MACHINE, estimate_machine, estimate_profile
 
     fitted = estimate_machine(model, seed, note) if device == THIS_MACHINE else estimate_profile(device, seed)
-    _show(f"four-term estimate, {device}", [asdict(fitted)], as_json)
-
-
-def _show(title: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        table.add_column(key)
-    for row in rows:
-        table.add_row(*(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()))
-    console().print(table)
+        print_json(asdict(fitted))
+    else:
+        show(pairs(f"four-term estimate, {device}", asdict(fitted)))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
-from testbed.cli.options import Json, console, note
+from testbed.cli.options import Json
+from testbed.cli.output import note, print_json, show, table
 
 
 class DaemonVerb(StrEnum):
@@ -21,7 +21,7 @@ class DaemonVerb(StrEnum):
 def add_to(app: typer.Typer) -> None:
     images = typer.Typer(help="Container images for nodes, and a private Docker daemon.")
     images.command("build")(build)
-    images.command("list")(show)
+    images.command("list")(list_all)
     images.command("daemon")(control)
     images.command("engine", hidden=True, context_settings={"ignore_unknown_options": True})(renamed)
     app.add_typer(images, name="images", no_args_is_help=True)
@@ -49,7 +49,7 @@ def build(
         print(f"{image.name} {image.digest}")
 
 
-def show(as_json: Json = False) -> None:
+def list_all(as_json: Json = False) -> None:
     """List the node images, and whether they are up to date.
 
     An image is up to date if its code matches this installation.
@@ -61,17 +61,18 @@ def show(as_json: Json = False) -> None:
     found = [image for kind in KINDS if (image := find(client, kind)) is not None]
     rows = [{**asdict(one), "up_to_date": CODE not in one.labels or one.labels[CODE] == code} for one in found]
     if as_json:
-        print(json.dumps(rows, indent=2))
+        print_json({"images": rows})
         return
-    from rich.table import Table
-
-    table = Table(title="images", title_justify="left")
-    for heading in ("image", "digest", "MB", "code"):
-        table.add_column(heading)
-    for row in rows:
-        state = "up to date" if row["up_to_date"] else "differs from this installation"
-        table.add_row(row["name"], row["digest"][:19], f"{row['bytes'] / 1e6:.0f}", state)
-    console().print(table)
+    told = [
+        {
+            "image": row["name"],
+            "digest": row["digest"][:19],
+            "MB": f"{row['bytes'] / 1e6:.0f}",
+            "code": "up to date" if row["up_to_date"] else "differs from this installation",
+        }
+        for row in rows
+    ]
+    show(table("images", told))
 
 
 def control(

@@ -15,13 +15,15 @@ from typing import Annotated
 import typer
 
 from testbed.cli import capacity as cli_capacity
-from testbed.cli import catalogue as cli_catalogue
 from testbed.cli import completion as cli_completion
 from testbed.cli import images as cli_images
+from testbed.cli import models as cli_models
 from testbed.cli import policies as cli_policies
 from testbed.cli import runs as cli_runs
 from testbed.cli import shell as cli_shell
+from testbed.cli import shelves
 from testbed.cli import sweep as cli_sweep
+from testbed.cli.catalogue import add
 from testbed.cli.entry import INTERRUPTED
 from testbed.cli.options import (
     Engine,
@@ -32,10 +34,8 @@ from testbed.cli.options import (
     Nodes,
     NodesOption,
     gain_privilege,
-    print_json,
 )
-from testbed.cli.options import console as _console
-from testbed.cli.options import note as _note
+from testbed.cli.output import note, print_json, show
 from testbed.cli.unexpected import explained
 from testbed.cli.version import Version
 from testbed.errors import BadInput, RunInvalid, TestbedError
@@ -112,7 +112,7 @@ def doctor(as_json: Json = False) -> None:
     if as_json:
         print_json(findings)
     else:
-        _console().print(render(findings))
+        show(render(findings))
 
 
 @app.command()
@@ -155,7 +155,7 @@ def run(
         changes.append(f"outcomes={json.dumps({'table': table})}")
     document = read_experiment(experiment, changes)
     for line in document.choices():
-        _note(line)
+        note(line)
     scenario = document.scenario()
     with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
         if engine is Engine.simulation:
@@ -170,9 +170,8 @@ def run(
     if as_json:
         print_json({"directory": str(outcome.directory), **outcome.summary})
     else:
-        console = _console()
-        console.print(render(outcome.summary, outcome.manifest["policies"]))
-        console.print(f"report: {outcome.directory / 'report.html'}", soft_wrap=True)
+        show(render(outcome.summary, outcome.manifest["policies"]))
+        print(f"report: {outcome.directory / 'report.html'}")
     if not outcome.summary["validity"]["valid"]:
         raise typer.Exit(RunInvalid.exit_code)
 
@@ -206,7 +205,7 @@ def calibrate(
     if as_json:
         print_json({"directory": str(run_directory), **result})
     else:
-        _console().print(render(result))
+        show(render(result))
     if not result["tokens_identical"]:
         raise RunInvalid(f"{run_directory}: the simulated tokens differ from the emulated tokens")
 
@@ -225,13 +224,13 @@ def probe(
     gain_privilege()
     from testbed.emulation.survey import render, survey
 
-    result = survey(topology, fabric.value, count, note=lambda text: None if as_json else _note(text))
+    result = survey(topology, fabric.value, count, note=lambda text: None if as_json else note(text))
     if as_json:
-        print(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
-        _console().print(render(result))
+        show(render(result))
     if result.caution:
-        _note(f"testbed: {result.caution}")
+        note(f"testbed: {result.caution}")
     if result.reasons:
         for reason in result.reasons:
             print(f"testbed: not valid: {reason}", file=sys.stderr)
@@ -272,7 +271,7 @@ def record(
             out,
             ignore_eos=ignore_eos,
             second_choice=not no_second_choice,
-            progress=_note,
+            progress=note,
             sampling=sampled_from(temperature, top_k, top_p, seed, repeats),
         )
     )
@@ -293,7 +292,7 @@ def clean(
     for line in cleaned.said:
         print(line)
     for line in cleaned.failed:
-        _note(f"testbed: clean: {line}")
+        note(f"testbed: clean: {line}")
     if cleaned.failed:
         raise typer.Exit(1)
     if not cleaned.said:
@@ -302,12 +301,19 @@ def clean(
 
 cli_sweep.add_to(app)
 cli_shell.add_to(app)
-cli_catalogue.add_to(app)
 cli_capacity.add_to(app)
-cli_images.add_to(app)
-cli_runs.add_to(app)
-cli_policies.add_to(app)
 cli_completion.add_to(app)
+add(app, shelves.Experiments())
+add(app, shelves.Topologies())
+add(app, shelves.Traces())
+add(app, shelves.Prompts())
+cli_models.add_to(add(app, shelves.Models()))
+add(app, shelves.Devices())
+cli_policies.add_to(add(app, cli_policies.Policies()))
+add(app, shelves.Tables())
+add(app, shelves.Metrics())
+cli_runs.add_to(app)
+cli_images.add_to(app)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
-"""What several verbs of the command line share: options, and where text goes."""
+"""What several verbs of the command line share: arguments and options."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-SCHEMA_VERSION = 1
+from testbed.cli.output import note
 
 
 def experiment_file(text: str) -> Path:
@@ -80,21 +77,3 @@ def gain_privilege() -> None:
     before = userns.privilege()
     if userns.gain_privilege() != before:
         note("not root: continuing in a user namespace; see docs/without-root.md")
-
-
-def print_json(document: Mapping[str, Any]) -> None:
-    """One document on stdout. `schema_version` grows by one when a key goes, or means something else; a run's summary
-    has its own."""
-    print(json.dumps({"schema_version": SCHEMA_VERSION, **document}, indent=2))
-
-
-def console() -> Any:
-    """For results, on stdout. Names from files are text: rich reads no markup in them."""
-    from rich.console import Console
-
-    return Console(markup=False, emoji=False)
-
-
-def note(text: str) -> None:
-    """For what is not a result, on stderr."""
-    print(text, file=sys.stderr, flush=True)

@@ -1,62 +1,68 @@
-"""The verbs about policies: `policies list`, `policies show`, `policies check`. Thin, as `testbed.cli.main`, which adds
-them.
-"""
+"""Policies: `list` and `show` of the catalogue, and `policies check`. Thin."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from testbed.cli.catalogue import Shelf
 from testbed.cli.options import Json
+from testbed.cli.output import print_json
 from testbed.errors import RunInvalid
 
 if TYPE_CHECKING:
     from testbed.policies.spec import PolicySpec
 
-Policy = Annotated[str, typer.Argument(metavar="NAME|FILE.py:SPEC", help="A policy's name, or a policy in a file.")]
+METAVAR, ARGUMENT = "NAME|FILE.py:SPEC", "A policy's name, or a policy in a file."
+Policy = Annotated[str, typer.Argument(metavar=METAVAR, help=ARGUMENT)]
 
 
-def add_to(app: typer.Typer) -> None:
-    policies = typer.Typer(help="Policies: list, show, check.", no_args_is_help=True)
-    policies.command("list")(list_all)
-    policies.command()(show)
+class Policies(Shelf["PolicySpec"]):
+    group = key = "policies"
+    help = "Policies: list, show, check."
+    lists = "List the policies that an experiment may name."
+    shows = "Show a policy's roles, their models, and its parameters."
+    argument, metavar = ARGUMENT, METAVAR
+
+    def names(self) -> Iterable[str]:
+        from testbed.policies import registry
+
+        return registry.names()
+
+    def find(self, name: str) -> PolicySpec:
+        return _find(name)
+
+    def row(self, thing: PolicySpec) -> dict[str, Any]:
+        roles = {role: sorted(thing.models.get(role, ())) for role in thing.roles}
+        return {"name": thing.name, "description": thing.description, "roles": roles}
+
+    def cells(self, thing: PolicySpec) -> dict[str, Any]:
+        return {"name": thing.name, "description": thing.description}
+
+    def about(self, thing: PolicySpec) -> dict[str, Any]:
+        return {**self.row(thing), "parameters": thing.params.model_json_schema()}
+
+    def show(self, thing: PolicySpec) -> None:
+        from testbed.reference.keys import keys
+
+        print(f"{thing.name}: {thing.description}")
+        print("roles:")
+        for role, models in self.row(thing)["roles"].items():
+            print(f"  {role} ({', '.join(models) or 'no'} model{'s' if len(models) > 1 else ''})")
+        rows = keys(thing.params.model_json_schema())
+        print("parameters:" if rows else "no parameters")
+        for row in rows:
+            told = ", ".join(part for part in (row.holds, row.ranges, row.units) if part)
+            default = f", default {row.default}" if row.default else ""
+            print(f"  {row.place} ({told.replace('`', '')}{default}): {row.description}")
+
+
+def add_to(policies: typer.Typer) -> None:
+    """Registers the verb in the group `policies`."""
     policies.command()(check)
-    app.add_typer(policies, name="policies")
-
-
-def list_all(as_json: Json = False) -> None:
-    """List the policies that an experiment may name."""
-    from testbed.policies import registry
-
-    specs = [registry.get(name) for name in registry.names()]
-    if as_json:
-        print(json.dumps([_about(spec) for spec in specs], indent=2))
-        return
-    for spec in specs:
-        print(f"{spec.name:16} {spec.description}")
-
-
-def show(policy: Policy, as_json: Json = False) -> None:
-    """Show a policy's roles, their models, and its parameters."""
-    spec = _find(policy)
-    if as_json:
-        print(json.dumps({**_about(spec), "parameters": spec.params.model_json_schema()}, indent=2))
-        return
-    from testbed.reference.keys import keys
-
-    print(f"{spec.name}: {spec.description}")
-    print("roles:")
-    for role, models in _about(spec)["roles"].items():
-        print(f"  {role} ({', '.join(models) or 'no'} model{'s' if len(models) > 1 else ''})")
-    rows = keys(spec.params.model_json_schema())
-    print("parameters:" if rows else "no parameters")
-    for row in rows:
-        told = ", ".join(part for part in (row.holds, row.ranges, row.units) if part)
-        default = f", default {row.default}" if row.default else ""
-        print(f"  {row.place} ({told.replace('`', '')}{default}): {row.description}")
 
 
 def check(
@@ -76,7 +82,7 @@ def check(
     spec = _find(policy)
     findings = examine(spec, dict(map(parse_override, parameters or [])))
     if as_json:
-        print(json.dumps({"policy": spec.name, "findings": [one.as_dict() for one in findings]}, indent=2))
+        print_json({"policy": spec.name, "findings": [one.as_dict() for one in findings]})
     else:
         for one in findings:
             told = "holds" if one.holds else f"BROKEN: {one.said}"
@@ -89,8 +95,3 @@ def _find(text: str) -> PolicySpec:
     from testbed.policies import registry
 
     return registry.find(text, Path())[2]
-
-
-def _about(spec: PolicySpec) -> dict[str, Any]:
-    roles = {role: sorted(spec.models.get(role, ())) for role in spec.roles}
-    return {"name": spec.name, "description": spec.description, "roles": roles}

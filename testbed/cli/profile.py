@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from testbed.cli.options import Json, note
+from testbed.cli.options import Json
+from testbed.cli.output import note, print_json
 
 
 class Accelerator(StrEnum):
@@ -44,4 +44,7 @@ def profile(
     check_file(out)
     measured = measure(model, accelerator.value, threads, max_pass_tokens, note)
     write(measured, out)
-    print(json.dumps(measured.model_dump(mode="json"), indent=2) if as_json else f"written: {out}")
+    if as_json:
+        print_json({"file": str(out), **measured.model_dump(mode="json")})
+    else:
+        print(f"written: {out}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from testbed.cli.options import Json
+from testbed.cli.output import print_json
 from testbed.errors import BadInput
 
 Out = Annotated[Path, typer.Option("--out", help="Folder with runs.")]
@@ -31,7 +31,7 @@ def show(out: Out = Path("runs"), as_json: Json = False) -> None:
 
     found = find(out)
     if as_json:
-        print(json.dumps([one.as_dict() for one in found], indent=2))
+        print_json({"runs": [one.as_dict() for one in found]})
         return
     if not found:
         print(f"no runs in {out}")
@@ -58,7 +58,7 @@ def prune(
     ended = attempts.unfinished(out)
     removed = ended if dry_run else [one for one in ended if attempts.prune(one)]
     if as_json:
-        print(json.dumps([one.as_dict() for one in removed], indent=2))
+        print_json({"removed": [one.as_dict() for one in removed]})
         return
     for one in removed:
         print(f"{'would remove' if dry_run else 'removed'} {one.path}")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.cli.options import Fabric, FabricOption, gain_privilege, note
+from testbed.cli.options import Fabric, FabricOption, gain_privilege
+from testbed.cli.output import note
 
 if TYPE_CHECKING:
     from testbed.network.spec.topology import Topology

@@ -15,11 +15,9 @@ from testbed.cli.options import (
     Json,
     Nodes,
     NodesOption,
-    console,
     gain_privilege,
-    note,
-    print_json,
 )
+from testbed.cli.output import note, print_json, show
 from testbed.errors import BadInput, RunInvalid
 
 Workers = Annotated[
@@ -89,8 +87,8 @@ def sweep(
     if as_json:
         print_json(as_dict(outcome))
     else:
-        console().print(render(plan, outcome))
-        console().print(f"table: {outcome.directory / PARQUET} (and {CSV})", soft_wrap=True)
+        show(render(plan, outcome))
+        print(f"table: {outcome.directory / PARQUET} (and {CSV})")
     for point, error in outcome.failed:
         note(f"testbed: {point.name} failed: {error}")
     if not outcome.valid:
@@ -112,7 +110,7 @@ def compare(
     if as_json:
         print_json(result)
     else:
-        console().print(render(result))
+        show(render(result))
     if not result["valid"]:
         raise typer.Exit(RunInvalid.exit_code)
 
@@ -139,8 +137,8 @@ def reproduce(
     if as_json:
         print_json(result.as_dict())
     else:
-        console().print(render(result))
+        show(render(result))
         written = [result.document, *result.figures]
-        console().print(f"written: {', '.join(map(str, written))}", soft_wrap=True)
+        print(f"written: {', '.join(map(str, written))}")
     if not result.valid:
         raise typer.Exit(RunInvalid.exit_code)

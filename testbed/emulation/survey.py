@@ -24,11 +24,18 @@ class Survey:
     samples: tuple[PairSample, ...]
     reasons: tuple[str, ...]
 
-    def as_dict(self) -> list[dict[str, Any]]:
-        """One object per pair, as `probe --json` prints them."""
+    def as_dict(self) -> dict[str, Any]:
+        """What `probe --json` prints."""
         keys = ("src", "dst", "specified_ms", "median_ms", "p99_ms", "one_way_median_ms", "sent", "received")
-        common = {"fabric": self.fabric, "privilege": self.privilege, "priority": self.priority}
-        return [{**{key: getattr(one, key) for key in keys}, **common} for one in self.samples]
+        return {
+            "topology": self.topology,
+            "fabric": self.fabric,
+            "privilege": self.privilege,
+            "priority": self.priority,
+            "valid": not self.reasons,
+            "reasons": list(self.reasons),
+            "links": [{key: getattr(one, key) for key in keys} for one in self.samples],
+        }
 
     @property
     def caution(self) -> str | None:

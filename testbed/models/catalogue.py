@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from testbed.errors import BadInput
+from testbed.files.yamlfile import nearest, said
 from testbed.models.load import model_hash, shipped
 
 TARGET = "target"
@@ -34,15 +36,20 @@ class ShippedPair:
 
 def list_models() -> list[ShippedModel]:
     """Every shipped model by name."""
-    return [
-        ShippedModel(
-            name,
-            sum(_parameters(path) for path in folder.glob("*.safetensors")),
-            sum(path.stat().st_size for path in folder.iterdir()),
-            model_hash(name),
-        )
-        for name, folder in shipped().items()
-    ]
+    return [shipped_model(name) for name in shipped()]
+
+
+def shipped_model(name: str) -> ShippedModel:
+    """Raises BadInput."""
+    folders = shipped()
+    if name not in folders:
+        raise BadInput(f"no model {said(name)} ships{nearest(name, folders)}")
+    return ShippedModel(
+        name,
+        sum(_parameters(path) for path in folders[name].glob("*.safetensors")),
+        sum(path.stat().st_size for path in folders[name].iterdir()),
+        model_hash(name),
+    )
 
 
 def list_pairs() -> list[ShippedPair]:

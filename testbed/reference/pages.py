@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from testbed.policies.spec import PolicySpec
 from testbed.reference.keys import Key, Schema, keys
 from testbed.reference.tables import Table
-from testbed.results.metrics.base import Metric, RatioMetric, SampleMetric
+from testbed.results.metrics.base import Metric
 from testbed.results.statistics import FEWEST_PROMPTS
 
 MADE = "<!-- Written by `make docs` from the code; edit the code, not this file. -->\n"
@@ -78,12 +78,13 @@ def metrics(families: Mapping[str, Sequence[Metric]]) -> str:
     """Every metric of the registry."""
     parts = [
         "`summary.json` has each of these for every policy, `null` where it is undefined. *Samples* have `median`, "
-        f"`ci95` (95 % bootstrap interval over prompts; `null` with fewer than {FEWEST_PROMPTS}), `p95` and `n`; "
-        "a *ratio* is one of sums and has `value` and `ci95`; *by position* is a list."
+        f"`ci95` (95 % bootstrap interval over prompts; `null` with fewer than {FEWEST_PROMPTS}), `p95` and `n`; a "
+        "*value*, such as a ratio of sums, has `value` and `ci95`; a *list*, by draft position or by class, has lists "
+        "`value` and `n`."
     ]
     for family, members in families.items():
         parts.append(f"## {family}")
-        rows = ([f"`{m.tag}`", m.header, m.unit or "1", _shape(m), _BETTER[m.direction], m.formula] for m in members)
+        rows = ([f"`{m.tag}`", m.header, m.unit or "1", m.shape, _BETTER[m.direction], m.formula] for m in members)
         parts.append(table(["metric", "heading", "unit", "shape", "better", "formula"], rows))
     return page("Metrics", *parts)
 
@@ -126,12 +127,6 @@ def _examples(rows: Sequence[Key]) -> list[str]:
 def _forms(row: Key) -> str:
     name = row.place.rpartition(".")[2]
     return "\n".join(f"{name}: {example}" for example in row.examples)
-
-
-def _shape(metric: Metric) -> str:
-    if isinstance(metric, SampleMetric):
-        return "samples"
-    return "ratio" if isinstance(metric, RatioMetric) else "by position"
 
 
 def _one_line(text: str) -> str:

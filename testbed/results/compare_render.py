@@ -16,7 +16,7 @@ UNDEFINED = "-"
 
 
 def render(result: Mapping[str, Any]) -> RenderableType:
-    """One table a compared run."""
+    """One table per compared run."""
     parts: list[RenderableType] = []
     for about in (result["base"], *(one["run"] for one in result["comparisons"])):
         for line in told(about["validity"]):
@@ -33,17 +33,18 @@ def render(result: Mapping[str, Any]) -> RenderableType:
 def _table(base: Mapping[str, Any], one: Mapping[str, Any]) -> Table:
     run = one["run"]
     table = Table(
-        title=f"{_name(run)} against {_name(base)}", title_justify="left", box=box.SIMPLE_HEAD,
+        title=f"{_name(run)} against {_name(base)}", title_justify="left",
         caption="other / base, paired by prompt and repeat; [95 % interval over prompts]", caption_justify="left",
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1),  # fits 80 columns
     )  # fmt: skip
-    table.add_column("policy")
-    table.add_column("metric")
-    for heading in ("base", "other", "ratio of medians", "median of ratios", "n"):
+    table.add_column("policy\n metric")
+    for heading in ("base", "other", "ratio of\nmedians", "median of\nratios", "n"):
         table.add_column(heading, justify="right")
     for label, policy in one["policies"].items():
+        table.add_row(Text(label, style="bold"))
         for tag, figures in policy["metrics"].items():
             table.add_row(
-                label, tag, f"{figures['base']:.2f}", f"{figures['other']:.2f}",
+                f" {tag}", f"{figures['base']:.2f}", f"{figures['other']:.2f}",
                 _ratio(figures["ratio_of_medians"]), _ratio(figures["median_of_ratios"]), str(figures["n"]),
             )  # fmt: skip
     return table
@@ -57,4 +58,4 @@ def _ratio(one: Mapping[str, Any] | None) -> str:
     if one is None:
         return UNDEFINED
     ends = one["ci95"]
-    return f"{one['value']:.3f}" + (f" [{ends[0]:.3f}, {ends[1]:.3f}]" if ends else "")
+    return f"{one['value']:.3f}" + (f"\n[{ends[0]:.3f},{ends[1]:.3f}]" if ends else "")

@@ -51,7 +51,7 @@ def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table
     )  # fmt: skip
     table.add_column("policy", overflow="fold")
     for header in HEADERS:
-        table.add_column(header, justify="right", no_wrap=True)
+        table.add_column(header, justify="right")
     for label, metrics in summary["policies"].items():
         table.add_row(
             label,

@@ -95,7 +95,9 @@ def prompt_ids(run: RunData) -> list[str]:
 
 def render(result: Mapping[str, Any]) -> Any:
     """The table of `testbed calibrate`."""
+    from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     overheads = result["explained"]["overheads"]
     table = Table(
@@ -103,22 +105,25 @@ def render(result: Mapping[str, Any]) -> Any:
         + ("identical" if result["tokens_identical"] else "DIFFER"),
         title_justify="left",
         caption="percent of the emulated value; bias: difference of the means; MAPE: mean over requests\n"
-        f"explained: including the run's measured overheads of {overheads['job_ms']:.3f} ms a job and "
-        f"{overheads['message_ms']:.3f} ms a message",
+        f"expl.: including the run's measured overheads of {overheads['job_ms']:.3f} ms per job and "
+        f"{overheads['message_ms']:.3f} ms per message",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 0, 0, 1),  # fits 80 columns
     )
-    for heading in ("policy", "metric"):
-        table.add_column(heading)
-    for heading in ("emulated", "simulated", "bias %", "MAPE %", "corr.", "explained\nbias %", "n"):
+    table.add_column("policy\n metric")
+    for heading in ("emulated", "simulated", "bias\n%", "MAPE\n%", "corr.", "bias\n%\nexpl.", "n"):
         table.add_column(heading, justify="right")
     explained = result["explained"]
     sections = [("all", result["metrics"], explained["metrics"])]
     sections += [(label, metrics, explained["policies"][label]) for label, metrics in result["policies"].items()]
     for label, metrics, with_overheads in sections:
+        table.add_row(Text(label, style="bold"))
         for name, one in metrics.items():
             figures = [one[key] for key in ("emulated", "simulated", "bias", "mape")]
             cells = [_cell(figure, 2) for figure in figures] + [_cell(one["correlation"], 3)]
-            table.add_row(label, name, *cells, _cell(with_overheads[name]["bias"], 2), str(one["n"]))
+            table.add_row(f" {name}", *cells, _cell(with_overheads[name]["bias"], 2), str(one["n"]))
     return table
 
 

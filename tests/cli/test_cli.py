@@ -109,5 +109,6 @@ def test_a_fabric_this_machine_lacks_exits_4_with_the_fix(tmp_path):
 
 
 def test_topologies_are_listed_and_shown_with_their_source():
-    assert "us-west-2" in json.loads(command("topology", "list", "--json").stdout)["aws-north-america"]
+    listed = json.loads(command("topology", "list", "--json").stdout)["topologies"]
+    assert "us-west-2" in {one["name"]: one["regions"] for one in listed}["aws-north-america"]
     assert "Skyplane" in command("topology", "show", "aws-north-america").stdout

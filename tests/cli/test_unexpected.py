@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.cli.options import console
+from testbed.cli.output import console
 from testbed.cli.unexpected import DEFECT, explained
 from testbed.errors import MachineCannot
 

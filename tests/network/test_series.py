@@ -179,7 +179,7 @@ def test_quantiles_of_a_series_are_over_time_not_over_rows(tmp_path: Path) -> No
 
 def test_the_command_lists_and_shows_series_for_programs() -> None:
     runner = CliRunner()
-    rows = json.loads(runner.invoke(app, ["trace", "list", "--json"]).stdout)
+    rows = json.loads(runner.invoke(app, ["trace", "list", "--json"]).stdout)["traces"]
     assert {row["name"]: row["kind"] for row in rows}["same-coast-spikes"] == "synthetic"
     shown = json.loads(runner.invoke(app, ["trace", "show", "personal-devices", "--json"]).stdout)
     assert len(shown["pairs"]) == 12 and shown["licence"].startswith("MIT")

@@ -131,7 +131,7 @@ def test_the_verb_says_it_and_its_status_too(tmp_path: Path) -> None:
 
 def test_policies_are_listed_and_shown() -> None:
     run = CliRunner().invoke
-    listed = json.loads(run(app, ["policies", "list", "--json"]).stdout)
+    listed = json.loads(run(app, ["policies", "list", "--json"]).stdout)["policies"]
     assert [one["name"] for one in listed] == registry.names()
     assert listed[registry.names().index("speculative")]["roles"] == {"target": ["draft", "target"], "user": []}
     for name in registry.names():

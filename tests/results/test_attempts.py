@@ -106,7 +106,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_command_lists_and_prunes(tmp_path: Path) -> None:
     lost = dead(tmp_path)
-    (listed,) = json.loads(command("runs", "list", "--out", tmp_path, "--json").stdout)
+    (listed,) = json.loads(command("runs", "list", "--out", tmp_path, "--json").stdout)["runs"]
     assert (listed["state"], listed["path"]) == ("unfinished", str(lost))
     assert "unfinished" in command("runs", "list", "--out", tmp_path).stdout
     assert command("runs", "prune", "--out", tmp_path, "--dry-run").stdout == f"would remove {lost}\n"

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute, policy_logs
-from testbed.results.metrics.base import SampleMetric
+from testbed.results.metrics.base import SHAPES, SampleMetric
 from tests.results.tiny_log import Rows, message, ns, request, rows, run
 
 
@@ -193,3 +193,12 @@ def test_every_metric_says_what_it_is() -> None:
         assert metric.formula and metric.header and metric.direction in ("lower", "higher", "neither")
         assert metric.requires and set(metric.requires) <= tables
     assert len(REGISTRY) == sum(len(family) for family in FAMILIES.values()), "two metrics share a tag"
+
+
+def test_a_statistic_has_the_keys_of_its_shape(metrics: dict[str, Any]) -> None:
+    """The reference and `testbed metrics` say the shape."""
+    computed = {tag: one for of_policy in metrics.values() for tag, one in of_policy.items() if one is not None}
+    assert {REGISTRY[tag].shape for tag in computed} == set(SHAPES)
+    for tag, statistic in computed.items():
+        assert set(SHAPES[REGISTRY[tag].shape]) == set(statistic) - {"classes"}, tag
+        assert isinstance(statistic.get("value"), list) is (REGISTRY[tag].shape == "list"), tag

@@ -151,5 +151,5 @@ def test_the_command_prints_what_it_measured(tmp_path: Path, capsys: pytest.Capt
         ["models", "train-controller", str(table), "--kind", "logistic", "--out", str(tmp_path / "c.json"), "--json"],
         standalone_mode=False,
     )
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["predictors"]
     assert rows[0]["predictor"] == "logistic" and 0 <= rows[0]["false_accept_rate"] <= 1

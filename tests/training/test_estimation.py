@@ -27,7 +27,7 @@ def test_a_profile_without_times_is_refused() -> None:
 
 def test_the_command_prints_coefficients_and_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
     app(["models", "fit-estimator", "a100-80gb/qwen3-14b", "--json"], standalone_mode=False)
-    (row,) = json.loads(capsys.readouterr().out)
+    row = json.loads(capsys.readouterr().out)
     assert row["r2"] > 0.96 and row["mape"] < 0.07
 
 

@@ -33,7 +33,7 @@ REGISTRY: Mapping[str, Metric] = types.MappingProxyType(
     {metric.tag: metric for metrics in FAMILIES.values() for metric in metrics}
 )
 RTT_ERROR = network.RttError()
-LISTS = ("acceptance_by_position", "slo_attainment_by_class")  # several numbers: by draft position, by class
+LISTS = tuple(tag for tag, metric in REGISTRY.items() if metric.shape == "list")  # by draft position, by class
 
 __all__ = [
     "BASELINE", "FAMILIES", "LISTS", "REGISTRY", "RTT_ERROR", "Metric", "PolicyLog", "Statistic", "compute",

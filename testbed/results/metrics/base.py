@@ -1,7 +1,7 @@
 """What a metric is: a tag, a unit, a formula in words, and a few lines that compute it from one policy's log.
 
-Rule: undefined is None, never 0, and no mean stands alone. Three shapes exist: samples (median, interval, p95, n), a
-ratio of sums (value, interval) and a list by position. A metric knows the log of one policy and its baseline, nothing
+Rule: undefined is None, never 0, and no mean stands alone. Three shapes exist (SHAPES): samples, a value such as a
+ratio of sums, and a list by position or class. A metric knows the log of one policy and its baseline, nothing
 of files.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -19,6 +20,12 @@ import pandas as pd
 from testbed.results.statistics import median_interval, ratio_interval
 
 Direction = Literal["lower", "higher", "neither"]
+Shape = Literal["samples", "value", "list"]
+SHAPES: Mapping[Shape, tuple[str, ...]] = {  # to the keys of a statistic
+    "samples": ("median", "ci95", "p95", "n"),
+    "value": ("value", "ci95"),
+    "list": ("value", "n"),  # lists as long as each other
+}
 Statistic = dict[str, Any]
 
 KEY = ["repeat", "request"]  # names one request within one policy
@@ -78,6 +85,7 @@ class Metric(ABC):
     formula: ClassVar[str]
     direction: ClassVar[Direction]
     requires: ClassVar[tuple[str, ...]]  # the tables of the log it reads
+    shape: ClassVar[Shape]  # of what `compute` returns
 
     @abstractmethod
     def compute(self, log: PolicyLog) -> Statistic | None: ...
@@ -89,6 +97,8 @@ class Metric(ABC):
 
 class SampleMetric(Metric):
     """Many values, each belonging to a request (index: KEY, repeats allowed); NaN marks an undefined one."""
+
+    shape = "samples"
 
     @abstractmethod
     def samples(self, log: PolicyLog) -> pd.Series[Any] | None: ...
@@ -105,6 +115,8 @@ class SampleMetric(Metric):
 
 class RatioMetric(Metric):
     """A ratio of sums: one row per request (or a prompt, where `clusters` says so), columns `over` and `under`."""
+
+    shape = "value"
 
     @abstractmethod
     def parts(self, log: PolicyLog) -> pd.DataFrame | None: ...

@@ -60,6 +60,7 @@ class TargetSiteDraftRatio(RatioMetric):
 
 class LatencyRatio(Metric):
     tag, header, unit, direction, requires = "latency_ratio", "latency ratio", "", "lower", ("requests",)
+    shape = "samples"
     formula = "median over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
 
     def compute(self, log: PolicyLog) -> Statistic | None:
@@ -69,6 +70,7 @@ class LatencyRatio(Metric):
 
 class LatencyRatioMax(Metric):
     tag, header, unit, direction, requires = "latency_ratio_max", "worst latency ratio", "", "lower", ("requests",)
+    shape = "value"
     formula = "largest over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
 
     def compute(self, log: PolicyLog) -> Statistic | None:

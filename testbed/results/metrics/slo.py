@@ -50,6 +50,7 @@ class SloAttainment(RatioMetric):
 
 
 class SloAttainmentByClass(Metric):
+    shape = "list"
     tag, header, unit, direction = "slo_attainment_by_class", "SLO attainment by class", "", "higher"
     requires = ("requests",)
     formula = "slo_attainment per SLO rate, in ascending order; the rates are `classes`"

@@ -48,6 +48,7 @@ class TokensPerRound(RatioMetric):
 
 
 class AcceptanceByPosition(Metric):
+    shape = "list"
     tag, header, unit, direction = "acceptance_by_position", "acceptance by position", "", "higher"
     requires = ("rounds",)
     formula = "for draft position i = 1, 2, …: rounds that accepted at least i / rounds that verified at least i drafts"
