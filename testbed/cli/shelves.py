@@ -14,7 +14,7 @@ from testbed.cli.catalogue import Shelf
 from testbed.cli.output import show, table
 
 if TYPE_CHECKING:
-    from testbed.experiment.scenario import Document
+    from testbed.experiment.document import Document
     from testbed.models.catalogue import ShippedModel
     from testbed.models.devices import DeviceProfile
     from testbed.network.spec.series import RttSeries
@@ -54,7 +54,7 @@ class Experiments(Shelf[AnExperiment]):
         return known(EXPERIMENT)
 
     def find(self, name: str) -> AnExperiment:
-        from testbed.experiment.scenario import read_document
+        from testbed.experiment.document import read_document
         from testbed.files.named import experiment
         from testbed.files.reading import read_text
         from testbed.sweeps.matrix import KEY, parse_axes

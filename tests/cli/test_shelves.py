@@ -14,7 +14,7 @@ from testbed.cli.catalogue import Shelf
 from testbed.cli.main import app
 from testbed.cli.reference import verbs
 from testbed.errors import BadInput
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.document import load_scenario
 from testbed.files.named import EXPERIMENT, find
 from testbed.models.devices import load_profile
 from testbed.results.metrics import FAMILIES, REGISTRY
