@@ -65,8 +65,8 @@ def sweep(
         gain_privilege()
     elif nodes is Nodes.docker:
         raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
+    from testbed.cli.progress import SweepConsole
     from testbed.sweeps.plan import load_sweep
-    from testbed.sweeps.progress import SweepConsole
     from testbed.sweeps.render import as_dict, render
     from testbed.sweeps.run import HEADLINE, Options, choose_metrics, run_sweep
     from testbed.sweeps.table import CSV, PARQUET
@@ -128,9 +128,9 @@ def reproduce(
 
     It draws the figures and writes the table of claims.
     """
+    from testbed.cli.progress import SweepConsole
     from testbed.reproduce.run import reproduce as run_claims
     from testbed.reproduce.table import render
-    from testbed.sweeps.progress import SweepConsole
 
     with SweepConsole() as progress:
         result = run_claims(name, out, docs, workers, progress)

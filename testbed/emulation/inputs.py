@@ -24,7 +24,6 @@ from testbed.models.load import check_same_tokenizer, load_config, load_generati
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
-from testbed.tables.outcomes import refuse_emulation
 from testbed.workload.planned import PlannedRequest
 
 
@@ -68,7 +67,6 @@ class Inputs:
 
 def read(scenario: Scenario, options: Options) -> Inputs:
     """Raises BadInput, or MachineCannot for a fabric or a kind of node that is not available here."""
-    refuse_emulation(scenario.outcomes)
     scenario.refuse_emulation()
     experiment = resolve(scenario, FILES)
     for text in options.pcap:

@@ -25,7 +25,7 @@ from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, 
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import Place as At
 from testbed.models.devices import NATIVE
-from testbed.tables.outcomes import RECORDED, Outcomes
+from testbed.tables.outcomes import RECORDED, Outcomes, refuse_emulation
 from testbed.workload.arrivals import Arrivals
 
 MAX_NODES = 2000  # in virtual time
@@ -247,7 +247,8 @@ class Scenario(Strict):
         return self.compute.get(node) or self.compute.get(role) or NodeCompute()
 
     def refuse_emulation(self) -> None:
-        """BadInput for more nodes than an emulated network has addresses."""
+        """BadInput for made-up outcomes, and for more nodes than an emulated network has addresses."""
+        refuse_emulation(self.outcomes)
         nodes = len(self.place.nodes())
         if nodes > MAX_EMULATED_NODES:
             raise BadInput(
