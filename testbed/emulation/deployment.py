@@ -202,7 +202,8 @@ class Deployment:
         served = sharing(models, in_containers=self._containers is not None)
         if self._containers is None:
             folders = [mounts.model_folder(name) for name in self._scenario.models.model_dump().values()]
-            self._confinement = Confinement([*folders, *mounts.of_names(self._scenario.resolved())])
+            packs = map(Path, self._fitness.packs.values())
+            self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             self.workers.start(served, self._confinement)
         joined = {name for nodes in served for name in nodes}
         self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])

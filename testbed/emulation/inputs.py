@@ -16,11 +16,11 @@ from testbed.experiment.links import refuse_unmeasurable
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.resolve import FILES, Resolved, resolve
 from testbed.experiment.scenario import Scenario
+from testbed.models.facts import facts_of, tokenizer_of
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
-from testbed.models.generation import end_tokens
 from testbed.models.limits import Text
-from testbed.models.load import check_same_tokenizer, load_config, load_generation_config, load_tokenizer
+from testbed.models.load import check_same_tokenizer
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
@@ -73,8 +73,8 @@ def read(scenario: Scenario, options: Options) -> Inputs:
         parse_pair(text, experiment.placement)
     refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
     target = scenario.models.target
-    check_same_tokenizer(target, scenario.models.draft)
-    tokenizer = load_tokenizer(target)
+    check_same_tokenizer(target, scenario.models.draft, tokenizer_of)
+    tokenizer = tokenizer_of(target)
     models = scenario.models.model_dump()
     hashes = {role: FILES.weights(name) for role, name in models.items()}
     texts = [
@@ -88,8 +88,7 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     means.secure(means.of_run(loaded, sharing(loaded, nodes.name == "docker"), on_gpus))
     fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
-    eos = end_tokens(load_generation_config(target), load_config(target), tokenizer)
-    return Inputs(experiment, tokenizer.encode, eos, hashes, fitness, nodes, experiment.run_id(more))
+    return Inputs(experiment, tokenizer.encode, facts_of(target).ends, hashes, fitness, nodes, experiment.run_id(more))
 
 
 def passes_needed(policies: Sequence[PolicyEntry]) -> dict[str, dict[str, str]]:

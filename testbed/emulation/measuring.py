@@ -58,7 +58,9 @@ def measure(
     progress.note("bringing up and measuring the network")
     try:
         with (
-            containers(inputs.nodes, inputs.scenario, journal.attempt, journal) as contained,
+            containers(
+                inputs.nodes, inputs.scenario, inputs.fitness.packs.values(), journal.attempt, journal
+            ) as contained,
             Network(
                 inputs.experiment.topology,
                 inputs.experiment.placement,

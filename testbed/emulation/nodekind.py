@@ -7,7 +7,7 @@ or tmp).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +58,10 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
 
 
 @contextmanager
-def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journal) -> Iterator[ContainerNodes | None]:
-    """The containers of a run, waiting; None where nodes are processes."""
+def containers(
+    kind: NodeKind, scenario: Scenario, packs: Iterable[str], attempt: str, journal: Journal
+) -> Iterator[ContainerNodes | None]:
+    """The containers of a run, waiting; None where nodes are processes. `packs`: weights as nodes read them."""
     if kind.name == "process":
         yield None
         return
@@ -72,7 +74,7 @@ def containers(kind: NodeKind, scenario: Scenario, attempt: str, journal: Journa
             node=name,
             image=kind.images[role],
             exchange=exchange_folder(journal, name),
-            mounts=tuple(sorted(models | files)),
+            mounts=tuple(sorted(models | files | set(map(Path, packs)))),
             working_dir=Path.cwd(),
             limits=_limits(scenario.compute_of(name)),
             environment=journal.environment,

@@ -7,41 +7,30 @@ that are wrong are refused, and only where a policy needs them.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import os
-import stat
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from testbed.errors import BadInput
-from testbed.files.reading import decode_json, read_bytes
+from testbed.models import kept, packs
+from testbed.models.facts import Facts, facts_of
 from testbed.models.fit import Fitness
-from testbed.models.folder import CONFIG
-from testbed.models.generation import GENERATION_CONFIG
 from testbed.models.guard import NotNumbers
-from testbed.models.limits import Text, require_room, rows_of
-from testbed.models.load import LoadedModel, load_config, load_model, local_folder, model_hash
-from testbed.models.passes import TRANSFORMERS, passes_of
-from testbed.models.selftest import BATCH, KINDS, SINGLE, TREE, Findings, differs_from_generate, examine, lengths_for
+from testbed.models.limits import Text, require_room
+from testbed.models.load import LoadedModel, load_model
+from testbed.models.packs import DTYPE
+from testbed.models.passes import LEAN, TRANSFORMERS, Passes, passes_of, passes_of_pack
+from testbed.models.selftest import BATCH, KINDS, SINGLE, TREE, Findings, differs_from_generate, examine, lengths
 
-DTYPE = "float32"  # what losslessness is claimed for
-VERSIONED = ("torch", "transformers", "numpy")
-CACHE = "wan-testbed/models"
-MAX_BYTES = 1 << 16
 NAMES = {SINGLE: "passes with a cache that is rewound", TREE: "passes over trees of drafts", BATCH: "batched passes"}
-
-Load = Callable[[], LoadedModel]
 
 
 class Known(msgspec.Struct, frozen=True):
-    """What the cache keeps of one model; `generate` says how its decoding leaves that of `generate()`."""
+    """What is kept of one model; `generate` says how its decoding leaves that of `generate()`."""
 
     findings: Findings
     generate: str = ""
+    lean: bool = False
 
 
 def require_fit(
@@ -55,15 +44,15 @@ def require_fit(
     `models` by role; `needs` by role and kind of pass, with who needs it; `loaded` what is in memory already.
     """
     refused: dict[str, dict[str, str]] = {}
-    vocabularies: dict[str, int] = {}
+    facts = {role: facts_of(name) for role, name in models.items()}
     for role, name in models.items():
-        config = load_config(name)
-        require_room(name, config, texts)
-        if (rows := rows_of(config)) is not None:
-            vocabularies[role] = rows
+        require_room(name, facts[role].rows, facts[role].room, texts)
+    packed: dict[str, str] = {}
     for role, name in models.items():
         have = (loaded or {}).get(role)
-        known = _known(name, max(one.reach for one in texts), texts[0].prompt, have)
+        known = _known(name, facts[role], max(one.reach for one in texts), texts[0].prompt, have)
+        if known.lean and (pack := packs.place(name)) is not None and pack.is_file():
+            packed[role] = str(pack)
         if role == "target" and known.generate:
             raise BadInput(
                 f"model {name!r}: target-only decoding differs from transformers' generate(): {known.generate}"
@@ -73,24 +62,35 @@ def require_fit(
         for kind, who in {SINGLE: "every policy", **needs.get(role, {})}.items():
             if kind in wrong:
                 raise BadInput(f"{refused[role][kind]}; {who} needs them: choose another model or policy")
-    return Fitness(refused, vocabularies)
+    return Fitness(refused, {role: one.rows for role, one in facts.items() if one.rows is not None}, packed)
 
 
 def _words(name: str, kind: str, why: str) -> str:
     return f"model {name!r} computes {NAMES[kind]} incorrectly: {why}"
 
 
-def _known(name: str, reach: int, prompt: Sequence[int], loaded: LoadedModel | None) -> Known:
-    """From the cache, or found now."""
-    lengths = lengths_for(load_config(name), reach)
-    path = _place(name, lengths)
-    if path is not None and (kept := _read(path)) is not None:
-        return kept
-    if loaded is None:
-        loaded = load_model(name, DTYPE, threads=1)
-    model = loaded
+def _known(name: str, facts: Facts, reach: int, prompt: Sequence[int], loaded: LoadedModel | None) -> Known:
+    """From what is kept, or found now; where there can be a pack, it is there afterwards."""
+    path = kept.place(name, DTYPE, *lengths(facts.room, facts.boundaries, reach), suffix=".json")
+    pack = packs.place(name)
+    packed = packs.ready(pack)
+    known = kept.read(path, Known)
+    if known is not None and (packed or not known.lean):
+        return known
+    model = loaded or load_model(name, DTYPE, threads=1)
+    if packed or packs.make(pack, model.model, model.sha256):
+        assert pack is not None
+        chosen = passes_of_pack(name, packs.load(name, pack))
+    else:
+        chosen = passes_of(model.model)
+    if known is None:
+        known = _found(model, chosen, reach, prompt)
+        kept.write(path, known)
+    return known
 
-    chosen = passes_of(model.model)
+
+def _found(model: LoadedModel, chosen: Passes, reach: int, prompt: Sequence[int]) -> Known:
+    """Tried now."""
     reference = passes_of(model.model, TRANSFORMERS).runtime
     try:
         findings = examine(model, reference, reach)
@@ -98,79 +98,7 @@ def _known(name: str, reach: int, prompt: Sequence[int], loaded: LoadedModel | N
             other = examine(model, chosen.runtime, reach)
             worse = {kind: getattr(findings, kind) or getattr(other, kind) for kind in KINDS}
             findings = Findings(**worse, lengths=other.lengths)
-        known = Known(findings, "" if findings.single else differs_from_generate(model, reference, prompt))
+        differs = "" if findings.single else differs_from_generate(model, reference, prompt)
     except NotNumbers as error:
         raise BadInput(str(error)) from error
-    if path is not None:
-        _write(path, known)
-    return known
-
-
-def _place(name: str, lengths: Sequence[int]) -> Path | None:
-    """Where the findings are kept; None where this user has no private folder for them."""
-    folder = _folder()
-    if folder is None:
-        return None
-    model = local_folder(name)
-    parts = [
-        model_hash(name),
-        *(_hash_of(model / file) for file in (CONFIG, GENERATION_CONFIG)),
-        *(importlib.metadata.version(package) for package in VERSIONED),
-        _code(),
-        DTYPE,
-        *map(str, lengths),
-    ]
-    return folder / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}.json"
-
-
-def _hash_of(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path)).hexdigest() if path.is_file() else ""
-
-
-def _code() -> str:
-    """Of everything that a pass goes through."""
-    digest = hashlib.sha256()
-    here = Path(__file__).parent
-    for path in sorted([*here.glob("*.py"), *here.glob("lean/*.py"), *(here.parent / "decoding").glob("*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _folder() -> Path | None:
-    """The cache folder, created if necessary: this user's, and writable by this user only."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        if not base.is_absolute():
-            return None
-        folder = base
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in ("", *CACHE.split("/")):
-            folder = folder / part
-            if part:
-                folder.mkdir(mode=0o700, exist_ok=True)
-            facts = folder.lstat()
-            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-                return None
-    except (OSError, RuntimeError):
-        return None
-    return folder
-
-
-def _read(path: Path) -> Known | None:
-    try:
-        return decode_json(read_bytes(path, MAX_BYTES), path, Known)
-    except BadInput:  # not there, or damaged: found anew
-        return None
-
-
-def _write(path: Path, known: Known) -> None:
-    """Whole or not at all. A cache that cannot be written costs time, nothing else."""
-    temporary = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(msgspec.json.encode(known))
-        Path(temporary).replace(path)
-    except OSError:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    return Known(findings, differs, chosen.path == LEAN)

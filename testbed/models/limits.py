@@ -39,9 +39,8 @@ def rows_of(config: Any) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def require_room(name: str, config: Any, texts: Iterable[Text]) -> None:
+def require_room(name: str, rows: int | None, room: int | None, texts: Iterable[Text]) -> None:
     """BadInput where the model `name` is too short for one of the texts, or lacks a token of a prompt."""
-    room, rows = room_of(config), rows_of(config)
     for one in texts:
         if not one.prompt:
             raise BadInput(f"model {name!r}: prompt {one.prompt_id!r} is empty after tokenization")

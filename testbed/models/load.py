@@ -11,9 +11,10 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,9 @@ def load_generation_config(name: str) -> Any:
     return GenerationConfig.from_model_config(load_config(name))
 
 
-def check_same_tokenizer(target: str, draft: str) -> None:
+def check_same_tokenizer(target: str, draft: str, tokenizer_of: Callable[[str], Any] = load_tokenizer) -> None:
     """Raise unless both models turn the same text into the same ids; drafts are sent as ids."""
-    ours, theirs = load_tokenizer(target), load_tokenizer(draft)
+    ours, theirs = tokenizer_of(target), tokenizer_of(draft)
     difference = _tokenizer_difference(ours, theirs)
     if difference:
         raise BadInput(
@@ -203,6 +204,13 @@ def local_folder(name: str) -> Path:
 
 
 def _file_hash(path: Path) -> str:
+    facts = path.stat()
+    return _hash_of(path, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+
+
+@cache
+def _hash_of(path: Path, *changing: int) -> str:
+    """Read once for each state of the file that this process meets."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(HASH_BLOCK):

@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args
 from testbed.errors import BadInput
 from testbed.models.batch import BatchRuntime
 from testbed.models.fit import Fit
-from testbed.models.guard import guard_of
+from testbed.models.guard import Guard, guard_of
 from testbed.models.lean.kinds import NotLean, decoder_of
+from testbed.models.lean.pack import Packed
 from testbed.models.lean.runtime import LeanRuntime
 
 Choice = Literal["auto", "lean", "transformers"]  # auto: lean where it is known
@@ -47,3 +48,10 @@ def passes_of(model: Any, choice: Choice = "auto", fitness: Fit | None = None) -
             raise BadInput(f"{type(model).__name__} has no lean implementation: {reason}; use passes: auto") from None
         return Passes(TRANSFORMERS, f"not lean: {reason}", lambda: BatchRuntime(model, guard))
     return Passes(LEAN, "", lambda: LeanRuntime(decoder, guard))
+
+
+def passes_of_pack(name: str, packed: Packed, fitness: Fit | None = None) -> Passes:
+    """The lean path of a model whose pack there is; nothing of transformers is needed."""
+    known, contents = fitness or Fit(), packed.contents
+    guard = Guard(name, contents.rows, contents.room, known.refused, known.sizes)
+    return Passes(LEAN, "", lambda: LeanRuntime(packed.decoder, guard))

@@ -55,25 +55,29 @@ class _Wrong(Exception):
 
 def lengths_for(config: Any, reach: int) -> tuple[int, ...]:
     """Lengths of the texts to try, for an experiment whose texts reach so far."""
-    room = min(reach, room_of(config) or reach)
+    return lengths(room_of(config), views_of(config).boundaries, reach)
+
+
+def lengths(room: int | None, boundaries: Sequence[int], reach: int) -> tuple[int, ...]:
+    """The same of a model that is not loaded (`testbed.models.facts`)."""
     wanted = [SHORT]
-    for boundary in views_of(config).boundaries:
-        if boundary < room:
+    for boundary in boundaries:
+        if boundary < min(reach, room or reach):
             wanted += [boundary - BEYOND, boundary + BEYOND]
-    most = (room_of(config) or max(wanted) + MORE) - MORE
+    most = (room or max(wanted) + MORE) - MORE
     return tuple(sorted({max(2, min(one, most)) for one in wanted}))
 
 
 def examine(loaded: LoadedModel, make: MakeRuntime, reach: int) -> Findings:
     """Findings of one model in the runtime that `make` makes. Raises NotNumbers for a model that gives no numbers."""
-    lengths = lengths_for(loaded.model.config, reach)
+    tried = lengths_for(loaded.model.config, reach)
     found = dict.fromkeys(KINDS, "")
-    for length in lengths:
+    for length in tried:
         trial = _Trial(loaded, make, length)
         for kind, attempt in ((SINGLE, trial.single), (TREE, trial.tree), (BATCH, trial.batch)):
             if not found[kind]:
                 found[kind] = _reason(attempt)
-    return Findings(**found, lengths=lengths)
+    return Findings(**found, lengths=tried)
 
 
 def _reason(attempt: Callable[[], None]) -> str:

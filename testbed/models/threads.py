@@ -6,7 +6,13 @@ from __future__ import annotations
 def use_threads(count: int) -> None:
     """For the whole process, from now on."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(count)
+    use_blas_threads(count)
+
+
+def use_blas_threads(count: int) -> None:
+    """The same for a process that has no torch."""
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(limits=count, user_api="blas")

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import resource
 import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import assert_never, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never, cast
 
 import msgspec
 
@@ -23,6 +23,7 @@ from testbed.errors import TestbedError
 from testbed.models.compute import Compute, RealPass
 from testbed.models.cut import cut
 from testbed.models.devices import DeviceProfile, load_profile
+from testbed.models.speed import resident_mib
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.jobs import Answer, Order, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock, hold_until
@@ -30,6 +31,9 @@ from testbed.nodes.priority import precede_ordinary_programs
 from testbed.policies.api import BatchReady, Draft, DraftReady, DraftTree, JobDone, Verify, VerifyBatch, VerifyTree
 from testbed.system.linux import precise_timers
 from testbed.wire.framing import Frames
+
+if TYPE_CHECKING:
+    from testbed.models.passes import Passes
 
 READ_BYTES = 1 << 16
 
@@ -123,27 +127,37 @@ class Models:
     """
 
     def __init__(self, config: WorkerConfig) -> None:
-        from testbed.models.load import load_model
-        from testbed.models.passes import Choice, passes_of
         from testbed.models.placement import described, plain_words, prepare
-        from testbed.models.threads import use_threads
+        from testbed.models.threads import use_blas_threads
 
-        use_threads(config.threads)
+        use_blas_threads(config.threads)
         prepare(config.accelerator, config.gpu_memory_fraction)
-        self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
+        self._profiles = {role: load_profile(name) for role, name in config.accelerators.items()}
         self.refusals = partial(plain_words, config.accelerator)
+        self.hashes: dict[str, str] = {}
+        self._passes: dict[str, Passes] = {}
         with self.refusals():
-            loaded = {
-                role: load_model(name, device=config.accelerator, threads=config.threads)
-                for role, name in config.models.items()
-            }
-            self._passes = {
-                role: passes_of(one.model, cast(Choice, config.passes), config.fitness.of(role))
-                for role, one in loaded.items()
-            }
-        self.hashes = {role: one.sha256 for role, one in loaded.items()}
+            for role, name in config.models.items():
+                self._load(role, name, config)
         self._described = described(config.accelerator, config.threads)
         self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
+
+    def _load(self, role: str, name: str, config: WorkerConfig) -> None:
+        """Mapped, where the engine has its weights as lean passes read them; by transformers everywhere else."""
+        from testbed.models import packs
+        from testbed.models.passes import TRANSFORMERS, Choice, passes_of, passes_of_pack
+        from testbed.models.placement import CPU
+
+        fit = config.fitness.of(role)
+        if fit.pack and config.accelerator == CPU and config.passes != TRANSFORMERS:
+            packed = packs.load(name, Path(fit.pack))
+            self.hashes[role], self._passes[role] = packed.contents.weights, passes_of_pack(name, packed, fit)
+            return
+        from testbed.models.load import load_model
+
+        loaded = load_model(name, device=config.accelerator, threads=config.threads)
+        passes = passes_of(loaded.model, cast(Choice, config.passes), fit)
+        self.hashes[role], self._passes[role] = loaded.sha256, passes
 
     def device(self, compute: Compute) -> Worker:
         """A device with its own clock."""
@@ -171,7 +185,7 @@ class Models:
 
     def ready(self) -> WorkerReady:
         """What to tell a node; memory as it is when called."""
-        resident_mb = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+        resident_mb = round(resident_mib(), 1)
         paths = {role: one.described for role, one in self._passes.items()}
         return WorkerReady(self.hashes, resident_mb, self._described, paths)
 

@@ -11,10 +11,11 @@ from testbed.decoding.rng import request_seed
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.files.repository import VERSION
-from testbed.models.fitness import DTYPE, require_fit
+from testbed.models.fitness import require_fit
 from testbed.models.guard import guard_of
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_model
+from testbed.models.packs import DTYPE
 from testbed.models.runtime import CausalRuntime
 from testbed.tables.record_prompt import Extent, record_prompt
 from testbed.tables.table import DecodeTable, PromptTable, Provenance, SampledFrom, make_table, output_key

@@ -126,7 +126,8 @@ def test_a_pair_with_one_tokenizer_passes(tmp_path: Path, families: dict[str, An
     folders = pair_of_configs(tmp_path, families["llama"])
     for folder in folders:
         save_tokenizer(folder, "the cat sat on the mat")
-    check_same_tokenizer(*map(str, folders))
+    ours, theirs = map(str, folders)
+    check_same_tokenizer(ours, theirs)
 
 
 def test_the_shipped_tokenizer_reads_like_any_other() -> None:

@@ -87,6 +87,10 @@ class Decoder:
 
     def __call__(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
         """Logits after the rows `wanted` of all rows fed, in the order of `feeds`. Keys and values are stored."""
+        with np.errstate(over="ignore"):  # an activation's exponential; what matters is looked at afterwards
+            return self._pass(feeds, wanted)
+
+    def _pass(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
         shape = self.shape
         if len(feeds) == 1:
             tokens, places = feeds[0].tokens, feeds[0].places

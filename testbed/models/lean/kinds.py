@@ -1,4 +1,4 @@
-"""Which models the lean path takes, by configuration, and their weights in its own layout.
+"""Which models the lean path takes, by configuration, and their weights written as it reads them.
 
 Rule: only what is known is taken. A class, a configuration field that is set away from its default, an activation, a
 kind of positions or a weight that is not named here means transformers; the reason is said in words. What a model
@@ -9,13 +9,15 @@ itself rather than computed again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
+import msgspec
 import numpy as np
 
-from testbed.models.lean.decoder import Decoder, Layer, Shape
-from testbed.models.lean.matrix import Arena, Matrix
-from testbed.models.lean.positions import Rotation, learned
+from testbed.models.lean.activations import ACTIVATIONS
+from testbed.models.lean.decoder import Decoder, Shape
+from testbed.models.lean.pack import Contents, LayerSpans, MatrixSpans, Span, Writer, nameless, open_pack
+from testbed.models.limits import room_of, rows_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -52,13 +54,20 @@ FIXED_TURNS = {"default", "linear", "llama3", "yarn"}  # kinds of rotary positio
 
 def decoder_of(model: Any) -> Decoder:
     """The lean form of a transformers model; NotLean says why there is none."""
+    with nameless() as file:
+        write_pack(model, file)
+        return open_pack(file).decoder
+
+
+def write_pack(model: Any, file: IO[bytes], sha256: str = "") -> None:
+    """The lean form of a transformers model as a file, which also says its weights' hash; NotLean: there is none."""
     _check(model)
-    weights = _Weights(model)
+    weights = _Weights(model, Writer(file))
     name = type(model).__name__
-    decoder = {"GPT2LMHeadModel": _gpt2, "GPTNeoXForCausalLM": _neox}.get(name, _llama)(model, weights)
+    contents = {"GPT2LMHeadModel": _gpt2, "GPTNeoXForCausalLM": _neox}.get(name, _llama)(model, weights)
     if left := weights.left:
         raise NotLean(f"unknown weights: {sorted(left)[0]}")
-    return decoder
+    weights.writer.finish(msgspec.structs.replace(contents, weights=sha256))
 
 
 def _check(model: Any) -> None:
@@ -76,6 +85,13 @@ def _check(model: Any) -> None:
     if unknown := changed - IDLE - FIELDS[name]:
         raise NotLean(f"unknown configuration field {sorted(unknown)[0]}")
     _whole_text(config)
+    activation = _activation(config)
+    if activation not in ACTIVATIONS:
+        raise NotLean(f"activation {activation} is not known")
+
+
+def _activation(config: Any) -> str:
+    return str(config.activation_function if hasattr(config, "activation_function") else config.hidden_act)
 
 
 def _whole_text(config: Any) -> None:
@@ -89,10 +105,11 @@ def _whole_text(config: Any) -> None:
 class _Weights:
     """A model's weights as arrays; says which were never taken."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, writer: Writer) -> None:
+        self.writer = writer
         self._all: Mapping[str, Any] = model.state_dict()
         self.left = set(self._all)
-        self._arena = Arena()
+        self.known = ("", rows_of(model.config), room_of(model.config), str(model.dtype).removeprefix("torch."))
         if {str(one.dtype) for one in self._all.values()} != {str(model.dtype)}:
             raise NotLean("its weights have several dtypes")
         if model.config.tie_word_embeddings:
@@ -123,7 +140,7 @@ class _Weights:
 
     def after(
         self, norm: str, weight: Array, bias: Array | None, columns: Callable[[Array], Array] = lambda all: all
-    ) -> Matrix:
+    ) -> MatrixSpans:
         """The matrix with the weights of the norm before it inside; `columns` changes the order or scale of columns."""
         scale, shift = self(f"{norm}.weight"), self.maybe(f"{norm}.bias")
         if shift is not None:
@@ -131,18 +148,19 @@ class _Weights:
         weight = columns(scale[:, None] * weight)
         return self.matrix(weight, None if bias is None else columns(bias[None])[0])
 
-    def matrix(self, weight: Array, bias: Array | None = None) -> Matrix:
-        """A copy of the weights as a pass wants them; all lie in one place."""
-        return Matrix(self._arena, weight, bias)
+    def matrix(self, weight: Array, bias: Array | None = None) -> MatrixSpans:
+        return self.writer.matrix(weight, bias)
+
+    def array(self, name: str) -> Span:
+        return self.writer.array(self(name))
 
 
-def _llama(model: Any, weights: _Weights) -> Decoder:
+def _llama(model: Any, weights: _Weights) -> Contents:
     """Llama, Mistral, Qwen 2 and Qwen 3: root mean squares, rotary positions, gated MLP."""
     config, base = model.config, model.model
     first = base.layers[0].self_attn
     heads, key_heads, width = config.num_attention_heads, config.num_key_value_heads, first.head_dim
-    rotation = Rotation(base.rotary_emb, model.dtype)
-    _check_turn(config, rotation, width)
+    turns = _turns(model, base.rotary_emb, width, weights)
     layers = []
     for index, block in enumerate(base.layers):
         name = f"model.layers.{index}."
@@ -151,10 +169,11 @@ def _llama(model: Any, weights: _Weights) -> Decoder:
         keys = weights.maybe(f"{name}self_attn.k_norm.weight")
         head_norm = None
         if queries is not None and keys is not None:
-            head_norm = np.concatenate([np.tile(queries * scaling, (heads, 1)), np.tile(keys, (key_heads, 1))])
+            both = np.concatenate([np.tile(queries * scaling, (heads, 1)), np.tile(keys, (key_heads, 1))])
+            head_norm = weights.writer.array(both)
         qkv = weights.linear([f"{name}self_attn.{part}_proj" for part in "qkv"])
         layers.append(
-            Layer(
+            LayerSpans(
                 weights.after(
                     f"{name}input_layernorm", *qkv, _scaled(heads * width, 1.0 if head_norm is not None else scaling)
                 ),
@@ -167,20 +186,13 @@ def _llama(model: Any, weights: _Weights) -> Decoder:
                 weights.matrix(*weights.linear([f"{name}mlp.down_proj"])),
             )
         )
+    shape = Shape(heads, key_heads, width, config.rms_norm_eps, centred=False, gated=True, parallel=False)
     head, embedding = _ends(weights, "model.embed_tokens.weight", config)
-    return Decoder(
-        Shape(heads, key_heads, width, config.rms_norm_eps, centred=False, gated=True, parallel=False),
-        layers,
-        lambda tokens, places: embedding(tokens),
-        rotation,
-        _activation(config.hidden_act),
-        (weights("model.norm.weight"), None),
-        head,
-        layers[0].out.dtype,
-    )
+    norm = weights.array("model.norm.weight")
+    return Contents(*weights.known, shape, tuple(layers), _activation(config), norm, None, head, embedding, turns=turns)
 
 
-def _gpt2(model: Any, weights: _Weights) -> Decoder:
+def _gpt2(model: Any, weights: _Weights) -> Contents:
     """GPT-2: layer norms, learned positions. Its weights are stored the other way round."""
     config, base = model.config, model.transformer
     heads = config.n_head
@@ -189,7 +201,7 @@ def _gpt2(model: Any, weights: _Weights) -> Decoder:
     for index, block in enumerate(base.h):
         name = f"transformer.h.{index}."
         layers.append(
-            Layer(
+            LayerSpans(
                 weights.after(
                     f"{name}ln_1",
                     *weights.linear([f"{name}attn.c_attn"], transposed=False),
@@ -201,26 +213,21 @@ def _gpt2(model: Any, weights: _Weights) -> Decoder:
                 weights.matrix(*weights.linear([f"{name}mlp.c_proj"], transposed=False)),
             )
         )
+    shape = Shape(heads, heads, width, config.layer_norm_epsilon, centred=True, gated=False, parallel=False)
     head, embedding = _ends(weights, "transformer.wte.weight", config)
-    return Decoder(
-        Shape(heads, heads, width, config.layer_norm_epsilon, centred=True, gated=False, parallel=False),
-        layers,
-        learned(embedding, weights("transformer.wpe.weight")),
-        None,
-        _activation(config.activation_function),
-        (weights("transformer.ln_f.weight"), weights("transformer.ln_f.bias")),
-        head,
-        layers[0].out.dtype,
+    norm, bias = (weights.array(f"transformer.ln_f.{part}") for part in ("weight", "bias"))
+    places = weights.array("transformer.wpe.weight")
+    return Contents(
+        *weights.known, shape, tuple(layers), _activation(config), norm, bias, head, embedding, places=places
     )
 
 
-def _neox(model: Any, weights: _Weights) -> Decoder:
+def _neox(model: Any, weights: _Weights) -> Contents:
     """GPT-NeoX (Pythia): layer norms, rotary positions over a part of each head, attention and MLP side by side."""
     config, base = model.config, model.gpt_neox
     heads = config.num_attention_heads
     width = config.hidden_size // heads
-    rotation = Rotation(base.rotary_emb, model.dtype)
-    _check_turn(config, rotation, base.layers[0].attention.rotary_ndims)
+    turns = _turns(model, base.rotary_emb, base.layers[0].attention.rotary_ndims, weights)
     # a head's queries, keys and values lie together: all queries first, then all keys, then all values
     order = np.arange(3 * heads * width).reshape(heads, 3, width).transpose(1, 0, 2).ravel()
     layers = []
@@ -228,7 +235,7 @@ def _neox(model: Any, weights: _Weights) -> Decoder:
         name = f"gpt_neox.layers.{index}."
         scaled = _scaled(heads * width, block.attention.scaling)
         layers.append(
-            Layer(
+            LayerSpans(
                 weights.after(
                     f"{name}input_layernorm",
                     *weights.linear([f"{name}attention.query_key_value"]),
@@ -240,19 +247,11 @@ def _neox(model: Any, weights: _Weights) -> Decoder:
                 weights.matrix(*weights.linear([f"{name}mlp.dense_4h_to_h"])),
             )
         )
+    parallel = config.use_parallel_residual
+    shape = Shape(heads, heads, width, config.layer_norm_eps, centred=True, gated=False, parallel=parallel)
     head, embedding = _ends(weights, "gpt_neox.embed_in.weight", config)
-    return Decoder(
-        Shape(
-            heads, heads, width, config.layer_norm_eps, centred=True, gated=False, parallel=config.use_parallel_residual
-        ),
-        layers,
-        lambda tokens, places: embedding(tokens),
-        rotation,
-        _activation(config.hidden_act),
-        (weights("gpt_neox.final_layer_norm.weight"), weights("gpt_neox.final_layer_norm.bias")),
-        head,
-        layers[0].out.dtype,
-    )
+    norm, bias = (weights.array(f"gpt_neox.final_layer_norm.{part}") for part in ("weight", "bias"))
+    return Contents(*weights.known, shape, tuple(layers), _activation(config), norm, bias, head, embedding, turns=turns)
 
 
 def _scaled(count: int, scaling: float) -> Callable[[Array], Array]:
@@ -266,27 +265,29 @@ def _scaled(count: int, scaling: float) -> Callable[[Array], Array]:
     return change
 
 
-def _ends(weights: _Weights, embedding: str, config: Any) -> tuple[Matrix, Callable[[Sequence[int]], Array]]:
-    """The head, and what looks up embeddings: in the head itself where they are tied, so that they are held once."""
+def _ends(weights: _Weights, embedding: str, config: Any) -> tuple[MatrixSpans, Span | None]:
+    """The head, and the embeddings; None where they are the head itself, so that they are held once."""
     table = weights(embedding)
     if config.tie_word_embeddings:
-        matrix = weights.matrix(table.T)
-        return matrix, matrix.columns_at
-    own = np.array(table)
-    return weights.matrix(*weights.linear(["lm_head"])), lambda tokens: own[tokens]
+        return weights.matrix(table.T), None
+    return weights.matrix(*weights.linear(["lm_head"])), weights.writer.array(table)
 
 
-def _check_turn(config: Any, rotation: Rotation, width: int) -> None:
-    kind = config.rope_parameters.get("rope_type", "default")
+def _turns(model: Any, module: Any, width: int, weights: _Weights) -> tuple[Span, Span]:
+    """Cosines and signed sines of every position that the model has, as its own module gives them."""
+    import torch
+
+    kind = model.config.rope_parameters.get("rope_type", "default")
     if kind not in FIXED_TURNS:
         raise NotLean(f"rotary positions of type {kind} are not known")
-    if rotation.width != width:
-        raise NotLean(f"rotary positions turn {rotation.width} of {width} numbers")
-
-
-def _activation(name: str) -> Callable[[Array], Array]:
-    from testbed.models.lean.activations import ACTIVATIONS
-
-    if name not in ACTIVATIONS:
-        raise NotLean(f"activation {name} is not known")
-    return ACTIVATIONS[name]
+    places = room_of(model.config)
+    if places is None:
+        raise NotLean("its configuration does not say how many positions it has")
+    with torch.inference_mode():
+        turns = module(torch.zeros(1, dtype=model.dtype), torch.arange(places)[None])
+    cosines, sines = (one[0].numpy().reshape(places, 1, 2, -1) for one in turns)
+    if 2 * cosines.shape[3] != width:
+        raise NotLean(f"rotary positions turn {2 * cosines.shape[3]} of {width} numbers")
+    signed = np.array(sines)
+    signed[:, :, 0] *= -1
+    return weights.writer.array(cosines), weights.writer.array(signed)

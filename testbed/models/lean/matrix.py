@@ -2,7 +2,7 @@
 
 OpenBLAS, which numpy brings, multiplies a few rows by a matrix without copying the matrix first only while
 rows x inner x columns is at most `IN_PLACE`; beyond that the copy costs more than the product (three times as much for
-4 rows by 256 x 2,048). One row reads the weights and does next to nothing else, so it wants wide blocks in large pages.
+4 rows by 256 x 2,048). One row reads the weights and does next to nothing else, so it wants wide blocks.
 """
 
 from __future__ import annotations
@@ -18,40 +18,28 @@ IN_PLACE = 1_000_000
 FEW_ROWS = 5  # a verification's; as many at a time are multiplied in place
 MANY_ROWS = 33  # from here on the copy is worth it
 LANES = 16  # a block's width and its first number are multiples of it
-CHUNK = 1 << 25  # bytes; numpy asks the kernel for huge pages from 4 MiB on
 
 
-class Arena:
-    """Room for blocks side by side, so that many small ones lie in huge pages too."""
-
-    def __init__(self) -> None:
-        self._chunk: Array = np.empty(0, np.uint8)
-        self._used = 0
-
-    def copy(self, block: Array) -> Array:
-        """A contiguous copy of `block`."""
-        line = LANES * 4
-        if self._used + block.nbytes > len(self._chunk):
-            raw = np.empty(max(CHUNK, block.nbytes) + line, np.uint8)
-            self._chunk, self._used = raw[-raw.ctypes.data % line :], 0
-        room = self._chunk[self._used : self._used + block.nbytes].view(block.dtype).reshape(block.shape)
-        room[...] = block
-        self._used += -(-block.nbytes // line) * line
-        return room
+def block_width(inner: int) -> int:
+    """Columns of a block of a matrix that has so many rows."""
+    return max(1, IN_PLACE // (FEW_ROWS * inner) // LANES) * LANES
 
 
 class Matrix:
-    """[inner, columns], and a bias. Called with [rows, inner] it gives [rows, columns]."""
+    """[inner, columns] by its blocks from left to right, each contiguous, and a bias.
 
-    def __init__(self, arena: Arena, weight: Array, bias: Array | None = None) -> None:
-        self.inner, self.columns = weight.shape
-        self.dtype = weight.dtype
-        self.width = max(1, IN_PLACE // (FEW_ROWS * self.inner) // LANES) * LANES
-        self._blocks = [
-            (first, min(first + self.width, self.columns), arena.copy(weight[:, first : first + self.width]))
-            for first in range(0, self.columns, self.width)
-        ]
-        self.bias = bias if bias is not None and bias.any() else None
+    Called with [rows, inner] it gives [rows, columns].
+    """
+
+    def __init__(self, blocks: Sequence[Array], bias: Array | None = None) -> None:
+        self.inner, self.width = blocks[0].shape
+        self.dtype = blocks[0].dtype
+        self._blocks = []
+        self.columns = 0
+        for block in blocks:
+            self._blocks.append((self.columns, self.columns + block.shape[1], block))
+            self.columns += block.shape[1]
+        self.bias = bias
 
     def __call__(self, rows: Array) -> Array:
         count = len(rows)

@@ -1,4 +1,4 @@
-"""Positions: cosines and sines of rotary ones in tables that grow, and learned ones added to the embedding."""
+"""Positions: cosines and sines of rotary ones, learned ones added to the embedding. A place beyond them is an error."""
 
 from __future__ import annotations
 
@@ -8,49 +8,38 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-STEP = 2048  # positions that the tables begin with: few texts make them grow in the middle of a pass
+Embed = Callable[[Sequence[int], Sequence[int]], Array]
 
 
 class Rotation:
-    """Cosines and signed sines by position, as the model's own module gives them."""
+    """Cosines and signed sines by position, [places, 1, 2, half] each, as the model's own module gave them."""
 
-    def __init__(self, module: Any, dtype: Any) -> None:
-        self._module = module
-        self._dtype = dtype
-        self._cosines, self._sines = self._table(0, STEP)
-        self.width = 2 * self._cosines.shape[3]
+    def __init__(self, cosines: Array, sines: Array) -> None:
+        self._cosines, self._sines = cosines, sines
 
     def __call__(self, places: Sequence[int]) -> tuple[Array, Array]:
-        """[places, 1, 2, half]."""
-        known = len(self._cosines)
-        if (most := max(places)) >= known:
-            more = self._table(known, max(most + 1, 2 * known) - known)
-            self._cosines, self._sines = (
-                np.concatenate(pair) for pair in zip((self._cosines, self._sines), more, strict=True)
-            )
+        """[places, 1, 2, half]. IndexError for a place that is not there."""
         if isinstance(places, range):
+            if places.stop > len(self._cosines):  # a slice would be short instead
+                raise IndexError(f"position {places.stop - 1} is beyond the last, {len(self._cosines) - 1}")
             return self._cosines[places.start : places.stop], self._sines[places.start : places.stop]
         return self._cosines[places], self._sines[places]
 
-    def _table(self, first: int, count: int) -> tuple[Array, Array]:
-        import torch
 
-        with torch.inference_mode():
-            cosines, sines = self._module(torch.zeros(1, dtype=self._dtype), torch.arange(first, first + count)[None])
-        halves = [one[0].numpy().reshape(count, 1, 2, -1) for one in (cosines, sines)]
-        signed = np.array(halves[1])
-        signed[:, :, 0] *= -1
-        return np.array(halves[0]), signed
-
-
-def learned(
-    embedding: Callable[[Sequence[int]], Array], table: Array
-) -> Callable[[Sequence[int], Sequence[int]], Array]:
+def learned(embedding: Callable[[Sequence[int]], Array], table: Array) -> Embed:
     """Embeddings of tokens plus those of their places; a place beyond the table raises IndexError."""
-    own = np.array(table)
 
     def embed(tokens: Sequence[int], places: Sequence[int]) -> Array:
-        rows: Array = embedding(tokens) + own[list(places)]
+        rows: Array = embedding(tokens) + table[list(places)]
         return rows
+
+    return embed
+
+
+def without(embedding: Callable[[Sequence[int]], Array]) -> Embed:
+    """Embeddings alone: positions come in elsewhere."""
+
+    def embed(tokens: Sequence[int], places: Sequence[int]) -> Array:
+        return embedding(tokens)
 
     return embed
