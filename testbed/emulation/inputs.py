@@ -85,8 +85,10 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     nodes = choose_nodes(options.nodes, scenario)
     loaded = loads(scenario)
     on_gpus = {name for name in loaded if scenario.compute_of(name).accelerator != "cpu"}
-    means.secure(means.of_run(loaded, sharing(loaded, nodes.name == "docker"), on_gpus))
+    served = sharing(loaded, nodes.name == "docker")
+    means.secure(means.of_run(loaded, served, on_gpus))
     fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
+    means.secure(means.of_run(loaded, served, on_gpus, {models[role] for role in fitness.packs}))
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
     return Inputs(experiment, tokenizer.encode, facts_of(target).ends, hashes, fitness, nodes, experiment.run_id(more))
 

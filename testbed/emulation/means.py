@@ -24,7 +24,7 @@ NODE_TASKS = 5  # its shell, three threads of its program, the engine's thread t
 WORKER_TASKS = 1
 ENGINE_TASKS = 16
 NODE_MB = 20.0  # heap of a node program as it starts; code is shared by all
-WORKER_MB = 60.0  # a worker's before its models
+WORKER_MB = 25.0  # a worker's before its models; 200 more where it needs PyTorch
 ENGINE_MB = 150.0
 MIB = 1 << 20
 CGROUPS = Path("/sys/fs/cgroup")
@@ -50,15 +50,25 @@ class Room:
 
 
 def of_run(
-    models: Mapping[str, Mapping[str, str]], served: Iterable[Iterable[str]], on_gpus: Collection[str] = ()
+    models: Mapping[str, Mapping[str, str]],
+    served: Iterable[Iterable[str]],
+    on_gpus: Collection[str] = (),
+    mapped: Collection[str] | None = None,
 ) -> Needs:
-    """By what each node loads, which of them share workers (`emulation.loads`), and whose weights a GPU holds."""
+    """By what each node loads, which of them share workers (`emulation.loads`), and whose weights a GPU holds.
+
+    `mapped`: models whose weights are in memory once for all workers (`testbed.models.packs`); None: perhaps all are.
+    """
     groups = [list(group) for group in served]
     sharing = {name for group in groups for name in group}
     alone = [name for name, loaded in models.items() if loaded and name not in sharing]
     workers = [*alone, *(group[0] for group in groups)]  # by a node that each serves
     loaded = [name for worker in workers if worker not in on_gpus for name in models[worker].values()]
     weights_mb = {name: _weights_mb(name) for name in set(loaded)}
+    if mapped is None:
+        loaded = [*weights_mb]
+    else:
+        loaded = [*(name for name in loaded if name not in mapped), *(name for name in weights_mb if name in mapped)]
     nodes = len(models)
     return Needs(
         nodes,

@@ -1,7 +1,7 @@
 """Which drafting nodes share a model worker: the one place of that rule.
 
-A model worker is a process that holds PyTorch (0.4 GB) and competes for a core. A few beside one another are fine, and
-then every node keeps its own, as on their own machines. Dozens on two cores would be switched between at the
+A model worker is a process that competes for a core, and holds PyTorch (0.4 GB) where its models need that. A few
+beside one another are fine, and then every node keeps its own, as on their own machines. Dozens on two cores would be switched between at the
 kernel's will, several milliseconds each, while what is due waits; one process that computes the earliest due
 first, whosever it is, keeps paced results in time.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 MOST_OWN_WORKERS = 4  # drafting nodes that have each its own worker
-NODES_A_WORKER = 8  # where cores are many: fewer would share too few passes to be worth another 0.4 GB
+NODES_A_WORKER = 8  # where cores are many: fewer would share too few passes to be worth another process
 SPARED_CORES = 1  # for the target's worker, the node programs and the shaper
 
 

@@ -132,7 +132,7 @@ class Models:
 
         use_blas_threads(config.threads)
         prepare(config.accelerator, config.gpu_memory_fraction)
-        self._profiles = {role: load_profile(name) for role, name in config.accelerators.items()}
+        self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
         self.refusals = partial(plain_words, config.accelerator)
         self.hashes: dict[str, str] = {}
         self._passes: dict[str, Passes] = {}

@@ -77,10 +77,12 @@ except MachineCannot as error:
 def test_models_count_once_a_worker_and_not_where_a_gpu_holds_them(experiment: Path) -> None:
     scenario = load_scenario(experiment, [])
     models = loads(scenario)
-    own = means.of_run(models, sharing(models, in_containers=True))
-    shared = means.of_run(models, [[name for name in models if name.startswith("user")]])
-    on_gpu = means.of_run(models, [], set(models))
+    own = means.of_run(models, sharing(models, in_containers=True), mapped=())
+    shared = means.of_run(models, [[name for name in models if name.startswith("user")]], mapped=())
+    mapped = means.of_run(models, sharing(models, in_containers=True), mapped={"tiny-draft", "tiny-target"})
+    on_gpu = means.of_run(models, [], set(models), mapped=())
     assert own.memory_mb - shared.memory_mb > 5 * means.WORKER_MB
+    assert own.memory_mb - mapped.memory_mb == pytest.approx(6 * means._weights_mb("tiny-draft"))
     assert own.memory_mb > on_gpu.memory_mb
     assert shared.descriptors - own.descriptors == 6 * means.SHARED_DESCRIPTORS
 

@@ -150,7 +150,7 @@ def open_pack(file: IO[bytes]) -> Packed:
 
 
 def nameless() -> IO[bytes]:
-    """A file for a pack that nobody else is to open: in memory where the system has such files."""
+    """A file for a pack of this process alone: in memory where the system has such files."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("weights"), "w+b")
     return tempfile.TemporaryFile()
