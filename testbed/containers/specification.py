@@ -1,7 +1,8 @@
 """The Docker specification of one node's container: a pure function, so that it can be tested without Docker.
 
 A node has no network of the engine's (`none`), so nothing but the experiment's link reaches it; a read-only root, no
-capability, no way to gain one. Its models are mounted read-only where they lie, its exchange folder at /node.
+capability, no way to gain one. Its models are mounted read-only where they lie, their weights as passes read them at
+/packs, its exchange folder at /node.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ RUN_LABEL = "org.wan-testbed.run"
 NODE_LABEL = "org.wan-testbed.node"
 EXCHANGE = "/node"
 SOCKET = f"{EXCHANGE}/control.sock"
+PACKS = "/packs"  # weights as nodes read them: in a private folder here, and files alone can be read inside
 PIDS = 256  # a node program, its model worker and their threads; a program gone wild must not take the machine
 # by name, so that neither an image's environment nor another maker's GPU decides: CUDA, and nvidia-smi with its library
 GPU_CAPABILITIES = ("gpu", "compute", "utility")
@@ -45,6 +47,7 @@ class Wanted:
     image: Image
     exchange: Path
     mounts: tuple[Path, ...] = ()
+    packs: tuple[Path, ...] = ()
     working_dir: Path = Path("/")
     limits: Limits = field(default_factory=Limits)
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -71,7 +74,7 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": PIDS,
-        "Mounts": [_bind(wanted.exchange, EXCHANGE, writable=True), *_read_only(wanted.mounts)],
+        "Mounts": [_bind(wanted.exchange, EXCHANGE, writable=True), *_read_only(wanted.mounts), *_packs(wanted.packs)],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": "1"}},
     }
     if limits.cpus is not None:
@@ -108,6 +111,15 @@ def _read_only(paths: Iterable[Path]) -> list[dict[str, Any]]:
     chosen = sorted(set(paths))
     outer = [one for one in chosen if not any(one != other and one.is_relative_to(other) for other in chosen)]
     return [_bind(path, str(path), writable=False) for path in outer]
+
+
+def pack_inside(path: Path) -> str:
+    """Where a container sees a pack."""
+    return f"{PACKS}/{path.name}"
+
+
+def _packs(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    return [_bind(path, pack_inside(path), writable=False) for path in sorted(set(paths))]
 
 
 def _bind(source: Path, target: str, writable: bool) -> dict[str, Any]:

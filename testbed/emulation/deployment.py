@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
+from testbed.containers.specification import pack_inside
 from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, sharing
@@ -205,6 +206,10 @@ class Deployment:
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             self.workers.start(served, self._confinement)
+        fitness = self._fitness
+        if self._containers is not None:
+            inside = {role: pack_inside(Path(path)) for role, path in fitness.packs.items()}
+            fitness = replace(fitness, packs=inside)
         joined = {name for nodes in served for name in nodes}
         self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])
         born: dict[str, float] = {}
@@ -220,7 +225,7 @@ class Deployment:
                 accelerator=compute.accelerator,
                 gpu_memory_fraction=compute.gpu_memory_fraction,
                 passes=compute.passes,
-                fitness=self._fitness,
+                fitness=fitness,
                 shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"

@@ -1,9 +1,9 @@
 """Which drafting nodes share a model worker: the one place of that rule.
 
 A model worker is a process that competes for a core, and holds PyTorch (0.4 GB) where its models need that. A few
-beside one another are fine, and then every node keeps its own, as on their own machines. Dozens on two cores would be switched between at the
-kernel's will, several milliseconds each, while what is due waits; one process that computes the earliest due
-first, whosever it is, keeps paced results in time.
+beside one another are fine, and then every node keeps its own, as on their own machines. Dozens on two cores would be
+switched between at the kernel's will, several milliseconds each, while what is due waits; one process that computes the
+earliest due first, whosever it is, keeps paced results in time.
 
 Nodes that run the target are never among them: one batched pass takes as long as dozens of draft steps.
 """

@@ -47,7 +47,7 @@ def test_seven_users_draft_on_one_worker_and_every_output_is_target_only_decodin
     manifest = json.loads((run / "manifest.json").read_text())
     (shared,) = manifest["workers"]["shared"]
     assert shared["nodes"] == USERS
-    assert shared["resident_mb"] > 100
+    assert 20 < shared["resident_mb"] < 200
     assert [node for node, mb in manifest["node_memory_mb"].items() if mb > 0] == ["target0"]
     steps = pd.read_parquet(run / "steps.parquet")
     drafts = steps[steps["kind"] == "draft"]
