@@ -2,7 +2,8 @@
 
 Sections: `network` is the fabrics' links, `network:relay` those of one; `replay` links that change on time;
 `containers` nodes in containers; `star` Mininet's links beside ours; `passes` real passes of the shipped pair by the
-lean path and by transformers; `machinery` the rest. None named: all of them.
+lean path and by transformers; `nodes` what starting and holding nodes costs either way; `machinery` the rest. None
+named: all of them.
 
 `python -m testbed.bench TRIAL [OPTIONS]`: a long trial of docs/reliability.md; `TRIAL --help` says its options.
 """
@@ -20,6 +21,7 @@ from testbed.bench.containers import container_figures
 from testbed.bench.machinery import machinery_figures
 from testbed.bench.measurement import Measurement, readable
 from testbed.bench.network import FABRICS, network_figures
+from testbed.bench.nodes import nodes_figures
 from testbed.bench.passes import passes_figures
 from testbed.bench.replay import replay_figures
 from testbed.bench.star import star_figures
@@ -32,6 +34,7 @@ SECTIONS: dict[str, Callable[[], list[Measurement]]] = {
     "containers": container_figures,
     "star": star_figures,
     "passes": passes_figures,
+    "nodes": nodes_figures,
     "machinery": machinery_figures,
 }
 
