@@ -15,7 +15,7 @@ READ = f"""
 import json, sys
 from pathlib import Path
 from testbed.emulation import engine
-from testbed.experiment.scenario import load_scenario
+from testbed.experiment.document import load_scenario
 inputs = engine.read(load_scenario(Path({str(EXPERIMENT)!r})), engine.Options(fabric="relay", nodes="process"))
 heavy = [name for name in ("torch", "transformers") if name in sys.modules]
 print(json.dumps([heavy, sorted(inputs.fitness.packs), inputs.run_id]))

@@ -19,8 +19,9 @@ from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import load_model, model_hash
 from testbed.models.passes import passes_of
-from testbed.nodes.jobs import Answer, Frames, Job, WorkerConfig, WorkerReady, frame
-from testbed.policies.api import Draft, DraftTree, Verify
+from testbed.nodes.jobs import Answer, Refused, Reply, Submit, WorkerConfig, WorkerReady, frame
+from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady, Verify, VerifyReady
+from testbed.wire.framing import Frames
 
 MODELS = {"target": "tiny-target", "draft": "tiny-draft"}
 PROFILES = {"target": "l40s/llama-3.1-8b", "draft": "l40s/llama-3.2-1b"}
@@ -56,7 +57,7 @@ def answers(config: WorkerConfig) -> tuple[WorkerReady, list[Answer], list[str],
         ours.settimeout(60)
         ours.sendall(frame(config))
         for one in JOBS:
-            ours.sendall(frame(wrapped(one)))
+            ours.sendall(frame(Submit(one, 1)))
         frames, bodies = Frames(), []
         while len(bodies) < 1 + len(JOBS):
             data = ours.recv(1 << 16)
@@ -65,34 +66,27 @@ def answers(config: WorkerConfig) -> tuple[WorkerReady, list[Answer], list[str],
         maps = Path(f"/proc/{child.pid}/maps").read_text().splitlines()
     said, _ = child.communicate(timeout=60)
     assert child.returncode == 0
-    ready = msgspec.msgpack.decode(bodies[0], type=WorkerReady)
+    ready, *answered = (msgspec.msgpack.decode(body, type=Reply) for body in bodies)
+    assert isinstance(ready, WorkerReady)
     mapped = {line.split()[5] for line in maps if line.endswith(".pack")}
-    return ready, [msgspec.msgpack.decode(body, type=Answer) for body in bodies[1:]], json.loads(said), mapped
-
-
-def wrapped(job: Draft | Verify | DraftTree) -> Job:
-    match job:
-        case Draft():
-            return Job(1, draft=job)
-        case Verify():
-            return Job(1, verify=job)
-    return Job(1, draft_tree=job)
+    return ready, [one for one in answered if isinstance(one, Answer)], json.loads(said), mapped
 
 
 @pytest.mark.slow
 def test_a_lean_worker_has_no_torch_and_says_the_tokens_of_transformers(fitness: Fitness) -> None:
     ready, (drafted, verified, tree), heavy, mapped = answers(WorkerConfig(MODELS, PROFILES, fitness=fitness))
     assert heavy == [] and mapped == set(fitness.packs.values())
-    assert ready.error is None and ready.passes == {"target": "lean", "draft": "lean"}
+    assert ready.passes == {"target": "lean", "draft": "lean"}
     assert ready.models == {role: model_hash(name) for role, name in MODELS.items()}
     assert 0 < ready.resident_mb < 100
     models = {role: load_model(name, threads=1).model for role, name in MODELS.items()}
     runtimes = {role: passes_of(model, "transformers").runtime() for role, model in models.items()}
     compute = Compute(runtimes, {role: lambda tokens: [tokens] for role in MODELS})
     verdict = compute.verify(VERIFY)[0]
-    assert drafted.draft.tokens == compute.draft(DRAFT)[0].tokens
-    assert (verified.verify.accepted, verified.verify.tokens) == (verdict.accepted, verdict.tokens)
-    assert tree.draft_tree.tokens == compute.draft_tree(TREE)[0].tokens
+    assert isinstance(drafted.ready, DraftReady) and isinstance(verified.ready, VerifyReady)
+    assert drafted.ready.tokens == compute.draft(DRAFT)[0].tokens
+    assert (verified.ready.accepted, verified.ready.tokens) == (verdict.accepted, verdict.tokens)
+    assert isinstance(tree.ready, TreeDraftReady) and tree.ready.tokens == compute.draft_tree(TREE)[0].tokens
 
 
 @pytest.mark.slow
@@ -111,10 +105,9 @@ def test_a_worker_says_in_one_line_that_its_weights_are_gone(fitness: Fitness) -
         from testbed.nodes.worker import serve
 
         ours.sendall(frame(WorkerConfig(MODELS, PROFILES, fitness=fitness)))
-        with theirs.makefile("rwb", buffering=0) as raw:
-            assert serve(raw) == 3
+        assert serve(theirs) == 3
         (body,) = Frames().feed(ours.recv(1 << 16))
-    assert "is gone or damaged" in msgspec.msgpack.decode(body, type=WorkerReady).error
+    assert "is gone or damaged" in msgspec.msgpack.decode(body, type=Refused).error
 
 
 def test_a_place_is_the_same_for_engine_and_node(fitness: Fitness) -> None:
