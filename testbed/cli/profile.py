@@ -30,6 +30,7 @@ def profile(
     max_pass_tokens: Annotated[
         int, typer.Option("--max-pass-tokens", min=1, help="Longest forward pass to time, in tokens.")
     ] = 256,
+    varies: Annotated[bool, typer.Option("--varies", help="Also write down how passes vary, as quantiles.")] = False,
     as_json: Json = False,
 ) -> None:
     """Time a model on this machine; write a device profile."""
@@ -42,7 +43,7 @@ def profile(
     if out.suffix != ".yaml":
         raise BadInput(f"--out {out}: a profile is a .yaml file; give it that suffix")
     check_file(out)
-    measured = measure(model, accelerator.value, threads, max_pass_tokens, note)
+    measured = measure(model, accelerator.value, threads, max_pass_tokens, note, varies)
     write(measured, out)
     if as_json:
         print_json({"file": str(out), **measured.model_dump(mode="json")})

@@ -11,7 +11,7 @@ import hashlib
 import struct
 from typing import Literal
 
-Stream = Literal["target", "draft", "accept", "residual", "arrival", "request-seed"]
+Stream = Literal["target", "draft", "accept", "residual", "arrival", "request-seed", "pass-time"]
 
 _MANTISSA_BITS = 53  # of an IEEE 754 double: every value drawn is exact
 
@@ -21,6 +21,12 @@ def uniform(seed: int, request: int, position: int, stream: Stream) -> float:
     key = struct.pack("<qqq", seed, request, position) + stream.encode()
     word = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
     return float((word >> (64 - _MANTISSA_BITS)) / (1 << _MANTISSA_BITS))
+
+
+def device_seed(seed: int, repeat: int, node: str) -> int:
+    """Of what a node's device draws in one trial: the same for every policy, whose jobs then meet the same device."""
+    key = struct.pack("<qq", seed, repeat) + f"device/{node}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> (64 - _MANTISSA_BITS)
 
 
 def request_seed(seed: int, index: int, repeat: int) -> int:

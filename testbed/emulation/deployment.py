@@ -61,6 +61,7 @@ class Deployment:
         fitness: Fitness = Fitness(),  # noqa: B008  # a frozen struct
     ) -> None:
         self._fitness = fitness
+        self.seed = scenario.seed
         self._scenario = scenario
         self._network = network
         self._log_dir = log_dir

@@ -31,7 +31,7 @@ def patience(experiment: Resolved, requests: Sequence[PlannedRequest]) -> Patien
     Where something is gone for good, seconds instead of the minute.
     """
     scenario = experiment.scenario
-    step_ms = sum(device.duration_ms(1) or NATIVE_STEP_MS for device in experiment.devices.values())
+    step_ms = sum(device.long_ms(1) or NATIVE_STEP_MS for device in experiment.devices.values())
     seconds = work_s(step_ms, experiment.slowest_rtt_ms, scenario.workload.output_tokens, requests)
     cuts_ns = [cut for pair in experiment.schedule.pairs.values() for cut in pair.cuts]
     if healed_ns := [(since_ns, until_ns) for since_ns, until_ns in cuts_ns if until_ns is not None]:

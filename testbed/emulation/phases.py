@@ -83,7 +83,16 @@ def _start(
     deployment.gather(
         {
             name: StartPolicy(
-                entry.label, entry.name, entry.params, roles[name], peers, repeat, span, seen, entry.files
+                entry.label,
+                entry.name,
+                entry.params,
+                roles[name],
+                peers,
+                repeat,
+                span,
+                seen,
+                entry.files,
+                deployment.seed,
             )
             for name, (_, seen) in paths.items()
         },

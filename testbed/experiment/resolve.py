@@ -111,7 +111,13 @@ class Resolved:
             "topology": self.topology.model_dump(mode="json", by_alias=True),
             "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
             "node_placement": dict(self.placement),
+            **({"pass_times": varying} if (varying := self._varying()) else {}),
         }
+
+    def _varying(self) -> dict[str, str]:
+        """Law and source of devices whose passes vary, by role."""
+        laws = {role: profile.varies for role, profile in self.devices.items()}
+        return {role: f"{law.law} ({law.source})" for role, law in laws.items() if law is not None}
 
 
 def _any_path(path: str) -> str:

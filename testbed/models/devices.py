@@ -9,7 +9,8 @@ One pass over the feeds of one or several requests takes, in milliseconds,
 
 where `new` tokens of a request are fed and `cached` ones are already held. `dense`, the work on weights, is a staircase
 on real devices and is kept as knots; the other terms are those of WISP's regression (arXiv 2601.11652). They are 0 in
-profiles that do not give them, so there a pass takes the same time whatever is cached.
+profiles that do not give them, so there a pass takes the same time whatever is cached. Where the profile says that
+passes vary (`varies`), each is so long times a factor of its own.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
+from testbed.decoding.rng import uniform
 from testbed.errors import BadInput
 from testbed.files.reading import shown
 from testbed.files.strict import MS, TOKENS, Strict, Unit
 from testbed.files.yamlfile import explain, load_yaml, problem
+from testbed.models.variation import Variation
 
 NATIVE = "native"
 MAX_PASS_MS = 3_600_000.0  # an hour: beyond it a figure is in another unit
@@ -88,8 +91,14 @@ class DeviceProfile(Strict):
         description="tokens whose keys and values fit beside the weights; null: not limited",
     )
 
+    varies: Variation | None = Field(
+        default=None, description="how passes vary around the times above; null: each takes just as long"
+    )
+
     @model_validator(mode="after")
     def _knots_ascend(self) -> DeviceProfile:
+        if self.native and self.varies is not None:
+            raise problem(("varies",), "a native device takes the time that it takes; leave varies out")
         counts = [tokens for tokens, _ in self.pass_ms]
         if counts != sorted(set(counts)):
             raise problem(("pass_ms",), "pass_ms needs ascending token counts")
@@ -110,6 +119,10 @@ class DeviceProfile(Strict):
         """Milliseconds one request's pass takes; 0 for `native`. Raises ValueError outside the knots."""
         return self.batch_ms((Feed(tokens, cached),))
 
+    def long_ms(self, tokens: int) -> float:
+        """What all but one in a hundred of one request's passes stay within."""
+        return self.duration_ms(tokens) * (1.0 if self.varies is None else self.varies.factor(0.99))
+
     def batch_ms(self, feeds: Sequence[Feed]) -> float:
         """Milliseconds one pass over all these feeds takes; 0 for `native`. Raises ValueError outside the knots."""
         if self.native:
@@ -119,6 +132,10 @@ class DeviceProfile(Strict):
             total += self.attention_ms * sum(one.new * (one.new + one.cached) for one in feeds)
             total += self.kv_read_ms * sum(one.cached for one in feeds)
         return total + self.sequence_ms * len(feeds) + self.step_ms
+
+    def factor(self, seed: int, job: int, index: int) -> float:
+        """By what the pass `index` of a device's job differs from these times; `seed` is the device's in this trial."""
+        return 1.0 if self.varies is None else self.varies.factor(uniform(seed, job, index, "pass-time"))
 
     def _dense_ms(self, tokens: int) -> float:
         if not 1 <= tokens <= self.pass_ms[-1][0]:

@@ -25,8 +25,12 @@ def member_records(
     paced_ms: float,
     real_ms: float,
     overrun_ms: float,
+    factor: float,
 ) -> tuple[PassRecord, ...]:
-    """One pass, as each member of the batch took part in it; a member's tokens are its own, without padding."""
+    """One pass, as each member of the batch took part in it; a member's tokens are its own, without padding.
+
+    `factor`: of this pass, and so of what a member's own pass would have taken at the same moment.
+    """
     return tuple(
         PassRecord(
             started_ns,
@@ -36,7 +40,7 @@ def member_records(
             overrun_ms,
             member.position,
             len(member.tokens),
-            profile.duration_ms(len(member.tokens), member.position),
+            profile.duration_ms(len(member.tokens), member.position) * factor,
         )
         for member in job.members
     )

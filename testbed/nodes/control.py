@@ -63,6 +63,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     requests: tuple[int, int]
     log_path: str
     files: dict[str, str] = {}  # texts of a policy from a file (`testbed.files.pyfile`)
+    seed: int = 0  # the experiment's
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):

@@ -31,12 +31,14 @@ class WorkerConfig(msgspec.Struct, frozen=True):
 class Submit(msgspec.Struct, frozen=True, tag_field=KIND, tag="submit"):
     """Run this job after those before it; `submitted_ns` is when the policy asked (CLOCK_MONOTONIC).
 
-    `lead_ns`: how much before its due time the answer is to leave the worker.
+    `lead_ns`: how much before its due time the answer is to leave the worker. `seed`: of the device's draws in this
+    trial (`testbed.decoding.rng.device_seed`).
     """
 
     job: DeviceJob
     submitted_ns: int
     lead_ns: int = 0
+    seed: int = 0
 
 
 class Release(msgspec.Struct, frozen=True, tag_field=KIND, tag="release"):

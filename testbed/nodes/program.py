@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid, TestbedError
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import Capacity, limits_of
@@ -199,6 +200,8 @@ class NodeProgram:
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
         role = spec.role(command.role, params, context, command.label)
+        if self._worker is not None:
+            self._worker.seed = device_seed(command.seed, command.repeat, self._config.node)
         self._log = RowFile(Path(command.log_path))
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(

@@ -184,7 +184,8 @@ class SharedWorker:
         drafts = [draft for one in jobs if (draft := _draft_of(one.job)) is not None]
         done = nodes[0].compute.draft_together(drafts)
         for node, one, (ready, real) in zip(nodes, jobs, done, strict=True):
-            self._answer(node, node.device.drafted(one.job.submitted_ns, ready, real))
+            assert isinstance(one.job, Submit)
+            self._answer(node, node.device.drafted(one.job, ready, real))
 
     def _do_one(self, node: Served, order: Order) -> None:
         match order:

@@ -49,21 +49,21 @@ class Worker:
     def answer(self, order: Submit) -> Answer:
         match order.job:
             case Draft() as job:
-                return self.drafted(order.submitted_ns, *self._compute.draft(job))
+                return self.drafted(order, *self._compute.draft(job))
             case DraftTree() as job:
-                return self._paced("draft", order.submitted_ns, *self._compute.draft_tree(job))
+                return self._paced("draft", order, *self._compute.draft_tree(job))
             case Verify() as job:
-                return self._paced("target", order.submitted_ns, *self._compute.verify(job))
+                return self._paced("target", order, *self._compute.verify(job))
             case VerifyTree() as job:
-                return self._paced("target", order.submitted_ns, *self._compute.verify_tree(job))
+                return self._paced("target", order, *self._compute.verify_tree(job))
             case VerifyBatch() as job:
-                return self._answer_batch(order.submitted_ns, job)
+                return self._answer_batch(order, job)
             case _:
                 assert_never(order.job)
 
-    def drafted(self, submitted_ns: int, ready: DraftReady, real: Sequence[RealPass]) -> Answer:
+    def drafted(self, order: Submit, ready: DraftReady, real: Sequence[RealPass]) -> Answer:
         """The answer to a draft job whose real passes have run, here or together with those of other devices."""
-        return self._paced("draft", submitted_ns, ready, real)
+        return self._paced("draft", order, ready, real)
 
     def release(self, request: int) -> None:
         self._compute.release(request)
@@ -85,32 +85,39 @@ class Worker:
             case _:
                 assert_never(order.job)
         total = 0.0
-        for size in (size for feed in feeds for size in profile.passes(feed)):
-            total += profile.duration_ms(size, position)
+        for index, size in enumerate(size for feed in feeds for size in profile.passes(feed)):
+            total += profile.duration_ms(size, position) * profile.factor(order.seed, job.job, index)
             position += size
         return total
 
-    def _answer_batch(self, submitted_ns: int, job: VerifyBatch) -> Answer:
+    def _answer_batch(self, order: Submit, job: VerifyBatch) -> Answer:
         """One paced duration for the pass that all members share."""
         ready, real = self._compute.verify_batch(job)
         profile = self._profiles["target"]
-        paced_ms = profile.batch_ms(feeds_of(job))
-        (one,) = self._clock.pace(submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms])
+        factor = profile.factor(order.seed, job.job, 0)
+        paced_ms = profile.batch_ms(feeds_of(job)) * factor
+        (one,) = self._clock.pace(order.submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms])
         duration = (one.finished_ns - one.started_ns) / 1e6
         members = tuple(msgspec.structs.replace(member, duration_ms=duration) for member in ready.members)
         return Answer(
             BatchReady(job.job, members, duration),
-            member_records(job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms),
+            member_records(
+                job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms, factor
+            ),
         )
 
-    def _paced(self, model: str, submitted_ns: int, ready: JobDone, real: Sequence[RealPass]) -> Answer:
-        passes = self._pace(model, submitted_ns, real)
+    def _paced(self, model: str, order: Submit, ready: JobDone, real: Sequence[RealPass]) -> Answer:
+        passes = self._pace(model, order, real)
         duration = (passes[-1].finished_ns - passes[0].started_ns) / 1e6
         return Answer(msgspec.structs.replace(ready, duration_ms=duration), passes)
 
-    def _pace(self, model: str, submitted_ns: int, real: Sequence[RealPass]) -> tuple[PassRecord, ...]:
-        paced = [self._profiles[model].duration_ms(one.tokens, one.position) for one in real]
-        timings = self._clock.pace(submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced)
+    def _pace(self, model: str, order: Submit, real: Sequence[RealPass]) -> tuple[PassRecord, ...]:
+        profile = self._profiles[model]
+        paced = [
+            profile.duration_ms(one.tokens, one.position) * profile.factor(order.seed, order.job.job, index)
+            for index, one in enumerate(real)
+        ]
+        timings = self._clock.pace(order.submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced)
         return tuple(
             PassRecord(t.started_ns, t.finished_ns, t.paced_ms, t.real_ms, t.overrun_ms, one.position, one.tokens)
             for t, one in zip(timings, real, strict=True)

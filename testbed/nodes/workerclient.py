@@ -48,6 +48,7 @@ class WorkerClient(Inbox):
         self._closing = False
         self._death: asyncio.Future[None] | None = None
         self._decode = msgspec.msgpack.Decoder(Reply).decode
+        self.seed = 0  # of the device's draws, as the trial has it
         self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
@@ -84,7 +85,7 @@ class WorkerClient(Inbox):
         now = time.monotonic_ns()
         self._waiting.append((now, on_answer))
         lead_ns = min(MAX_LEAD_NS, round(self._way_ns.value or 0))
-        self._transport.write(frame(Submit(job, now, lead_ns)))
+        self._transport.write(frame(Submit(job, now, lead_ns, self.seed)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None

@@ -21,6 +21,7 @@ def facts(run: RunData) -> list[Fact]:
     found = (
         ("Models", _models(manifest["models"])),
         ("Devices", ", ".join(f"{role} {device}" for role, device in scenario["devices"].items())),
+        ("Pass times", "; ".join(f"{role}: {law}" for role, law in manifest.get("pass_times", {}).items())),
         ("Topology", _topology(run)),
         ("Prompts", _prompts(manifest["prompts"]["name"], scenario)),
         ("Sampling", _sampling(manifest)),

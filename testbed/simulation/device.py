@@ -8,6 +8,7 @@ compute comes from a decode table (`testbed.tables.replay`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any, Protocol
 
 from testbed.errors import BadInput
@@ -58,6 +59,7 @@ class PassTimes:
                 "l40s/llama-3.1-8b"
             )
         self.profile = profile
+        self.steady = profile.varies is None
         self._known: dict[int, list[tuple[int, float, int]]] = {}
 
     def of(self, tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
@@ -69,10 +71,19 @@ class PassTimes:
             passes = self._known[tokens] = self._of(tokens, cached)
         return passes
 
-    def _of(self, tokens: int, cached: int) -> list[tuple[int, float, int]]:
+    def drawn(self, seed: int, job: int) -> Callable[[int, int], list[tuple[int, float, int]]]:
+        """As `of` for the feeds of one job, in order, each pass with a factor of its own."""
+        numbers = count()
+
+        def of(tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
+            return self._of(tokens, cached, lambda: self.profile.factor(seed, job, next(numbers)))
+
+        return of
+
+    def _of(self, tokens: int, cached: int, factor: Callable[[], float] = lambda: 1.0) -> list[tuple[int, float, int]]:
         passes = []
         for size in self.profile.passes(tokens):
-            ms = self.profile.duration_ms(size, cached)
+            ms = self.profile.duration_ms(size, cached) * factor()
             passes.append((size, ms, round(ms * NS_PER_MS)))
             cached += size
         return passes
@@ -81,7 +92,7 @@ class PassTimes:
 class VirtualDevice:
     """A node's device with its models. `overhead_ns` passes between the end of a job and its role hearing of it.
 
-    `detailed`: a batch's records are wanted, one a member.
+    `detailed`: a batch's records are wanted, one a member. `seed`: of the device's draws in this trial.
     """
 
     def __init__(
@@ -91,7 +102,9 @@ class VirtualDevice:
         profiles: Mapping[str, DeviceProfile],
         overhead_ns: int = 0,
         detailed: bool = True,
+        seed: int = 0,
     ) -> None:
+        self._seed = seed
         self._kernel = kernel
         self._models = models
         self._target = PassTimes(profiles["target"])
@@ -116,14 +129,15 @@ class VirtualDevice:
         passes: list[PassRecord] = []
         ready: DraftReady | VerifyReady
         model = self._draft if type(job) is Draft else self._target
+        times = model.of if model.steady else model.drawn(self._seed, job.job)
         for feed in cut(len(job.tokens), job.most if type(job) is Draft else 0):
-            for size, ms, duration_ns in model.of(feed, position):
+            for size, ms, duration_ns in times(feed, position):
                 passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
                 at_ns += duration_ns
                 position += size
         if type(job) is Draft:
             for _ in range(job.steps - 1):  # each further step feeds the token drafted before it
-                for size, ms, duration_ns in self._draft.of(1, position):
+                for size, ms, duration_ns in times(1, position):
                     passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
                     at_ns += duration_ns
                     position += size
@@ -139,11 +153,14 @@ class VirtualDevice:
         submitted_ns = self._kernel.now_ns
         started_ns = max(submitted_ns, self._free_ns)
         profile = self._target.profile
-        ms = profile.batch_ms(feeds_of(job))
+        factor = profile.factor(self._seed, job.job, 0)
+        ms = profile.batch_ms(feeds_of(job)) * factor
         self._free_ns = finished_ns = started_ns + round(ms * NS_PER_MS)
         duration_ms = (finished_ns - started_ns) / NS_PER_MS
         members = tuple(self._models.verify(member, duration_ms) for member in job.members)
-        passes = list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0)) if self._detailed else []
+        passes = (
+            list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0, factor)) if self._detailed else []
+        )
         done = (job, submitted_ns, BatchReady(job.job, members, duration_ms), passes)
         self._kernel.at(finished_ns + self._overhead_ns, answered, done)
 
@@ -151,11 +168,12 @@ class VirtualDevice:
         """As a device that keeps trees in its cache: a pass takes what its fresh tokens take."""
         submitted_ns = self._kernel.now_ns
         at_ns = started_ns = max(submitted_ns, self._free_ns)
-        drafting = type(job) is DraftTree
+        model = self._draft if type(job) is DraftTree else self._target
+        times = model.of if model.steady else model.drawn(self._seed, job.job)
         position = job.position + len(job.tokens) + len(job.nodes) - job.fresh
         passes: list[PassRecord] = []
         for feed in cut(job.fresh, job.most if type(job) is DraftTree else 0):
-            for size, ms, duration_ns in (self._draft if drafting else self._target).of(feed, position):
+            for size, ms, duration_ns in times(feed, position):
                 passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
                 at_ns += duration_ns
                 position += size

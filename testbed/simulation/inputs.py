@@ -104,7 +104,7 @@ class Inputs:
         for_good_ns = last_for_good_ns(scenario.events, ends_cut)
         if for_good_ns is None:
             return None
-        step_ms = sum(device.duration_ms(1) for device in experiment.devices.values())
+        step_ms = sum(device.long_ms(1) for device in experiment.devices.values())
         workload = scenario.workload
         due = due_times_ms(workload.arrivals, workload.requests, scenario.seed, len(scenario.place.nodes()))
         gap_ms = max((one for one in due if one is not None), default=0.0)

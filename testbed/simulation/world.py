@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid
 from testbed.experiment.faults import NodeStop
 from testbed.experiment.policyentry import PolicyEntry
@@ -93,6 +94,7 @@ class World:
         self._ended_ns = 0  # when a request last ended
         self._spec = spec
         self._entry = entry
+        self._repeat = repeat
         self._planned = planned
         self._left = len(planned)
         self._on_done = on_done
@@ -227,7 +229,8 @@ class World:
         for one in self._planned[users.index(node) :: len(users)] if node in users else self._planned:
             models.bind(one.request, one.prompt_id, one.sampling)
         overhead_ns = round(self._spec.overheads.job_ms * NS_PER_MS)
-        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed)
+        seed = device_seed(self._spec.seed, self._repeat, node)
+        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed, seed)
 
     def _models(self, table: DecodeTable) -> Replay:
         return Replay(table)

@@ -11,7 +11,7 @@ from testbed.errors import BadInput, MachineCannot
 from testbed.models.batch import BatchFeed, BatchRuntime
 from testbed.models.devices import load_profile
 from testbed.models.load import load_model
-from testbed.models.nativeprofile import counts, measure, write
+from testbed.models.nativeprofile import counts, measure, quantiles, write
 from testbed.models.placement import prepare
 
 
@@ -33,6 +33,19 @@ def test_a_profile_reads_back_as_it_was_measured(tmp_path):
     assert again.kind == "measured" and not again.native
     assert "passes by lean" in again.note  # those that a node takes
     assert again.duration_ms(3) > 0
+
+
+def test_a_profile_can_have_the_spread_of_what_was_measured(tmp_path):
+    path = tmp_path / "here.yaml"
+    write(measure("tiny-draft", max_pass_tokens=2, note=lambda text: None, varies=True), path)
+    varies = load_profile(str(path)).varies
+    assert varies is not None and varies.source.startswith("testbed models profile: 400 passes")
+    assert varies.factor(0.0) <= 1.0 <= varies.factor(0.99)
+
+
+def test_quantiles_are_those_of_the_sample():
+    kept = dict(quantiles([*range(1, 102)]))
+    assert kept == {0.0: 1, 0.05: 6, 0.25: 26, 0.5: 51, 0.75: 76, 0.95: 96, 0.99: 100, 1.0: 101}
 
 
 @pytest.mark.parametrize(("most", "expected"), [(1, [1]), (8, [1, 2, 4, 8]), (6, [1, 2, 4, 6])])

@@ -92,7 +92,7 @@ class InlineDevice:
         if isinstance(job, VerifyBatch):
             batch, one = self._compute.verify_batch(job)
             real_ms = (one.end_ns - one.start_ns) / 1e6
-            passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0)
+            passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0, 1.0)
             on_answer(submitted_ns, Answer(batch, passes))
             return
         run: dict[Any, Any] = {
