@@ -10,7 +10,7 @@ One pass over the feeds of one or several requests takes, in milliseconds,
 where `new` tokens of a request are fed and `cached` ones are already held. `dense`, the work on weights, is a staircase
 on real devices and is kept as knots; the other terms are those of WISP's regression (arXiv 2601.11652). They are 0 in
 profiles that do not give them, so there a pass takes the same time whatever is cached. Where the profile says that
-passes vary (`varies`), each is so long times a factor of its own.
+passes vary (`varies`), each takes that long times its own factor.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _FILES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
             "Device profiles",
             """How long a forward pass takes on the hardware that is emulated. With `new` tokens fed per request and
             `cached` ones held, a pass takes *pass_ms(Σ new) + attention_ms · Σ new · (new + cached) + kv_read_ms · Σ
-            cached + sequence_ms · requests + step_ms*, times a factor of its own where the profile says that passes
+            cached + sequence_ms · requests + step_ms*, times its own factor where the profile says that passes
             vary ([simulation](../simulation.md#pass-times-that-vary)).""",
             (),
         ),

@@ -72,7 +72,7 @@ class PassTimes:
         return passes
 
     def drawn(self, seed: int, job: int) -> Callable[[int, int], list[tuple[int, float, int]]]:
-        """As `of` for the feeds of one job, in order, each pass with a factor of its own."""
+        """As `of` for the feeds of one job, in order, each pass with its own factor."""
         numbers = count()
 
         def of(tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
