@@ -12,59 +12,32 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import socket
-import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, assert_never
+from typing import Any
 
+from testbed.bench.scripteddevice import ScriptedDevice
+from testbed.bench.socketproxy import KINDS, Proxy, SocketFault
 from testbed.decoding.sampling import Sampling
 from testbed.models.devices import load_profile
 from testbed.nodes.capacity import limits_of
-from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder
-from testbed.nodes.rolehost import Device, OnAnswer, RoleHost
+from testbed.nodes.rolehost import RoleHost
 from testbed.policies import registry
-from testbed.policies.api import (
-    BatchReady,
-    DeviceJob,
-    Draft,
-    DraftTree,
-    JobDone,
-    RoleContext,
-    Verify,
-    VerifyBatch,
-    VerifyTree,
-)
-from testbed.simulation.anydrafter import AnyDrafter
+from testbed.policies.api import RoleContext
 from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
-from testbed.tables.table import DecodeTable
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.wire.messages import Ping
 from testbed.wire.tcp import RESUME_S, TcpEndpoint
 from testbed.workload.planned import PlannedRequest
 
-Kind = Literal["delay", "slow", "half_open", "cut", "hang_up", "restart"]
-KINDS: tuple[Kind, ...] = ("delay", "slow", "half_open", "cut", "cut", "cut", "hang_up", "restart")
-PASS_S = 0.005
 PING_S = 0.1
 PATIENCE_S = RESUME_S + 20.0  # until a peer that stays away is named
 CONNECT_S = 10.0
 OUTPUT_TOKENS = 20
 DEVICE = "l40s/llama-3.1-8b"
 ROLES = ("user", "target", "drafter")
-
-
-@dataclass(frozen=True)
-class SocketFault:
-    """At `at_s`, for `for_s`: on the way between the target and `node`; `back`: of what the target sends."""
-
-    kind: Kind
-    node: str
-    back: bool
-    at_s: float
-    for_s: float
 
 
 @dataclass(frozen=True)
@@ -94,125 +67,6 @@ def draw(number: int, variants: Sequence[tuple[str, dict[str, Any]]]) -> SocketC
         for _ in range(chance.choice((1, 1, 2, 3, 4)))
     )
     return SocketCase(number, policy, tuple(params.items()), faults)
-
-
-class Proxy:
-    """Stands between one node and the target, for every connection that the node makes."""
-
-    def __init__(self, port: int) -> None:
-        self._to = port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._writers: list[asyncio.StreamWriter] = []
-        self._until = {False: 0.0, True: 0.0}  # until when a direction (back or not) is held
-        self._slow_until = 0.0
-        self._late_s = {False: 0.0, True: 0.0}
-        self._server: asyncio.Server | None = None
-        self.connections = 0
-
-    async def listen(self) -> int:
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
-
-    async def close(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-
-    def meet(self, fault: SocketFault) -> None:
-        until = time.monotonic() + fault.for_s
-        match fault.kind:
-            case "half_open":
-                self._until[fault.back] = until
-            case "slow":
-                self._slow_until = until
-            case "delay":
-                self._late_s[fault.back] = fault.for_s / 10
-            case "cut":
-                self.cut()
-
-    def cut(self) -> None:
-        """Both ends are reset; what is in between is lost."""
-        for writer in self._writers:
-            _reset(writer)
-        self._writers.clear()
-
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self._to)
-        except OSError:
-            _reset(writer)
-            return
-        self._writers += [writer, back]
-        self.connections += 1
-        for source, sink, direction in ((reader, back, False), (there, writer, True)):
-            task = asyncio.get_running_loop().create_task(self._pump(source, sink, direction))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, back: bool) -> None:
-        try:
-            while data := await source.read(16 if time.monotonic() < self._slow_until else 4096):
-                if time.monotonic() < self._slow_until:
-                    await asyncio.sleep(0.005)
-                await asyncio.sleep(self._late_s[back])
-                while time.monotonic() < self._until[back]:
-                    await asyncio.sleep(0.005)
-                sink.write(data)
-                await sink.drain()
-            sink.close()
-        except OSError:  # one side is reset, so the other will be
-            _reset(sink)
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection as a router does that has lost its state, not as a program that is done."""
-    sock = writer.get_extra_info("socket")
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-class ScriptedDevice(Device):
-    """Answers after the time of a pass, from a decode table and a made-up drafter."""
-
-    def __init__(self, table: DecodeTable, planned: Sequence[PlannedRequest]) -> None:
-        self._models = AnyDrafter(table)
-        for one in planned:
-            self._models.bind(one.request, one.prompt_id, one.sampling)
-
-    def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
-        submitted_ns = time.monotonic_ns()
-        asyncio.get_running_loop().call_later(PASS_S, self._answer, job, submitted_ns, on_answer)
-
-    def release(self, request: int) -> None:
-        """After the jobs before it, as a worker does."""
-        asyncio.get_running_loop().call_later(PASS_S, self._models.release, request)
-
-    def _answer(self, job: DeviceJob, submitted_ns: int, on_answer: OnAnswer) -> None:
-        members = job.members if isinstance(job, VerifyBatch) else (job,)
-        passes = tuple(
-            PassRecord(submitted_ns, time.monotonic_ns(), 1e3 * PASS_S, 0.0, 0.0, one.position, len(one.tokens))
-            for one in members
-        )
-        on_answer(submitted_ns, Answer(self._done(job), passes))
-
-    def _done(self, job: DeviceJob) -> JobDone:
-        match job:
-            case Draft():
-                return self._models.draft(job)
-            case DraftTree():
-                return self._models.draft_tree(job)
-            case Verify():
-                return self._models.verify(job)
-            case VerifyTree():
-                return self._models.verify_tree(job)
-            case VerifyBatch():
-                return BatchReady(job.job, tuple(map(self._models.verify, job.members)), 1e3 * PASS_S)
-            case _:
-                assert_never(job)
 
 
 class SocketRun:

@@ -8,7 +8,8 @@ import asyncio
 import pytest
 
 from testbed.bench.faults import VARIANTS, main
-from testbed.bench.socketfaults import SocketCase, SocketFault, SocketRun, draw, run_all
+from testbed.bench.socketfaults import SocketCase, SocketRun, draw, run_all
+from testbed.bench.socketproxy import SocketFault
 
 SCHEDULES = 17  # one of each variant
 
