@@ -1,6 +1,6 @@
 """Progress for Python callers: one display that is updated in a notebook, lines on stderr elsewhere, or nothing.
 
-Implements both `testbed.cli.progress.Progress` and what the command line's child says in lines.
+Implements both `testbed.experiment.progress.Progress` and what the command line's child says in lines.
 """
 
 from __future__ import annotations
@@ -10,32 +10,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
+
+from testbed.experiment.progress import Progress, Silent
 
 UPDATE_S = 0.2  # between two updates of a notebook's display
-
-
-class Watcher(Protocol):
-    """What is told of a run while it goes on."""
-
-    def note(self, text: str) -> None: ...
-
-    def phase(self, label: str, repeat: int, requests: int) -> None: ...
-
-    def request_done(self, tokens: int) -> None: ...
-
-
-class Silent:
-    """Says nothing."""
-
-    def note(self, text: str) -> None:
-        pass
-
-    def phase(self, label: str, repeat: int, requests: int) -> None:
-        pass
-
-    def request_done(self, tokens: int) -> None:
-        pass
 
 
 class Notebook(Silent):
@@ -90,7 +69,7 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def watching(progress: bool, total: int | None = None) -> Iterator[Watcher]:
+def watching(progress: bool, total: int | None = None) -> Iterator[Progress]:
     """A watcher. `total`: requests of a run in this process; None: another process says in lines how far it is."""
     if not progress:
         yield Silent()

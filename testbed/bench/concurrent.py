@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from testbed.bench.forked import Quiet, forked, scratch
+from testbed.bench.forked import SMALL, Quiet, forked, scratch
 from testbed.containers.removal import remove_named
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.document import load_scenario
@@ -49,15 +49,6 @@ KILLED = {"simulation": 0.3, "start": 0.5, "emulation": 0.5}  # share
 LIFE_S = {"simulation": 2.0, "start": 0.02, "emulation": 60.0}  # until when the killed ones are killed
 LOOK_S = 0.005
 HELD_S = 0.005  # by an attempt with its journal
-SMALL = {
-    "topology": "two-sites",
-    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
-    "models": {"target": "made-up", "draft": "made-up"},
-    "outcomes": {"iid": {"match": 0.7}},
-    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-    "place": {"user": "near", "target": "near", "drafter": "far"},
-    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
-}
 EXPERIMENTS = ("left", "right")
 EMULATED = ("quickstart", "workload.requests=2", "workload.output_tokens=10")
 EMULATED_STATUSES = (0, 3, 4)  # on a machine with all this going on links are late, and one emulation goes at a time

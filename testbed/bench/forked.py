@@ -14,7 +14,19 @@ from collections.abc import Callable
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
+from testbed.experiment.progress import Silent
+
 MEMORY = Path("/dev/shm")
+# an experiment that is over in no time: in virtual time, with made-up outcomes
+SMALL = {
+    "topology": "two-sites",
+    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
+    "models": {"target": "made-up", "draft": "made-up"},
+    "outcomes": {"iid": {"match": 0.7}},
+    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
+    "place": {"user": "near", "target": "near", "drafter": "far"},
+    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
+}
 
 
 def scratch() -> str | None:
@@ -30,17 +42,8 @@ def forked(work: Callable[..., object], *arguments: object) -> ForkProcess:
     return process
 
 
-class Quiet:
+class Quiet(Silent):
     """The progress of a run or a sweep, discarded."""
-
-    def note(self, text: str) -> None:
-        pass
-
-    def phase(self, label: str, repeat: int, requests: int) -> None:
-        pass
-
-    def request_done(self, tokens: int) -> None:
-        pass
 
     def total(self, points: int, finished: int) -> None:
         pass

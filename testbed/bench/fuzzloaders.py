@@ -199,24 +199,17 @@ def _a_run() -> Path:
     import tempfile
 
     from testbed.experiment.document import load_scenario
+    from testbed.experiment.progress import Silent
     from testbed.results.store import SUMS
     from testbed.simulation import engine
 
     folder = Path(tempfile.mkdtemp(prefix="testbed-fuzz-run-"))
     text = SMALL.split("compute:")[0].replace(", sled: {}, wisp: {}", "")
     (folder / "e.yaml").write_text(text, encoding="utf-8")
-    outcome = engine.run(load_scenario(folder / "e.yaml"), engine.Options(out=folder / "out"), _Quiet())
+    outcome = engine.run(load_scenario(folder / "e.yaml"), engine.Options(out=folder / "out"), Silent())
     (outcome.directory / SUMS).unlink()
     (outcome.directory / "report.html").unlink(missing_ok=True)
     return outcome.directory
-
-
-class _Quiet:
-    def note(self, text: str) -> None: ...
-
-    def phase(self, label: str, repeat: int, requests: int) -> None: ...
-
-    def request_done(self, tokens: int) -> None: ...
 
 
 def _run_seeds() -> list[bytes]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from testbed.bench.forked import Quiet, forked, scratch
+from testbed.bench.forked import SMALL, Quiet, forked, scratch
 from testbed.errors import BadInput, RunInvalid
 from testbed.files.whole import REPLACING
 from testbed.results.attempts import unfinished
@@ -32,14 +32,9 @@ COMPARED = ("sweep.parquet", "sweep.csv", "sweep.json")
 JOURNAL = "points.jsonl"
 NAME = "killed"
 EXPERIMENT = {
+    **SMALL,
     "name": NAME,
-    "topology": "two-sites",
     "workload": {"prompts": "made-up", "requests": 4, "output_tokens": 40},
-    "models": {"target": "made-up", "draft": "made-up"},
-    "outcomes": {"iid": {"match": 0.7}},
-    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-    "place": {"user": "near", "target": "near", "drafter": "far"},
-    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
     "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2, 3, 4, 5, 6]},
 }
 

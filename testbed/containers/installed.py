@@ -14,12 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from testbed.errors import MachineCannot
-from testbed.policies.registry import GROUP as POLICIES
+from testbed.nodes.packages import OURS, needed
 
-# what `testbed.nodes` imports; the rest of the project's dependencies is for the engine, reports and sweeps
-ROOTS = ("msgspec", "numpy", "pydantic", "pyyaml", "safetensors", "threadpoolctl", "tokenizers", "torch",
-         "transformers")  # fmt: skip
-OURS = "wan-testbed"
 HEAVY = "torch"  # its own layer, which changes seldom
 
 # compiled against, never run: headers, build files, test programs
@@ -36,12 +32,12 @@ class Package:
     record_sha256: str
 
 
-def packages(roots: Iterable[str] = ROOTS) -> list[Package]:
-    """The roots, those that add policies, and everything they require, by name.
+def packages(roots: Iterable[str] | None = None) -> list[Package]:
+    """The roots, which are what a node needs if not given, and everything they require, by name.
 
     Raises MachineCannot for one that is missing.
     """
-    found = {name: _package(one) for name, one in _closure([*roots, *_adding_policies()]).items()}
+    found = {name: _package(one) for name, one in _closure(needed() if roots is None else roots).items()}
     found.pop(OURS, None)  # its code goes in by itself, for it changes most often
     return [found[name] for name in sorted(found)]
 
@@ -60,11 +56,6 @@ def verify(package: Package) -> None:
                 f"images: {path} differs from the installed {package.name} {package.version}; run: pip install "
                 f"--force-reinstall --no-deps {package.name}=={package.version}"
             )
-
-
-def _adding_policies() -> set[str]:
-    """Other distributions whose policies an experiment may name."""
-    return {point.dist.name for point in metadata.entry_points(group=POLICIES) if point.dist is not None} - {OURS}
 
 
 def _closure(roots: Iterable[str]) -> dict[str, metadata.Distribution]:

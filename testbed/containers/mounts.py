@@ -8,18 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.models.load import local_folder
-
-
-def model_folder(name: str) -> Path:
-    """Where a model's files lie, whatever it is called; the path without links. Raises BadInput."""
-    return local_folder(name).resolve()
-
-
-def at_their_places(models: Mapping[str, str]) -> dict[str, str]:
-    """The same models, each by its folder."""
-    return {role: str(model_folder(name)) for role, name in models.items()}
-
 
 def of_models(folders: Iterable[Path]) -> set[Path]:
     """The folders, and those that links in them point into: Hugging Face's cache keeps its files apart."""

@@ -21,6 +21,7 @@ from testbed.containers.specification import pack_inside
 from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, sharing
+from testbed.emulation.nodekind import model_folder
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
@@ -203,7 +204,7 @@ class Deployment:
         models = loads(self._scenario)
         served = sharing(models, in_containers=self._containers is not None)
         if self._containers is None:
-            folders = [mounts.model_folder(name) for name in self._scenario.models.model_dump().values()]
+            folders = [model_folder(name) for name in self._scenario.models.model_dump().values()]
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             self.workers.start(served, self._confinement)
@@ -220,7 +221,7 @@ class Deployment:
                 node=name,
                 site=site,
                 address=self._network.address(name),
-                models=models[name] if self._containers is None else mounts.at_their_places(models[name]),
+                models=models[name] if self._containers is None else _at_their_places(models[name]),
                 devices={"target": self._scenario.devices.target, "draft": self._scenario.devices.drafter},
                 cpus=self.cpu_sets.get(name, ()) if compute.cpus is None else (),
                 accelerator=compute.accelerator,
@@ -293,3 +294,8 @@ def cpu_sets(compute_nodes: list[str]) -> dict[str, tuple[int, ...]]:
     if len(cores) < len(compute_nodes) + 1:
         return {}
     return {name: (core,) for name, core in zip(compute_nodes, cores[1:], strict=False)}
+
+
+def _at_their_places(models: Mapping[str, str]) -> dict[str, str]:
+    """The same models, each by its folder, as a container has it."""
+    return {role: str(model_folder(name)) for role, name in models.items()}

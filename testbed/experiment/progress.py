@@ -13,3 +13,16 @@ class Progress(Protocol):
     def phase(self, label: str, repeat: int, requests: int) -> None: ...
 
     def request_done(self, tokens: int) -> None: ...
+
+
+class Silent:
+    """A watcher that says nothing; for those who say only a part, too."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def phase(self, label: str, repeat: int, requests: int) -> None:
+        pass
+
+    def request_done(self, tokens: int) -> None:
+        pass

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from testbed.errors import MachineCannot, TestbedError
 from testbed.experiment.compute import NodeChoice
+from testbed.experiment.progress import Silent
 from testbed.network.capabilities import FabricChoice
 from testbed.sweeps.plan import Point
 from testbed.sweeps.point import PointResult
@@ -17,7 +18,7 @@ class Notes(Protocol):
     def note(self, text: str) -> None: ...
 
 
-class _Quiet:
+class _Quiet(Silent):
     """Of a point's own progress only its notes are shown: the sweep counts points, not requests."""
 
     def __init__(self, point: Point, notes: Notes) -> None:
@@ -28,9 +29,6 @@ class _Quiet:
 
     def phase(self, label: str, repeat: int, requests: int) -> None:
         self.note(f"{label}: {requests} requests" + (f", repeat {repeat + 1}" if repeat else ""))
-
-    def request_done(self, tokens: int) -> None:
-        pass
 
 
 def results(

@@ -112,17 +112,7 @@ def iid_table(
         f"independent outcomes: match rate {match_rate}, second choice {second_match_rate}, target entropy "
         f"{target_entropy}, draft entropy {draft_entropy}, seed {seed}"
     )
-    provenance = Provenance(
-        target="made-up",
-        draft="made-up",
-        prompts="made-up",
-        depth=depth,
-        output_tokens=output_tokens,
-        eos=None,
-        synthetic=True,
-        note=note,
-    )
-    return make_table(name, provenance, tables)
+    return make_table(name, _made_up(depth, output_tokens, note), tables)
 
 
 def resampled_table(recorded: DecodeTable, seed: int, name: str = "resampled") -> DecodeTable:
@@ -200,17 +190,8 @@ def drawn_table(
         )
         for key, prompt in prompts.items()
     }
-    provenance = Provenance(
-        target="made-up",
-        draft="made-up",
-        prompts="made-up",
-        depth=depth,
-        output_tokens=output_tokens,
-        eos=None,
-        synthetic=True,
-        note=f"{len(pool)} records drawn without replacement, seed {seed}",
-    )
-    return make_table(name, provenance, tables)
+    note = f"{len(pool)} records drawn without replacement, seed {seed}"
+    return make_table(name, _made_up(depth, output_tokens, note), tables)
 
 
 def _outcomes(one: PromptTable) -> list[Outcome]:
@@ -226,3 +207,16 @@ def _outcomes(one: PromptTable) -> list[Outcome]:
         )
         for at, token in enumerate(one.tokens)
     ]
+
+
+def _made_up(depth: int, output_tokens: int, note: str) -> Provenance:
+    return Provenance(
+        target="made-up",
+        draft="made-up",
+        prompts="made-up",
+        depth=depth,
+        output_tokens=output_tokens,
+        eos=None,
+        synthetic=True,
+        note=note,
+    )

@@ -11,6 +11,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.experiment.document import read_experiment
 from testbed.experiment.filepaths import anchor, anchored, anchored_value, choices
+from testbed.experiment.progress import Silent
 from testbed.experiment.resolve import resolve
 from testbed.files import named
 from testbed.simulation import engine
@@ -29,14 +30,6 @@ EXPERIMENT = {
     "place": {"user": "near", "target": "near", "drafter": "far"},
     "policies": ["autoregressive", {"wanspec": {"k": 3, "label": "three"}}],
 }
-
-
-class Silent:
-    def note(self, text: str) -> None: ...
-
-    def phase(self, label: str, repeat: int, requests: int) -> None: ...
-
-    def request_done(self, tokens: int) -> None: ...
 
 
 @pytest.fixture

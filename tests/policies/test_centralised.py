@@ -14,6 +14,7 @@ from testbed.policies.edge.admission import Admission
 from testbed.policies.edge.sequence import Sequence
 from testbed.testing import HashModels, Job, Loop
 from testbed.wire.messages import Request
+from tests.policies.watched import checked
 
 SPEC = registry.get("centralised")
 
@@ -47,12 +48,7 @@ def run(params: dict[str, Any], work: list[Job], models: HashModels | None = Non
     """Runs, and checks losslessness and that nothing is left behind (invariants 1 and 4)."""
     models = models or HashModels()
     watched = Watched(SPEC, SPEC.parse(params), models, users=4, **loop)
-    result = watched.run(work)
-    for job in work:
-        assert tuple(result.outputs[job.request]) == models.reference(job)
-    assert set(result.finished_ms) == {job.request for job in work}
-    assert result.open_caches == 0
-    return watched
+    return checked(watched, work, models, (params, loop))
 
 
 @pytest.mark.parametrize("mode", ["continuous", "as_reported"])

@@ -14,6 +14,7 @@ from testbed.policies.sled.draft_state import DraftState
 from testbed.policies.sled.params import SledParams
 from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
+from tests.policies.watched import checked
 
 SPEC = registry.get("sled")
 VARIANTS: list[dict[str, Any]] = [
@@ -64,12 +65,7 @@ def run(params: dict[str, Any], work: list[Job], models: HashModels | None = Non
     """Runs, and checks losslessness and that nothing is left behind (invariants 1 and 4)."""
     models = models or Confident()
     watched = Watched(SPEC, SPEC.parse(params), models, far="user", **{"users": 3, "rtt_ms": 20.0, **loop})
-    result = watched.run(work)
-    for job in work:
-        assert tuple(result.outputs[job.request]) == models.reference(job), (params, loop, job)
-    assert set(result.finished_ms) == {job.request for job in work}
-    assert result.open_caches == 0
-    return watched
+    return checked(watched, work, models, (params, loop))
 
 
 @pytest.mark.parametrize("rtt_ms", [0.0, 10.0, 70.0, 200.0])

@@ -20,6 +20,7 @@ from testbed.policies.wisp.features import Features
 from testbed.policies.wisp.params import WispParams
 from testbed.testing import HashModels, Job, Loop, hashed
 from testbed.wire.messages import Drafts, Request
+from tests.policies.watched import checked
 
 SPEC = registry.get("wisp")
 LIMITS = limits_of(load_profile("a100-80gb/qwen3-32b"))
@@ -96,12 +97,7 @@ def run(
     settings = {"users": 3, "rtt_ms": 20.0, "limits": LIMITS, **loop}
     watched = Watched(SPEC, SPEC.parse(params), models, far="user", **settings)
     watched.rates = dict(rates or {})
-    result = watched.run(work)
-    for job in work:
-        assert tuple(result.outputs[job.request]) == models.reference(job), (params, loop, job)
-    assert set(result.finished_ms) == {job.request for job in work}
-    assert result.open_caches == 0
-    return watched
+    return checked(watched, work, models, (params, loop))
 
 
 @pytest.mark.parametrize("rtt_ms", [0.0, 20.0, 200.0])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from testbed.errors import BadInput
+from testbed.experiment.progress import Silent
 from testbed.experiment.scenario import Scenario
 from testbed.results.store import RunDirectory, load
 from testbed.simulation.calibrate import METRICS, P95, calibrate, compare, errors, render
@@ -15,14 +16,6 @@ from testbed.simulation.engine import Options, run
 from testbed.simulation.world import Overheads
 from testbed.workload.prompts import load_prompts
 from tests.simulation.made_up import POLICIES, decode_table, scenario
-
-
-class Silent:
-    def note(self, text): ...
-
-    def phase(self, label, repeat, requests): ...
-
-    def request_done(self, tokens): ...
 
 
 def test_errors_by_hand():

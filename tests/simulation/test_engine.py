@@ -10,17 +10,15 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import BadInput
+from testbed.experiment.progress import Silent
 from testbed.results.store import RECORDS, load
 from testbed.simulation.engine import Options, run
 from tests.simulation.made_up import POLICIES, decode_table, scenario
 
 
-class Silent:
+class Counting(Silent):
     def __init__(self):
         self.phases, self.tokens = [], 0
-
-    def note(self, text):
-        pass
 
     def phase(self, label, repeat, requests):
         self.phases.append((label, repeat, requests))
@@ -37,7 +35,7 @@ def table(tmp_path):
 
 
 def test_a_run_leaves_what_an_emulated_run_leaves(tmp_path, table):
-    progress = Silent()
+    progress = Counting()
     outcome = run(scenario(*POLICIES, repeats=2), Options(tmp_path / "runs", str(table)), progress)
     names = {path.name for path in outcome.directory.iterdir()}
     assert names >= {f"{kind}.parquet" for kind in RECORDS} | {"manifest.json", "summary.json", "report.html"}

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
+from testbed.experiment.progress import Silent
 from testbed.results.store import RunDirectory, load
 from testbed.simulation.calibrate import calibrate
 from testbed.simulation.engine import Options, run
@@ -20,7 +21,6 @@ from testbed.tables import table as tables
 from testbed.tables.table import DecodeTable, SampledFrom, make_table, output_key
 from testbed.workload.prompts import load_prompts
 from tests.simulation.made_up import POLICIES, decode_table, prompt_table, scenario
-from tests.simulation.test_engine import Silent
 
 LAW = SampledFrom(temperature=0.8, top_p=0.9, seed=3, repeats=2)
 SAMPLING = {"temperature": 0.8, "top_p": 0.9}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from testbed.errors import BadInput
+from testbed.experiment.progress import Silent
 from testbed.results.store import load
 from testbed.simulation.engine import Options, run
 from tests.simulation.made_up import POLICIES, decode_table, scenario
-from tests.simulation.test_engine import Silent
 
 HEADER = "# description: d\n# kind: synthetic\n# source: s\n# licence: l\ntime_s,src,dst,rtt_ms\n"
 
