@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from testbed.nodes.capacity import Capacity
 from testbed.nodes.jobs import PassRecord
 from testbed.nodes.recorder import Recorder
+from testbed.nodes.virtualdevice import Answered
 from testbed.policies.api import (
     BatchReady,
     CancelTimer,
@@ -34,7 +35,6 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.simulation.device import Answered
 from testbed.simulation.kernel import Kernel, Timer
 from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Message

@@ -18,8 +18,8 @@ from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import DeviceProfile
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
+from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import LinkSample, RoleContext
-from testbed.simulation.device import VirtualDevice
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec, make_links

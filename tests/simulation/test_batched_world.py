@@ -11,12 +11,12 @@ from testbed.errors import RunInvalid
 from testbed.experiment.requests import plan_requests
 from testbed.models.devices import DeviceProfile, Feed, load_profile
 from testbed.nodes.pacing import DeviceClock
+from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import BatchReady, Draft, Verify, VerifyBatch
 from testbed.results.conservation import broken
 from testbed.results.lateness import by_device, shares
 from testbed.results.metrics import compute
 from testbed.results.store import RunData, frame_of
-from testbed.simulation.device import VirtualDevice
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.world import run_phase
 from testbed.tables.replay import TableMiss

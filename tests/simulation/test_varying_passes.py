@@ -14,6 +14,7 @@ from testbed.models.devices import DeviceProfile, Feed
 from testbed.models.variation import Lognormal, Variation
 from testbed.nodes.batches import feeds_of
 from testbed.nodes.jobs import Submit
+from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.nodes.worker import Worker
 from testbed.policies.api import (
     BatchReady,
@@ -27,7 +28,6 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.simulation.device import VirtualDevice
 from testbed.simulation.kernel import Kernel
 
 SEED = device_seed(5, 1, "target0")

@@ -9,8 +9,8 @@ import pytest
 from testbed.errors import BadInput
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.nodes.pacing import DeviceClock
+from testbed.nodes.virtualdevice import PassTimes, VirtualDevice
 from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
-from testbed.simulation.device import PassTimes, VirtualDevice
 from testbed.simulation.kernel import Kernel
 
 MS = 1_000_000

@@ -1,4 +1,6 @@
-"""The emulated device in virtual time: one queue, whose passes take what the device profile says.
+"""The emulated device without models: one queue, whose passes take what the device profile says.
+
+The simulation runs it in virtual time, a node whose answers are recorded on the run's clock (`testbed.nodes.recorded`).
 
 Rule kept: the arithmetic is that of `testbed.nodes.pacing.DeviceClock` with real passes that take no time: a job starts
 when it is submitted or when the device is free, its passes follow one another, and nothing overruns. What the passes
@@ -29,10 +31,18 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.simulation.kernel import Kernel
 from testbed.system.units import NS_PER_MS
 
 Answered = Callable[[tuple[DeviceJob, int, JobDone, list[PassRecord]]], Any]
+
+
+class Timeline(Protocol):
+    """The present, and calls at later times: a simulation's kernel, or a node's event loop."""
+
+    @property
+    def now_ns(self) -> int: ...
+
+    def at(self, at_ns: int, call: Callable[[Any], object], argument: Any, /) -> object: ...
 
 
 class Models(Protocol):
@@ -97,7 +107,7 @@ class VirtualDevice:
 
     def __init__(
         self,
-        kernel: Kernel,
+        kernel: Timeline,
         models: Models,
         profiles: Mapping[str, DeviceProfile],
         overhead_ns: int = 0,
