@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.cli.main import app
-from testbed.cli.reference import verbs
+from testbed.cli.reference.commandline import verbs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]

@@ -17,7 +17,7 @@ from testbed.files.repository import PACKAGE
 FLOORS = (
     "errors", "files", "system", "clock", "decoding", "wire", "policies", "workload", "models", "network", "tables",
     "training", "experiment", "results", "nodes", "containers", "report", "simulation", "emulation", "sweeps",
-    "reproduce", "testing", "reference", "cli", "api", "bench", "__main__", "__init__",
+    "reproduce", "testing", "cli", "api", "bench", "__main__", "__init__",
 )  # fmt: skip
 
 

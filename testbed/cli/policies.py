@@ -46,7 +46,7 @@ class Policies(Shelf["PolicySpec"]):
         return {**self.row(thing), "parameters": thing.params.model_json_schema()}
 
     def show(self, thing: PolicySpec) -> None:
-        from testbed.reference.keys import keys
+        from testbed.cli.reference.keys import keys
 
         print(f"{thing.name}: {thing.description}")
         print("roles:")

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from testbed.cli.main import app
-from testbed.cli.reference import verbs
+from testbed.cli.reference.commandline import verbs
 from testbed.files.repository import VERSION
 
 VERBS = [verb.name.split()[1:] for verb in verbs(app)]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from testbed.cli.catalogue import Shelf
 from testbed.cli.main import app
-from testbed.cli.reference import verbs
+from testbed.cli.reference.commandline import verbs
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.files.named import EXPERIMENT, find

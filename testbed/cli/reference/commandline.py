@@ -1,14 +1,9 @@
-"""The page about the command line, from the command line itself, and the one command that writes the whole reference.
-
-`python -m testbed.cli.reference` writes schemas/ and docs/reference in the current folder, a clone; `--check` only says
-what is stale.
-"""
+"""The page about the command line, from the command line itself: typer's functions, their annotations and help."""
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -17,7 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
-from testbed.reference import kept, pages
+from testbed.cli.reference import pages
 
 _WORDS: dict[type, str] = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
 
@@ -34,26 +29,6 @@ def command_line(app: typer.Typer) -> str:
         if verb.parameters:
             parts.append(pages.table(["", "default", "what it is"], (one.row for one in verb.parameters)))
     return pages.page("Command line", *parts)
-
-
-def files() -> Mapping[str, str]:
-    """All that is written from the code: path in the repository to content."""
-    from testbed.cli.main import app
-
-    return {**kept.schema_files(), **kept.pages_of(command_line(app))}
-
-
-def main(arguments: list[str]) -> int:
-    root = Path.cwd()
-    if not (root / "pyproject.toml").is_file():
-        print("run this in a clone of the repository: it writes schemas/ and docs/reference", file=sys.stderr)
-        return 2
-    if arguments == ["--check"]:
-        stale = kept.stale(root, files())
-        print("\n".join(f"stale: {path}; run `make docs`" for path in stale) or "up to date")
-        return 1 if stale else 0
-    print("\n".join(f"written: {path}" for path in kept.write(root, files())) or "up to date")
-    return 0
 
 
 @dataclass(frozen=True)
@@ -153,7 +128,3 @@ def _types(annotation: Any) -> list[type]:
     if isinstance(origin, type) and origin not in (Union, UnionType):
         inner.append(origin)
     return [*inner, annotation] if isinstance(annotation, type) and origin is None else inner
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

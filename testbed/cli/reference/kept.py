@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from testbed.cli.reference import pages, schemas
+from testbed.cli.reference.commandline import command_line
+from testbed.cli.reference.tables import tables
 from testbed.errors import EXIT_STATUSES
 from testbed.policies import registry
-from testbed.reference import pages, schemas
-from testbed.reference.tables import tables
 from testbed.results.metrics import FAMILIES
 
 SCHEMAS, REFERENCE = "schemas", "docs/reference"
@@ -56,6 +57,13 @@ _FILES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
         ),
     }
 )
+
+
+def files() -> Mapping[str, str]:
+    """All that is written from the code: path in the repository to content."""
+    from testbed.cli.main import app
+
+    return {**schema_files(), **pages_of(command_line(app))}
 
 
 def schema_files() -> dict[str, str]:

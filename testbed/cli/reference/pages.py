@@ -1,15 +1,15 @@
 """The pages of docs/reference, as text: written from models, records, registries and the command line, never by hand.
 
-Pure: what is described comes in, markdown goes out. `testbed.reference.kept` says which pages there are.
+Pure: what is described comes in, markdown goes out. `testbed.cli.reference.kept` says which pages there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from testbed.cli.reference.keys import Key, Schema, keys
+from testbed.cli.reference.tables import Table
 from testbed.policies.spec import PolicySpec
-from testbed.reference.keys import Key, Schema, keys
-from testbed.reference.tables import Table
 from testbed.results.metrics.base import Metric
 from testbed.results.statistics import FEWEST_PROMPTS
 

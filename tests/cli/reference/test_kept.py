@@ -12,16 +12,15 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from testbed import errors
-from testbed.cli import reference
 from testbed.cli.entry import INTERRUPTED
 from testbed.cli.main import app
+from testbed.cli.reference import commandline, kept
+from testbed.cli.reference.schemas import KINDS, of
+from testbed.cli.reference.tables import tables
 from testbed.files.yamlfile import load_yaml
 from testbed.policies import registry
-from testbed.reference import kept
-from testbed.reference.schemas import KINDS, of
-from testbed.reference.tables import tables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(
     path.relative_to(ROOT)
     for pattern in ("experiments/**/*.yaml", "topologies/*.yaml", "testbed/models/profiles/*/*.yaml")
@@ -31,11 +30,11 @@ FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
 
 
 def test_schemas_and_pages_are_what_the_code_says() -> None:
-    assert kept.stale(ROOT, reference.files()) == [], "run `make docs`"
+    assert kept.stale(ROOT, kept.files()) == [], "run `make docs`"
 
 
 def test_no_page_is_left_of_what_is_gone() -> None:
-    files = reference.files()
+    files = kept.files()
     there = [path for folder in (kept.SCHEMAS, kept.REFERENCE) for path in (ROOT / folder).iterdir()]
     assert {str(path.relative_to(ROOT)) for path in there} == set(files)
 
@@ -101,7 +100,7 @@ def test_the_schema_of_experiments_takes_what_the_testbed_takes(change: dict[str
 
 
 def test_every_argument_and_option_says_what_it_is() -> None:
-    verbs = reference.verbs(app)
+    verbs = commandline.verbs(app)
     assert len(verbs) > 20
     bare = [f"{verb.name} {one.name}" for verb in verbs for one in verb.parameters if not one.help]
     bare += [verb.name for verb in verbs if not verb.call.__doc__]

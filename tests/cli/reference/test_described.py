@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from testbed.cli.reference.keys import Key, keys
+from testbed.cli.reference.schemas import KINDS, of, policy
 from testbed.policies import registry
-from testbed.reference.keys import Key, keys
-from testbed.reference.schemas import KINDS, of, policy
 
 FILES = {
     **{kind: of(kind, registry.shipped()) for kind in KINDS},
