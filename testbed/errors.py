@@ -3,7 +3,7 @@
 Every message is one line that names the file, the place in it and the fix.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 
@@ -18,15 +18,6 @@ class BadInput(TestbedError):
     """The user's input is wrong: unknown key, missing region, mismatched tokenizers. Exit code 2."""
 
     exit_code = 2
-
-
-def together(found: Sequence[BadInput]) -> BadInput:
-    """Several mistakes as one error, at least one: the first is its text, the others are its notes."""
-    first, *others = found
-    for one in others:
-        for line in (str(one), *getattr(one, "__notes__", ())):
-            first.add_note(line)
-    return first
 
 
 class RunInvalid(TestbedError):

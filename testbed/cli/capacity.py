@@ -41,9 +41,10 @@ def capacity(
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Processes; default: one per core.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Find how many concurrent users a policy serves within the SLO.
+    """Find how many concurrent users a policy can serve.
 
-    By bisection in virtual time. Users are closed-loop: each sends its next request when the last one has ended.
+    Concurrent users within the SLO, by bisection in virtual time. Users are closed-loop: each sends its next request
+    when the last one has ended.
     """
     from testbed.simulation.capacities import capacities, parse_rates
     from testbed.simulation.capacity import Options, named

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 import typer
 
 from testbed.cli.options import Json
 from testbed.cli.output import pairs, print_json, show, table
-from testbed.errors import BadInput, together
+
+if TYPE_CHECKING:
+    from testbed.files.refusals import Refusals
 
 Thing = TypeVar("Thing")
 
@@ -67,8 +69,7 @@ def add(app: typer.Typer, shelf: Shelf[Any]) -> typer.Typer:
             show(table("", [shelf.cells(one) for one in found]))
         else:
             print(f"no {shelf.key}")
-        if refusals:
-            raise together(refusals)
+        refusals.settle()
 
     def show_one(name: str, as_json: Json = False) -> None:
         thing = shelf.find(name)
@@ -89,12 +90,12 @@ def add(app: typer.Typer, shelf: Shelf[Any]) -> typer.Typer:
     return group
 
 
-def _all(shelf: Shelf[Thing]) -> tuple[list[Thing], list[BadInput]]:
+def _all(shelf: Shelf[Thing]) -> tuple[list[Thing], Refusals]:
     """What can be read, and why the others cannot: one bad file in a folder hides none of its neighbours."""
-    found, refusals = [], []
+    from testbed.files.refusals import Refusals
+
+    found, refusals = [], Refusals(shelf.key)
     for name in shelf.names():
-        try:
+        with refusals.one():
             found.append(shelf.find(name))
-        except BadInput as error:
-            refusals.append(error)
     return found, refusals

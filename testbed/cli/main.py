@@ -16,6 +16,7 @@ import typer
 
 from testbed.cli import capacity as cli_capacity
 from testbed.cli import completion as cli_completion
+from testbed.cli import files as cli_files
 from testbed.cli import images as cli_images
 from testbed.cli import models as cli_models
 from testbed.cli import policies as cli_policies
@@ -102,7 +103,7 @@ def _status(signals: Signals | None = None) -> int:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Show what this machine can do, and how to fix what is missing.
+    """Show what this machine can do and how to fix the rest.
 
     Also which fabric `--fabric auto` would choose, and why.
     """
@@ -217,7 +218,7 @@ def probe(
     count: Annotated[int, typer.Option("--count", min=1, help="Probes per directed link.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """Bring up a topology's network and measure every directed link.
+    """Bring up a network and measure every directed link.
 
     Each link is compared with its specification; nothing else runs.
     """
@@ -302,6 +303,7 @@ def clean(
 cli_sweep.add_to(app)
 cli_shell.add_to(app)
 cli_capacity.add_to(app)
+cli_files.add_to(app)
 cli_completion.add_to(app)
 add(app, shelves.Experiments())
 add(app, shelves.Topologies())

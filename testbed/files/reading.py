@@ -87,6 +87,12 @@ def read_bytes(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> byt
         return b"".join(parts)
 
 
+def first_bytes(path: Name, count: int) -> bytes:
+    """The beginning of a regular file, however large. Raises BadInput."""
+    with _opened(path, NO_LIMIT, "") as descriptor, reading(path):
+        return os.pread(descriptor, count, 0)
+
+
 def read_text(path: Name, most: int = MAX_TEXT_BYTES, missing: str = "") -> str:
     """A file of UTF-8 text, without a byte order mark. Raises BadInput with the line of what is not text."""
     return as_text(read_bytes(path, most, missing), path)

@@ -69,6 +69,20 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def write_new(path: Path, text: str) -> None:
+    """A file that was not there. Raises BadInput where something of that name is."""
+    partial = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.partial")
+    with writing(path):
+        try:
+            partial.write_text(text, encoding="utf-8")
+            sync(partial)
+            rename_new(partial, path)
+        except FileExistsError as error:
+            raise BadInput(f"{path}: is there already and is not overwritten; choose another name") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     """A file's content, or a folder's names, are on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

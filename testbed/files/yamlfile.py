@@ -20,13 +20,13 @@ from testbed.errors import BadInput
 from testbed.files.annotations import examples, flow, forms, is_share, listed, step
 from testbed.files.figures import advice
 from testbed.files.reading import read_text, shown
+from testbed.files.refusals import refusal_of
 from testbed.files.strict import Strict
 from testbed.files.yamltext import MAX_BYTES, Lines, Place, parse
 
 _NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
 _TOO_LARGE = {"less_than", "less_than_equal"}
 _SHOWN = 80  # characters of a value
-MOST_MISTAKES = 20  # of one file, each on its own line; of further ones only the number
 
 
 def load_yaml(path: Path) -> tuple[Any, Lines]:
@@ -87,13 +87,7 @@ def explain(
         override = _override(overrides, item.place)
         where = f"override {shown(override)}" if override else f"{shown(path)}:{_line(lines, item.place)}"
         told.append(f"{where}: {_message(item, model)}")
-    told = list(dict.fromkeys(told))
-    if len(told) > MOST_MISTAKES:
-        told = [*told[:MOST_MISTAKES], f"{shown(path)}: {len(told) - MOST_MISTAKES} more mistakes; fix these first"]
-    refusal = BadInput(told[0])
-    for line in told[1:]:
-        refusal.add_note(line)
-    return refusal
+    return refusal_of(path, list(dict.fromkeys(told)))
 
 
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[Mistake]:

@@ -8,7 +8,7 @@ import yaml
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.experiment.scenario import Scenario, run_id
-from testbed.files.yamlfile import MOST_MISTAKES
+from testbed.files.refusals import MOST_MISTAKES
 from testbed.sweeps.plan import load_sweep
 
 GOOD = """\

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from testbed.experiment.scenario import Scenario
 from testbed.models.devices import DeviceProfile
 from testbed.network.spec.topology import Topology
+from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
 from testbed.reproduce.claims import Claims
 from testbed.sweeps.matrix import MAX_POINTS, MAX_VALUE
@@ -74,11 +75,12 @@ def of_model(model: type[BaseModel], refs: str = "#/$defs/{model}") -> Schema:
     return {"$schema": DIALECT, **schema}
 
 
-KINDS = ("experiment", "topology", "device", "claims", "prompts")
+KINDS = ("experiment", "topology", "device", "claims", "prompts")  # of files, each with one in schemas/
+ALL = (*KINDS, "sweep", "policy")  # those, experiments with a matrix, and one entry of `policies:`
 
 
 def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
-    """The schema of one of KINDS."""
+    """The schema of one of ALL."""
     match kind:
         case "experiment":
             return experiment(policies)
@@ -90,7 +92,20 @@ def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
             return of_model(Claims)
         case "prompts":
             return prompt()
+        case "sweep":
+            schema = experiment(policies)
+            return {**schema, "required": [*schema["required"], "matrix"]}
+        case "policy":
+            schema = experiment(policies)
+            entry = {"$schema": DIALECT, **schema["properties"]["policies"]["items"]}
+            own = {name: one for name, one in schema["$defs"].items() if "." in name}  # of a policy's parameters
+            return {**entry, "title": "Policy", "$defs": own}
     raise ValueError(kind)
+
+
+def installed(kind: str) -> Schema:
+    """With all policies that an experiment may name here, not only those that ship."""
+    return of(kind, [registry.get(name) for name in registry.names()])
 
 
 def text(schema: Schema) -> str:

@@ -19,6 +19,7 @@ from testbed.errors import BadInput
 from testbed.files.figures import number
 from testbed.files.named import SERIES, find, known
 from testbed.files.reading import as_text, read_bytes, refuse_file, shown
+from testbed.files.refusals import Refusals
 from testbed.files.yamlfile import nearest, said
 from testbed.network.spec.fabric import Pair, delay_us
 from testbed.network.spec.topology import Topology
@@ -144,7 +145,7 @@ def available_series() -> dict[str, Path]:
 
 
 def load_series(name_or_path: str) -> RttSeries:
-    """A series by name from `workloads/rtt/`, or by path. Raises BadInput with file and line."""
+    """A series by name from `workloads/rtt/`, or by path. Raises BadInput with file and every wrong line."""
     path = find(name_or_path, SERIES)
     content = read_bytes(path)
     lines = as_text(content, path).rstrip().splitlines()
@@ -188,30 +189,38 @@ def _about(path: Path, lines: list[str]) -> tuple[dict[str, str], int]:
 
 def _rows(path: Path, lines: list[str], start: int) -> dict[Pair, list[_Row]]:
     rows: dict[Pair, list[_Row]] = {}
+    refusals = Refusals(path)
     for index, line in enumerate(lines[start:], start=start):
-        fields = line.split(",")
-        if not line.strip():
-            _refuse(path, index, "is an empty line; remove it")
-        if len(fields) != len(COLUMNS):
-            _refuse(path, index, f"{len(fields)} fields, not the {len(COLUMNS)} of {','.join(COLUMNS)}")
-        src, dst = fields[1], fields[2]
-        time_s, rtt_ms = _number(path, index, 0, fields), _number(path, index, 3, fields)
-        for site in (src, dst):
-            if site != site.strip(" \t\"'") or site != shown(site):
-                _refuse(path, index, f"site {said(site)}; write names without quotes or surrounding blanks")
-        if not src or not dst or src == dst:
-            _refuse(path, index, f"{said(src)} -> {said(dst)} is not a pair of two sites")
-        if rtt_ms > MAX_RTT_MS:
-            _refuse(path, index, f"rtt_ms is {rtt_ms:g}; must be from 0 to {MAX_RTT_MS:g}, in milliseconds")
-        of_pair = rows.setdefault((src, dst), [])
-        if of_pair and time_s <= of_pair[-1].time_s:
-            before = of_pair[-1]
-            _refuse(
-                path, index, f"time goes backwards for {src} -> {dst}: {time_s:g} s after {before.time_s:g} s on line "
-                f"{before.line}",
-            )  # fmt: skip
-        of_pair.append(_Row(index + 1, time_s, rtt_ms))
+        with refusals.one():
+            pair, row = _row(path, index, line)
+            of_pair = rows.setdefault(pair, [])
+            if of_pair and row.time_s <= of_pair[-1].time_s:
+                before, (src, dst) = of_pair[-1], pair
+                _refuse(
+                    path, index, f"time goes backwards for {src} -> {dst}: {row.time_s:g} s after {before.time_s:g} s "
+                    f"on line {before.line}",
+                )  # fmt: skip
+            of_pair.append(row)
+    refusals.settle()
     return rows
+
+
+def _row(path: Path, index: int, line: str) -> tuple[Pair, _Row]:
+    fields = line.split(",")
+    if not line.strip():
+        _refuse(path, index, "is an empty line; remove it")
+    if len(fields) != len(COLUMNS):
+        _refuse(path, index, f"{len(fields)} fields, not the {len(COLUMNS)} of {','.join(COLUMNS)}")
+    src, dst = fields[1], fields[2]
+    time_s, rtt_ms = _number(path, index, 0, fields), _number(path, index, 3, fields)
+    for site in (src, dst):
+        if site != site.strip(" \t\"'") or site != shown(site):
+            _refuse(path, index, f"site {said(site)}; write names without quotes or surrounding blanks")
+    if not src or not dst or src == dst:
+        _refuse(path, index, f"{said(src)} -> {said(dst)} is not a pair of two sites")
+    if rtt_ms > MAX_RTT_MS:
+        _refuse(path, index, f"rtt_ms is {rtt_ms:g}; must be from 0 to {MAX_RTT_MS:g}, in milliseconds")
+    return (src, dst), _Row(index + 1, time_s, rtt_ms)
 
 
 def _ends(path: Path, rows: Mapping[Pair, list[_Row]]) -> tuple[float, float]:
