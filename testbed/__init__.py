@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from testbed.errors import BadInput as BadInput
     from testbed.errors import MachineCannot as MachineCannot
     from testbed.errors import RunInvalid as RunInvalid
-    from testbed.files.repository import VERSION as __version__  # noqa: N811
+    from testbed.files.datafiles import VERSION as __version__  # noqa: N811
     from testbed.policies.spec import PolicySpec as Policy
 
 _PLACES = {

@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 from testbed.bench.rooms import FLOORS, rooms
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 
 MOST_ROOMS = 28
 

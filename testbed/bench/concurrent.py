@@ -33,7 +33,7 @@ from testbed.bench.forked import SMALL, Quiet, forked, scratch
 from testbed.containers.removal import remove_named
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.document import load_scenario
-from testbed.files.repository import available
+from testbed.files.datafiles import available
 from testbed.files.whole import REPLACING
 from testbed.report import page  # noqa: F401  # here, or every fork would import it
 from testbed.results import attempts

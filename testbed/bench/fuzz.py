@@ -39,7 +39,7 @@ IN_MEMORY = Path("/dev/shm")  # writing a small file to a disk takes longer than
 WORD = re.compile(rb"[\w.%+-]+")
 # Whose branches guide the mutations: they are imported with counters in them.
 INSTRUMENTED = (
-    "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.figures",
+    "yaml", "testbed.files.yamltext", "testbed.files.yamlfile", "testbed.files.numbers",
     "testbed.experiment.scenario", "testbed.experiment.overrides",
     "testbed.sweeps.plan", "testbed.sweeps.matrix", "testbed.network.spec.topology", "testbed.network.spec.series",
     "testbed.models.devices", "testbed.tables.file", "testbed.workload.prompts",

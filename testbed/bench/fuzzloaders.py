@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from testbed.files.repository import folders
+from testbed.files.datafiles import folders
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -31,7 +31,7 @@ from testbed.containers import daemon
 from testbed.containers.engine import connect
 from testbed.containers.specification import RUN_LABEL
 from testbed.errors import BadInput, MachineCannot, RunInvalid
-from testbed.files.repository import available
+from testbed.files.datafiles import available
 from testbed.system.interrupt import interruptible
 
 EXPERIMENT = "quickstart"

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 
 FLOORS = (
     "errors", "files", "system", "clock", "decoding", "wire", "policies", "workload", "models", "network", "tables",

@@ -223,7 +223,7 @@ def probe(
     Each link is compared with its specification; nothing else runs.
     """
     gain_privilege()
-    from testbed.emulation.survey import render, survey
+    from testbed.emulation.probe_command import render, survey
 
     result = survey(topology, fabric.value, count, note=lambda text: None if as_json else note(text))
     if as_json:

@@ -45,7 +45,7 @@ def pingall(what: What, fabric: FabricOption = Fabric.auto) -> None:
 
 def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
     gain_privilege()
-    from testbed.emulation.standing import standing
+    from testbed.emulation.bare_network import standing
     from testbed.network.mininet.shell import interact, run_commands
 
     topology, placement = _network_of(what)

@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "transformers")
 
 def version_line() -> str:
     """`testbed 0.1.0 (Python 3.11.2, torch 2.13.0, transformers 5.23.0)`."""
-    from testbed.files.repository import VERSION
+    from testbed.files.datafiles import VERSION
 
     found = ", ".join(f"{name} {installed(name) or 'not installed'}" for name in LIBRARIES)
     return f"testbed {VERSION} (Python {platform.python_version()}, {found})"

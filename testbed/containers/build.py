@@ -21,7 +21,7 @@ from testbed.containers.engine import explained
 from testbed.containers.installed import HEAVY, Package
 from testbed.containers.startimage import StartImage
 from testbed.errors import BadInput, MachineCannot
-from testbed.files.repository import folders
+from testbed.files.datafiles import folders
 
 if TYPE_CHECKING:
     from docker import DockerClient

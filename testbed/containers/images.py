@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from testbed.containers.engine import explained, load_sdk
 from testbed.errors import MachineCannot
-from testbed.files.repository import PACKAGE, VERSION
+from testbed.files.datafiles import PACKAGE, VERSION
 
 if TYPE_CHECKING:
     from docker import DockerClient

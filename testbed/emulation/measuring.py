@@ -15,10 +15,10 @@ from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
 from testbed.emulation.nodekind import containers
-from testbed.emulation.patience import patience
 from testbed.emulation.phases import run_phase
 from testbed.emulation.rowlogs import RowLog
 from testbed.emulation.stages import Stages
+from testbed.emulation.timeouts import patience
 from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
-from testbed.emulation.patience import Patience
 from testbed.emulation.rowlogs import RowLog
+from testbed.emulation.timeouts import Patience
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.progress import Progress
 from testbed.nodes.control import AllDone, Issue, PolicyStarted, PolicyStopped, RequestDone, StartPolicy, StopPolicy

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import BadInput
+from testbed.files.datafiles import available, folders
 from testbed.files.reading import shown
-from testbed.files.repository import available, folders
 from testbed.files.yamlfile import nearest, said
 
 

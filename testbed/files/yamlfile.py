@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from testbed.errors import BadInput
 from testbed.files.annotations import examples, flow, forms, is_share, listed, step
-from testbed.files.figures import advice
+from testbed.files.numbers import advice
 from testbed.files.reading import read_text, shown
 from testbed.files.refusals import refusal_of
 from testbed.files.strict import Strict

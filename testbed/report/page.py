@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from testbed.files.whole import check_file
-from testbed.report import header, trust
+from testbed.report import header, validity_statement
 from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
 from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
@@ -80,7 +80,7 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
         colours=colours(manifest["policies"]),
         rows=list(_rows(summary)),
         panels=list(_panels(run, summary)),
-        statements=trust.statements(summary, manifest),
+        statements=validity_statement.statements(summary, manifest),
         references=[reference for reference in references if reference is not None],
         rtt_error=RTT_ERROR,
         scenario=yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True),

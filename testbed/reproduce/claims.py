@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
-from testbed.files.repository import folders
+from testbed.files.datafiles import folders
 from testbed.files.strict import NUMBER, SHARE, TOKENS_PER_S, S, Strict, Unit
 from testbed.files.yamlfile import Mistake, explain, load_yaml, nearest, problem, raise_mistakes
 

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from testbed.files.repository import PACKAGE, VERSION
+from testbed.files.datafiles import PACKAGE, VERSION
 
 PROC = Path("/proc")
 PACKAGES = (

@@ -21,7 +21,7 @@ from testbed.results.metrics.base import RatioMetric, SampleMetric, rounded
 from testbed.results.store import RunData, frame_of, load, using
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import Inputs, from_manifest
-from testbed.simulation.overheads import measured_overheads
+from testbed.simulation.testbed_overhead import measured_overheads
 from testbed.simulation.world import NO_OVERHEADS
 
 METRICS = ("tpot_ms", "ttft_ms", "e2e_ms", "tokens_per_round", "target_site_draft_passes")

@@ -16,9 +16,9 @@ from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.experiment import resolve
 from testbed.experiment.faults import node_stops
-from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.experiment.resolve import Resolved
 from testbed.experiment.scenario import Scenario
+from testbed.experiment.timeouts import gives_up_s, last_for_good_ns, work_s
 from testbed.files.named import TABLE
 from testbed.files.named import known as known_files
 from testbed.models.devices import NATIVE

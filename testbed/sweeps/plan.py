@@ -22,7 +22,7 @@ from testbed.experiment.overrides import assign
 from testbed.experiment.policyentry import FileName
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 from testbed.files.yamlfile import refuse, said
 from testbed.files.yamltext import Place
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of

@@ -10,7 +10,7 @@ import msgspec
 from testbed.decoding.rng import request_seed
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.files.repository import VERSION
+from testbed.files.datafiles import VERSION
 from testbed.models.fitness import require_fit
 from testbed.models.guard import guard_of
 from testbed.models.limits import Text

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from testbed.cli.main import app
 from testbed.cli.reference.commandline import verbs
-from testbed.files.repository import VERSION
+from testbed.files.datafiles import VERSION
 
 VERBS = [verb.name.split()[1:] for verb in verbs(app)]
 GROUPS = [[], *([name] for name in dict.fromkeys(words[0] for words in VERBS if len(words) == 2))]

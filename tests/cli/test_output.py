@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from testbed.cli import output
 from testbed.cli.main import app
 from testbed.cli.reference.commandline import verbs
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 from testbed.results import compare_render
 from testbed.results import table as run_table
 from testbed.simulation import calibrate

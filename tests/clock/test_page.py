@@ -17,7 +17,7 @@ from testbed.clock.held import SLOTS
 from testbed.clock.page import Page, make
 from testbed.clock.waiting import hold_until
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 
 MS = 1_000_000
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.files.repository import folders
+from testbed.files.datafiles import folders
 
 SCRIPT = next(path for folder in folders("images") if (path := folder / "base/bytecode.py").is_file())
 UNCHECKED_HASH = 1  # second word of a .pyc, PEP 552

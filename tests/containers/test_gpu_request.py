@@ -24,7 +24,7 @@ from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
 from testbed.containers.specification import Limits, Wanted
 from testbed.errors import MachineCannot
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 from testbed.system.journal import Journal
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -13,7 +13,7 @@ import pytest
 
 from testbed.containers import images, installed, rootfs
 from testbed.errors import MachineCannot
-from testbed.files.repository import PACKAGE
+from testbed.files.datafiles import PACKAGE
 
 NODE_IMPORTS = """\
 import sys

@@ -10,7 +10,7 @@ import pytest
 
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
-from testbed.files.figures import number
+from testbed.files.numbers import number
 from testbed.files.yamlfile import load_yaml
 from testbed.files.yamltext import MAX_VALUES, parse
 from testbed.models.devices import load_profile

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from testbed.report import header, trust
+from testbed.report import header, validity_statement
 from testbed.report.figures import timeline
 from testbed.report.page import number, render, write_report
 from testbed.report.style import colours
@@ -171,10 +171,10 @@ def test_a_small_figure_is_not_shown_as_zero(value: float, text: str) -> None:
 def test_trust_says_what_was_dropped_and_what_came_late_and_is_silent_where_a_run_did_not_count() -> None:
     run, usually = usual()
     summary = summarise(run, replace(COUNTS, dropped_packets=5, stale_messages=2))
-    text = " ".join(trust.statements(summary, run.manifest))
+    text = " ".join(validity_statement.statements(summary, run.manifest))
     assert "5 were dropped by full queues" in text and "2 arrived after their policy" in text
     clean = deepcopy(usually)
-    assert "None was dropped" in " ".join(trust.statements(clean, run.manifest))
+    assert "None was dropped" in " ".join(validity_statement.statements(clean, run.manifest))
     for name, count in (("links", "dropped_packets"), ("network", "stale_messages")):
         del clean[name][count]
-    assert "dropped" not in " ".join(trust.statements(clean, run.manifest))
+    assert "dropped" not in " ".join(validity_statement.statements(clean, run.manifest))

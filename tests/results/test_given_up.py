@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from testbed.report import trust
+from testbed.report import validity_statement
 from testbed.results.conservation import broken
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.summary import summarise
@@ -59,5 +59,5 @@ def test_table_and_report_are_stamped_even_where_every_output_is_equal() -> None
     assert "4 of 4 outputs equal" in text and "NOT VALID" not in text
     assert any(
         said.startswith("Not lossless by choice: wanspec")
-        for said in trust.statements({**summary, "engine": "simulation"}, {"scenario": {}})
+        for said in validity_statement.statements({**summary, "engine": "simulation"}, {"scenario": {}})
     )

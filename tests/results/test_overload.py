@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from testbed.report import trust
+from testbed.report import validity_statement
 from testbed.results.overload import overload, sentence
 from testbed.results.summary import summarise
 from testbed.results.table import render
@@ -69,7 +69,7 @@ def test_it_makes_no_run_invalid_and_is_on_the_terminal_and_in_the_report(monkey
     console.print(render(summary, run().manifest["policies"]))
     text = console.export_text()
     assert "OVERLOAD: more requests than could be served" in text and sentence(piled[0]) in text
-    assert any(sentence(piled[0]) in one for one in trust.statements(summary, run().manifest))
+    assert any(sentence(piled[0]) in one for one in validity_statement.statements(summary, run().manifest))
 
 
 def test_nothing_is_said_of_a_run_that_kept_up() -> None:

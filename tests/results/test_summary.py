@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from testbed.report.trust import statements
+from testbed.report.validity_statement import statements
 from testbed.results.metrics import REGISTRY
 from testbed.results.stamps import across
 from testbed.results.summary import summarise

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from testbed.report import trust
+from testbed.report import validity_statement
 from testbed.results.summary import summarise
 from testbed.results.table import render
 from tests.results.tiny_log import COUNTS, run
@@ -46,4 +46,4 @@ def test_it_makes_no_run_invalid_and_is_on_the_terminal_and_in_the_report() -> N
     console.print(render(found, run().manifest["policies"]))
     text = console.export_text()
     assert "EVENTS AFTER THE LAST REQUEST" in text and said in text
-    assert any(said in one for one in trust.statements(found, run().manifest))
+    assert any(said in one for one in validity_statement.statements(found, run().manifest))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple, NoReturn
 
 from testbed.errors import BadInput
-from testbed.files.figures import number
 from testbed.files.named import SERIES, find, known
+from testbed.files.numbers import number
 from testbed.files.reading import as_text, read_bytes, refuse_file, shown
 from testbed.files.refusals import Refusals
 from testbed.files.yamlfile import nearest, said

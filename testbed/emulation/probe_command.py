@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from testbed.emulation.standing import standing
+from testbed.emulation.bare_network import standing
 from testbed.network.capabilities import FabricChoice
 from testbed.network.measure.probe import PairSample
 from testbed.network.spec.topology import load_topology

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from testbed.emulation.patience import GIVE_UP_S, STALLED_S, Patience, patience
+from testbed.emulation.timeouts import GIVE_UP_S, STALLED_S, Patience, patience
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
 

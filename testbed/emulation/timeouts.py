@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from testbed.emulation.conditions import MAX_RECOVERY_S
-from testbed.experiment.patience import GIVE_UP_S as GIVE_UP_S
-from testbed.experiment.patience import gives_up_s, last_for_good_ns, work_s
 from testbed.experiment.resolve import Resolved
+from testbed.experiment.timeouts import GIVE_UP_S as GIVE_UP_S
+from testbed.experiment.timeouts import gives_up_s, last_for_good_ns, work_s
 from testbed.system.units import NS_PER_S
 from testbed.workload.planned import PlannedRequest
 
