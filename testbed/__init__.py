@@ -9,6 +9,7 @@ is imported when it is first used, so importing this package imports neither pan
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,13 @@ __all__ = [
     "BadInput", "MachineCannot", "Policy", "Run", "RunInvalid", "__version__", "capacity", "compare", "emulate", "load",
     "simulate", "sweep", "testing",
 ]  # fmt: skip
+
+if os.environ.get("TESTBED_COMPILED"):
+    from pathlib import Path
+
+    from testbed.system.compiled import use
+
+    use(Path(os.environ["TESTBED_COMPILED"]))
 
 
 def __getattr__(name: str) -> Any:

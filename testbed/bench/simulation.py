@@ -13,6 +13,7 @@ from typing import Any
 from testbed.decoding.sampling import Sampling
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import load_profile
+from testbed.nodes.recorder import PhaseLog
 from testbed.policies import registry
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec
@@ -43,11 +44,7 @@ def kernel_events_per_second(events: int = 500_000, chains: int = 100) -> float:
 
 def emitted_tokens_per_second(policy: str = "wanspec", table: DecodeTable | None = None) -> float:
     """Output tokens of sequential requests, one a prompt (default: 50 made-up ones), per second."""
-    phase = BenchPhase(policy, table or made_up_table())
-    world = World(phase.spec, phase.entry, 0, phase.planned, phase.table)
-    start = time.process_time()
-    world.run()
-    return phase.tokens / (time.process_time() - start)
+    return BenchPhase(policy, table or made_up_table()).timed()[1]
 
 
 def made_up_table(prompts: int = 50) -> DecodeTable:
@@ -77,3 +74,10 @@ class BenchPhase:
         )
         params = registry.get(policy).params().model_dump(mode="json")
         self.entry = PolicyEntry(name=policy, label=policy, params=params)
+
+    def timed(self) -> tuple[PhaseLog, float]:
+        """Its log, and output tokens per second of this process."""
+        world = World(self.spec, self.entry, 0, self.planned, self.table)
+        start = time.process_time()
+        log = world.run()
+        return log, self.tokens / (time.process_time() - start)

@@ -29,17 +29,29 @@ class CacheView:
         known, total = len(validated), len(validated) + len(path)
         if not 1 <= fresh <= total:
             raise ValueError(f"cannot feed {fresh} of {total} tokens")
-        cached, common = self._cached, self._agreed
+        cached, common = self._cached, self._agree(validated)
         limit = min(len(cached), total)
-        while common < limit and common < known and cached[common] == validated[common]:
-            common += 1
+        if common == known < limit and cached[known:limit] == path[: limit - known]:
+            common = limit  # as nearly always, and compared at once
         while known <= common < limit and cached[common] == path[common - known]:
             common += 1
-        self._agreed = min(common, known)
         position = min(common, total - fresh)
         if position >= known:
             return position, tuple(path[position - known :])
         return position, (*validated[position:], *path)
+
+    def shared(self, validated: Sequence[int]) -> int:
+        """How many leading tokens need not be fed to draft after `validated`, the last of which always is."""
+        return min(self._agree(validated), len(validated) - 1)
+
+    def _agree(self, validated: Sequence[int]) -> int:
+        """How many leading tokens of `validated` are cached: for good, as it only grows."""
+        cached, common = self._cached, self._agreed
+        limit = min(len(cached), len(validated))
+        while common < limit and cached[common] == validated[common]:
+            common += 1
+        self._agreed = common
+        return common
 
     def fed(self, position: int, tokens: Sequence[int], drafted: Sequence[int] = ()) -> None:
         """The device cropped to `position`, fed `tokens` and, pass by pass, all of `drafted` but the last."""
@@ -47,5 +59,7 @@ class CacheView:
             raise ValueError(f"crop to {position} of {len(self._cached)} cached tokens")
         del self._cached[position:]
         self._cached.extend(tokens)
-        self._cached.extend(drafted[:-1])
-        self._agreed = min(self._agreed, position)
+        if len(drafted) > 1:
+            self._cached.extend(drafted[:-1])
+        if position < self._agreed:
+            self._agreed = position

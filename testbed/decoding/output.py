@@ -24,5 +24,8 @@ def cut(tokens: Sequence[int], accepted: int, remaining: int, eos: Collection[in
 
 def ended(tokens: tuple[int, ...], eos: Collection[int]) -> tuple[int, ...]:
     """The tokens up to the first that ends an output, that one included; all of them where none does."""
-    place = next((at for at, token in enumerate(tokens) if token in eos), None)
-    return tokens if place is None else tokens[: place + 1]
+    if eos:
+        for at, token in enumerate(tokens):
+            if token in eos:
+                return tokens[: at + 1]
+    return tokens

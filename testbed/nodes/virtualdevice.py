@@ -33,6 +33,7 @@ from testbed.policies.api import (
 )
 from testbed.system.units import NS_PER_MS
 
+Times = Callable[[int, int], list[tuple[int, float, int]]]  # tokens and cached tokens, as `PassTimes.of`
 Answered = Callable[[tuple[DeviceJob, int, JobDone, list[PassRecord]]], Any]
 
 
@@ -69,20 +70,23 @@ class PassTimes:
                 "l40s/llama-3.1-8b"
             )
         self.profile = profile
-        self.steady = profile.varies is None
+        self._steady = profile.varies is None
+        self._by_tokens = profile.by_tokens_alone
         self._known: dict[int, list[tuple[int, float, int]]] = {}
 
     def of(self, tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
         """(tokens, milliseconds, nanoseconds) of each pass that a feed of `tokens` after `cached` ones becomes."""
-        if not self.profile.by_tokens_alone:
+        if not self._by_tokens:
             return self._of(tokens, cached)
         passes = self._known.get(tokens)
         if passes is None:
             passes = self._known[tokens] = self._of(tokens, cached)
         return passes
 
-    def drawn(self, seed: int, job: int) -> Callable[[int, int], list[tuple[int, float, int]]]:
-        """As `of` for the feeds of one job, in order, each pass with its own factor."""
+    def of_job(self, seed: int, job: int) -> Times:
+        """As `of` for the feeds of one job, in order; where passes vary, each with its own factor."""
+        if self._steady:
+            return self.of
         numbers = count()
 
         def of(tokens: int, cached: int = 0) -> list[tuple[int, float, int]]:
@@ -102,7 +106,7 @@ class PassTimes:
 class VirtualDevice:
     """A node's device with its models. `overhead_ns` passes between the end of a job and its role hearing of it.
 
-    `detailed`: a batch's records are wanted, one a member. `seed`: of the device's draws in this trial.
+    `detailed`: records of passes are wanted, of a batch one a member. `seed`: of the device's draws in this trial.
     """
 
     def __init__(
@@ -133,30 +137,34 @@ class VirtualDevice:
             return
         assert type(job) is Draft or type(job) is Verify
         submitted_ns = self._kernel.now_ns
-        free_ns = self._free_ns
-        at_ns = started_ns = submitted_ns if submitted_ns > free_ns else free_ns
-        position = job.position
+        at_ns = started_ns = max(submitted_ns, self._free_ns)
+        fed = len(job.tokens)
         passes: list[PassRecord] = []
         ready: DraftReady | VerifyReady
-        model = self._draft if type(job) is Draft else self._target
-        times = model.of if model.steady else model.drawn(self._seed, job.job)
-        for feed in cut(len(job.tokens), job.most if type(job) is Draft else 0):
-            for size, ms, duration_ns in times(feed, position):
-                passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
-                at_ns += duration_ns
-                position += size
         if type(job) is Draft:
-            for _ in range(job.steps - 1):  # each further step feeds the token drafted before it
-                for size, ms, duration_ns in times(1, position):
-                    passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
-                    at_ns += duration_ns
-                    position += size
+            times = self._draft.of_job(self._seed, job.job)
+            at_ns = self._passes(times, fed, job.most, job.position, at_ns, passes)
+            for step in range(job.steps - 1):  # each further step feeds the token drafted before it
+                at_ns = self._passes(times, 1, 0, job.position + fed + step, at_ns, passes)
             ready = self._models.draft(job, (at_ns - started_ns) / NS_PER_MS)
         else:
             assert type(job) is Verify
+            times = self._target.of_job(self._seed, job.job)
+            at_ns = self._passes(times, fed, 0, job.position, at_ns, passes)
             ready = self._models.verify(job, (at_ns - started_ns) / NS_PER_MS)
         self._free_ns = at_ns
         self._kernel.at(at_ns + self._overhead_ns, answered, (job, submitted_ns, ready, passes))
+
+    def _passes(self, times: Times, tokens: int, most: int, position: int, at_ns: int, passes: list[PassRecord]) -> int:
+        """When passes end that feed `tokens`, no more than `most` each (0: what the device takes), from `at_ns` on."""
+        for feed in cut(tokens, most) if most else (tokens,):
+            for size, ms, duration_ns in times(feed, position):
+                ended_ns = at_ns + duration_ns
+                if self._detailed:
+                    passes.append(PassRecord(at_ns, ended_ns, ms, 0.0, 0.0, position, size))
+                at_ns = ended_ns
+                position += size
+        return at_ns
 
     def _submit_batch(self, job: VerifyBatch, answered: Answered) -> None:
         """One pass for all members."""
@@ -179,14 +187,10 @@ class VirtualDevice:
         submitted_ns = self._kernel.now_ns
         at_ns = started_ns = max(submitted_ns, self._free_ns)
         model = self._draft if type(job) is DraftTree else self._target
-        times = model.of if model.steady else model.drawn(self._seed, job.job)
+        times, most = model.of_job(self._seed, job.job), job.most if type(job) is DraftTree else 0
         position = job.position + len(job.tokens) + len(job.nodes) - job.fresh
         passes: list[PassRecord] = []
-        for feed in cut(job.fresh, job.most if type(job) is DraftTree else 0):
-            for size, ms, duration_ns in times(feed, position):
-                passes.append(PassRecord(at_ns, at_ns + duration_ns, ms, 0.0, 0.0, position, size))
-                at_ns += duration_ns
-                position += size
+        at_ns = self._passes(times, job.fresh, most, position, at_ns, passes)
         duration_ms = (at_ns - started_ns) / NS_PER_MS
         ready: JobDone
         if type(job) is DraftTree:

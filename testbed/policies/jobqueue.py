@@ -39,7 +39,7 @@ class JobQueue(Generic[State]):
         if event.job != self._outstanding:
             raise ValueError(f"job {event.job} finished while job {self._outstanding} was outstanding")
         self._outstanding = None
-        return self.get(event.request)
+        return self._line.get(event.request)
 
     def start(self, ask: Callable[[State, int], Draft | Verify | DraftTree | VerifyTree | None]) -> list[Command]:
         """Ask the requests in line for a job, by its number, until one has something to do."""

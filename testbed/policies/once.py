@@ -139,12 +139,13 @@ class Once:
             return NEXT if self._rounds[request] == UNKNOWN else LATE
         if one is None:
             return EARLY if self._rounds[request] == UNKNOWN else LATE
-        if isinstance(message, Tokens):
+        if kind is Tokens:
             # not had, yet before the end of the text: the role handed out tokens itself meanwhile, and judges it
-            late = message.position in one.answers
-            return LATE if late else EARLY if message.position > one.text else NEXT
-        if isinstance(message, Validation | Drafts):
-            return NEXT if message.position == one.text else EARLY if message.position > one.text else LATE
+            position: int = message.position  # type: ignore[union-attr]
+            return LATE if position in one.answers else EARLY if position > one.text else NEXT
+        if kind is Validation or kind is Drafts:
+            position = message.position  # type: ignore[union-attr]
+            return NEXT if position == one.text else EARLY if position > one.text else LATE
         return NEXT
 
     def _taken(self, event: MessageReceived) -> None:

@@ -32,6 +32,7 @@ from testbed.results.validity import Counts
 from testbed.simulation.inputs import Inputs, from_scenario
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, World
+from testbed.system.compiled import in_use
 from testbed.system.units import NS_PER_S
 from testbed.workload.planned import PlannedRequest
 
@@ -209,6 +210,7 @@ def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256, "synthetic": inputs.table.synthetic},
         "sampling": sampling_of(scenario.resolved()),
         "overheads": asdict(inputs.overheads),
+        "compiled": in_use(),
         "real": "tokens and acceptance, from the decode table" if not inputs.table.synthetic else "nothing",
         "paced": list(scenario.devices.model_dump()),
         "machine": provenance.gather(),

@@ -18,7 +18,8 @@ from typing import Literal
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.nodes.recorder import PhaseLog
 from testbed.simulation.anydrafter import AnyDrafter
-from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec, framed_size
+from testbed.simulation.ways import framed_size
+from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec
 from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable

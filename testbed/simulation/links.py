@@ -93,7 +93,8 @@ class Link:
 
     def __init__(self, spec: LinkSpec, rtt_ns: int, seed: str) -> None:
         self.spec = spec
-        self._constant_ns = None if spec.varies or spec.rate_bps is not None else spec.delay_ns(0)
+        # what every message takes, where they do not disturb each other
+        self.constant_ns = None if spec.varies or spec.rate_bps is not None else spec.delay_ns(0)
         self._rto_ns = rtt_ns + RTO_FLOOR_NS
         self._random = random.Random(seed)
         self._over_time = spec.over_time()
@@ -106,8 +107,8 @@ class Link:
 
     def arrival_ns(self, now_ns: int, size_bytes: int) -> int | None:
         """Sends a message now; returns when it is delivered, None for never. Call in the order of sending."""
-        if self._constant_ns is not None:
-            return now_ns + self._constant_ns
+        if self.constant_ns is not None:
+            return now_ns + self.constant_ns
         spec = self._at(now_ns)
         leaves_ns = now_ns
         if spec.rate_bps is not None:

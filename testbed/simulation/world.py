@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid
 from testbed.experiment.faults import NodeStop
@@ -23,18 +21,14 @@ from testbed.policies.api import LinkSample, RoleContext
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec, make_links
+from testbed.simulation.ways import PING_BYTES, Way
 from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable
-from testbed.wire.framing import encode
-from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Envelope, Message, Ping
-from testbed.wire.transport import Arrival
+from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Message
 from testbed.workload.planned import PlannedRequest
 
 PING_INTERVAL_NS = PING_INTERVAL_MS * NS_PER_MS
-# As late in a run as most messages are: a frame's size depends on its send time and sequence number by a few bytes.
-TYPICAL_SENT_NS = 2**40
-TYPICAL_SEQUENCE = 2**10
 
 
 @dataclass(frozen=True)
@@ -243,19 +237,9 @@ class World:
 
     def _path(self, src: str, dst: str) -> Callable[[Message], None]:
         """How a message of `src` gets to `dst`."""
-        kernel, link, arrived = self.kernel, self._links[src, dst], self._hosts[dst].arrived
         overhead_ns = round(self._spec.overheads.message_ms * NS_PER_MS)
-        sized = self._spec.detailed or link.spec.rate_bps is not None  # else nothing depends on it
-
-        def send(message: Message) -> None:
-            now_ns = kernel.now_ns
-            size_bytes = framed_size(message) if sized else 0
-            arrival_ns = link.arrival_ns(now_ns, size_bytes)
-            if arrival_ns is not None:
-                at_ns = arrival_ns + overhead_ns
-                kernel.at(at_ns, arrived, Arrival(src, message, now_ns, at_ns, size_bytes))
-
-        return send
+        link, arrived = self._links[src, dst], self._hosts[dst].arrived
+        return Way(self.kernel, link, src, arrived, overhead_ns, self._spec.detailed).send
 
     def _connect(self, node: str) -> None:
         """The round trips that a node knows when the phase starts; on links that vary it goes on measuring."""
@@ -291,14 +275,3 @@ class World:
 
     def _rtt_ms(self, path_ns: int) -> float:
         return path_ns / NS_PER_MS + 2 * self._spec.overheads.message_ms
-
-
-def framed_size(message: Message) -> int:
-    """Bytes on the wire, as the emulation frames it."""
-    return ENVELOPE_BYTES + len(_encode(message))
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_ANY = Ping(TYPICAL_SENT_NS)
-ENVELOPE_BYTES = len(encode(Envelope(TYPICAL_SENT_NS, TYPICAL_SEQUENCE, _ANY))) - len(_encode(_ANY))
-PING_BYTES = framed_size(Ping(TYPICAL_SENT_NS))

@@ -38,7 +38,7 @@ class Path:
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        return self.candidates.tree.tokens()
+        return tuple(self.candidates.tree.tokens())
 
     @property
     def remote(self) -> int:

@@ -48,9 +48,10 @@ class EdgeDraftState(ABC):
     def drafted_enough(self) -> bool:
         """Whether the draft under way ends here."""
         # a verification emits one token more than it accepts: the last token is never worth drafting
-        if len(self.validated) + len(self.drafts) >= self._end - 1:
+        drafted = len(self.drafts)
+        if len(self.validated) + drafted >= self._end - 1:
             return True
-        length = self.length
+        length = drafted - (self.asked or 0)
         return length >= self.longest or (length > 0 and self._last[-1])
 
     def draft(self, job: int) -> Draft:

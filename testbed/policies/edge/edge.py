@@ -42,16 +42,16 @@ class EdgeDrafter(ABC, Generic[Kept]):
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        match event:
-            case RequestArrived():
-                commands += self._open(event, now)
-            case DraftReady():
-                text = self._queue.finished(event)
-                if text is not None:
-                    text.drafted(event)
-                    commands += self._ask_if_drafted(text, now)
-            case MessageReceived(_, Tokens() as answer):
-                commands += self._answered(answer, now)
+        if isinstance(event, DraftReady):
+            text = self._queue.finished(event)
+            if text is not None:
+                text.drafted(event)
+                commands += self._ask_if_drafted(text, now)
+        elif isinstance(event, MessageReceived):
+            if isinstance(event.message, Tokens):
+                commands += self._answered(event.message, now)
+        elif isinstance(event, RequestArrived):
+            commands += self._open(event, now)
         return commands + self._queue.start(self._next)
 
     def _open(self, event: RequestArrived, now: float) -> list[Command]:

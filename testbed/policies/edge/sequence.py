@@ -17,7 +17,7 @@ class Sequence(Session):
     @property
     def uncached(self) -> int:
         """Tokens that a verification without drafts would feed."""
-        return len(self._cache.plan(self.validated)[1])
+        return len(self.validated) - self._cache.shared(self.validated)
 
     def prefill(self, job: int, most: int) -> Verify:
         """Feed `most` of the uncached tokens, fewer than there are; no verdict is wanted."""

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import NamedTuple
+
+import msgspec
 
 from testbed.errors import RunInvalid
 from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
 from testbed.wire.messages import Branches
 
 
-class Heard(NamedTuple):
+class Heard(msgspec.Struct, frozen=True, gc=False):
     missed: int | None  # position of a validated token that the worker is seen to have missed
     level: int | None  # deepest position of what extends the tree or agrees with what is validated; None: nothing does
 
@@ -39,10 +40,10 @@ class CandidateTree:
     def add_local(self, parent: Node, tokens: Sequence[int], probabilities: Sequence[float]) -> None:
         """What was drafted here after a node, which the worker's stream may have taken off the tree meanwhile."""
         tree = self.tree
-        if not tree.holds(parent) or (self._one_branch and parent.children):
+        if not tree.holds(parent) or (self._one_branch and tree.has_children(parent)):
             return
-        for token, probability in zip(tokens, probabilities, strict=True):
-            tree.add(parent, token, probability)
+        for choice, token in enumerate(tokens):
+            tree.add(parent, token, probabilities[choice])
 
     def add_remote(self, branches: Branches, validated: Sequence[int]) -> Heard:
         """Take a worker's nodes in, and say what they tell of it.
@@ -113,7 +114,7 @@ class CandidateTree:
     def _attach(self, parent: Node, children: Sequence[tuple[int, int, float]]) -> None:
         tree = self.tree
         parent.settled = True
-        if self._one_branch and parent.children and children[0][1] not in parent.children:
+        if self._one_branch and tree.has_children(parent) and tree.child(parent, children[0][1]) is None:
             tree.clear(parent)
         for number, token, probability in children:
             node, new = tree.add(parent, token, probability)
@@ -124,9 +125,9 @@ class CandidateTree:
     def _contradicts(self, emitted: Sequence[int]) -> bool:
         node = self.tree.root
         for token in emitted:
-            child = node.children.get(token)
             if not node.settled:
                 return False
+            child = self.tree.child(node, token)
             if child is None or child.number == UNNUMBERED:
                 return True
             node = child

@@ -70,6 +70,8 @@ class Controller:
         self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
         self._learned = Learned()
         self._switch = WorkerSwitch(params.switch_off)
+        self._now = 0.0  # of the event in hand
+        self._alarms: list[Command] = []  # that it leads to
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
@@ -88,13 +90,15 @@ class Controller:
             self._waiting.sample(event.peer, event.rtt_ms)
         if self._queue.busy:
             return commands
-        alarms: list[Command] = []
-        return commands + self._queue.start(lambda state, job: self._next(state, job, now, alarms)) + alarms
+        self._now = now
+        commands += self._queue.start(self._next)
+        if self._alarms:
+            commands += self._alarms
+            self._alarms = []
+        return commands
 
-    def _next(
-        self, state: _Request, job: int, now: float, alarms: list[Command]
-    ) -> Draft | DraftTree | Verify | VerifyTree | None:
-        session, tree, params = state.session, state.candidates.tree, self._params
+    def _next(self, state: _Request, job: int) -> Draft | DraftTree | Verify | VerifyTree | None:
+        session, tree, params, now = state.session, state.candidates.tree, self._params, self._now
         depth = session.depth(params.k)
         drafted = tree.depth(depth)
         if drafted == depth:
@@ -111,12 +115,13 @@ class Controller:
             or state.hedge.draft_here(need, now)
             or self._presence.is_silent(state.worker, state.told, now)
         ):
-            leaf = max(tree.leaves(), key=lambda node: node.logp)
             width = params.branches if params.local_branches else 1
-            return state.drafting.draft(job, session.request, session.validated, tree, [leaf], width, params.catch_up)
+            return state.drafting.draft(
+                job, session.request, session.validated, tree, [tree.likeliest()], width, params.catch_up
+            )
         if state.hedge.wake is not None:
-            alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
-        alarms += self._presence.alarm(session.request.request, state.worker, state.told)
+            self._alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
+        self._alarms += self._presence.alarm(session.request.request, state.worker, state.told)
         return None
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
@@ -171,7 +176,7 @@ class Controller:
             return [*commands, *self._tell(state, Close(event.request))]
         state.told = now
         state.validated_at += [now] * len(settled.tokens)
-        path_logp = max([leaf.logp for leaf in state.candidates.tree.leaves()])
+        path_logp = state.candidates.tree.likeliest().logp
         passed, contradicted = state.candidates.advance(settled.tokens)
         state.drafting.advanced(passed)
         foreseen = state.candidates.tree.root.settled

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
+
+import msgspec
 
 from testbed.policies.api import VerifyReady
 from testbed.policies.estimates import MovingAverage, RecentMedian
@@ -17,7 +19,7 @@ from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.waiting import Waiting, stale_after
 
 
-class Need(NamedTuple):
+class Need(msgspec.Struct, frozen=True, gc=False):
     """What the next target pass still lacks: `missing` of `depth` drafts, the first of them at `position`."""
 
     position: int
@@ -25,7 +27,7 @@ class Need(NamedTuple):
     depth: int
 
 
-class Verdict(NamedTuple):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """A target pass is over and the worker is told: the text now ends before `base`."""
 
     event: VerifyReady

@@ -15,16 +15,18 @@ UNNUMBERED = -1
 
 
 class Node:
-    """`position` is absolute; `logp` is the joint draft log probability (nats) of the path, of use to compare nodes."""
+    """`position` is absolute; `logp` is the joint draft log probability (nats) of the path, of use to compare nodes.
 
-    __slots__ = ("children", "fed", "logp", "number", "parent", "position", "remote", "settled", "token")
+    A node knows its parent and not its children, so that what is cut is freed at once.
+    """
+
+    __slots__ = ("fed", "logp", "number", "parent", "position", "remote", "settled", "token")
 
     def __init__(self, token: int, position: int, parent: Node | None, logp: float) -> None:
         self.token = token
         self.position = position
         self.parent = parent
         self.logp = logp
-        self.children: dict[int, Node] = {}  # by token, in the order they came
         self.number = UNNUMBERED  # in the worker's stream
         self.remote = False  # the worker drafted it
         self.settled = False  # the worker's children of it are here: it has no others
@@ -36,24 +38,42 @@ class Tree:
 
     def __init__(self, validated: Sequence[int]) -> None:
         self.root = Node(validated[-1], len(validated) - 1, None, 0.0)
-        self._levels = [[self.root]]  # by depth
+        self._levels = [[self.root]]  # by depth; the children of one parent in the order they came
         self._size = 0
+        self._path: list[int] = []  # of a path, its tokens from the root's child on; of another tree without meaning
 
     def add(self, parent: Node, token: int, probability: float) -> tuple[Node, bool]:
         """The child with this token, and whether it is new. The parent is on the tree."""
-        child = parent.children.get(token)
+        child = self.child(parent, token)
         if child is not None:
             return child, False
         position = parent.position + 1
-        logp = parent.logp + (log(probability) if probability > 0.0 else -inf)
-        child = parent.children[token] = Node(token, position, parent, logp)
-        depth = position - self.root.position
-        if depth == len(self._levels):
-            self._levels.append([child])
+        child = Node(token, position, parent, parent.logp + (log(probability) if probability > 0.0 else -inf))
+        levels, depth = self._levels, position - self.root.position
+        if depth == len(levels):
+            levels.append([child])
         else:
-            self._levels[depth].append(child)
+            levels[depth].append(child)
         self._size += 1
+        self._path.append(token)
         return child, True
+
+    def child(self, parent: Node, token: int) -> Node | None:
+        """The child of a node of the tree that holds this token."""
+        levels, depth = self._levels, parent.position - self.root.position + 1
+        if depth < len(levels):
+            for node in levels[depth]:
+                if node.token == token and node.parent is parent:
+                    return node
+        return None
+
+    def has_children(self, parent: Node) -> bool:
+        levels, depth = self._levels, parent.position - self.root.position + 1
+        if depth < len(levels):
+            for node in levels[depth]:
+                if node.parent is parent:
+                    return True
+        return False
 
     def advance(self, emitted: Sequence[int]) -> list[Node]:
         """Walk down what was just validated and cut everything else; returns the nodes that are validated now.
@@ -63,27 +83,26 @@ class Tree:
         passed: list[Node] = []
         node = self.root
         for token in emitted:
-            child = node.children.get(token)
+            child = self.child(node, token)
             if child is None:
-                self._grow_from(Node(emitted[-1], self.root.position + len(emitted), None, 0.0))
+                self._hang(Node(emitted[-1], self.root.position + len(emitted), None, 0.0), [])
                 return passed
             passed.append(child)
             node = child
+        below = len(emitted)
         if self.is_path:
-            del self._levels[: len(emitted)]
-            self._size -= len(emitted)
+            del self._levels[:below]
+            del self._path[:below]
+            self._size -= below
             self.root = node
             node.parent = None
         else:
-            self._grow_from(node)
+            self._hang(node, self._levels[below + 1 :])
         return passed
 
     def clear(self, parent: Node) -> None:
         """Cut everything below a node of the tree."""
-        for child in parent.children.values():
-            child.parent = None
-        parent.children.clear()
-        self._grow_from(self.root)
+        self._hang(self.root, [[node for node in level if node.parent is not parent] for level in self._levels[1:]])
 
     def holds(self, node: Node) -> bool:
         """Whether a node once added is still on the tree, or is its root."""
@@ -105,42 +124,62 @@ class Tree:
         return min(limit, len(self._levels) - 1)
 
     def leaves(self) -> list[Node]:
-        """Every node without children; the root, if it has none."""
-        if self._size == len(self._levels) - 1:
+        """Every node without children, depth first; the root, if it has none."""
+        if self.is_path:
             return self._levels[-1].copy()
+        children: dict[Node, list[Node]] = {}
+        for level in self._levels[1:]:
+            for node in level:
+                assert node.parent is not None
+                children.setdefault(node.parent, []).append(node)
         found, stack = [], [self.root]
         while stack:
             node = stack.pop()
-            if node.children:
-                stack += reversed(node.children.values())
+            if node in children:
+                stack += reversed(children[node])
             else:
                 found.append(node)
         return found
+
+    def likeliest(self) -> Node:
+        """The most probable leaf; the root, if nothing is drafted."""
+        return self._levels[-1][0] if self.is_path else max(self.leaves(), key=by_probability)
 
     def paths(self, depth: int) -> list[Node]:
         """The nodes of all paths from the root to a node at `depth`, parents before children; the root is left out."""
         levels = self._levels[1 : depth + 1]
         if self.is_path:
-            return [node for (node,) in levels]
+            return [level[0] for level in levels]
         kept = set(levels[-1]) if levels else set()
-        for level in reversed(levels[:-1]):
-            kept.update(node for node in level if not kept.isdisjoint(node.children.values()))
+        for level in reversed(levels):
+            kept.update([node.parent for node in level if node in kept and node.parent is not None])
         return [node for level in levels for node in level if node in kept]
 
-    def tokens(self) -> tuple[int, ...]:
+    def tokens(self) -> list[int]:
         """Of a path, from the root's child on."""
-        return tuple([node.token for (node,) in self._levels[1:]])
+        return self._path.copy()
 
-    def _grow_from(self, root: Node) -> None:
-        """What hangs from this node is the tree."""
+    def _hang(self, root: Node, below: Iterable[list[Node]]) -> None:
+        """The tree is this root and what of `below`, level by level, hangs from it."""
         root.parent = None
         self.root = root
-        self._levels, self._size = [], -1
+        self._levels, self._size = [[root]], 0
         level = [root]
-        while level:
+        for candidates in below:
+            children: dict[Node, list[Node]] = {node: [] for node in level}
+            for node in candidates:
+                if node.parent in children:
+                    children[node.parent].append(node)
+            level = [node for siblings in children.values() for node in siblings]
+            if not level:
+                break
             self._levels.append(level)
             self._size += len(level)
-            level = [child for node in level for child in node.children.values()]
+        self._path = [level[0].token for level in self._levels[1:]]
+
+
+def by_probability(node: Node) -> float:
+    return node.logp
 
 
 def ancestry(root: Node, ends: Iterable[Node]) -> list[Node]:

@@ -29,7 +29,7 @@ from testbed.policies.api import (
 from testbed.policies.jobqueue import JobQueue
 from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.params import WanspecParams
-from testbed.policies.wanspec.tree import UNNUMBERED, Node, Tree
+from testbed.policies.wanspec.tree import UNNUMBERED, Tree, by_probability
 from testbed.wire.messages import Branches, Close, Open, Validation
 
 
@@ -93,7 +93,7 @@ class Worker:
             if tree.depth(wanted) == wanted:
                 return None
         if len(leaves) > 1:
-            leaves = nlargest(params.leaves, leaves, key=_by_probability)
+            leaves = nlargest(params.leaves, leaves, key=by_probability)
         return state.drafting.draft(job, state.opened, state.validated, tree, leaves, params.branches)
 
     def _drafted(self, state: _Request, event: DraftReady | TreeDraftReady) -> list[Command]:
@@ -105,21 +105,17 @@ class Worker:
         for leaf, choices, chances, entropy in state.drafting.drafted(event):
             if not tree.holds(leaf):  # cut, or validated and passed, while the pass was running
                 continue
-            width = self._params.width(entropy)
+            width = min(self._params.width(entropy), len(choices)) if len(choices) > 1 else 1
             parent = UNNUMBERED if leaf is tree.root else leaf.number
-            for token, chance in zip(choices[:width], chances[:width], strict=True):
-                node, _ = tree.add(leaf, token, chance)
+            for choice in range(width):
+                node, _ = tree.add(leaf, choices[choice], chances[choice])
                 node.number = state.streamed
                 state.streamed += 1
                 parents.append(parent)
-                tokens.append(token)
-                probabilities.append(chance)
+                tokens.append(node.token)
+                probabilities.append(chances[choice])
         if not tokens:
             return []
         named = () if parents == [first - 1] else tuple(parents)
         message = Branches(event.request, first, position, named, tuple(tokens), tuple(probabilities))
         return [Send(state.controller, message)]
-
-
-def _by_probability(node: Node) -> float:
-    return node.logp

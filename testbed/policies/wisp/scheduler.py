@@ -106,7 +106,11 @@ def next_batch(
 
 def is_late(one: Waiting, now: float, time: PassTime) -> bool:
     """Whether even its own pass would end after its deadline."""
-    return now + time.predict_ms(one.load) + time.margin_ms > one.deadline_ms
+    return _misses(one, now, time, time.predict_ms(one.load))
+
+
+def _misses(one: Waiting, now: float, time: PassTime, takes_ms: float) -> bool:
+    return now + takes_ms + time.margin_ms > one.deadline_ms
 
 
 def _alike(one: Waiting, first: Waiting, bucket: float) -> bool:
@@ -134,14 +138,16 @@ def _ordered(queue: Sequence[Waiting], now: float, time: PassTime, patience_ms: 
         return sorted(waited, key=lambda claim: AT_ONCE if claim[2] else claim[0].deadline_ms)
     if parts.fcfs:
         return [(one, False, False) for one in by_arrival]
-    everyone = Load()
-    for one in queue:
-        everyone = everyone.plus(one.load)
+    loads = [one.load for one in by_arrival]
+    everyone = Load(
+        sum([one.new for one in loads]), sum([one.attended for one in loads]), sum([one.cached for one in loads])
+    )
     another_ms = time.predict_ms(everyone)
     aged, urgent, rest, late = [], [], [], []
-    for one in by_arrival:
-        in_time = not is_late(one, now, time)
-        slack_ms = one.deadline_ms - now - time.predict_ms(one.load) - time.margin_ms
+    for one, load in zip(by_arrival, loads, strict=True):
+        alone_ms = time.predict_ms(load)
+        in_time = not _misses(one, now, time, alone_ms)
+        slack_ms = one.deadline_ms - now - alone_ms - time.margin_ms
         if now - one.since_ms >= patience_ms:
             aged.append((one, in_time, True))
         elif not in_time:
@@ -172,8 +178,10 @@ class _Batch:
         self._requests = NEVER if room.requests is None else room.requests
 
     def try_add(self, one: Waiting, bound: bool) -> bool:
+        if not self.fits_memory(one) or len(self.members) >= self._requests:
+            return False
         load = self._load.plus(one.load)
-        if not self.fits_memory(one) or load.new > self._tokens or len(self.members) >= self._requests:
+        if load.new > self._tokens:
             return False
         earliest = min(self._earliest, one.deadline_ms) if bound else self._earliest
         if self._check and self._now + self._time.predict_ms(load) + self._time.margin_ms > earliest:

@@ -47,18 +47,20 @@ class Server:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        match event:
-            case MessageReceived(_, Slo(request, rate)):
-                self._rates[request] = rate
-            case MessageReceived(sender, Request() as request):
-                self._open(Client(Sequence(request, sender), self._rates.pop(request.request, None), now))
-            case MessageReceived(_, Drafts(request, position, tokens)):
-                client = self._clients.get(request)
+        if isinstance(event, MessageReceived):
+            message = event.message
+            if isinstance(message, Drafts):
+                client = self._clients.get(message.request)
                 if client is not None:
-                    client.ask(position, tokens, now)
-                    self._active[request] = client
-            case BatchReady():
-                commands += self._settle(event, now)
+                    client.ask(message.position, message.tokens, now)
+                    self._active[message.request] = client
+            elif isinstance(message, Slo):
+                self._rates[message.request] = message.tokens_per_s
+            elif isinstance(message, Request):
+                rate = self._rates.pop(message.request, None)
+                self._open(Client(Sequence(message, event.sender), rate, now))
+        elif isinstance(event, BatchReady):
+            commands += self._settle(event, now)
         if self._running is None:
             commands += self._next_pass(now)
         return commands
