@@ -23,7 +23,8 @@ import msgspec
 
 from testbed.bench.simulation import BenchPhase, made_up_table
 from testbed.errors import MachineCannot, RunInvalid
-from testbed.system.compiled import FACTS, MODULES, PACKAGE, SUFFIX, VARIABLE, hashes
+from testbed.files.datafiles import PACKAGE
+from testbed.system.compiled import FACTS, MODULES, SUFFIX, VARIABLE, Facts, hashes
 
 POLICIES = ("wanspec", "speculative", "autoregressive")
 PROMPTS = 20
@@ -91,8 +92,7 @@ def compile_into(folder: Path, modules: Sequence[str] = MODULES, level: int = 3)
         (folder / FACTS).unlink(missing_ok=True)
         for module, path in made.items():
             shutil.copyfile(path, folder / f"{module}{SUFFIX}")
-        facts = {"modules": sorted(made), "sources": sources, "suffix": SUFFIX}
-        (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+        (folder / FACTS).write_bytes(msgspec.json.encode(Facts(tuple(sorted(made)), sources, SUFFIX)))
 
 
 def _module(path: Path, build: Path) -> str:

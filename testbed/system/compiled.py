@@ -7,8 +7,6 @@ the hash of every file of the package it was made of, and where one of them has 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,14 +15,16 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+
+import msgspec
 
 from testbed.errors import BadInput
+from testbed.files.datafiles import PACKAGE
+from testbed.files.reading import decode_json, read_bytes, sha256_of
 
 VARIABLE = "TESTBED_COMPILED"
-FACTS = "compiled.json"  # in the folder: what was compiled, and the hash of each file it was made of
+FACTS = "compiled.json"  # in the folder
 AGAIN = "make it again: python -m testbed.bench compile FOLDER"
-PACKAGE = Path(__file__).resolve().parents[1]
 SUFFIX = EXTENSION_SUFFIXES[0]  # of this Python alone
 
 # By room; no module with a model of pydantic's, whose fields mypyc does not know. What one of them derives from is here
@@ -46,10 +46,15 @@ MODULES = tuple(f"testbed.{room}.{name}" for room, names in ROOMS.items() for na
 
 def hashes(package: Path = PACKAGE) -> dict[str, str]:
     """Of every text of the package, by its path in it: what is compiled sees what the others say of themselves."""
-    return {
-        path.relative_to(package).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(package.rglob("*.py"))
-    }
+    return {path.relative_to(package).as_posix(): sha256_of(path) for path in sorted(package.rglob("*.py"))}
+
+
+class Facts(msgspec.Struct):
+    """What the folder says of itself."""
+
+    modules: tuple[str, ...]
+    sources: dict[str, str]  # hash of each file of the package that it was made of
+    suffix: str  # of extensions of the Python that it was made for
 
 
 def use(folder: Path) -> None:
@@ -70,7 +75,8 @@ class Compiled(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in MODULES and not fullname.endswith("__mypyc"):  # the code that they share
+        shared = fullname.endswith("__mypyc") and "_files" in vars(self)  # their common code, which they ask for
+        if fullname not in MODULES and not shared:
             return None
         file = self._files.get(fullname)
         return None if file is None else spec_from_file_location(fullname, file)
@@ -78,22 +84,17 @@ class Compiled(MetaPathFinder):
     @cached_property
     def _files(self) -> Mapping[str, Path]:
         """Module to file. BadInput where it is not a copy of the texts that are there now."""
-        facts = self._facts()
-        now, then = hashes(), facts["sources"]
+        path = self._folder / FACTS
+        missing = f"{VARIABLE} names no folder of compiled modules; {AGAIN}"
+        facts = decode_json(read_bytes(path, missing=missing), path, Facts, "what compiled modules are of", AGAIN)
+        now, then = hashes(), facts.sources
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
         if changed:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise self._refused(f"was compiled from another testbed/{changed[0]}{more}")
-        if facts["suffix"] != SUFFIX:
-            raise self._refused(f"was compiled for another Python ({facts['suffix']}; this one: {SUFFIX})")
-        return {module: self._folder / f"{module}{SUFFIX}" for module in facts["modules"]}
-
-    def _facts(self) -> dict[str, Any]:
-        try:
-            facts: dict[str, Any] = json.loads((self._folder / FACTS).read_bytes())
-        except (OSError, ValueError) as error:
-            raise self._refused("holds no compiled modules") from error
-        return facts
+        if facts.suffix != SUFFIX:
+            raise self._refused(f"was compiled for another Python ({facts.suffix}; this one: {SUFFIX})")
+        return {module: self._folder / f"{module}{SUFFIX}" for module in facts.modules}
 
     def _refused(self, what: str) -> BadInput:
         return BadInput(f"{VARIABLE}={self._folder}: {what}; {AGAIN}, or unset {VARIABLE}")

@@ -14,7 +14,8 @@ import pytest
 
 from testbed.bench.compile import compile_into, missing
 from testbed.errors import BadInput
-from testbed.system.compiled import FACTS, MODULES, PACKAGE, SUFFIX, VARIABLE, Compiled, hashes
+from testbed.files.datafiles import PACKAGE
+from testbed.system.compiled import FACTS, MODULES, SUFFIX, VARIABLE, Compiled, hashes
 from tests.simulation.fixed_rows import CASES, recorded
 
 KERNEL = "testbed.simulation.kernel"
@@ -59,7 +60,7 @@ def test_a_text_that_is_new_or_gone_is_an_edit_too(tmp_path: Path) -> None:
 def test_another_python_and_a_folder_without_modules_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"was compiled for another Python \(\.other\.so"):
         Compiled(folder_of(tmp_path, suffix=".other.so")).find_spec(KERNEL)
-    with pytest.raises(BadInput, match="holds no compiled modules"):
+    with pytest.raises(BadInput, match="names no folder of compiled modules"):
         Compiled(tmp_path / "nowhere").find_spec(KERNEL)
 
 
