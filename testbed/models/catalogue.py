@@ -1,4 +1,5 @@
-"""The models and pairs the package ships: names, sizes, hashes. Reads weight headers only; needs no torch."""
+"""The models and pairs that ship, and those added beside them: names, sizes, hashes. Reads weight headers only; needs
+no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest, said
-from testbed.models.load import model_hash, shipped
+from testbed.models.load import known_models, model_hash
 
 TARGET = "target"
 
@@ -35,15 +36,15 @@ class ShippedPair:
 
 
 def list_models() -> list[ShippedModel]:
-    """Every shipped model by name."""
-    return [shipped_model(name) for name in shipped()]
+    """Every model that ships or was added, by name."""
+    return [known_model(name) for name in known_models()]
 
 
-def shipped_model(name: str) -> ShippedModel:
+def known_model(name: str) -> ShippedModel:
     """Raises BadInput."""
-    folders = shipped()
+    folders = known_models()
     if name not in folders:
-        raise BadInput(f"no model {said(name)} ships{nearest(name, folders)}")
+        raise BadInput(f"no model {said(name)} ships or was added{nearest(name, folders)}")
     return ShippedModel(
         name,
         sum(_parameters(path) for path in folders[name].glob("*.safetensors")),

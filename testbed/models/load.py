@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from testbed.models.threads import use_threads
 PAIRS = Path(__file__).parent / "pairs"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 HASH_BLOCK = 1 << 20
+ADDED_BY = {"smollm2-target": "smollm2"}  # models that `testbed models add` fetches (`testbed.models.added`)
 MISFITS = {"ignore_mismatched_sizes": True}  # they are refused by name, in `_require_whole`
 
 
@@ -47,9 +49,21 @@ def shipped() -> dict[str, Path]:
     return {f"{folder.parent.name}-{folder.name}": folder for folder in folders}
 
 
+def added_models() -> Path:
+    """Where `testbed models add` puts models: this user's data folder."""
+    base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "wan-testbed" / "models"
+
+
+def known_models() -> dict[str, Path]:
+    """Models that have a name here: those that ship and those that were added."""
+    added = {folder.parent.name: folder.parent for folder in sorted(added_models().glob("*/config.json"))}
+    return {**shipped(), **added}
+
+
 def resolve(name: str) -> Path | str:
-    """The folder of a shipped name or of a path; a Hugging Face name (OWNER/MODEL) as it is."""
-    known = shipped()
+    """The folder of a known name or of a path; a Hugging Face name (OWNER/MODEL) as it is."""
+    known = known_models()
     if name in known:
         return known[name]
     folder = Path(name).expanduser()
@@ -59,6 +73,8 @@ def resolve(name: str) -> Path | str:
         raise BadInput(f"model {name!r}: the folder has no config.json; choose a folder in transformers format")
     if HUB_NAME.fullmatch(name) and not name.startswith("."):
         return name
+    if name in ADDED_BY:
+        raise BadInput(f"model {name!r} is not on this machine yet: testbed models add {ADDED_BY[name]}")
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     choices = f"{', '.join(known)}, a folder, or a Hugging Face OWNER/MODEL"
