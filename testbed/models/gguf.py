@@ -1,6 +1,6 @@
 """`python -m testbed.models.gguf FILE OUT`: a llama.cpp file as a folder in transformers format, weights in fp32.
 
-Run in a process of its own by `testbed.models.added`, which gives it the libraries that read the format. What the
+`testbed.models.added` runs it in a separate process and gives it the libraries that read the format. What the
 weights are is what transformers makes of them: the file's few bits, computed out; nothing is rounded again.
 """
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from testbed.files.reading import read_bytes
 from testbed.models.load import LoadedModel, load_model, model_hash
 from testbed.models.passes import passes_of
 from testbed.models.reference import target_only
@@ -26,7 +27,7 @@ from testbed.training.distil import next_token_loss
 from testbed.training.evaluate import describe_drafter
 from testbed.training.optimise import Batches, Trained, new_model, optimise
 from testbed.training.options import Domain, Drafter, Shape, TrainingOptions
-from testbed.training.outputs import Output, read_outputs
+from testbed.training.outputs import MOST_BYTES, Output, read_outputs
 from testbed.training.tokens import HELD_OUT, Tokens
 from testbed.workload.prompts import load_prompts
 
@@ -97,7 +98,7 @@ def _card(
     return {
         "target": name,
         "target_sha256": target.sha256,
-        "outputs_sha256": hashlib.sha256(outputs.read_bytes()).hexdigest(),
+        "outputs_sha256": hashlib.sha256(read_bytes(outputs, MOST_BYTES)).hexdigest(),
         "licence": LICENCE,
         "shape": str(plan.shape),
         "parameters": drafter.num_parameters(),
