@@ -35,6 +35,7 @@ from testbed.cli.options import (
     Nodes,
     NodesOption,
     gain_privilege,
+    topology_names,
 )
 from testbed.cli.output import note, print_json, show
 from testbed.cli.unexpected import explained
@@ -213,7 +214,7 @@ def calibrate(
 
 @app.command()
 def probe(
-    topology: Annotated[str, typer.Argument(help="Topology name or file.")],
+    topology: Annotated[str, typer.Argument(help="Topology name or file.", autocompletion=topology_names)],
     fabric: FabricOption = Fabric.auto,
     count: Annotated[int, typer.Option("--count", min=1, help="Probes per directed link.")] = 200,
     as_json: Json = False,

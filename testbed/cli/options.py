@@ -28,6 +28,18 @@ def experiment_names(incomplete: str) -> list[str]:
     return [name for name in known(EXPERIMENT) if name.startswith(incomplete)]
 
 
+def topology_names(incomplete: str) -> list[str]:
+    """The same."""
+    from testbed.files.named import TOPOLOGY, known
+
+    return [name for name in known(TOPOLOGY) if name.startswith(incomplete)]
+
+
+def network_names(incomplete: str) -> list[str]:
+    """Of both, for verbs that take the network of either."""
+    return [*topology_names(incomplete), *experiment_names(incomplete)]
+
+
 Experiment = Annotated[
     Path,
     typer.Argument(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from testbed.cli.options import Fabric, FabricOption, gain_privilege
+from testbed.cli.options import Fabric, FabricOption, gain_privilege, network_names
 from testbed.cli.output import note
 
 if TYPE_CHECKING:
     from testbed.network.spec.topology import Topology
 
-What = Annotated[str, typer.Argument(help="Name or file of an experiment or a topology.")]
+What = Annotated[str, typer.Argument(help="Name or file of an experiment or a topology.", autocompletion=network_names)]
 
 
 def add_to(app: typer.Typer) -> None:

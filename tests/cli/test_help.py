@@ -78,6 +78,8 @@ def command(tmp_path: Path) -> dict[str, str]:
         ("testbed run --fab", {"--fabric"}),
         ("testbed run --fabric ", {"auto", "netem", "lab", "relay"}),
         ("testbed run quick", {"quickstart"}),
+        ("testbed probe two", {"two-sites"}),
+        ("testbed metrics show tpo", {"tpot_ms"}),
         ("testbed sweep wanspec/fig8", {"wanspec/fig8-phi", "wanspec/fig8-phi-iid"}),
     ],
 )
