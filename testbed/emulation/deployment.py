@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from queue import Empty, Queue
-from types import TracebackType
 from typing import TypeVar
 
 import msgspec
@@ -32,6 +31,7 @@ from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.leftfile import open_left
 from testbed.system import environment
+from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.processes import ending_with_this
 from testbed.wire.greeting import keys_of, new_secret
@@ -50,7 +50,7 @@ class Stalled(RunInvalid):
     """No part failed, but there was no progress for too long."""
 
 
-class Deployment:
+class Deployment(BroughtUp):
     """All nodes of a run. Use as a context manager: leaving it stops every node."""
 
     def __init__(
@@ -78,27 +78,10 @@ class Deployment:
         self.workers = SharedWorkers(network, log_dir)
         self._evidence = Evidence(network, self.workers)
 
-    def __enter__(self) -> Deployment:
-        try:
-            self._start()
-        except BaseException as error:
-            self._end(error)
-            raise
-        return self
+    def _raise_cause(self, error: BaseException | None) -> None:
+        self._evidence.raise_cause(error, self.nodes.values)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end(value)
-
-    def _end(self, error: BaseException | None) -> None:
-        """Stops every node; raises what `error` is a consequence of, found while all still is as it was."""
-        try:
-            self._evidence.raise_cause(error, self.nodes.values)
-        finally:
-            self.stop()
-
-    def stop(self) -> None:
+    def close(self) -> None:
         """Ends every node: all are asked, all share one grace period. Safe at any moment, more than once."""
         with taking_down():
             for node in self.nodes.values():
@@ -123,7 +106,7 @@ class Deployment:
                     raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
                 continue
             if reply is None or isinstance(reply, Failed):
-                raise node.failure("failed")  # why, and whether it is only a consequence, is found in `_end`
+                raise node.failure("failed")  # why, and whether it is only a consequence, is found in `_raise_cause`
             if not isinstance(reply, Beat):
                 return node, reply
             if time.monotonic() > deadline:
@@ -199,7 +182,7 @@ class Deployment:
                 replies[node.name] = reply
         return replies
 
-    def _start(self) -> None:
+    def _bring_up(self) -> None:
         placed = self._scenario.place.nodes()
         models = loads(self._scenario)
         served = sharing(models, in_containers=self._containers is not None)

@@ -12,8 +12,7 @@ import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
 from testbed.network import congestion
@@ -29,6 +28,7 @@ from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
 from testbed.network.spec.topology import Topology, specified_links
+from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 
@@ -43,7 +43,7 @@ LOOK_S = 0.02
 FEWEST_PROBES, IDLE_PAIR_PROBES = 3, 10
 
 
-class Network:
+class Network(BroughtUp):
     """`placement` says in which region each node stands; several may share one (its intra-site RTT applies).
 
     `used` are the directed links that will carry messages; not given: all may.
@@ -82,26 +82,6 @@ class Network:
         self._used = frozenset(way for pair in used or () for way in (pair, pair[::-1])) if many else None
         self._live = LiveFabric(self.fabric_name, run_id, journal) if live else None
         self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal)
-
-    def __enter__(self) -> Self:
-        try:
-            self._bring_up()
-        except BaseException as error:
-            self._end(error)
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._end(value)
-
-    def _end(self, error: BaseException | None) -> None:
-        """Takes everything down; raises what `error` is a consequence of, found while all still is as it was."""
-        try:
-            self._raise_cause(error)
-        finally:
-            self.close()
 
     def address(self, node: str) -> str:
         return self._port(node).address

@@ -35,7 +35,7 @@ def test_nodes_that_cannot_be_ended_are_a_note_of_the_error_that_ended_the_run(
     network: Any = SimpleNamespace(died=lambda: None)
     deployment = Deployment(unused, network, tmp_path)
     out_of_reach: Any = OutOfReach()
-    monkeypatch.setattr(deployment, "_start", lambda: deployment.nodes.update(user0=out_of_reach))
+    monkeypatch.setattr(deployment, "_bring_up", lambda: deployment.nodes.update(user0=out_of_reach))
     with pytest.raises(RunInvalid, match="node target0 ended") as caught, deployment:
         raise RunInvalid("node target0 ended")
     assert caught.value.__notes__ == ["while taking down: container of node user0: connection refused"]
