@@ -14,14 +14,16 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from testbed.results.headings import NARROW
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY
 from testbed.results.stamps import NOT_VALID, Stamp, stamps
 from testbed.results.statistics import no_interval
 
 UNDEFINED = "-"
-HEADERS = (
-    "TPOT\nms", "TTFT\nms", "e2e\np95 ms", "tok./\nround", "accept\n-ance", "drafts\nat\ntarget", "latency\nratio",
+HEADINGS = (
+    NARROW["tpot_ms"], NARROW["ttft_ms"], NARROW["e2e_ms"].replace("\n", "\np95 "), NARROW["tokens_per_round"],
+    NARROW["acceptance_rate"], NARROW["target_site_draft_passes"], NARROW["latency_ratio"],
 )  # fmt: skip
 Summary = Mapping[str, Any]
 
@@ -50,8 +52,8 @@ def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1),  # fits 80 columns, what a log file gets
     )  # fmt: skip
     table.add_column("policy", overflow="fold")
-    for header in HEADERS:
-        table.add_column(header, justify="right")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right")
     for label, metrics in summary["policies"].items():
         table.add_row(
             label,
@@ -67,7 +69,7 @@ def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table
         reference = papers[label]
         if reference is not None and reference.target_site_draft_ratio is not None:
             paper = (f"x ~{reference.target_site_draft_ratio}", f"~{reference.latency_ratio}")
-            table.add_row("  paper", *[""] * (len(HEADERS) - len(paper)), *paper, style="dim")
+            table.add_row("  paper", *[""] * (len(HEADINGS) - len(paper)), *paper, style="dim")
     return table
 
 

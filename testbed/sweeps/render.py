@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from testbed.results.headings import NARROW
 from testbed.results.stamps import simulated
 from testbed.results.table import stamped
 from testbed.sweeps.plan import Sweep
@@ -16,10 +17,7 @@ from testbed.sweeps.run import SweepOutcome
 from testbed.sweeps.table import PARQUET
 
 LONGEST = 40  # rows that a terminal can still show
-SHOWN = {
-    "tpot_ms": "TPOT\nms", "e2e_ms": "e2e\nms", "latency_ratio": "latency\nratio",
-    "target_site_draft_ratio": "draft\nratio", "tokens_per_round": "tok./\nround",
-}  # fmt: skip
+SHOWN = ("tpot_ms", "e2e_ms", "latency_ratio", "target_site_draft_ratio", "tokens_per_round")
 UNDEFINED = "-"
 
 
@@ -64,7 +62,7 @@ def _table(sweep: Sweep, outcome: SweepOutcome) -> Table:
         table.add_column(key.replace(".", ".\n"))
     shown = [tag for tag in SHOWN if tag in outcome.table.column_names]
     for tag in shown:
-        table.add_column(SHOWN[tag], justify="right")
+        table.add_column(NARROW[tag], justify="right")
     for row in outcome.table.to_pylist():
         label = row["policy"] if row["valid"] else f"{row['policy']} ({'failed' if row['error'] else 'NOT VALID'})"
         numbers = [UNDEFINED if row[tag] is None else f"{row[tag]:.2f}" for tag in shown]

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from testbed.results.headings import NARROW
 from testbed.results.metrics import FAMILIES, REGISTRY, RTT_ERROR, compute, policy_logs
 from testbed.results.metrics.base import SHAPES, SampleMetric
 from tests.results.tiny_log import Rows, message, ns, request, rows, run
@@ -193,6 +194,7 @@ def test_every_metric_says_what_it_is() -> None:
         assert metric.formula and metric.header and metric.direction in ("lower", "higher", "neither")
         assert metric.requires and set(metric.requires) <= tables
     assert len(REGISTRY) == sum(len(family) for family in FAMILIES.values()), "two metrics share a tag"
+    assert set(NARROW) <= set(REGISTRY)
 
 
 def test_a_statistic_has_the_keys_of_its_shape(metrics: dict[str, Any]) -> None:
