@@ -31,7 +31,7 @@ class OutOfReach:
 def test_nodes_that_cannot_be_ended_are_a_note_of_the_error_that_ended_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unused: Any = None  # such as an engine of containers, where nodes are processes
+    unused: Any = SimpleNamespace(seed=0)
     network: Any = SimpleNamespace(died=lambda: None)
     deployment = Deployment(unused, network, tmp_path)
     out_of_reach: Any = OutOfReach()
