@@ -45,7 +45,7 @@ def init(
 
 
 def validate(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, also FILE.py:NAME.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, also FILE.py:NAME.")],
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with files, before anything is run.
