@@ -58,7 +58,6 @@ system_packages() {
     local missing=()
     { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
     command -v nsenter >/dev/null || missing+=(util-linux)
-    command -v ethtool >/dev/null || missing+=(ethtool)
     command -v ping >/dev/null || missing+=(iputils-ping)
     [ "$HAVE" = "$VERSION" ] || "$PYTHON_BIN" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$VERSION-venv")
     [ ${#missing[@]} -gt 0 ] || return 0

@@ -68,6 +68,19 @@ def test_what_is_installed_and_recent_enough_is_not_replaced():
     assert wanted["mininet"].contains("2.3.1b4")  # the distribution's and git's are newer than PyPI's
 
 
+IMPORT_NAMES = {"pyyaml": "yaml"}  # where they differ
+
+
+def test_what_is_depended_on_is_imported():
+    """What nothing imports any more is only a download, and one more thing that has to fit a user's environment."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [Requirement(one).name for one in [*project["dependencies"], *extras["docker"], *extras["fuzz"]]]
+    text = "\n".join(path.read_text() for path in (ROOT / "testbed").rglob("*.py"))
+    imported = set(re.findall(r"^\s*(?:import|from) (\w+)", text, re.MULTILINE))
+    assert not {name for name in wanted if IMPORT_NAMES.get(name, name) not in imported}
+
+
 def test_set_up_takes_nothing_without_its_hash():
     assert "--require-hashes -r requirements.lock" in (ROOT / "setup.sh").read_text()
 

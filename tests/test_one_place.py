@@ -7,8 +7,6 @@ from pathlib import Path
 import testbed
 
 ROOT = Path(testbed.__file__).parent
-# these run alone, copied to where no other module of the package is
-BY_THEMSELVES = {ROOT / "network" / "netem" / "netlink.py"}
 SHARED = {"NS_PER_US", "NS_PER_MS", "NS_PER_S", "Pair"}
 KERNEL = ("CLONE_", "PR_SET_", "SO_", "SOL_", "ETH_", "SIOC", "IFF_", "RTM_", "NLM_")
 
@@ -28,8 +26,6 @@ def places() -> dict[str, list[str]]:
     """Where each constant is defined, of those that are meant to be defined once."""
     found: dict[str, list[str]] = defaultdict(list)
     for module in sorted(ROOT.rglob("*.py")):
-        if module in BY_THEMSELVES:
-            continue
         for name in constants(module):
             if name in SHARED or name.startswith(KERNEL):
                 found[name].append(str(module.relative_to(ROOT)))

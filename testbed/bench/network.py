@@ -127,9 +127,10 @@ def joined(fabric: Fabric, run_id: str, journal: Journal, nodes: Mapping[str, in
     """Nodes by name; one that has a network namespace already comes with the pid of a process in it."""
     hosts = MininetHosts(run_id, journal)
     try:
+        pids = hosts.add_all(nodes)
         ports = [
-            Port(name, index, node_address(index), hosts.add(name, pid))
-            for index, (name, pid) in enumerate(nodes.items())
+            Port(name, index, node_address(index), pid)
+            for index, (name, pid) in enumerate(zip(nodes, pids, strict=True))
         ]
         fabric.attach(ports)
         yield Wired(fabric, ports, hosts)

@@ -107,7 +107,6 @@ TOOL_PACKAGES = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "setpriv": "util-linux",
-    "ethtool": "ethtool",
 }
 
 
@@ -194,7 +193,7 @@ def choose_fabric(requested: FabricChoice, caps: Capabilities) -> tuple[FabricNa
     kernel = {"kernel netem", "kernel htb", "kernel u32"}
     obstacles: dict[FabricName, Callable[[Capabilities], Missing | None]] = {
         "netem": lambda c: _first(c, {NAMESPACES, "Mininet", *kernel, *TOOL_PACKAGES}),
-        "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "ip", "nsenter", "unshare", "setpriv"}),
+        "relay": lambda c: _first(c, {NAMESPACES, "Mininet", TUN, "nsenter", "unshare", "setpriv"}),
         "lab": lambda c: _first(c, {NAMESPACES, "Mininet", "User-Mode Linux", *TOOL_PACKAGES}),
     }
     if requested != "auto":

@@ -7,19 +7,24 @@ never called (it kills by name). Mininet is imported only when the first node is
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.system import helper
 from testbed.system.environment import of_programs
+from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
+from testbed.system.netns import Interface, in_node
 from testbed.system.undoing import stop_group
 from testbed.system.userns import namespace_fix, privilege
 
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from mininet.node import Host
 
 STAND_IN = Path(__file__).parent / "bin" / "mnexec.sh"
+STARTED_TOGETHER = 8  # nodes; beyond that the processor is what they wait for
 MININET_FIX = (
     "pip install --force-reinstall mininet==2.3.0.dev6"  # by force: half an installation counts as one for pip
 )
@@ -80,8 +86,19 @@ class MininetHosts:
         host.inNamespace = True
         self._journal.group(host.pid)
         self._hosts[name] = host
-        subprocess.run(enter(host.pid, ["ip", "link", "set", "lo", "up"]), check=True)
+        in_node(f"node {name}", host.pid, _bring_loopback_up)
         return int(host.pid)
+
+    def add_all(self, nodes: Mapping[str, int | None]) -> list[int]:
+        """`add` for each, several at a time: starting one is mostly waiting for its shell's first prompt."""
+        load_mininet()  # or its error, before there are threads
+        with ThreadPoolExecutor(STARTED_TOGETHER, thread_name_prefix="node") as threads:
+            try:
+                return list(threads.map(self.add, nodes, nodes.values()))
+            except BaseException:
+                with taking_down():  # a node in the making is finished, so that `stop` knows it
+                    threads.shutdown(cancel_futures=True)
+                raise
 
     def host(self, name: str) -> Host:
         """The Mininet object itself, for Mininet's command line."""
@@ -112,8 +129,16 @@ class MininetHosts:
     def stop(self) -> None:
         """Ends programs, then nodes. Idempotent."""
         self.stop_programs()
+        for host in self._hosts.values():
+            with contextlib.suppress(ProcessLookupError):  # it has ended already
+                os.killpg(host.pid, signal.SIGHUP)  # as `terminate` does, to all first: they end side by side
         for name in list(self._hosts):
             self._hosts.pop(name).terminate()
+
+
+def _bring_loopback_up() -> None:
+    with Interface("lo") as loopback:
+        loopback.bring_up()
 
 
 def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host]:
@@ -126,7 +151,7 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
     node, log = load_mininet()
     if privilege() == "none":
         raise MachineCannot(f"nodes: network namespaces need root or a user namespace; {namespace_fix()}")
-    for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux"), ("ip", "iproute2")):
+    for tool, package in (("nsenter", "util-linux"), ("unshare", "util-linux")):
         if shutil.which(tool) is None:
             raise MachineCannot(f"nodes: {tool} is not installed; apt-get install {package}")
     log.setLogLevel("error")

@@ -214,11 +214,11 @@ class Network(BroughtUp):
             self.hosts.stop()
 
     def _bring_up(self) -> None:
-        for index, node in enumerate(self.placement):
-            pid = self.hosts.add(node, self._pids.get(node))
+        pids = self.hosts.add_all({node: self._pids.get(node) for node in self.placement})
+        for index, (node, pid) in enumerate(zip(self.placement, pids, strict=True)):
             self.ports.append(Port(node, index, node_address(index), pid))
         self._fabric.attach(self.ports)
-        congestion.pin(port.pid for port in self.ports)
+        congestion.pin(self.ports)
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
         pairs = [(link.src, link.dst) for link in self.links]
         measured: dict[Pair, float] = {}

@@ -67,7 +67,7 @@ def test_choice(requested: Any, caps: Capabilities, chosen: str) -> None:
         ("auto", replace(NO_NETEM, tun=False), ["/dev/net/tun", "kernel netem"]),  # lab is there, and not taken
         ("auto", replace(ABLE, mininet=False), ["Mininet", "pip install --force-reinstall mininet"]),
         ("auto", NOTHING, ["lacks root or user namespaces; "]),
-        ("netem", replace(ABLE, tools={**ABLE.tools, "ethtool": False}), ["ethtool", "apt-get install ethtool"]),
+        ("netem", replace(ABLE, tools={**ABLE.tools, "tc": False}), ["tc", "apt-get install iproute2"]),
     ],
 )
 def test_out_of_reach_is_said_with_the_fix(requested: Any, caps: Capabilities, names: list[str]) -> None:

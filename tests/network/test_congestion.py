@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 
 import pytest
 
 from testbed.network import congestion
-from testbed.network.congestion import CHANGE, to_be_pinned
+from testbed.network.congestion import pin_routes, to_be_pinned
+from testbed.network.hosts import MininetHosts, enter
+from testbed.system.netns import in_node
 
 
 @pytest.mark.parametrize(
@@ -24,27 +25,34 @@ def test_routes_name_it_only_where_sockets_may_not_choose_it(available, allowed,
     assert to_be_pinned(available, allowed) == pinned
 
 
-IN_NAMESPACE = """\
-set -e
-ip link set lo up
-ip link add v0 type veth peer name v1
-ip link set v1 up
-ip addr add 10.9.9.1/32 dev v0
-ip link set v0 up
-ip route add default dev v0
-sh -c "$0" cubic
-ip -4 route show
-"""
+SET_UP = """\
+link add v0 type veth peer name v1
+link set v0 up
+link set v1 up
+addr add 10.9.9.1/32 dev v0
+route add default dev v0
+route add 10.8.0.0/16 via 10.8.0.1 dev v0 onlink mtu 1400"""
 
 
 @pytest.mark.shaped
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes a network namespace")
-def test_every_route_of_a_namespace_gets_it():
+def test_every_route_of_a_node_gets_it_and_stays_what_it_was(hosts: MininetHosts) -> None:
     if "cubic" not in (congestion.SETTINGS / "tcp_available_congestion_control").read_text():
         pytest.skip("this kernel has no cubic")
-    done = subprocess.run(["unshare", "--net", "bash", "-c", IN_NAMESPACE, CHANGE], capture_output=True, text=True)
-    if "Unknown device type" in done.stderr:
-        pytest.skip("this kernel has no veth")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:-1]
-    assert all("congctl cubic" in line for line in done.stdout.strip().splitlines())
+    node = hosts.add("a")
+
+    def routes() -> list[str]:
+        return subprocess.run(
+            enter(node, ["ip", "-4", "route", "show"]), capture_output=True, text=True
+        ).stdout.splitlines()
+
+    for line in SET_UP.splitlines():
+        subprocess.run(enter(node, ["ip", *line.split()]), check=True)
+    before = routes()
+    assert in_node("node a", node, lambda: pin_routes("cubic")) is None
+    after = routes()
+    assert len(before) == 2
+    assert sorted(line.replace("congctl cubic", "").split() for line in after) == sorted(
+        line.split() for line in before
+    )
+    assert all("congctl cubic" in line for line in after)
+    assert in_node("node a", node, lambda: pin_routes("no-such")) is not None

@@ -76,6 +76,29 @@ def test_a_node_given_twice_is_refused(hosts: MininetHosts) -> None:
         hosts.add("a")
 
 
+def test_nodes_made_together_are_as_those_made_one_by_one(hosts: MininetHosts, journal: Journal) -> None:
+    names = [f"n{index}" for index in range(20)]
+    pids = hosts.add_all(dict.fromkeys(names))
+    assert [hosts.host(name).pid for name in names] == pids
+    assert len({namespace(pid) for pid in pids}) == 20
+    assert {("group", str(pid)) for pid in pids} <= {(entry.kind, entry.name) for entry in journal.entries()}
+    hosts.stop()
+    assert [start_time(pid) for pid in pids] == [None] * 20
+
+
+def test_one_of_many_that_cannot_be_made_leaves_the_others_to_be_stopped(hosts: MininetHosts, run_id: str) -> None:
+    def shells() -> int:
+        found = subprocess.run(["pgrep", "-fc", f"mininet:{run_id}-n"], capture_output=True, text=True)
+        return int(found.stdout)
+
+    hosts.add("n3")
+    with pytest.raises(BadInput, match="node 'n3' is given twice"):
+        hosts.add_all({f"n{index}": None for index in range(6)})
+    assert shells() > 1
+    hosts.stop()
+    assert shells() == 0
+
+
 def test_everything_made_is_in_the_journal(hosts: MininetHosts, journal: Journal) -> None:
     node = hosts.add("a")
     program = hosts.popen_at(node, ["sleep", "60"])

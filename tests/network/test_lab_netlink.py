@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.network.lab.netlink import END, WHOLE, Commands, read_answer, read_requests, write_answer, write_requests
-from testbed.network.netem.netlink import Answer, Refusal, RouteSocket, attribute, qdisc_request
+from testbed.system.netlink import Answer, Refusal, RouteSocket, attribute, qdisc_request
 
 
 @pytest.mark.parametrize("wanted", [set(), {0}, {1, 2}])

@@ -15,7 +15,7 @@ from testbed.network.netem.encoder import (
     encode_options,
     htb_direct_packets,
 )
-from testbed.network.netem.netlink import RTM_NEWQDISC, attribute, qdisc_request
+from testbed.system.netlink import RTM_NEWQDISC, attribute, qdisc_request
 
 WHOLE = 0xFFFFFFFF
 

@@ -15,7 +15,8 @@ from testbed.containers.removal import remove_named
 from testbed.network.lab.inside import empty_lab, run_inside
 from testbed.network.lab.kernel import LabKernel, missing_parts
 from testbed.network.netem.encoder import RESET_BYTES, NetemState, decode_options, decode_qdisc, encode_options
-from testbed.network.netem.netlink import (
+from testbed.system.journal import Journal
+from testbed.system.netlink import (
     NLM_F_ECHO,
     RTM_NEWQDISC,
     TCA_KIND,
@@ -24,7 +25,6 @@ from testbed.network.netem.netlink import (
     attribute,
     qdisc_request,
 )
-from testbed.system.journal import Journal
 
 pytestmark = [
     pytest.mark.shaped,

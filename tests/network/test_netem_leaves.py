@@ -10,7 +10,8 @@ import pytest
 from testbed.errors import BadInput, MachineCannot
 from testbed.network.netem.encoder import RESET_BYTES, NetemState, decode_options, decode_qdisc, encode_options
 from testbed.network.netem.leaves import IN_ORDER_BYTES_PER_S, NetemLeaves, fate, netem_state
-from testbed.network.netem.netlink import (
+from testbed.network.spec.fabric import BurstLoss, Link, Port
+from testbed.system.netlink import (
     HEADER,
     RTM_NEWQDISC,
     TC,
@@ -21,7 +22,6 @@ from testbed.network.netem.netlink import (
     messages,
     qdisc_request,
 )
-from testbed.network.spec.fabric import BurstLoss, Link, Port
 
 PORTS = [Port("a", 0, "10.77.0.1", 1), Port("b", 1, "10.77.0.2", 2)]
 DEVICES = {"a": 4, "b": 5}

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.network.lab.kernel import LabKernel, missing_parts
-from testbed.network.lab.ports import SwitchPorts, run_in_node
+from testbed.network.lab.ports import SwitchPorts
 from testbed.network.netem.leaves import NetemLeaves
 from testbed.network.netem.plan import check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.netem.rate_stages import RateStages
@@ -51,8 +51,7 @@ class LabFabric:
         try:
             self._switch = SwitchPorts(ports)
             self._kernel = self._boot(self._switch)
-            stages = RateStages(ports, lambda port, lines: run_in_node(port, ["tc", "-batch", "-"], lines))
-            self._shaping = Shaping(self._plant(self._kernel), stages)
+            self._shaping = Shaping(self._plant(self._kernel), RateStages(self.name, ports))
             self.shape(undelayed(ports))
         except BaseException:
             self.detach()

@@ -22,10 +22,10 @@ from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.network.lab.netlink import END, WHOLE, read_answer, write_requests
-from testbed.network.netem.netlink import Answer, Refusal
 from testbed.system.helper import HelperProcess
 from testbed.system.journal import Journal
 from testbed.system.lines import Lines
+from testbed.system.netlink import Answer, Refusal
 from testbed.system.processes import from_shell
 
 GUEST = Path(__file__).with_name("guest.sh")

@@ -19,7 +19,7 @@ import os
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from testbed.network.netem.netlink import Answer, Refusal, RouteSocket, messages
+from testbed.system.netlink import Answer, Refusal, RouteSocket, messages
 
 END = "==="
 WHOLE = -1  # in the place of a position: the exchange as a whole failed

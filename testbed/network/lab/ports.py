@@ -7,20 +7,16 @@ so nothing shows on the host and nothing survives both. Offloads are off: real p
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import TypeVar
 
 from testbed.errors import MachineCannot
+from testbed.network.interfaces import Requests
 from testbed.network.spec.fabric import Port
 from testbed.system.linux import ETH_P_ALL, SO_RCVBUFFORCE, SO_SNDBUFFORCE, SOL_PACKET
-from testbed.system.netns import Interface, in_namespace, namespace_of, new_namespace, refuse_ipv6
-
-T = TypeVar("T")
+from testbed.system.netns import Interface, in_namespace, in_node, new_namespace, refuse_ipv6
 
 PACKET_IGNORE_OUTGOING = 23  # linux/if_packet.h
 SOCKET_BUFFER_BYTES = 8 << 20
@@ -40,9 +36,9 @@ class SwitchPorts:
             raise MachineCannot(f"lab: no network namespace ({error.strerror}); fix: run as root") from error
         try:
             in_namespace(self._namespace, self._make_switch_ends)
-            self.hardware = [_in_node(port, _hardware_address) for port in ports]
+            self.hardware = [in_node(f"fabric lab: node {port.node}", port.pid, _hardware_address) for port in ports]
             for port in ports:
-                _in_node(port, partial(self._configure, port))
+                in_node(f"fabric lab: node {port.node}", port.pid, partial(self._configure, port))
         except BaseException:
             self.close()
             raise
@@ -54,23 +50,28 @@ class SwitchPorts:
         self.sockets = []
         if self._namespace < 0:
             return
-        lines = [f"link delete dev port{index}" for index in range(len(self._ports))]
-        with contextlib.suppress(MachineCannot):  # a link whose node has ended is gone already
-            in_namespace(self._namespace, partial(_run, ["ip", "-force", "-batch", "-"], lines))
+        in_namespace(self._namespace, self._delete_switch_ends)
         os.close(self._namespace)
         self._namespace = -1
 
     def _make_switch_ends(self) -> None:
         refuse_ipv6()
-        veth = "type veth peer name eth0 netns"
-        lines = [f"link add name port{index} {veth} {port.pid}" for index, port in enumerate(self._ports)]
-        _run(["ip", "-batch", "-"], lines)
+        wanted = Requests("fabric lab")
+        for index, port in enumerate(self._ports):
+            wanted.add_veth(f"port{index}", None, "eth0", None, port.pid)
+        wanted.send()
         for index in range(len(self._ports)):
             with Interface(f"port{index}") as end:
                 end.refuse_offloads()
                 end.set_mtu(MTU)
                 end.bring_up()
             self.sockets.append(_packet_socket(f"port{index}"))
+
+    def _delete_switch_ends(self) -> None:
+        wanted = Requests("fabric lab")
+        for index in range(len(self._ports)):
+            wanted.delete(f"port{index}")
+        wanted.try_all()  # one whose node has ended is gone already
 
     def _configure(self, port: Port) -> None:
         refuse_ipv6()
@@ -85,22 +86,6 @@ class SwitchPorts:
             for other, hardware in zip(self._ports, self.hardware, strict=True):
                 if other != port:
                     end.set_neighbour(other.address, hardware)
-
-
-def run_in_node(port: Port, command: Sequence[str], lines: Sequence[str] = ()) -> str:
-    """Runs a tool of the host in the node's network namespace, with the lines as its input; returns its output."""
-    return _in_node(port, partial(_run, command, lines))
-
-
-def _in_node(port: Port, act: Callable[[], T]) -> T:
-    try:
-        namespace = namespace_of(port.pid)
-    except FileNotFoundError:
-        raise MachineCannot(f"lab: node {port.node}: process {port.pid} has ended; see its log") from None
-    try:
-        return in_namespace(namespace, act)
-    finally:
-        os.close(namespace)
 
 
 def _hardware_address() -> bytes:
@@ -119,13 +104,3 @@ def _packet_socket(device: str) -> socket.socket:
         except PermissionError:  # in a user namespace: as much as net.core.wmem_max and rmem_max allow, silently
             opened.setsockopt(socket.SOL_SOCKET, ask, SOCKET_BUFFER_BYTES)
     return opened
-
-
-def _run(command: Sequence[str], lines: Sequence[str]) -> str:
-    text = "".join(f"{line}\n" for line in lines)
-    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[0]
-        fix = "run as root, and start nodes without a network"
-        raise MachineCannot(f"lab: {' '.join(command)} failed on a node's link ({reason}); fix: {fix}")
-    return result.stdout

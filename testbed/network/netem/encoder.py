@@ -15,7 +15,7 @@ import functools
 import struct
 from typing import NamedTuple
 
-from testbed.network.netem.netlink import BODY, HEADER, TC, TCA_KIND, TCA_OPTIONS, TCA_STATS2, attribute, attributes
+from testbed.system.netlink import BODY, HEADER, TC, TCA_KIND, TCA_OPTIONS, TCA_STATS2, attribute, attributes
 
 # linux/pkt_sched.h
 TCA_NETEM_CORR, TCA_NETEM_REORDER, TCA_NETEM_CORRUPT, TCA_NETEM_LOSS, TCA_NETEM_RATE = 1, 3, 4, 5, 6

@@ -8,28 +8,28 @@ ever stands in the machine's own namespace, and all of it ends with the namespac
 
 from __future__ import annotations
 
-import subprocess
+import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.network.capabilities import Capabilities, choose_fabric, load_modules, probe_capabilities
-from testbed.network.hosts import MininetHosts, enter
+from testbed.network.hosts import MininetHosts
+from testbed.network.interfaces import Requests
 from testbed.network.netem.leaves import NetemLeaves
-from testbed.network.netem.netlink import RouteSocket
 from testbed.network.netem.plan import LeafKind, check_links, downlink_lines, plan_downlinks, undelayed
 from testbed.network.netem.rate_stages import RateStages, route_socket
 from testbed.network.netem.shaping import Shaping
 from testbed.network.spec.fabric import Counters, FabricName, Link, Port
+from testbed.network.tctext import run_tc, tc_version
 from testbed.system.journal import Journal
+from testbed.system.netlink import RouteSocket
+from testbed.system.netns import Interface, in_node, refuse_ipv6, set_sysctl
 
 GATEWAY = "169.254.1.1"  # link-local, RFC 3927: answered by nobody, only looked up in the permanent neighbour entry
 
-# net.ipv4/6 sysctls, set inside a namespace; the IPv6 ones are absent on kernels without IPv6
-_NO_IPV6 = (
-    "for f in all default; do p=/proc/sys/net/ipv6/conf/$f/disable_ipv6; if [ -e $p ]; then echo 1 > $p; fi; done"
-)
-_ROUTER = f"echo 1 > /proc/sys/net/ipv4/ip_forward; {_NO_IPV6}"
-_OFFLOADS_OFF = ["tso", "off", "gso", "off", "gro", "off"]
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")  # of the namespace of the thread that opens it
 
 
 class NetemFabric:
@@ -74,12 +74,11 @@ class NetemFabric:
         return self._attached().counters()
 
     def facts(self) -> dict[str, object]:
-        version = subprocess.run(["tc", "-V"], capture_output=True, text=True).stdout.strip()
         leaves = self._attached().leaves
         unseeded = "none: this kernel's netem takes no seed, so lost packets differ between runs"
         return {
             "kernel": self._capabilities.kernel if self._capabilities else "",
-            "tc": version,
+            "tc": tc_version(),
             "qdiscs": leaves.kinds(),
             "offloads": "tso gso gro off",
             "loss_seed": self._run_id if leaves.takes_seeds else unseeded,
@@ -90,9 +89,9 @@ class NetemFabric:
         return None  # the host's kernel carries the packets
 
     def detach(self) -> None:
-        if self._router is not None:
-            for port in self._ports:  # before the namespaces end, as a container's may outlive the fabric
-                _run(self._router, ["ip", "link", "delete", _device(port)], check=False)
+        if self._router is not None:  # before the namespaces end, as a container's may outlive the fabric
+            with contextlib.suppress(MachineCannot):  # the router has ended, and its ends of the cables with it
+                in_node("fabric netem: router", self._router, self._delete_cables)
         if self._route is not None:
             self._route.close()
         self._hosts.stop()
@@ -101,41 +100,55 @@ class NetemFabric:
 
     def _build(self, ports: list[Port]) -> None:
         router = self._router = self._hosts.add("router")
-        _run(router, ["sh", "-ec", _ROUTER])
         self._ports = ports
         for port in ports:
-            _run(port.pid, ["sh", "-ec", _NO_IPV6])
-            _batch_ip(router, [
-                f"link add name eth0 netns {port.pid} address {_mac(port, 1)} type veth "
-                f"peer name {_device(port)} netns {router} address {_mac(port, 0)}"
-            ])  # fmt: skip
-            _run(port.pid, ["ethtool", "-K", "eth0", *_OFFLOADS_OFF])
-            _run(router, ["ethtool", "-K", _device(port), *_OFFLOADS_OFF])
+            self._in(port, refuse_ipv6)  # before there is an interface that could ask for anything
+        in_node("fabric netem: router", router, self._make_cables)
         # the queues stand before anything is up: the first packet is already counted
-        self._tc(router, downlink_lines(plan_downlinks(ports, _device), self._leaf))
+        run_tc(self.name, "router", router, downlink_lines(plan_downlinks(ports, _device), self._leaf))
         self._route = route_socket(router)
         devices = self._route.interfaces()
         indexes = {port.node: devices[_device(port)] for port in ports}
         leaves = NetemLeaves(self.name, self._route, ports, indexes, self._run_id, self._leaf)
-        self._shaping = Shaping(leaves, RateStages(ports, lambda port, lines: self._tc(port.pid, lines)))
+        self._shaping = Shaping(leaves, RateStages(self.name, ports))
         self.shape(undelayed(ports))
-        _batch_ip(router, [line for port in ports for line in _router_lines(port)])
+        in_node("fabric netem: router", router, self._bring_router_up)
         for port in ports:
-            _batch_ip(port.pid, _node_lines(port))
+            self._in(port, partial(_bring_node_up, port))
+
+    def _in(self, port: Port, act: Callable[[], None]) -> None:
+        in_node(f"fabric netem: node {port.node}", port.pid, act)
+
+    def _make_cables(self) -> None:
+        set_sysctl(IP_FORWARD, "1", "packets cannot be forwarded")
+        refuse_ipv6()
+        wanted = Requests("fabric netem: router")
+        for port in self._ports:
+            wanted.add_veth(_device(port), _mac(port, 0), "eth0", _mac(port, 1), port.pid)
+        wanted.send()
+        for port in self._ports:
+            with Interface(_device(port)) as end:
+                end.refuse_segmentation()
+
+    def _delete_cables(self) -> None:
+        wanted = Requests("fabric netem: router")
+        for port in self._ports:
+            wanted.delete(_device(port))
+        wanted.try_all()  # a cable whose node has ended is gone already
+
+    def _bring_router_up(self) -> None:
+        wanted = Requests("fabric netem: router")
+        for port in self._ports:
+            wanted.bring_up(_device(port))
+            wanted.set_neighbour(_device(port), port.address, _mac(port, 1))
+            wanted.add_host_route(_device(port), port.address)
+        wanted.send()
 
     def _prepare(self, links: dict[tuple[str, str], Link]) -> Callable[[], None]:
         if self._leaf == "pfifo" and any(_needs_netem(link) for link in links.values()):
             choose_fabric("netem", self._capabilities or probe_capabilities())  # says what is missing, when it is
             raise MachineCannot("fabric netem: attached with leaf pfifo, which adds no delay; attach with netem")
         return self._attached().prepare(links)
-
-    def _tc(self, pid: int, lines: Sequence[str]) -> None:
-        text = "".join(f"{line}\n" for line in lines)
-        done = subprocess.run(enter(pid, ["tc", "-batch", "-"]), input=text, capture_output=True, text=True)
-        if done.returncode:
-            raise MachineCannot(
-                f"fabric netem: tc rejected the plan: {' '.join(done.stderr.split())}; see testbed doctor"
-            )
 
     def _attached(self) -> Shaping:
         if self._shaping is None:
@@ -156,35 +169,13 @@ def _mac(port: Port, end: int) -> str:
     return f"02:77:00:{end:02x}:{port.index >> 8:02x}:{port.index & 255:02x}"
 
 
-def _router_lines(port: Port) -> list[str]:
-    device = _device(port)
-    return [
-        f"link set {device} up",
-        f"neigh replace {port.address} lladdr {_mac(port, 1)} dev {device} nud permanent",
-        f"route add {port.address}/32 dev {device}",
-    ]
-
-
-def _node_lines(port: Port) -> list[str]:
-    return [
-        "link set lo up",
-        f"addr add {port.address}/32 dev eth0",
-        "link set eth0 up",
-        f"neigh replace {GATEWAY} lladdr {_mac(port, 0)} dev eth0 nud permanent",
-        f"route add default via {GATEWAY} dev eth0 onlink",
-    ]
-
-
-def _batch_ip(pid: int | None, lines: Sequence[str]) -> None:
-    argv = ["ip", "-batch", "-"]
-    text = "".join(f"{line}\n" for line in lines)
-    done = subprocess.run(argv if pid is None else enter(pid, argv), input=text, capture_output=True, text=True)
-    if done.returncode:
-        raise MachineCannot(f"fabric netem: ip refused: {' '.join(done.stderr.split())}; see testbed doctor")
-
-
-def _run(pid: int, argv: list[str], check: bool = True) -> str:
-    done = subprocess.run(enter(pid, argv), capture_output=True, text=True)
-    if check and done.returncode:
-        raise MachineCannot(f"fabric netem: {argv[0]} failed: {' '.join(done.stderr.split())}; see testbed doctor")
-    return done.stdout
+def _bring_node_up(port: Port) -> None:
+    with Interface("eth0") as end:
+        end.refuse_segmentation()
+    wanted = Requests(f"fabric netem: node {port.node}")
+    wanted.bring_up("lo")
+    wanted.add_address("eth0", port.address)
+    wanted.bring_up("eth0")
+    wanted.set_neighbour("eth0", GATEWAY, _mac(port, 0))
+    wanted.add_default_route("eth0", GATEWAY)
+    wanted.send()

@@ -27,7 +27,9 @@ from testbed.network.netem.encoder import (
     encode_options,
     htb_direct_packets,
 )
-from testbed.network.netem.netlink import (
+from testbed.network.netem.plan import CATCH_ALL, FIRST_CLASS, ROOT, LeafKind, limit_packets
+from testbed.network.spec.fabric import Counters, Link, Pair, Port
+from testbed.system.netlink import (
     NLM_F_ECHO,
     RTM_GETQDISC,
     RTM_NEWQDISC,
@@ -38,8 +40,6 @@ from testbed.network.netem.netlink import (
     attribute,
     qdisc_request,
 )
-from testbed.network.netem.plan import CATCH_ALL, FIRST_CLASS, ROOT, LeafKind, limit_packets
-from testbed.network.spec.fabric import Counters, Link, Pair, Port
 
 Fate = Literal["dropped", "lost", "cut"]
 

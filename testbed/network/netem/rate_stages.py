@@ -7,21 +7,22 @@ limit any more get a class that is open.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from testbed.network.netem.encoder import Qdisc, decode_qdisc
-from testbed.network.netem.netlink import RouteSocket
 from testbed.network.netem.plan import Uplink, Verb, plan_uplinks, uplink_lines
 from testbed.network.spec.fabric import Link, Port
+from testbed.network.tctext import run_tc
+from testbed.system.netlink import RouteSocket
 from testbed.system.netns import in_namespace, namespace_of
 
 
 class RateStages:
     """Carried out by tc, as a text of lines for one node; a stage that is as planned already costs nothing."""
 
-    def __init__(self, ports: Sequence[Port], tc: Callable[[Port, Sequence[str]], object]) -> None:
+    def __init__(self, fabric: str, ports: Sequence[Port]) -> None:
+        self._fabric = fabric
         self._ports = {port.node: port for port in ports}
-        self._tc = tc
         self._standing: dict[str, Uplink] = {}
 
     def concern(self, links: Iterable[Link]) -> bool:
@@ -33,7 +34,7 @@ class RateStages:
         for uplink in plan_uplinks(list(self._ports.values()), links, self._standing):
             if self._standing.get(uplink.src) != uplink:
                 verb: Verb = "change" if uplink.src in self._standing else "add"
-                self._tc(self._ports[uplink.src], uplink_lines(uplink, verb))
+                run_tc(self._fabric, uplink.src, self._ports[uplink.src].pid, uplink_lines(uplink, verb))
                 self._standing[uplink.src] = uplink
 
     def qdiscs(self) -> list[Qdisc]:

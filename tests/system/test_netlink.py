@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from testbed.network.netem.netlink import (
+from testbed.system.netlink import (
     BODY,
     NLM_F_ACK_TLVS,
     NLM_F_CAPPED,

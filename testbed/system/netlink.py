@@ -1,6 +1,6 @@
 """rtnetlink as bytes, and a socket that speaks it: many requests in one datagram, one answer to each.
 
-Standard library only, and no other module of this package: the lab's guest runs it too. Rule kept: every request gets
+Standard library only: the lab's guest runs it too, and a process that must start at once. Rule kept: every request gets
 its own answer, told apart by its sequence number; a request without one is an error and never taken for a success.
 Numbers are in host order, attributes padded to four bytes (linux/netlink.h).
 """
@@ -17,18 +17,19 @@ import struct
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from testbed.system.linux import SO_RCVBUFFORCE
+
 # linux/netlink.h
-NLM_F_REQUEST, NLM_F_ECHO, NLM_F_DUMP = 0x1, 0x8, 0x300
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_REPLACE, NLM_F_DUMP = 0x1, 0x4, 0x8, 0x100, 0x300
 NLMSG_ERROR, NLMSG_DONE = 0x2, 0x3
 NLA_TYPE_MASK = 0x3FFF
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
 NLM_F_CAPPED, NLM_F_ACK_TLVS, NLMSGERR_ATTR_MSG = 0x100, 0x200, 1
 # linux/rtnetlink.h
-RTM_GETLINK, RTM_NEWQDISC, RTM_GETQDISC = 18, 36, 38
+RTM_NEWLINK, RTM_GETLINK, RTM_NEWROUTE, RTM_GETROUTE, RTM_NEWQDISC, RTM_GETQDISC = 16, 18, 24, 26, 36, 38
 TCA_KIND, TCA_OPTIONS, TCA_STATS2 = 1, 2, 7
 IFLA_IFNAME = 3  # linux/if_link.h
 
-SO_RCVBUFFORCE = 33  # asm-generic/socket.h; beyond the limit of net.core, for root
 MSG_WAITFORONE = 0x10000  # bits/socket.h: waits for the first message, then takes what is there
 
 HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: len, type, flags, seq, pid
@@ -36,6 +37,8 @@ TC = struct.Struct("=BxxxiIII")  # struct tcmsg (linux/rtnetlink.h): family, ifi
 QDISC = struct.Struct(HEADER.format + TC.format[1:])
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: len, type
 IFINFO = struct.Struct("=4xi8x")  # struct ifinfomsg (linux/rtnetlink.h), of which the index
+# struct rtmsg (linux/rtnetlink.h): family, dst_len, src_len, tos, table, protocol, scope, type, flags
+ROUTE = struct.Struct("=8BI")
 LINK_DUMP = struct.Struct(HEADER.format + "16x")
 IOVEC = struct.Struct("@PN")  # struct iovec (sys/uio.h): base, len
 # struct mmsghdr (bits/socket.h): name, namelen, iov, iovlen, control, controllen, flags; and the length received
@@ -140,7 +143,10 @@ class RouteSocket:
         self._socket.close()
 
     def exchange(self, requests: Sequence[bytes]) -> list[Answer]:
-        """Sends requests that ask for an echo (NLM_F_ECHO), each with its own sequence number."""
+        """Sends requests that ask for an echo (NLM_F_ECHO), each with its own sequence number.
+
+        Those that ask for no more than an answer (NLM_F_ACK) get a Refusal with number 0 where they succeed.
+        """
         answers: dict[int, Answer] = {}
         for start in range(0, len(requests), BATCH_REQUESTS):
             batch = requests[start : start + BATCH_REQUESTS]
@@ -159,6 +165,13 @@ class RouteSocket:
     def dump_qdiscs(self) -> list[bytes]:
         """The RTM_NEWQDISC messages of every qdisc in the namespace, with their counters."""
         self._socket.send(qdisc_request(RTM_GETQDISC, NLM_F_DUMP, DUMP, 0, 0, 0, b""))
+        return self._dumped()
+
+    def dump_routes(self) -> list[bytes]:
+        """The RTM_NEWROUTE messages of every IPv4 route in the namespace."""
+        body = ROUTE.pack(socket.AF_INET, *bytes(8))
+        header = HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, DUMP, 0)
+        self._socket.send(header + body)
         return self._dumped()
 
     def _dumped(self) -> list[bytes]:
