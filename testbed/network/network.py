@@ -22,7 +22,14 @@ from testbed.network.hosts import MininetHosts
 from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
 from testbed.network.measure.basepath import everywhere, one_direction, sample
-from testbed.network.measure.probe import PairSample, both_ways, clearly_right, probe_links
+from testbed.network.measure.probe import (
+    MAX_LOOKS_PER_S,
+    MAX_PROBES_PER_S,
+    PairSample,
+    both_ways,
+    clearly_right,
+    probe_links,
+)
 from testbed.network.measure.terms import Terms
 from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
@@ -128,7 +135,8 @@ class Network(BroughtUp):
             self.samples = self._probe_links(specified, count, slowest_bps)
             return self.samples
         idle = {pair: specified[pair] for pair in one_direction(specified) if pair not in self._used}
-        found = {(one.src, one.dst): one for one in self._probe_links(idle, FEWEST_PROBES, slowest_bps)}
+        looks = self._probe_links(idle, FEWEST_PROBES, slowest_bps, MAX_LOOKS_PER_S)
+        found = {(one.src, one.dst): one for one in looks}
         terms = Terms.of(self.links)
         if doubtful := [pair for pair, one in found.items() if not clearly_right(one) or terms.reasons([one])]:
             again = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
@@ -155,9 +163,21 @@ class Network(BroughtUp):
         used = {pair: specified_ms[pair] for pair in one_direction(specified_ms) if pair in (self._used or ())}
         return self._probe_links(used, count, slowest_bps)
 
-    def _probe_links(self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+    def _probe_links(
+        self,
+        specified_ms: Mapping[Pair, float],
+        count: int,
+        slowest_bps: int | None,
+        most_per_s: int = MAX_PROBES_PER_S,
+    ) -> list[PairSample]:
         return probe_links(
-            self.ports, specified_ms, count, journal=self._journal, slowest_bps=slowest_bps, check=self.check
+            self.ports,
+            specified_ms,
+            count,
+            journal=self._journal,
+            slowest_bps=slowest_bps,
+            check=self.check,
+            most_per_s=most_per_s,
         )
 
     def invalid_reasons(self) -> list[str]:

@@ -7,7 +7,14 @@ from itertools import permutations
 
 import pytest
 
-from testbed.network.measure.probe import PairSample, pooled_p99_error_ms, probe_links, summarise, verify
+from testbed.network.measure.probe import (
+    MAX_PROBES_PER_S,
+    PairSample,
+    pooled_p99_error_ms,
+    probe_links,
+    summarise,
+    verify,
+)
 from testbed.network.measure.terms import Terms
 from testbed.network.network import BASE_PROBES, FEWEST_PROBES, IDLE_PAIR_PROBES, Network
 from testbed.network.spec.fabric import FabricDied, Link, Pair
@@ -72,13 +79,17 @@ class Measured:
         names = [f"n{number}" for number in range(nodes)]
         self.pairs = list(permutations(names, 2))
         self.asked: list[tuple[int, int]] = []
+        self.fast: list[bool] = []  # whether beyond the pace at which a measurement counts
         self.network = object.__new__(Network)
         self.network.placement = dict.fromkeys(names, "here")
         self.network.links = [Link(a, b, 2.5) for a, b in self.pairs]
         self.network._used = frozenset(pair for pair in self.pairs if "n0" in pair)
 
-        def probe_links(specified_ms: dict[Pair, float], count: int, slowest_bps: int | None) -> list[PairSample]:
+        def probe_links(
+            specified_ms: dict[Pair, float], count: int, slowest_bps: int | None, most_per_s: int = MAX_PROBES_PER_S
+        ) -> list[PairSample]:
             self.asked.append((len(specified_ms), count))
+            self.fast.append(most_per_s > MAX_PROBES_PER_S)
             turn = len(self.asked)
             return [
                 summarise(pair, ms, [(2_500_000, int(seen_ms(pair, turn) * 1e6))] * count, count)
@@ -108,6 +119,7 @@ def test_an_idle_pair_that_few_packets_do_not_find_right_gets_more_and_loses_non
     many = Measured(20, seen_ms)
     found = {(one.src, one.dst): one for one in many.network.probe(40)}
     assert many.asked == [(171, FEWEST_PROBES), (2, IDLE_PAIR_PROBES), (19, 40)]
+    assert many.fast == [True, False, False]
     assert {found[pair].sent for pair in (("n3", "n4"), ("n5", "n6"), ("n6", "n5"))} == {
         FEWEST_PROBES + IDLE_PAIR_PROBES
     }
