@@ -21,6 +21,7 @@ from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer
+from testbed.models.load import resolve as resolve_model
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
@@ -72,17 +73,19 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     for text in options.pcap:
         parse_pair(text, experiment.placement)
     refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
+    models = scenario.models.model_dump()
+    for name in models.values():
+        resolve_model(name)  # an unknown name is said before the machine is looked at
+    fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made, or slow to read
+    nodes = choose_nodes(options.nodes, scenario)
     target = scenario.models.target
     check_same_tokenizer(target, scenario.models.draft, tokenizer_of)
     tokenizer = tokenizer_of(target)
-    models = scenario.models.model_dump()
     hashes = {role: FILES.weights(name) for role, name in models.items()}
     texts = [
         Text(one.id, ids := tokenizer.encode(one.text), len(ids) + scenario.workload.output_tokens)
         for one in experiment.prompts.prompts[: scenario.workload.requests]
     ]
-    fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made
-    nodes = choose_nodes(options.nodes, scenario)
     loaded = loads(scenario)
     on_gpus = {name for name in loaded if scenario.compute_of(name).accelerator != "cpu"}
     served = sharing(loaded, nodes.name == "docker")

@@ -131,6 +131,8 @@ def load_generation_config(name: str) -> Any:
 
 def check_same_tokenizer(target: str, draft: str, tokenizer_of: Callable[[str], Any] = load_tokenizer) -> None:
     """Raise unless both models turn the same text into the same ids; drafts are sent as ids."""
+    for name in (target, draft):
+        resolve(name)  # before any library is imported
     ours, theirs = tokenizer_of(target), tokenizer_of(draft)
     difference = _tokenizer_difference(ours, theirs)
     if difference:

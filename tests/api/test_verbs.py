@@ -104,6 +104,7 @@ def test_a_sweep_is_a_table_also_from_a_script_without_a_guard(tmp_path: Path) -
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_capacity_is_a_table(tmp_path: Path) -> None:
     table = tb.capacity(FLEET, rates=[8, (4, 8)], policies=["wisp"], duration_s=5, most=4, workers=1, progress=False)
     assert list(table["tokens_per_s"]) == [8, "4+8"]

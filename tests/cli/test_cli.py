@@ -6,11 +6,19 @@ import sys
 
 import pytest
 
+from tests.in_process import testbed
 
-def command(*arguments, **options):
+
+def command(*arguments):
     return subprocess.run(
-        [sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options
+        [sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True, timeout=120
     )
+
+
+@pytest.fixture(scope="module")
+def findings():
+    """Of `testbed doctor`, which tries the kernel: a second of it is enough for all."""
+    return json.loads(command("doctor", "--json").stdout)
 
 
 def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
@@ -20,7 +28,6 @@ def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
     assert command("--help").returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -42,7 +49,7 @@ def test_importing_the_package_and_help_import_neither_torch_nor_mininet():
 )
 def test_bad_input_exits_2_with_one_line_and_makes_nothing(tmp_path, arguments, complaint):
     arguments = [*arguments, "--out", tmp_path] if arguments[0] == "run" else arguments
-    done = command(*arguments)
+    done = testbed(*arguments)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.strip().splitlines()[-1:]
     assert line.startswith("testbed: ")
@@ -53,12 +60,10 @@ def test_bad_input_exits_2_with_one_line_and_makes_nothing(tmp_path, arguments, 
 
 def test_a_usage_error_exits_2():
     assert command("run").returncode == 2
-    assert command("run", "experiments/quickstart.yaml", "--fabric", "ovs").returncode == 2
+    assert testbed("run", "experiments/quickstart.yaml", "--fabric", "ovs").returncode == 2
 
 
-def test_doctor_prints_the_promised_keys_and_a_fix_for_every_missing_part():
-    done = command("doctor", "--json")
-    findings = json.loads(done.stdout)
+def test_doctor_prints_the_promised_keys_and_a_fix_for_every_missing_part(findings):
     assert {"fabric", "fabric_reason", "docker", "gpu", "cores", "mininet", "lab_kernel"} <= set(findings)
     assert all(one["fix"] for one in findings["missing"])
 
@@ -85,30 +90,29 @@ def test_without_root_and_user_namespaces_a_run_exits_4_with_one_line_and_makes_
 # an emulation has the machine for itself, even one that is refused
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", [pytest.param("emulation", marks=pytest.mark.shaped), "simulation"])
-def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine):
-    if engine == "emulation" and json.loads(command("doctor", "--json").stdout)["fabric"] is None:
+def test_an_out_that_is_a_file_exits_2_before_anything_is_run(tmp_path, engine, findings):
+    if engine == "emulation" and findings["fabric"] is None:
         pytest.skip("without a fabric the emulation is refused before it asks where to write")
     out = tmp_path / "file"
     out.touch()
-    done = command("run", "experiments/quickstart.yaml", "--engine", engine, "--out", out)
+    done = testbed("run", "experiments/quickstart.yaml", "--engine", engine, "--out", out)
     assert done.returncode == 2, done.stderr
     assert f"testbed: --out {out}: " in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
-def test_a_fabric_this_machine_lacks_exits_4_with_the_fix(tmp_path):
-    findings = json.loads(command("doctor", "--json").stdout)
+def test_a_fabric_this_machine_lacks_exits_4_with_the_fix(tmp_path, findings):
     lacking = [name for name, state in findings["fabrics"].items() if state != "available"]
     if not lacking:
         pytest.skip("this machine has every fabric")
-    done = command("run", "experiments/quickstart.yaml", "--fabric", lacking[0], "--out", tmp_path)
+    done = testbed("run", "experiments/quickstart.yaml", "--fabric", lacking[0], "--out", tmp_path)
     assert done.returncode == 4
     assert f"fabric {lacking[0]}" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_topologies_are_listed_and_shown_with_their_source():
-    listed = json.loads(command("topology", "list", "--json").stdout)["topologies"]
+    listed = json.loads(testbed("topology", "list", "--json").stdout)["topologies"]
     assert "us-west-2" in {one["name"]: one["regions"] for one in listed}["aws-north-america"]
-    assert "Skyplane" in command("topology", "show", "aws-north-america").stdout
+    assert "Skyplane" in testbed("topology", "show", "aws-north-america").stdout

@@ -10,9 +10,8 @@ import time
 import pytest
 import yaml
 
+from tests.in_process import testbed
 from tests.sweep_examples import SMALL
-
-pytestmark = pytest.mark.slow  # a process each
 
 EXPERIMENT = {**SMALL, "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2]}}
 
@@ -37,12 +36,13 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_a_sweep_prints_one_document_and_exits_0(write, tmp_path):
     done = command("sweep", write(), "--out", tmp_path / "runs", "--workers", 2, "--json")
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert (answer["points"], answer["resumed"], answer["valid"], answer["failed"]) == (4, 0, True, [])
-    again = command("sweep", write(), "--out", tmp_path / "runs")
+    again = testbed("sweep", write(), "--out", tmp_path / "runs")
     assert again.returncode == 0, again.stderr
     assert "4 of them finished before" in again.stdout
     assert answer["table"] in again.stdout, "a path is printed whole, however narrow the terminal"
@@ -50,7 +50,7 @@ def test_a_sweep_prints_one_document_and_exits_0(write, tmp_path):
 
 def test_a_failed_point_exits_3_and_is_named_on_stderr(write, tmp_path):
     path = write(**SHALLOW, matrix={"policies.speculative.k": [2, 8]})
-    done = command("sweep", path, "--out", tmp_path / "runs", "--json")
+    done = testbed("sweep", path, "--out", tmp_path / "runs", "--json")
     assert done.returncode == 3, done.stderr
     assert "testbed: point 1 (policies.speculative.k=8) failed: " in done.stderr
     assert [one["point"] for one in json.loads(done.stdout)["failed"]] == [1]
@@ -69,13 +69,14 @@ def test_a_failed_point_exits_3_and_is_named_on_stderr(write, tmp_path):
 )
 def test_bad_input_exits_2_in_one_line_and_makes_nothing(write, tmp_path, arguments, complaint):
     out = [] if arguments[0] == "compare" else ["--out", tmp_path / "runs"]
-    done = command(*(part.format(write()) for part in arguments), *out)
+    done = testbed(*(part.format(write()) for part in arguments), *out)
     assert done.returncode == 2, done.stderr
     assert complaint in done.stderr.strip().splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_exits_130_leaves_no_process_and_goes_on_later(write, tmp_path):
     path = write(matrix={"seed": {"from": 1, "to": 1500, "count": 1500}})
     journal = tmp_path / "runs" / "small-sweep-simulation" / "points.jsonl"

@@ -142,6 +142,7 @@ def test_weights_that_are_not_numbers_are_named_before_anything_is_made(tmp_path
     assert said.startswith(f"model {folder} returned logits that are not finite")
 
 
+@pytest.mark.slow
 def test_every_end_token_reaches_the_plan(tmp_path: Path) -> None:
     folder = tmp_path / "ends"
     shutil.copytree(shipped()["tiny-target"], folder)

@@ -16,6 +16,7 @@ from testbed.files.pyfile import PythonFile
 from testbed.nodes.control import Failed, PolicyStarted, Ready, StartPolicy
 from testbed.policies import registry
 from tests import run_examples, sweep_examples
+from tests.in_process import testbed
 from tests.nodes.loopback_node import Node
 from tests.policies.policy_file import HELPER, LOOKUP, write_policy
 
@@ -53,7 +54,7 @@ def test_an_override_s_path_is_relative_to_the_current_folder(tmp_path: Path, mo
         assert load_scenario(path, [override]).policies[0].label == "lookup"
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("without_page")
 def test_the_content_decides_the_run_and_is_in_its_manifest(tmp_path: Path) -> None:
     """A run that was is simulated again by the text that it had, wherever the file is now."""
     ids, texts = [], []
@@ -61,10 +62,9 @@ def test_the_content_decides_the_run_and_is_in_its_manifest(tmp_path: Path) -> N
         write_policy(tmp_path / folder, helper=helper)
         path = experiment(tmp_path / folder, "my_policy.py:SPEC")
         options = ("--engine", "simulation", "--out", tmp_path / folder, "--json")
-        process = run_examples.command("run", path, *options)
-        out, err = process.communicate(timeout=250)
-        assert process.returncode == 0, err
-        ids.append(json.loads(out)["run_id"])
+        done = testbed("run", path, *options)
+        assert done.returncode == 0, done.stderr
+        ids.append(json.loads(done.stdout)["run_id"])
         manifest = json.loads((tmp_path / folder / "latest" / "manifest.json").read_text())
         (told,) = manifest["policies"]
         texts.append(told["sha256"])

@@ -131,6 +131,7 @@ def test_a_batch_is_within_its_bounds(
     assert batch == next_batch(queue[::-1], NOW, time, room, patience_ms, on)  # the queue's order says nothing
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(queues, times, rooms, st.sampled_from([20.0, NEVER]), st.booleans(), st.booleans())
 def test_a_batch_ends_before_the_deadline_of_every_member_that_could_be_in_time(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from testbed.report.page import render
 from testbed.results.summary import summarise
 from tests.report.synthetic import COUNTS, run_data, usual
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_stamp_with_the_policy_and_only_where_it_was_chosen() -> None:
     run = run_data()
     entries = run.manifest["policies"]

@@ -57,6 +57,7 @@ def test_report_asks_the_network_for_nothing(page: str) -> None:
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
 
 
+@pytest.mark.slow
 def test_report_is_the_same_bytes_for_the_same_run(page: str) -> None:
     run = run_data()
     assert render(run, summarise(run, COUNTS)) == page

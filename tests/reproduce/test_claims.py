@@ -184,6 +184,7 @@ def test_one_command_writes_the_table_and_every_figure_with_its_numbers(paper):
     assert shown["y"].tolist()[2:] == [1, 1]
 
 
+@pytest.mark.slow
 def test_doing_it_again_gives_the_same_bytes(paper):
     def files():
         folder = paper / "docs"

@@ -14,6 +14,7 @@ from testbed.files.whole import replacing
 from testbed.results.attempts import find, prune, remove_scraps, unfinished
 from testbed.results.rundir import CLAIM, attempting, publish
 from testbed.results.store import FILES
+from tests.in_process import testbed
 
 IDENTITY = "0123456789"
 
@@ -99,21 +100,16 @@ def test_scraps_of_single_files_go_and_others_stay(tmp_path: Path) -> None:
         partial.touch()
 
 
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "testbed", *map(str, arguments)], capture_output=True, text=True)
-
-
-@pytest.mark.slow
 def test_the_command_lists_and_prunes(tmp_path: Path) -> None:
     lost = dead(tmp_path)
-    (listed,) = json.loads(command("runs", "list", "--out", tmp_path, "--json").stdout)["runs"]
+    (listed,) = json.loads(testbed("runs", "list", "--out", tmp_path, "--json").stdout)["runs"]
     assert (listed["state"], listed["path"]) == ("unfinished", str(lost))
-    assert "unfinished" in command("runs", "list", "--out", tmp_path).stdout
-    assert command("runs", "prune", "--out", tmp_path, "--dry-run").stdout == f"would remove {lost}\n"
+    assert "unfinished" in testbed("runs", "list", "--out", tmp_path).stdout
+    assert testbed("runs", "prune", "--out", tmp_path, "--dry-run").stdout == f"would remove {lost}\n"
     assert lost.is_dir()
-    assert command("runs", "prune", "--out", tmp_path).stdout == f"removed {lost}\n"
-    assert command("runs", "prune", "--out", tmp_path).stdout == "nothing to prune\n"
-    refused = command("runs", "list", "--out", tmp_path / "none")
+    assert testbed("runs", "prune", "--out", tmp_path).stdout == f"removed {lost}\n"
+    assert testbed("runs", "prune", "--out", tmp_path).stdout == "nothing to prune\n"
+    refused = testbed("runs", "list", "--out", tmp_path / "none")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
 
 

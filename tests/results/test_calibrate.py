@@ -67,6 +67,7 @@ def test_a_run_calibrated_against_itself_is_exact(twin):
     render(result)
 
 
+@pytest.mark.slow
 def test_overheads_of_the_run_show_as_bias_and_are_explained_by_its_own_log(twin):
     """A run that was 0.234 ms slower after each job and 0.1 ms on each message: 1 % of an autoregressive token."""
     directory, table = twin

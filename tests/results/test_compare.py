@@ -84,6 +84,7 @@ def test_too_few_prompts_have_ratios_without_an_interval(tmp_path):
     assert acceptance["ratio_of_medians"]["value"] == 1
 
 
+@pytest.mark.slow
 def test_the_first_run_is_the_base_of_all_others(tmp_path):
     runs = [written(tmp_path, "one"), written(tmp_path, "two", slower(2)), written(tmp_path, "three", slower(3))]
     result = compare_runs(runs)

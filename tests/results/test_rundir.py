@@ -122,7 +122,7 @@ def started(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_simulations_of_one_experiment_side_by_side_all_end_whole(tmp_path: Path) -> None:
-    at_once = 3
+    at_once = 2
     for process in [started(tmp_path, "--out", "runs", "--json") for _ in range(at_once)]:
         _, complaints = process.communicate(timeout=200)
         assert process.returncode == 0, complaints

@@ -143,6 +143,7 @@ def capped(policy, capacity, count=6):
     return run_phase(bounded, entry, 0, planned, table)
 
 
+@pytest.mark.slow
 def test_centralised_serving_waits_for_memory():
     log = capped("centralised", capacity=2 * 76 + 75)
     assert len(log.requests) == 6
@@ -155,6 +156,7 @@ def test_centralised_serving_waits_for_memory():
         assert sum(started[other] <= at_ns < ended[other] for other in ended if other != number) <= 1
 
 
+@pytest.mark.slow
 def test_a_policy_that_does_not_wait_ends_the_run_by_name():
     with pytest.raises(
         RunInvalid, match=r"target0: \d requests cache \d+ tokens, but the device's key-value memory holds 200"

@@ -34,6 +34,7 @@ def table(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_leaves_what_an_emulated_run_leaves(tmp_path, table):
     progress = Counting()
     outcome = run(scenario(*POLICIES, repeats=2), Options(tmp_path / "runs", str(table)), progress)

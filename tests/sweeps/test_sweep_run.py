@@ -47,6 +47,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
     assert files(one) == files(two)
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_an_ordinary_run(tmp_path):
     """The light way through a point must not be another way to count."""
     path = experiment(tmp_path, matrix={"seed": [2]})
@@ -89,6 +90,7 @@ def test_a_finished_sweep_is_not_run_again(tmp_path, monkeypatch):
     assert second.table == first.table
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
     whole, _ = swept(experiment(tmp_path), tmp_path / "whole")
     real, calls = simulate_point, []
@@ -111,6 +113,7 @@ def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path, monkeypatch):
     assert again.resumed == 6, "the torn line must not hide the lines after it"
 
 
+@pytest.mark.slow
 def test_only_what_is_new_is_run(tmp_path):
     swept(experiment(tmp_path), tmp_path)
     wider, _ = swept(experiment(tmp_path, matrix={"network.rtt_ms": [5, 20, 40], "seed": [1, 2, 3]}), tmp_path)
