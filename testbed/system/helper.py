@@ -100,9 +100,11 @@ class HelperProcess:
     def ended(self, patience_s: float = 0.0) -> str | None:
         """What became of it, in words; None when it still runs after `patience_s`."""
         try:
-            return ending(self._process.wait(patience_s))
+            status = self._process.wait(patience_s)
         except subprocess.TimeoutExpired:
             return None
+        words = self.last_words() if status > 0 else ""
+        return f"{ending(status)}: {words}" if words else ending(status)
 
     def send(self, data: bytes) -> None:
         """All of it; HelperEnded when it no longer reads."""
@@ -159,7 +161,9 @@ class HelperProcess:
             self._log = -1
 
     def last_words(self) -> str:
-        """The last line of its log; empty when there is none."""
+        """The last line of its log; empty when there is none, and after `end`."""
+        if self._log < 0:
+            return ""
         size = os.fstat(self._log).st_size
         tail = os.pread(self._log, WORDS_BYTES, max(0, size - WORDS_BYTES)).decode(errors="replace")
         return next((line.strip() for line in reversed(tail.splitlines()) if line.strip()), "")

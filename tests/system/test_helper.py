@@ -73,6 +73,7 @@ def test_one_that_fails_is_quoted(helper: HelperProcess) -> None:
     with pytest.raises(HelperEnded, match=r"^the third disk is full$") as failed:
         helper.lines(1, LONG_S)
     assert failed.value.status == 1
+    assert helper.ended() == "ended (status 1): the third disk is full"
     with pytest.raises(HelperEnded, match="the third disk"):
         helper.send(b"a\n" * 100_000)
 
