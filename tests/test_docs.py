@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,3 +83,42 @@ def test_verbs() -> None:
         if verb not in first or (verb in groups and word and (verb, word) not in known)
     ]
     assert known and missing == []
+
+
+MODULE = re.compile(r"`(testbed(?:\.\w+)+)`")
+SOURCES = [*PAGES, *sorted((ROOT / "testbed").rglob("*.py"))]
+
+
+def defined(module: Path) -> set[str]:
+    """Names that a module or a package's `__init__` binds at its top, and those of its classes' members."""
+    file = module.with_suffix(".py") if module.with_suffix(".py").is_file() else module / "__init__.py"
+    if not file.is_file():
+        return set()
+    tree = ast.parse(file.read_text())
+    found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    found |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    return found | {one for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for one in _bound(node)}
+
+
+def _bound(node: ast.ImportFrom) -> list[str]:
+    return [alias.asname or alias.name for alias in node.names]
+
+
+def is_there(name: str) -> bool:
+    """A module, a package, or what one of them defines."""
+    path = ROOT / name.replace(".", "/")
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    return any(set(name.split(".")[depth:]) <= defined(ROOT / "/".join(name.split(".")[:depth]))
+               for depth in range(name.count("."), 0, -1))  # fmt: skip
+
+
+def test_modules_that_docstrings_and_pages_name() -> None:
+    gone = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SOURCES
+        for name in MODULE.findall(path.read_text(encoding="utf-8"))
+        if not is_there(name)
+    ]
+    assert not gone
+    assert not is_there("testbed.network.relay_process") and is_there("testbed.wire.framing.Frames.feed")

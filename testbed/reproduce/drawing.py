@@ -1,4 +1,4 @@
-"""Draws the numbers of `claims_figures`: panels side by side, one legend, the same line in the same colour everywhere.
+"""Draws the numbers of `figures`: panels side by side, one legend, the same line in the same colour everywhere.
 
 Rule kept: points that are not valid put their stamp across the figure, and that they were simulated stands there too.
 """

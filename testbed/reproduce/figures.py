@@ -1,6 +1,6 @@
 """What a figure of a paper shows, as numbers: lines over an axis, one metric against another, or a distribution.
 
-Rule kept: what is drawn (`claims_drawing`) is what the returned frame holds, and nothing else.
+Rule kept: what is drawn (`testbed.reproduce.drawing`) is what the returned frame holds, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A fabric whose links change while a run goes on, in its own process: the engine's end of `replay_process`.
+"""A fabric whose links change while a run goes on, in its own process: the engine's end of `process`.
 
 Why a process: a thread of the engine would share its interpreter lock with whatever draws progress at that moment, at
 ordinary priority; measured in docs/performance.md.
@@ -22,7 +22,7 @@ STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some
 
 
 class LiveFabric:
-    """A fabric (see `Fabric`) that lives in `replay_process`; every call is carried there and answered."""
+    """A fabric (see `Fabric`) that lives in its own process; every call is carried there and answered."""
 
     def __init__(self, name: FabricName, run_id: str, journal: Journal) -> None:
         self.name = name

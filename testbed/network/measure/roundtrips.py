@@ -15,7 +15,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-# A probe on the wire: `network.probe_process.PACKET` (33 bytes) in UDP, IPv4 and Ethernet, as the rate stages count it.
+# A probe on the wire: `probe_process.PACKET` (33 bytes) in UDP, IPv4 and Ethernet, as the rate stages count it.
 PROBE_BYTES = 33 + 8 + 20 + 14
 # A link with a rate carries the probes of both its directions; they may take this share of it, all together.
 PROBES_SHARE = 0.25

@@ -1,8 +1,8 @@
 """The relay fabric: links made by a user-space delay line over TUN devices, for kernels that have no netem.
 
-Starts fast, needs only /dev/net/tun and vanishes with its process (`relay_process`), which this module starts, steers
-and ends. Rules kept: it carries out the same plan as the other fabrics, every update sends the whole state of the links
-it names, and read_back asks the process, not this module.
+Starts fast, needs only /dev/net/tun and vanishes with its process (`testbed.network.relay.process`), which this module
+starts, steers and ends. Rules kept: it carries out the same plan as the other fabrics, every update sends the whole
+state of the links it names, and read_back asks the process, not this module.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def update_requests(rows: Sequence[list[object]]) -> list[bytes]:
 
 
 def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = True) -> list[list[object]]:
-    """The links as the relay's process reads them (`relay_switch.Row`), by the same plan as the other fabrics."""
+    """The links as the relay's process reads them (`switch.Row`), by the same plan as the other fabrics."""
     position = {port.node: index for index, port in enumerate(ports)}
     rows: list[list[object]] = []
     for (src, dst), link in check_links(ports, links, complete).items():
@@ -164,7 +164,7 @@ def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = Tru
 
 
 def chances_row(link: Link, jitter_ns: int) -> list[object]:
-    """The fields of `relay_impair.Chances`."""
+    """The fields of `testbed.network.relay.impair.Chances`."""
     burst = link.burst_loss
     chain = None if burst is None else [burst.p, burst.r, burst.loss_bad, burst.loss_good]
     return [link.loss, chain, link.reorder, jitter_ns]

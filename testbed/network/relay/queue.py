@@ -7,7 +7,7 @@ Rules it keeps, per directed pair of nodes:
 * strictly first in, first out, unless the link has jitter or reordering: when the delay falls, later packets wait for
   the older ones instead of overtaking them (as netem does once it has a `rate`); packets leave in the order of
   departure time, ties in the order of arrival;
-* the stages are the rate with its buffer, then chance (`relay_impair`), then the delay, as in the qdisc plan; a cut
+* the stages are the rate with its buffer, then chance (`impair`), then the delay, as in the qdisc plan; a cut
   link drops in front of all of them, and what is inside when it is cut still arrives;
 * what exceeds the buffer of the rate stage, or the number of packets the link may hold, is `dropped`; what chance
   takes is `lost`, what a cut takes is `cut`: each packet is delivered, inside, or counted as one of the three.
