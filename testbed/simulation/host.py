@@ -7,7 +7,7 @@ its own, so no message of another phase can arrive and none is stale.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from testbed.nodes.capacity import Capacity
 from testbed.nodes.jobs import PassRecord
@@ -124,6 +124,10 @@ class VirtualHost:
                 self._timers[name] = self._kernel.timer(max(now_ns, round(at * NS_PER_MS)), self._fire, name)
             case CancelTimer(name=name):
                 self._cancel(name)
+            case Send() | Draft() | DraftTree() | Verify() | VerifyTree() | VerifyBatch():
+                raise AssertionError("carried out where it is dispatched")
+            case _:
+                assert_never(command)
 
     def _answered(self, done: tuple[DeviceJob, int, JobDone, list[PassRecord]]) -> None:
         if self.stopped:

@@ -12,7 +12,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from testbed.testing.models import Job, Models, TreeModels
 from testbed.wire.messages import Message
 
 Context = tuple[int, ...]
-_Pass = api.Draft | api.Verify | api.DraftTree | api.VerifyTree
+_Pass = api.Draft | api.Verify | api.DraftTree | api.VerifyTree  # of one request
 
 
 class Broken(RunInvalid):
@@ -200,14 +200,14 @@ class Loop:
                     self.result.finished_ms[request] = now
                 for key in [key for key in self._caches if key[0] == node and key[2] == request]:
                     del self._caches[key]
+            case _:
+                assert_never(command)
 
     def _start(self, node: str) -> None:
         _require(node not in self._running, f"{node} issued a second job while one was outstanding")
         self._running.add(node)
 
-    def _cache(
-        self, node: str, model: str, command: api.Draft | api.Verify | api.DraftTree | api.VerifyTree
-    ) -> list[int]:
+    def _cache(self, node: str, model: str, command: _Pass) -> list[int]:
         _require(bool(command.tokens), f"{node}: a pass needs at least one token")
         cache = self._caches.setdefault((node, model, command.request), [])
         held = len(cache)
