@@ -1,6 +1,6 @@
 """The emulated device without models: one queue, whose passes take what the device profile says.
 
-The simulation runs it in virtual time, a node whose answers are recorded on the run's clock (`testbed.nodes.recorded`).
+The simulation runs it in virtual time, a node whose answers are recorded on the run's clock.
 
 Rule kept: the arithmetic is that of `testbed.nodes.pacing.DeviceClock` with real passes that take no time: a job starts
 when it is submitted or when the device is free, its passes follow one another, and nothing overruns. What the passes
