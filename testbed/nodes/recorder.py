@@ -17,7 +17,8 @@ from testbed.policies.api import (
     BatchReady,
     Command,
     DeviceJob,
-    DraftJob,
+    Draft,
+    DraftTree,
     Send,
     Verify,
     VerifyBatch,
@@ -56,13 +57,14 @@ class PhaseLog(msgspec.Struct):
             self.lookups[policy] = before[0] + all_, before[1] + approximated
 
     def add(self, row: Step | Round | MessageRow | RequestRow) -> None:
-        if isinstance(row, Step):
+        if type(row) is Step:
             self.steps.append(row)
-        elif isinstance(row, MessageRow):
+        elif type(row) is MessageRow:
             self.messages.append(row)
-        elif isinstance(row, Round):
+        elif type(row) is Round:
             self.rounds.append(row)
         else:
+            assert type(row) is RequestRow
             self.requests.append(row)
 
 
@@ -126,10 +128,10 @@ class Recorder:
         if self._over:
             self._forget()
         batch, of = 1, None
-        if isinstance(job, VerifyBatch):
+        if type(job) is VerifyBatch:
             batch, of = len(job.members), [member.request for member in job.members]
             assert batch == len(passes), "a batch's pass is recorded of each member"
-        drafts = isinstance(job, DraftJob)
+        drafts = type(job) is Draft or type(job) is DraftTree
         kind, model = ("draft", "draft") if drafts else ("verify", "target")
         policy, repeat, node, site = self._policy, self._repeat, self._node, self._site
         for index, one in enumerate(passes):
@@ -168,7 +170,7 @@ class Recorder:
         """Verdicts came back and the role answered with `commands`: a round for each verdict, none for a prefill."""
         emitted: dict[int, int] = {}
         for command in commands:
-            if isinstance(command, Send) and isinstance(command.message, Tokens):
+            if type(command) is Send and type(command.message) is Tokens:
                 message = command.message
                 emitted[message.request] = emitted.get(message.request, 0) + len(message.tokens)
         if isinstance(job, VerifyBatch) and isinstance(ready, BatchReady):

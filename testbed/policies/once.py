@@ -151,15 +151,15 @@ class Once:
     def _taken(self, event: MessageReceived) -> None:
         """What follows this message is next now."""
         message = event.message
-        if isinstance(message, Branches):
+        if type(message) is Branches:
             self._open[message.request].streams[event.sender] = message.first + len(message.tokens)
-        elif isinstance(message, Validation):
+        elif type(message) is Validation:
             self._open[message.request].text = message.position + len(message.tokens)
-        elif isinstance(message, Tokens):
+        elif type(message) is Tokens:
             self._open[message.request].answers.add(message.position)
-        elif isinstance(message, Request | Open):
+        elif type(message) is Request or type(message) is Open:
             self._opens(message.request, len(message.prompt))
-        elif isinstance(message, Close):
+        elif type(message) is Close:
             self._ends(message.request)
             self._rounds[message.request] = CLOSED
 

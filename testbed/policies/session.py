@@ -64,7 +64,8 @@ class Session:
 
     def depth(self, k: int) -> int:
         """How many drafts are worth verifying: a round emits one token more than it accepts, and never too many."""
-        return min(k, self.remaining - 1)
+        most = self._end - len(self.validated) - 1
+        return k if k < most else most
 
     def verify_tree(
         self, job: int, nodes: tuple[int, ...], parents: tuple[int, ...], depth: int, remote_drafts: int = 0

@@ -13,12 +13,12 @@ class User:
         self._target = target
 
     def handle(self, event: Event, now: float) -> list[Command]:
-        if isinstance(event, MessageReceived):
+        if type(event) is MessageReceived:
             message = event.message
-            if isinstance(message, Tokens):
+            if type(message) is Tokens:
                 emitted = Emit(message.request, message.tokens)
                 return [emitted, Finish(message.request)] if message.final else [emitted]
-        elif isinstance(event, RequestArrived):
+        elif type(event) is RequestArrived:
             asked = Request(event.request, event.prompt, event.max_tokens, event.sampling, event.eos)
             return [Send(self._target, asked)]
         return []

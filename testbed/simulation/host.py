@@ -138,7 +138,7 @@ class VirtualHost:
             return
         self.recorder.steps(job, submitted_ns, passes)
         commands = self._dispatch(ready)
-        if isinstance(ready, VerifyReady | BatchReady):
+        if type(ready) is VerifyReady or type(ready) is BatchReady:
             self.recorder.rounds(job, submitted_ns, ready, commands, passes[-1].finished_ns)
 
     def _fire(self, name: Any) -> None:

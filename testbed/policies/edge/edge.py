@@ -42,15 +42,15 @@ class EdgeDrafter(ABC, Generic[Kept]):
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        if isinstance(event, DraftReady):
+        if type(event) is DraftReady:
             text = self._queue.finished(event)
             if text is not None:
                 text.drafted(event)
                 commands += self._ask_if_drafted(text, now)
-        elif isinstance(event, MessageReceived):
-            if isinstance(event.message, Tokens):
+        elif type(event) is MessageReceived:
+            if type(event.message) is Tokens:
                 commands += self._answered(event.message, now)
-        elif isinstance(event, RequestArrived):
+        elif type(event) is RequestArrived:
             commands += self._open(event, now)
         return commands + self._queue.start(self._next)
 

@@ -75,18 +75,18 @@ class Controller:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        if isinstance(event, MessageReceived):
+        if type(event) is MessageReceived:
             message = event.message
-            if isinstance(message, Branches):
+            if type(message) is Branches:
                 self._presence.heard(event.sender, now)
                 self._hear(message, now)
-            elif isinstance(message, Request):
+            elif type(message) is Request:
                 commands = self._open(message, event.sender, now)
-        elif isinstance(event, DraftReady | TreeDraftReady):
+        elif type(event) is DraftReady or type(event) is TreeDraftReady:
             self._drafted(event)
-        elif isinstance(event, VerifyReady):
+        elif type(event) is VerifyReady:
             commands = self._verified(event, now)
-        elif isinstance(event, LinkSample):
+        elif type(event) is LinkSample:
             self._waiting.sample(event.peer, event.rtt_ms)
         if self._queue.busy:
             return commands

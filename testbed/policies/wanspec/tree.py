@@ -121,7 +121,8 @@ class Tree:
 
     def depth(self, limit: int) -> int:
         """Of the deepest node, but no more than `limit`."""
-        return min(limit, len(self._levels) - 1)
+        deepest = len(self._levels) - 1
+        return limit if limit < deepest else deepest
 
     def leaves(self) -> list[Node]:
         """Every node without children, depth first; the root, if it has none."""

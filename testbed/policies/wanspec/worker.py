@@ -64,19 +64,19 @@ class Worker:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        if isinstance(event, DraftReady | TreeDraftReady):
+        if type(event) is DraftReady or type(event) is TreeDraftReady:
             drafted = self._queue.finished(event)
             if drafted is not None:
                 commands = self._drafted(drafted, event)
-        elif isinstance(event, MessageReceived):
+        elif type(event) is MessageReceived:
             message = event.message
-            if isinstance(message, Validation):
+            if type(message) is Validation:
                 state = self._queue.get(message.request)
                 assert state is not None
                 state.validate(message)
-            elif isinstance(message, Open):
+            elif type(message) is Open:
                 self._queue.open(message.request, _Request(message, event.sender, self._params.branches))
-            elif isinstance(message, Close):
+            elif type(message) is Close:
                 self._queue.close(message.request)
                 commands = [Finish(message.request)]
         return commands + self._queue.start(self._next)

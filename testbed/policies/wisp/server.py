@@ -47,19 +47,19 @@ class Server:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        if isinstance(event, MessageReceived):
+        if type(event) is MessageReceived:
             message = event.message
-            if isinstance(message, Drafts):
+            if type(message) is Drafts:
                 client = self._clients.get(message.request)
                 if client is not None:
                     client.ask(message.position, message.tokens, now)
                     self._active[message.request] = client
-            elif isinstance(message, Slo):
+            elif type(message) is Slo:
                 self._rates[message.request] = message.tokens_per_s
-            elif isinstance(message, Request):
+            elif type(message) is Request:
                 rate = self._rates.pop(message.request, None)
                 self._open(Client(Sequence(message, event.sender), rate, now))
-        elif isinstance(event, BatchReady):
+        elif type(event) is BatchReady:
             commands += self._settle(event, now)
         if self._running is None:
             commands += self._next_pass(now)
