@@ -6,9 +6,9 @@ nothing is held of a request that has ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -34,7 +34,9 @@ from testbed.workload.planned import PlannedRequest
 class RowLog(Protocol):
     """Where a recorder's rows go."""
 
-    def add(self, row: Step | Round | MessageRow | RequestRow, /) -> None: ...
+    def adder(self, record: type[Step | Round | MessageRow | RequestRow], /) -> Callable[[Any], None]:
+        """What takes rows of one kind."""
+        ...
 
 
 class PhaseLog(msgspec.Struct):
@@ -56,16 +58,11 @@ class PhaseLog(msgspec.Struct):
             before = self.lookups.get(policy, (0, 0))
             self.lookups[policy] = before[0] + all_, before[1] + approximated
 
-    def add(self, row: Step | Round | MessageRow | RequestRow) -> None:
-        if type(row) is Step:
-            self.steps.append(row)
-        elif type(row) is MessageRow:
-            self.messages.append(row)
-        elif type(row) is Round:
-            self.rounds.append(row)
-        else:
-            assert type(row) is RequestRow
-            self.requests.append(row)
+    def adder(self, record: type[Step | Round | MessageRow | RequestRow]) -> Callable[[Any], None]:
+        rows: Mapping[type, list[Any]] = {
+            Step: self.steps, Round: self.rounds, MessageRow: self.messages, RequestRow: self.requests
+        }  # fmt: skip
+        return rows[record].append
 
 
 class Recorder:
@@ -74,7 +71,8 @@ class Recorder:
     detailed = True  # False: rows of requests alone are wanted, and nobody need say more
 
     def __init__(self, policy: str, repeat: int, node: str, site: str, log: RowLog) -> None:
-        self._add = log.add
+        self._add_step, self._add_round = log.adder(Step), log.adder(Round)
+        self._add_message, self._add_request = log.adder(MessageRow), log.adder(RequestRow)
         self._policy = policy
         self._repeat = repeat
         self._node = node
@@ -103,7 +101,7 @@ class Recorder:
         count = 0 if counted is None else 1 if counted == "token" else len(getattr(message, counted))
         if kind == "request":
             self._round_start[request] = arrival.received_ns
-        self._add(
+        self._add_message(
             MessageRow(
                 self._policy,
                 self._repeat,
@@ -136,7 +134,7 @@ class Recorder:
         policy, repeat, node, site = self._policy, self._repeat, self._node, self._site
         for index, one in enumerate(passes):
             request = job.request if of is None else of[index]  # type: ignore[union-attr]
-            self._add(
+            self._add_step(
                 Step(
                     policy,
                     repeat,
@@ -185,7 +183,7 @@ class Recorder:
     def round(self, job: Verify | VerifyTree, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:
         """A verify came back and the role sent `emitted` tokens on because of it."""
         index = self._round_index.get(job.request, 0)
-        self._add(
+        self._add_round(
             Round(
                 policy=self._policy,
                 repeat=self._repeat,
@@ -223,7 +221,7 @@ class Recorder:
     def finished(self, request: int, now_ns: int) -> int:
         """Closes the request's row; returns how many tokens it got."""
         one = self._open.pop(request)
-        self._add(
+        self._add_request(
             RequestRow(
                 policy=self._policy,
                 repeat=self._repeat,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import msgspec
 
@@ -41,6 +42,10 @@ class RowFile:
         self._file = path.open("wb", buffering=0)
         self._writer = threading.Thread(target=self._write, name=f"rows to {path.name}", daemon=True)
         self._writer.start()
+
+    def adder(self, record: type[Row]) -> Callable[[Any], None]:
+        """As of every log: rows of all kinds go to one file, and each says its kind."""
+        return self.add
 
     def add(self, row: Row) -> None:
         """Raises what `unwritable` makes of it when an earlier row could not be written."""
