@@ -39,3 +39,11 @@ def test_every_package_says_what_it_is() -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert silent == []
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Folders of tests are no packages, so pytest cannot collect two files of one name together."""
+    paths = [path for path in Path(__file__).parent.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    names = [path.name for path in paths]
+    assert len(names) > 100
+    assert sorted(path for path in paths if names.count(path.name) > 1) == []
