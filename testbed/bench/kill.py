@@ -47,10 +47,10 @@ POLICIES = ("autoregressive", "speculative", "wanspec")
 # Where in a run each kind lives, by what the run says as it goes on, and how far into that stage it is killed at most.
 REQUESTS = "requests"  # of the policy
 STAGES = {
-    "bringing up": 6.0,
+    "bringing up": 2.5,
     "starting 3 nodes": 4.0,
     REQUESTS: 1.0,
-    "measuring the links again": 3.0,
+    "measuring the links again": 2.0,
 }
 OF_NODES = ("starting 3 nodes", REQUESTS)
 LIVES: dict[Kind, tuple[str, ...]] = {

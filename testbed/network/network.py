@@ -23,11 +23,14 @@ from testbed.network.live.fabric import LiveFabric
 from testbed.network.live.replay import Applied, without_base
 from testbed.network.measure.basepath import everywhere, one_direction, sample
 from testbed.network.measure.probe import (
-    MAX_LOOKS_PER_S,
-    MAX_PROBES_PER_S,
+    CHECK,
+    LOOK,
+    SPARSE,
+    Pace,
     PairSample,
     both_ways,
     clearly_right,
+    from_both_ends,
     probe_links,
 )
 from testbed.network.measure.terms import Terms
@@ -39,8 +42,8 @@ from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 
-BASE_PROBES = 30  # their median is stable to some microseconds; more would only delay every start
-CHECK_PROBES = 40  # per pair at bring-up, and so many more in small networks that all together have a 99th percentile
+BASE_PROBES = 30  # a pair; their median is stable to some microseconds, more would only delay every start
+CHECK_PROBES = 40  # a link, and so many more in small networks that all together have a 99th percentile
 CHECK_PROBES_TOGETHER = 200
 WAKE_UP_LIMIT_MS = 0.5
 SETTLE_S = 0.4  # after something failed, until everything that died has been found dead
@@ -125,23 +128,28 @@ class Network(BroughtUp):
             raise RuntimeError("this network was brought up without changing links")
         return self._live.stop_replay()
 
-    def probe(self, count: int = CHECK_PROBES) -> list[PairSample]:
+    def probe(self, count: int = CHECK_PROBES, enough: int | None = None, sparse: bool = False) -> list[PairSample]:
         """Measures every directed link against the links in force, and keeps the result in `samples`.
 
-        Each gets `count` probes, or fewer where it is one of many that carry no message.
+        Each gets `count` probes, or fewer where it is one of many that carry no message. With `enough`, first so many;
+        the rest are sent only if these were not flawless, and all count then. `sparse`: over a longer time.
         """
+        pace = SPARSE if sparse else CHECK
         specified, slowest_bps = self._specified()
+        terms = Terms.of(self.links)
         if self._used is None:
-            self.samples = self._probe_links(specified, count, slowest_bps)
+            self.samples = _sparing(
+                lambda number: self._probe_links(specified, number, slowest_bps, pace), terms.flawless, count, enough
+            )
             return self.samples
         idle = {pair: specified[pair] for pair in one_direction(specified) if pair not in self._used}
-        looks = self._probe_links(idle, FEWEST_PROBES, slowest_bps, MAX_LOOKS_PER_S)
+        looks = self._probe_links(idle, FEWEST_PROBES, slowest_bps, LOOK)
         found = {(one.src, one.dst): one for one in looks}
-        terms = Terms.of(self.links)
         if doubtful := [pair for pair, one in found.items() if not clearly_right(one) or terms.reasons([one])]:
             again = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
             found |= {(one.src, one.dst): found[one.src, one.dst].with_more(one) for one in again}
-        self.samples = both_ways([*found.values(), *self._probe_used(specified, count, slowest_bps)])
+        used = _sparing(lambda number: self._probe_used(specified, number, slowest_bps), terms.flawless, count, enough)
+        self.samples = both_ways([*found.values(), *used])
         return self.samples
 
     def _specified(self) -> tuple[dict[Pair, float], int | None]:
@@ -153,7 +161,8 @@ class Network(BroughtUp):
     def _probe_sample(self, specified_ms: Mapping[Pair, float], slowest_bps: int | None = None) -> list[PairSample]:
         """Every pair of a small network; of a large one those that will carry messages, and a few more of each node."""
         if self._used is None:
-            return self._probe_links(specified_ms, BASE_PROBES, slowest_bps)
+            # half of them from either node, as an echo finds the machine more awake than what starts by itself
+            return from_both_ends(self._probe_links(specified_ms, BASE_PROBES // 2, slowest_bps))
         partners = {pair: specified_ms[pair] for pair in sample(list(self.placement), ()) if pair not in self._used}
         found = self._probe_links(partners, IDLE_PAIR_PROBES, slowest_bps)
         return both_ways([*found, *self._probe_used(specified_ms, BASE_PROBES, slowest_bps)])
@@ -164,11 +173,7 @@ class Network(BroughtUp):
         return self._probe_links(used, count, slowest_bps)
 
     def _probe_links(
-        self,
-        specified_ms: Mapping[Pair, float],
-        count: int,
-        slowest_bps: int | None,
-        most_per_s: int = MAX_PROBES_PER_S,
+        self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None, pace: Pace = CHECK
     ) -> list[PairSample]:
         return probe_links(
             self.ports,
@@ -176,8 +181,8 @@ class Network(BroughtUp):
             count,
             journal=self._journal,
             slowest_bps=slowest_bps,
+            pace=pace,
             check=self.check,
-            most_per_s=most_per_s,
         )
 
     def invalid_reasons(self) -> list[str]:
@@ -277,6 +282,19 @@ class Network(BroughtUp):
         if found is None:
             raise BadInput(f"network: no node {node!r}; nodes: {', '.join(self.placement)}")
         return found
+
+
+def _sparing(
+    measure: Callable[[int], list[PairSample]],
+    flawless: Callable[[list[PairSample]], bool],
+    count: int,
+    enough: int | None,
+) -> list[PairSample]:
+    """`count` probes a pair, or `enough` where these leave no doubt."""
+    first = measure(min(enough or count, count))
+    if enough is None or enough >= count or flawless(first):
+        return first
+    return [one.with_more(more) for one, more in zip(first, measure(count - enough), strict=True)]
 
 
 def node_address(index: int) -> str:

@@ -86,7 +86,7 @@ def test_clean_leaves_a_run_alone_that_is_alive(tmp_path: Path) -> None:
     before = remains()
     dead = Run(tmp_path / "dead", "--fabric", "relay")
     try:
-        dead.says("autoregressive: 3 requests")
+        dead.says("starting 3 nodes")
     finally:
         dead.kill()
     alive = Run(tmp_path / "alive", "seed=2", "--fabric", "relay", requests=12)

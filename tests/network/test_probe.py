@@ -8,14 +8,19 @@ from itertools import permutations
 import pytest
 
 from testbed.network.measure.probe import (
-    MAX_PROBES_PER_S,
+    CHECK,
+    LOOK,
+    SPARSE,
+    Pace,
     PairSample,
+    from_both_ends,
     pooled_p99_error_ms,
     probe_links,
     summarise,
     verify,
 )
 from testbed.network.measure.terms import Terms
+from testbed.network.measure.tolerances import MANY_PAIRS
 from testbed.network.network import BASE_PROBES, FEWEST_PROBES, IDLE_PAIR_PROBES, Network
 from testbed.network.spec.fabric import FabricDied, Link, Pair
 from testbed.system import helper
@@ -72,24 +77,35 @@ def test_a_pair_is_known_from_both_ends_by_the_same_packets() -> None:
     assert summarise(("a", "b"), 20.0, [], 4).seen_from_there() == summarise(("b", "a"), 20.0, [], 4)
 
 
+def test_probes_that_start_at_either_node_are_those_of_both_directions() -> None:
+    there = summarise(("a", "b"), 20.0, [(9_000_000, 11_000_000)], 2)
+    back = summarise(("b", "a"), 20.0, [(11_500_000, 9_500_000), (11_700_000, 9_700_000)], 2)
+    legs = [(9_000_000, 11_000_000), (9_500_000, 11_500_000), (9_700_000, 11_700_000)]
+    assert from_both_ends([there, back]) == [
+        summarise(("a", "b"), 20.0, legs, 4),
+        summarise(("b", "a"), 20.0, [(b, a) for a, b in (*legs[1:], legs[0])], 4),
+    ]
+
+
 class Measured:
-    """A network of many nodes around n0 whose measuring process is made up: what was asked of it, and what it saw."""
+    """A network around n0 whose measuring process is made up: what was asked of it, and what it saw."""
 
     def __init__(self, nodes: int, seen_ms: Callable[[Pair, int], float] = lambda pair, turn: 2.5) -> None:
         names = [f"n{number}" for number in range(nodes)]
         self.pairs = list(permutations(names, 2))
         self.asked: list[tuple[int, int]] = []
-        self.fast: list[bool] = []  # whether beyond the pace at which a measurement counts
+        self.paces: list[Pace] = []
         self.network = object.__new__(Network)
         self.network.placement = dict.fromkeys(names, "here")
         self.network.links = [Link(a, b, 2.5) for a, b in self.pairs]
-        self.network._used = frozenset(pair for pair in self.pairs if "n0" in pair)
+        many = len(self.pairs) > MANY_PAIRS
+        self.network._used = frozenset(pair for pair in self.pairs if "n0" in pair) if many else None
 
         def probe_links(
-            specified_ms: dict[Pair, float], count: int, slowest_bps: int | None, most_per_s: int = MAX_PROBES_PER_S
+            specified_ms: dict[Pair, float], count: int, slowest_bps: int | None, pace: Pace = CHECK
         ) -> list[PairSample]:
             self.asked.append((len(specified_ms), count))
-            self.fast.append(most_per_s > MAX_PROBES_PER_S)
+            self.paces.append(pace)
             turn = len(self.asked)
             return [
                 summarise(pair, ms, [(2_500_000, int(seen_ms(pair, turn) * 1e6))] * count, count)
@@ -119,7 +135,7 @@ def test_an_idle_pair_that_few_packets_do_not_find_right_gets_more_and_loses_non
     many = Measured(20, seen_ms)
     found = {(one.src, one.dst): one for one in many.network.probe(40)}
     assert many.asked == [(171, FEWEST_PROBES), (2, IDLE_PAIR_PROBES), (19, 40)]
-    assert many.fast == [True, False, False]
+    assert many.paces == [LOOK, CHECK, CHECK]
     assert {found[pair].sent for pair in (("n3", "n4"), ("n5", "n6"), ("n6", "n5"))} == {
         FEWEST_PROBES + IDLE_PAIR_PROBES
     }
@@ -134,6 +150,50 @@ def test_a_base_path_takes_a_few_pairs_of_each_node_and_tells_all() -> None:
     assert (few, used) == (IDLE_PAIR_PROBES, (64, BASE_PROBES))
     assert partners <= 3 * 65
     assert len(found) == 2 * (partners + 64)
+
+
+@pytest.mark.parametrize(
+    ("late", "asked"),
+    [
+        (None, [100]),
+        (1, [100, 200]),  # in the first probes: they do not suffice
+        (2, [100]),
+    ],
+)
+def test_fewer_probes_do_where_they_are_flawless(late: int | None, asked: list[int]) -> None:
+    """One late pair, in so many measurements as `late` says, makes all be measured further, and keeps what it had."""
+
+    def seen_ms(pair: Pair, turn: int) -> float:
+        return 6.0 if pair == ("n0", "n1") and turn == late else 2.5
+
+    few = Measured(3, seen_ms)
+    found = few.network.probe(300, enough=100)
+    assert few.asked == [(6, count) for count in asked]
+    assert {(one.src, one.dst): one.sent for one in found} == dict.fromkeys(few.pairs, sum(asked))
+    late_of = {(one.src, one.dst): sum(rtt > 8 for rtt in one.rtts_ms) for one in found}
+    assert late_of == {**dict.fromkeys(few.pairs, 0), ("n0", "n1"): 100 if late == 1 else 0}
+    few.network.probe(200, sparse=True)
+    assert few.paces == [*[CHECK] * len(asked), SPARSE]
+
+
+def test_a_base_path_of_a_few_nodes_is_measured_from_both_ends() -> None:
+    few = Measured(3, lambda pair, turn: 2.6 if pair == ("n0", "n1") else 2.4)
+    found = few.network._probe_sample(dict.fromkeys(few.pairs, 0.0))
+    assert few.asked == [(6, BASE_PROBES // 2)]
+    medians = {(one.src, one.dst): one.median_ms for one in found}
+    assert medians["n0", "n1"] == medians["n1", "n0"] == pytest.approx(5.0)
+    assert {one.sent for one in found} == {BASE_PROBES}
+
+
+def test_a_probe_that_is_late_or_lost_is_a_flaw_and_so_are_losses_that_are_specified() -> None:
+    links = [Link("a", "b", 5.0), Link("b", "a", 5.0)]
+    good = sample(10.0, [10.0] * 99 + [11.9])
+    assert Terms.of(links).flawless([good])
+    assert not Terms.of(links).flawless([sample(10.0, [10.0] * 99 + [12.1])])
+    assert Terms.of(links).reasons([sample(10.0, [10.0] * 99 + [12.1])]) == []
+    assert not Terms.of(links).flawless([sample(10.0, [10.0] * 99, sent=100)])
+    assert not Terms.of(links).flawless([sample(10.0, [10.5] * 100)])
+    assert not Terms.of([Link("a", "b", 5.0, loss=0.001), links[1]]).flawless([good])
 
 
 def test_whoever_measures_looks_around_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

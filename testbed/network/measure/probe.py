@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.network.measure.roundtrips import Expected
@@ -25,10 +26,22 @@ from testbed.system.helper import HelperEnded, HelperProcess, HelperSilent
 from testbed.system.journal import Journal
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
-# Over all pairs; a probe is two packets. Where each counts: a few per cent of what the slowest shaper carries
-# (docs/performance.md). Pairs that will carry no message are looked at faster; what looks wrong is measured again.
-MAX_PROBES_PER_S, MAX_LOOKS_PER_S = 1200, 6000
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
+
+
+class Pace(NamedTuple):
+    """Probes a second over all pairs; one is two packets. A machine kept busy by dense probes answers faster than during
+    a run, so these are no more than it takes."""
+
+    least_per_s: int  # 0: none
+    most_per_s: int
+
+
+# In small networks what one of four nodes gets by itself, twenty a second for each directed pair (from 40 to 1,200 a
+# second medians fall by 0.1 ms, docs/design.md); in large ones a few per cent of what the slowest shaper carries.
+CHECK = Pace(240, 1200)
+SPARSE = Pace(0, 1200)  # takes longer, so a moment in which the machine stands still meets fewer probes of a pair
+LOOK = Pace(0, 6000)  # at pairs that will carry no message; what looks wrong is measured again
 
 
 @dataclass(frozen=True)
@@ -77,17 +90,19 @@ def probe_links(
     interval_s: float = 0.05,
     journal: Journal | None = None,
     slowest_bps: int | None = None,
+    pace: Pace = CHECK,
     check: Callable[[], None] = lambda: None,
-    most_per_s: int = MAX_PROBES_PER_S,
 ) -> list[PairSample]:
     """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
 
-    Each pair gets a probe every `interval_s`, or less often where all pairs together would pass `most_per_s`, or where
-    they would fill the slowest link, which has the rate `slowest_bps`.
+    Each pair gets a probe every `interval_s`, or more or less often where all pairs together would not keep to `pace`;
+    less often where they would fill the slowest link, which has the rate `slowest_bps`.
     `check` is called again and again meanwhile, and may raise.
     """
     index = {port.node: number for number, port in enumerate(ports)}
-    interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / most_per_s)
+    if pace.least_per_s:
+        interval_s = min(interval_s, len(specified_ms) / pace.least_per_s)
+    interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / pace.most_per_s)
     slowest_s = max(specified_ms.values(), default=0.0) / 1000
     question = {
         "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
@@ -126,6 +141,12 @@ def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]],
         *pair, specified_ms, statistics.median(rtts), percentile_99(rtts), there, sent, len(rtts), tuple(rtts), back,
         tuple(legs_ns),
     )  # fmt: skip
+
+
+def from_both_ends(samples: Sequence[PairSample]) -> list[PairSample]:
+    """Each pair by the probes of both its directions: whichever node one starts from, it crosses both links."""
+    by_pair = {(one.src, one.dst): one for one in samples}
+    return [one.with_more(by_pair[one.dst, one.src].seen_from_there()) for one in samples]
 
 
 def both_ways(samples: Sequence[PairSample]) -> list[PairSample]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from testbed.network.measure.probe import PairSample, verify
@@ -38,6 +39,15 @@ class Terms(NamedTuple):
             if pair in self.jitter_ms:
                 jitter_ms[pair] = self.jitter_ms[pair]
         return verify(samples, self.lossy, jitter_ms, laws)
+
+    def flawless(self, samples: Sequence[PairSample]) -> bool:
+        """No probe was lost, and none, not one in a hundred, was later than a 99th percentile may be.
+
+        Never so where losses are specified: what comes back may be too little for a 99th percentile.
+        """
+        if any(one.received < one.sent or (one.src, one.dst) in self.lossy for one in samples):
+            return False
+        return not self.reasons([replace(one, p99_ms=max(one.rtts_ms)) for one in samples])
 
 
 def leg_of(link: Link) -> Leg:
