@@ -30,8 +30,7 @@ P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 
 class Pace(NamedTuple):
-    """Probes a second over all pairs; one is two packets. A machine kept busy by dense probes answers faster than during
-    a run, so these are no more than it takes."""
+    """Probes a second over all pairs; one is two packets. A machine kept busy by dense ones answers faster than in a run."""
 
     least_per_s: int  # 0: none
     most_per_s: int
