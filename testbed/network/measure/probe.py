@@ -30,7 +30,7 @@ P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
 
 
 class Pace(NamedTuple):
-    """Probes a second over all pairs; one is two packets. A machine kept busy by dense ones answers faster than in a run."""
+    """Probes a second over all pairs; one is two packets. Dense ones keep a machine busy, which answers faster then."""
 
     least_per_s: int  # 0: none
     most_per_s: int
