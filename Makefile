@@ -33,8 +33,7 @@ test-exact: setup
 	$(PYTEST) $(PARALLEL) -m "not shaped and not docker"
 
 # Real processes over shaped links: in several worlds side by side (tests/own_world.sh), then what measures time alone.
-# They wait more than they compute, so there are two a core.
-WORLDS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 4 ? n : 4)))
+WORLDS := $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 # no:rerunfailures: an older environment may still have that plugin, which reaches its workers over the loopback of one world
 WORLD := TESTS_PYTHON=$(CURDIR)/$(PY) $(PYTEST) -p no:rerunfailures --dist worksteal
 test-shaped: setup
