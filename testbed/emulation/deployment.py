@@ -20,7 +20,7 @@ from testbed.containers.specification import pack_inside
 from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, sharing
-from testbed.emulation.nodekind import model_folder
+from testbed.emulation.nodekind import model_folders
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
@@ -187,7 +187,7 @@ class Deployment(BroughtUp):
         models = loads(self._scenario)
         served = sharing(models, in_containers=self._containers is not None)
         if self._containers is None:
-            folders = [model_folder(name) for name in self._scenario.models.model_dump().values()]
+            folders = model_folders(self._scenario.models.model_dump().values())
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             self.workers.start(served, self._confinement)
@@ -281,4 +281,4 @@ def cpu_sets(compute_nodes: list[str]) -> dict[str, tuple[int, ...]]:
 
 def _at_their_places(models: Mapping[str, str]) -> dict[str, str]:
     """The same models, each by its folder, as a container has it."""
-    return {role: str(model_folder(name)) for role, name in models.items()}
+    return {role: str(next(iter(model_folders([name])), name)) for role, name in models.items()}

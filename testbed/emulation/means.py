@@ -14,6 +14,7 @@ from pathlib import Path
 
 from testbed.errors import MachineCannot
 from testbed.models.load import local_folder
+from testbed.models.lookup import LOOKUP
 from testbed.system.userns import privilege
 
 # The engine's own, measured: 10 with an idle network; starting a program, the in-run probe and captures take some more.
@@ -172,6 +173,8 @@ def _tasks_of(uid: int) -> int:
 
 def _weights_mb(model: str) -> float:
     """Of a model's files: what is loaded is no smaller."""
+    if model == LOOKUP:
+        return 0.0
     return sum(file.stat().st_size for file in local_folder(model).glob("*.safetensors")) / MIB
 
 

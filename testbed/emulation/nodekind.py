@@ -22,6 +22,7 @@ from testbed.errors import BadInput, MachineCannot
 from testbed.experiment.compute import NodeChoice, NodeCompute
 from testbed.experiment.scenario import Scenario
 from testbed.models.load import local_folder
+from testbed.models.lookup import LOOKUP
 from testbed.system.journal import Journal
 from testbed.system.userns import as_root, privilege
 
@@ -66,7 +67,7 @@ def containers(
     if kind.name == "process":
         yield None
         return
-    models = mounts.of_models(model_folder(name) for name in scenario.models.model_dump().values())
+    models = mounts.of_models(model_folders(scenario.models.model_dump().values()))
     files = mounts.of_names(scenario.resolved())
     weights = sum(path.stat().st_size for folder in models for path in folder.iterdir() if path.is_file())
     wanted = [
@@ -92,6 +93,6 @@ def _limits(given: NodeCompute) -> Limits:
     return Limits(given.gpus, given.cpus, given.memory_bytes, given.tmp_bytes)
 
 
-def model_folder(name: str) -> Path:
-    """Where a model's files lie, whatever it is called; the path without links. Raises BadInput."""
-    return local_folder(name).resolve()
+def model_folders(names: Iterable[str]) -> list[Path]:
+    """Where the files of models lie, whatever they are called; paths without links. Raises BadInput."""
+    return [local_folder(name).resolve() for name in names if name != LOOKUP]

@@ -18,6 +18,7 @@ from testbed.models.fit import Fitness
 from testbed.models.guard import NotNumbers
 from testbed.models.limits import Text, require_room
 from testbed.models.load import LoadedModel, load_model
+from testbed.models.lookup import LOOKUP
 from testbed.models.packs import DTYPE
 from testbed.models.passes import LEAN, TRANSFORMERS, Passes, passes_of, passes_of_pack
 from testbed.models.selftest import BATCH, KINDS, SINGLE, TREE, Findings, differs_from_generate, examine, lengths
@@ -44,6 +45,7 @@ def require_fit(
     `models` by role; `needs` by role and kind of pass, with who needs it; `loaded` what is in memory already.
     """
     refused: dict[str, dict[str, str]] = {}
+    models = {role: name for role, name in models.items() if role == "target" or name != LOOKUP}  # it fits every target
     facts = {role: facts_of(name) for role, name in models.items()}
     for role, name in models.items():
         require_room(name, facts[role].rows, facts[role].room, texts)

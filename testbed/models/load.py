@@ -22,6 +22,7 @@ from typing import Any
 from testbed.errors import BadInput
 from testbed.models.folder import CONFIG, DECODERS, TOKENIZER, check_texts, check_weights, explained, sees_ahead
 from testbed.models.generation import GENERATION_CONFIG, end_tokens
+from testbed.models.lookup import LOOKUP, lookup_sha256
 from testbed.models.threads import use_threads
 
 PAIRS = Path(__file__).parent / "pairs"
@@ -63,6 +64,8 @@ def known_models() -> dict[str, Path]:
 
 def resolve(name: str) -> Path | str:
     """The folder of a known name or of a path; a Hugging Face name (OWNER/MODEL) as it is."""
+    if name == LOOKUP:
+        raise BadInput(f"{LOOKUP} is a drafter without a model; only `models: {{draft: {LOOKUP}}}` can name it")
     known = known_models()
     if name in known:
         return known[name]
@@ -131,6 +134,8 @@ def load_generation_config(name: str) -> Any:
 
 def check_same_tokenizer(target: str, draft: str, tokenizer_of: Callable[[str], Any] = load_tokenizer) -> None:
     """Raise unless both models turn the same text into the same ids; drafts are sent as ids."""
+    if draft == LOOKUP:
+        return  # it repeats the target's
     for name in (target, draft):
         resolve(name)  # before any library is imported
     ours, theirs = tokenizer_of(target), tokenizer_of(draft)
@@ -144,6 +149,8 @@ def check_same_tokenizer(target: str, draft: str, tokenizer_of: Callable[[str], 
 
 def model_hash(name: str) -> str:
     """SHA-256 of a model's weights: of the file, or of the list of names and hashes if there are several."""
+    if name == LOOKUP:
+        return lookup_sha256()
     folder = local_folder(name)
     files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not files:

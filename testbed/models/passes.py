@@ -6,7 +6,7 @@ transformers alone is the reference: target-only outputs never come from the lea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -17,6 +17,7 @@ from testbed.models.guard import Guard, guard_of
 from testbed.models.lean.kinds import NotLean, decoder_of
 from testbed.models.lean.pack import Packed
 from testbed.models.lean.runtime import LeanRuntime
+from testbed.models.lookup import LOOKUP, LookupRuntime
 
 Choice = Literal["auto", "lean", "transformers"]  # auto: lean where it is known
 LEAN, TRANSFORMERS = get_args(Choice)[1:]
@@ -28,7 +29,7 @@ class Passes:
 
     path: str
     why: str  # it is not the other path; empty where nothing is to be said
-    runtime: Callable[[], BatchRuntime | LeanRuntime]
+    runtime: Callable[[], BatchRuntime | LeanRuntime | LookupRuntime]
 
     @property
     def described(self) -> str:
@@ -55,3 +56,8 @@ def passes_of_pack(name: str, packed: Packed, fitness: Fit | None = None) -> Pas
     known, contents = fitness or Fit(), packed.contents
     guard = Guard(name, contents.rows, contents.room, known.refused, known.sizes)
     return Passes(LEAN, "", lambda: LeanRuntime(packed.decoder, guard))
+
+
+def passes_of_lookup(vocabularies: Mapping[str, int]) -> Passes:
+    """Of the drafter without a model; `vocabularies` by role, of which it has the target's."""
+    return Passes(LOOKUP, "", lambda: LookupRuntime(vocabularies["target"]))

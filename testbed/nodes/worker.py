@@ -152,9 +152,13 @@ class Models:
     def _load(self, role: str, name: str, config: WorkerConfig) -> None:
         """Mapped, where the engine has its weights as lean passes read them; by transformers everywhere else."""
         from testbed.models import packs
-        from testbed.models.passes import TRANSFORMERS, Choice, passes_of, passes_of_pack
+        from testbed.models.lookup import LOOKUP, lookup_sha256
+        from testbed.models.passes import TRANSFORMERS, Choice, passes_of, passes_of_lookup, passes_of_pack
         from testbed.models.placement import CPU
 
+        if name == LOOKUP:
+            self.hashes[role], self._passes[role] = lookup_sha256(), passes_of_lookup(config.fitness.vocabularies)
+            return
         fit = config.fitness.of(role)
         if fit.pack and config.accelerator == CPU and config.passes != TRANSFORMERS:
             packed = packs.load(name, Path(fit.pack))

@@ -15,7 +15,7 @@ import numpy as np
 from testbed.decoding.processing import entropy_nats, logit_variance, margin, softmax
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.verify import draft_choice
-from testbed.models.compute import STREAM
+from testbed.models.compute import STREAM, Runtime
 from testbed.models.reference import GREEDY, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.tables.table import Floats, Ints, PromptTable, Rollout, RolloutFeatures
@@ -43,7 +43,7 @@ class _State(NamedTuple):
 
 
 def record_prompt(
-    target: CausalRuntime, drafter: CausalRuntime, prompt: Ints, extent: Extent, sampling: Sampling = GREEDY
+    target: CausalRuntime, drafter: Runtime, prompt: Ints, extent: Extent, sampling: Sampling = GREEDY
 ) -> PromptTable:
     """The prompt's table for a request with this sampling. Both runtimes are released."""
     output = target_only(target, prompt, extent.output_tokens, sampling, extent.eos, beyond_eos=extent.depth)
@@ -71,7 +71,7 @@ def record_prompt(
     )
 
 
-def _follow(drafter: CausalRuntime, prompt: Ints, output: Ints) -> list[_State]:
+def _follow(drafter: Runtime, prompt: Ints, output: Ints) -> list[_State]:
     """The drafter after the prompt and after each token of the output, which stay in its cache."""
     states = []
     position = 0
@@ -94,7 +94,7 @@ def _follow(drafter: CausalRuntime, prompt: Ints, output: Ints) -> list[_State]:
 
 
 def _rollouts(
-    drafter: CausalRuntime, prompt_tokens: int, output: Ints, states: Sequence[_State], extent: Extent
+    drafter: Runtime, prompt_tokens: int, output: Ints, states: Sequence[_State], extent: Extent
 ) -> tuple[list[Rollout], list[Rollout]]:
     """By position: from the drafter's first choice, and from its second."""
     rollouts: list[Rollout] = []
@@ -116,7 +116,7 @@ def _rollouts(
     return rollouts[::-1], seconds[::-1]
 
 
-def _roll(drafter: CausalRuntime, position: int, token: int, steps: int) -> Rollout:
+def _roll(drafter: Runtime, position: int, token: int, steps: int) -> Rollout:
     """What follows `token` at `position`; forgets what was cached from there on."""
     tokens, entropies, confidences, margins, variances = [], [], [], [], []
     for at in range(position, position + steps):
@@ -131,5 +131,5 @@ def _roll(drafter: CausalRuntime, position: int, token: int, steps: int) -> Roll
     return Rollout(tuple(tokens), tuple(entropies), tuple(confidences), tuple(margins), tuple(variances))
 
 
-def _logits(runtime: CausalRuntime, position: int, feed: Sequence[int]) -> np.ndarray:
+def _logits(runtime: Runtime, position: int, feed: Sequence[int]) -> np.ndarray:
     return np.asarray(runtime.forward(REQUEST, position, feed)[0])

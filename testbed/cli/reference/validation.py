@@ -169,6 +169,7 @@ def _try_named(scenario: Any, refusals: Refusals, sources: Any) -> None:
     """Everything that an experiment names is read, and put together if nothing is wrong so far."""
     from testbed.experiment.resolve import resolve
     from testbed.models.load import resolve as find_model
+    from testbed.models.lookup import LOOKUP
     from testbed.simulation.inputs import by_id
     from testbed.tables.outcomes import MadeUp, Recorded
 
@@ -179,7 +180,7 @@ def _try_named(scenario: Any, refusals: Refusals, sources: Any) -> None:
         prompts = by_id("made-up", [str(number) for number in range(scenario.workload.requests)], "")
     else:
         reads += [partial(sources.prompts, scenario.workload.prompts)]
-        reads += [partial(find_model, name) for name in scenario.models.model_dump().values()]
+        reads += [partial(find_model, name) for name in scenario.models.model_dump().values() if name != LOOKUP]
     table = outcomes.drawn.table if isinstance(outcomes, MadeUp) and outcomes.drawn is not None else None
     if table := (outcomes.table if isinstance(outcomes, Recorded) else table):
         reads += [partial(sources.table, table)]
