@@ -97,7 +97,7 @@ class Models(Strict):
         description="target model: a shipped one by name (testbed models list), a folder, or a Hugging Face name",
         examples=["tiny-target"],
     )
-    draft: str = Field(description="draft model with the same tokenizer", examples=["tiny-draft"])
+    draft: str = Field(description="draft model with the same tokenizer, or prompt-lookup", examples=["tiny-draft"])
 
 
 class Devices(Strict):

@@ -17,6 +17,8 @@ from testbed.models.lookup import BELIEVED, LOOKUP, UNSURE, LookupRuntime, choic
 from testbed.models.passes import passes_of
 from testbed.models.reference import target_only
 from testbed.models.speculate import speculate
+from testbed.tables.record import record
+from testbed.workload.prompts import Prompt, PromptSet
 
 ROWS = 50
 
@@ -106,3 +108,15 @@ def test_speculation_with_it_gives_target_only_output(k: int) -> None:
         assert said.tokens == target_only(target, prompt, 60).tokens
         accepted += sum(said.accepted)
     assert accepted > 0
+
+
+@pytest.mark.slow
+def test_a_decode_table_holds_what_it_drafts() -> None:
+    """Recorded as its passes say it, and the table says whose drafts they are."""
+    prompts = PromptSet("one", (Prompt("p1", "Said Ann: I like tea. Said Ben: I like tea. Said Ann: I like"),), "00")
+    table = record("tiny-target", LOOKUP, prompts, 12, depth=4)
+    assert table.provenance.draft == LOOKUP and table.provenance.draft_sha256 == model_hash(LOOKUP)
+    one, runtime = table.prompts["p1"], LookupRuntime(2048)
+    for at in range(len(one.tokens) - 1):
+        text = [*one.prompt, *one.tokens[:at]]
+        assert one.top_tokens[at][0] == int(runtime.forward(1, 0, text)[0].argmax())
