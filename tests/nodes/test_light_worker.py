@@ -18,6 +18,7 @@ from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import load_model, model_hash
+from testbed.models.lookup import LOOKUP, LookupRuntime
 from testbed.models.passes import passes_of
 from testbed.nodes.jobs import Answer, Refused, Reply, Submit, WorkerConfig, WorkerReady, frame
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady, Verify, VerifyReady
@@ -112,3 +113,16 @@ def test_a_worker_says_in_one_line_that_its_weights_are_gone(fitness: Fitness) -
 
 def test_a_place_is_the_same_for_engine_and_node(fitness: Fitness) -> None:
     assert fitness.packs == {role: str(packs.place(name)) for role, name in MODELS.items()}
+
+
+@pytest.mark.slow
+def test_a_worker_drafts_without_a_model(fitness: Fitness) -> None:
+    """Prompt lookup beside a target: no weights but the target's."""
+    models = {"target": "tiny-target", "draft": LOOKUP}
+    fitness = require_fit(models, {}, [Text("p1", (5, 6, 7), 60)])
+    ready, (drafted, verified, _), heavy, mapped = answers(WorkerConfig(models, PROFILES, fitness=fitness))
+    assert heavy == [] and mapped == {fitness.packs["target"]}
+    assert ready.passes == {"target": "lean", "draft": LOOKUP} and ready.models["draft"] == model_hash(LOOKUP)
+    assert isinstance(drafted.ready, DraftReady) and isinstance(verified.ready, VerifyReady)
+    compute = Compute({"draft": LookupRuntime(2048)}, {"draft": lambda tokens: [tokens]})
+    assert drafted.ready.tokens == compute.draft(DRAFT)[0].tokens
