@@ -27,9 +27,9 @@ def prepare(device: str, memory_fraction: float | None = None) -> None:
     import torch
 
     if torch.version.cuda is None:
-        raise MachineCannot(f"device {device}: {NO_CUDA}")
+        raise MachineCannot(f"accelerator {device}: {NO_CUDA}")
     if not torch.cuda.is_available():
-        raise MachineCannot(f"device {device}: {NO_GPU}")
+        raise MachineCannot(f"accelerator {device}: {NO_GPU}")
     exact_fp32()
     if memory_fraction is not None:
         with plain_words(device):  # the first call that needs the driver to answer
@@ -51,19 +51,15 @@ def exact_fp32() -> None:
 @contextmanager
 def plain_words(device: str) -> Iterator[None]:
     """What a GPU refuses, in one line: MachineCannot. PyTorch adds pages of advice to it, or nothing but the number."""
-    if device == CPU:
-        yield
-        return
-    import torch
-
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise MachineCannot(f"device {device}: {_first_line(error)}; {MORE_MEMORY}") from error
-    except RuntimeError as error:  # of the driver (AcceleratorError) or of a library on it, such as cuBLAS
+    # of memory, of the driver (AcceleratorError) or of a library on it, such as cuBLAS; by name, for a worker without
+    # torch has no such classes
+    except RuntimeError as error:
         if "CUDA" not in str(error):
             raise
-        raise MachineCannot(f"device {device}: {_first_line(error)}; {NVIDIA_SMI}") from error
+        advice = MORE_MEMORY if type(error).__name__ == "OutOfMemoryError" else NVIDIA_SMI
+        raise MachineCannot(f"accelerator {device}: {_first_line(error)}; {advice}") from error
 
 
 def described(device: str, threads: int) -> str:

@@ -161,7 +161,7 @@ def test_fp32_is_fp32_wherever_pytorch_has_a_switch() -> None:
     ],
 )
 def test_what_a_gpu_refuses_is_said_in_one_line(error: RuntimeError, said: str) -> None:
-    with pytest.raises(MachineCannot, match=f"^device cuda: CUDA .*{said}") as raised, plain_words("cuda"):
+    with pytest.raises(MachineCannot, match=f"^accelerator cuda: CUDA .*{said}") as raised, plain_words("cuda"):
         raise error
     assert "\n" not in str(raised.value)
 

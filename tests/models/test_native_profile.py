@@ -60,7 +60,7 @@ def test_a_pass_longer_than_the_models_positions_is_refused():
 
 @pytest.mark.skipif(not gpu_is_missing(), reason="there is a GPU")
 def test_a_missing_gpu_is_said_in_one_line():
-    with pytest.raises(MachineCannot, match=r"^device cuda: ") as raised:
+    with pytest.raises(MachineCannot, match=r"^accelerator cuda: ") as raised:
         prepare("cuda")
     assert "\n" not in str(raised.value)
 

@@ -25,7 +25,7 @@ from testbed.policies.api import Draft
 
 CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": "raspberry-pi-5/qwen3-0.6b-q4"})
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB.\nSee")
-SAID = "device cpu: CUDA out of memory"
+SAID = "accelerator cpu: CUDA out of memory"
 
 
 @pytest.fixture(autouse=True)
