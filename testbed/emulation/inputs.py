@@ -20,8 +20,7 @@ from testbed.models.facts import facts_of, tokenizer_of
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
-from testbed.models.load import check_same_tokenizer
-from testbed.models.load import resolve as resolve_model
+from testbed.models.load import check_same_tokenizer, require_known
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
@@ -74,8 +73,7 @@ def read(scenario: Scenario, options: Options) -> Inputs:
         parse_pair(text, experiment.placement)
     refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
     models = scenario.models.model_dump()
-    for name in models.values():
-        resolve_model(name)  # an unknown name is said before the machine is looked at
+    require_known(**models)  # an unknown name is said before the machine is looked at
     fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made, or slow to read
     nodes = choose_nodes(options.nodes, scenario)
     target = scenario.models.target

@@ -84,6 +84,13 @@ def resolve(name: str) -> Path | str:
     raise BadInput(f"model {name!r} is unknown: {hint}choose {choices}")
 
 
+def require_known(target: str, draft: str) -> None:
+    """BadInput for a name of a pair that says nothing here."""
+    resolve(target)
+    if draft != LOOKUP:
+        resolve(draft)
+
+
 def load_model(name: str, dtype: str = "float32", device: str = "cpu", threads: int | None = None) -> LoadedModel:
     """Load a causal model for inference. `threads` is for the whole process."""
     import torch
@@ -134,10 +141,9 @@ def load_generation_config(name: str) -> Any:
 
 def check_same_tokenizer(target: str, draft: str, tokenizer_of: Callable[[str], Any] = load_tokenizer) -> None:
     """Raise unless both models turn the same text into the same ids; drafts are sent as ids."""
+    require_known(target, draft)  # before any library is imported
     if draft == LOOKUP:
         return  # it repeats the target's
-    for name in (target, draft):
-        resolve(name)  # before any library is imported
     ours, theirs = tokenizer_of(target), tokenizer_of(draft)
     difference = _tokenizer_difference(ours, theirs)
     if difference:

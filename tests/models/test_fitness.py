@@ -23,7 +23,8 @@ from testbed.models import fitness
 from testbed.models.check import check_pair
 from testbed.models.fit import Fitness
 from testbed.models.limits import Text
-from testbed.models.load import load_model, load_tokenizer, shipped
+from testbed.models.load import load_model, load_tokenizer, model_hash, shipped
+from testbed.models.lookup import LOOKUP
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.selftest import examine
@@ -212,3 +213,11 @@ def test_what_nodes_are_told_survives_the_way_to_them() -> None:
     again = msgspec.json.decode(msgspec.json.encode(told), type=Fitness)
     assert again.of("target").refused == {"tree": "model m is not right in it"}
     assert again.of("draft") == type(again.of("draft"))({}, "vocab_size 2304 and 2048")
+
+
+def test_inputs_of_a_run_that_drafts_by_prompt_lookup(tmp_path: Path) -> None:
+    target = llama(tmp_path / "model")
+    inputs = read(experiment(tmp_path, target, LOOKUP, ["autoregressive", "wanspec"]), Options(fabric="relay"))
+    assert inputs.model_hashes["draft"] == model_hash(LOOKUP) and set(inputs.fitness.packs) == {"target"}
+    said = refusal(partial(read, experiment(tmp_path, LOOKUP, target, ["autoregressive"]), Options()))
+    assert said == f"{LOOKUP} is a drafter without a model; only `models: {{draft: {LOOKUP}}}` can name it"

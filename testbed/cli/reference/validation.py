@@ -180,7 +180,8 @@ def _try_named(scenario: Any, refusals: Refusals, sources: Any) -> None:
         prompts = by_id("made-up", [str(number) for number in range(scenario.workload.requests)], "")
     else:
         reads += [partial(sources.prompts, scenario.workload.prompts)]
-        reads += [partial(find_model, name) for name in scenario.models.model_dump().values() if name != LOOKUP]
+        models = scenario.models
+        reads += [partial(find_model, name) for name in (models.target, models.draft) if name != LOOKUP]
     table = outcomes.drawn.table if isinstance(outcomes, MadeUp) and outcomes.drawn is not None else None
     if table := (outcomes.table if isinstance(outcomes, Recorded) else table):
         reads += [partial(sources.table, table)]
