@@ -78,6 +78,7 @@ def test_runs_are_compared(run: tb.Run, tmp_path: Path) -> None:
     assert {"base", "other", "ratio", "low", "high", "n"} == set(table.columns)
 
 
+@pytest.mark.slow
 def test_a_simulation_runs_in_any_thread(tmp_path: Path) -> None:
     """As in kernels and workers that call from threads of theirs."""
     found: list[tb.Run] = []

@@ -53,6 +53,7 @@ def test_lines_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert out == "" and "wanspec: 3 requests" in err
 
 
+@pytest.mark.slow
 def test_one_output_in_a_notebook(tmp_path: Path, kernel: Kernel, capfd: pytest.CaptureFixture[str]) -> None:
     assert in_notebook()
     tb.simulate(SMALL, out=tmp_path)

@@ -96,6 +96,7 @@ def test_target_only_sampling_has_the_targets_law() -> None:
     assert p_value(outputs("autoregressive", {})) > 0.001
 
 
+@pytest.mark.slow
 def test_the_statistic_can_fail() -> None:
     """Outputs of top-3 sampling are not taken for those of full sampling, with the same number of runs."""
     assert p_value(outputs("autoregressive", {}, top_k=3)) < 1e-6

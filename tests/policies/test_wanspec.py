@@ -81,6 +81,7 @@ def test_next_to_the_target_no_draft_pass_is_left_there() -> None:
     assert latency < 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtt_ms", [10.0, 20.0, 30.0])
 def test_higher_phi_means_fewer_passes_here_and_more_stalls(rtt_ms: float) -> None:
     sweep = [ratios(rtt_ms, phi=phi) for phi in (0.0, 0.25, 0.5, 0.75, 1.0)]

@@ -69,6 +69,7 @@ def test_report_shows_every_figure_and_every_policy(page: str) -> None:
     assert "48/48" in page and "<strong>VALID</strong>" in page and "NOT VALID" not in page
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
     rows = records()
     rows["requests"][0] = msgspec.structs.replace(rows["requests"][0], lossless=False)
@@ -93,6 +94,7 @@ def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Pat
     assert written.read_text(encoding="utf-8") == page
 
 
+@pytest.mark.slow
 def test_text_from_the_experiment_is_escaped() -> None:
     run = run_data()
     hostile = RunData(**{**run.__dict__, "manifest": {**manifest(), "experiment": "<script>alert(1)</script>"}})

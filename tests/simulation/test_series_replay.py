@@ -35,6 +35,7 @@ def simulated(tmp_path: Path, table: str, *policies: object, **changes: Any):
     return run(scenario(*policies, **changes), Options(tmp_path / "runs", table), Silent())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_a_constant_series_is_the_constant_link(tmp_path: Path, table: str) -> None:
     """two-sites are 20 ms apart; the same said as a series changes no latency."""
@@ -47,6 +48,7 @@ def test_a_constant_series_is_the_constant_link(tmp_path: Path, table: str) -> N
         assert one[one["finished_ns"] <= within].equals(other[other["finished_ns"] <= within])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_page")
 def test_spikes_slow_the_worker_s_policy_and_leave_those_at_one_site_alone(tmp_path: Path, table: str) -> None:
     spiky = {"rtt_series": series(tmp_path, 20, 400)}
@@ -82,6 +84,7 @@ def test_an_event_that_came_after_the_last_answer_is_said_and_one_before_it_is_n
     assert {one["policy"]: one["lasted_s"] for one in unmet["phases"]} == last.to_dict()
 
 
+@pytest.mark.slow
 def test_a_run_says_which_series_it_used_and_what_was_specified(tmp_path: Path, table: str) -> None:
     network = {"rtt_series": series(tmp_path, 20, 80), "speed": 2.0}
     outcome = simulated(tmp_path, table, "wanspec", network=network)

@@ -35,6 +35,7 @@ def test_the_statistics_of_the_sweep_are_those_of_its_prompts(tmp_path):
     assert ratio.tolist() == pytest.approx(table["target_site_draft_ratio"].tolist(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_finished_points_bring_their_prompts_back(tmp_path):
     first, _, _ = tables(tmp_path)
     again, _, _ = tables(tmp_path)

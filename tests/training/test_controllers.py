@@ -88,6 +88,7 @@ def test_the_threshold_is_the_largest_that_keeps_the_recall() -> None:
         assert (scores >= threshold).mean() >= recall > (scores > threshold).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mlp", "logistic"])
 def test_a_predictor_learns_what_confidence_tells_and_keeps_its_recall(kind: str) -> None:
     trained = train(informative(150, 1), replace(QUICK, kind=kind))  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ def test_two_runs_give_the_same_weights_and_another_seed_does_not(toy: TrainingO
     assert all(first[name] != other[name] for name in first)
 
 
+@pytest.mark.slow
 def test_a_drafter_does_not_depend_on_what_was_trained_before_it(toy: TrainingOptions) -> None:
     first = hashes(train_pair(toy, quietly))
     (toy.out / "b" / "model.safetensors").unlink()
@@ -99,6 +100,7 @@ def test_the_weights_are_saved_small_and_the_tokenizer_is_shared(toy: TrainingOp
     check_same_tokenizer(str(pair / "target"), str(pair / "a"))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(toy: TrainingOptions) -> None:
     longer = dataclasses.replace(toy, target=Target(Shape(32, 2, 2), tokens=60 * 2 * 64), drafters=())
     card = json.loads((train_pair(longer, quietly) / "card.json").read_text())
