@@ -28,6 +28,7 @@ from testbed.system.compiled import FACTS, MODULES, SUFFIX, VARIABLE, Facts, has
 
 POLICIES = ("wanspec", "speculative", "autoregressive")
 PROMPTS = 20
+AGAIN = 4  # times that a policy is timed after the first: the fastest counts, as on a machine without other work
 # -ffp-contract: no product and sum in one rounding, as Python has none; else rows differ where the processor has it
 FLAGS = "-ffp-contract=off"
 # of texts that are not compiled only their types are needed
@@ -119,7 +120,8 @@ def said() -> str:
     table = made_up_table(PROMPTS)
     for policy in POLICIES:
         phase = BenchPhase(policy, table)
-        log, speeds[policy] = phase.timed()
+        log, speed = phase.timed()
+        speeds[policy] = max(speed, *(phase.timed()[1] for _ in range(AGAIN)))
         found = hashlib.sha256()
         for kind in (log.requests, log.rounds, log.steps, log.messages):
             found.update(msgspec.msgpack.encode(kind))
