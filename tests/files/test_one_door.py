@@ -39,7 +39,7 @@ ELSEWHERE = {
     "api/commandline.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
-    "models/load.py": TRUSTED, "models/lookup.py": TRUSTED, "sweeps/plan.py": TRUSTED, "cli/reference/kept.py": TRUSTED,
+    "models/load.py": TRUSTED, "sweeps/plan.py": TRUSTED, "cli/reference/kept.py": TRUSTED,
     "models/kept.py": GUARDED, "models/lean/pack.py": GUARDED, "models/folder.py": GUARDED,
     "system/journal.py": GUARDED, "results/attempts.py": GUARDED,
 }  # fmt: skip

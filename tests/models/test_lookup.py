@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import numpy as np
@@ -13,7 +14,7 @@ from testbed.models.batch import BatchFeed
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_model, model_hash
-from testbed.models.lookup import BELIEVED, LOOKUP, UNSURE, LookupRuntime, choices
+from testbed.models.lookup import BELIEVED, LOOKUP, UNSURE, LookupRuntime, choices, lookup_sha256
 from testbed.models.passes import passes_of
 from testbed.models.reference import target_only
 from testbed.models.speculate import speculate
@@ -36,6 +37,14 @@ ROWS = 50
 def test_what_followed_the_longest_end_is_proposed(text: list[int], tokens: list[int]) -> None:
     found = [token for token, _ in choices(text)]
     assert found[: len(tokens)] == tokens[: len(found)]
+
+
+def test_the_rule_is_the_one_that_tables_were_recorded_with() -> None:
+    """Another outcome here is another rule: raise RULE, and record the tables of this drafter again."""
+    draws = random.Random(3)
+    said = [choices([draws.randrange(9) for _ in range(draws.randint(1, 60))]) for _ in range(200)]
+    assert hashlib.sha256(repr(said).encode()).hexdigest()[:16] == "ebd8955ecaf8709a"
+    assert lookup_sha256()[:16] == "dad8f03ae0f24686"
 
 
 def test_what_is_believed_falls_with_the_length_that_matches_and_never_sums_to_one() -> None:
