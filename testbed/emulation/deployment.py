@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
 from testbed.containers.specification import pack_inside
+from testbed.emulation.answers import Answers
 from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
-from testbed.emulation.loads import loads, sharing
+from testbed.emulation.loads import loads, processes, sharing
 from testbed.emulation.nodekind import model_folders
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
@@ -60,7 +61,9 @@ class Deployment(BroughtUp):
         log_dir: Path,
         containers: ContainerNodes | None = None,
         fitness: Fitness = Fitness(),  # noqa: B008  # a frozen struct
+        answers: Answers | None = None,  # None: models run
     ) -> None:
+        self.answers = answers
         self._fitness = fitness
         self.seed = scenario.seed
         self._scenario = scenario
@@ -185,9 +188,11 @@ class Deployment(BroughtUp):
     def _bring_up(self) -> None:
         placed = self._scenario.place.nodes()
         models = loads(self._scenario)
-        served = sharing(models, in_containers=self._containers is not None)
+        run = processes(self._scenario)
+        served = sharing(run, in_containers=self._containers is not None)
         if self._containers is None:
-            folders = model_folders(self._scenario.models.model_dump().values())
+            names = () if self._scenario.compute.recorded else self._scenario.models.model_dump().values()
+            folders = model_folders(names)
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             self.workers.start(served, self._confinement)
@@ -196,7 +201,9 @@ class Deployment(BroughtUp):
             inside = {role: pack_inside(Path(path)) for role, path in fitness.packs.items()}
             fitness = replace(fitness, packs=inside)
         joined = {name for nodes in served for name in nodes}
-        self.cpu_sets = cpu_sets([name for name, (role, _) in placed.items() if role != "user" and name not in joined])
+        self.cpu_sets = cpu_sets(
+            [name for name, (role, _) in placed.items() if role != "user" and name not in joined and run[name]]
+        )
         born: dict[str, float] = {}
         for name, (_, site) in placed.items():
             compute = self._scenario.compute_of(name)
@@ -211,6 +218,7 @@ class Deployment(BroughtUp):
                 gpu_memory_fraction=compute.gpu_memory_fraction,
                 passes=compute.passes,
                 fitness=fitness,
+                table=self.answers.write(name, self._log_dir) if self.answers is not None and models[name] else "",
                 shared_worker=self.workers.descriptor(name),
             )
             config_path = self._log_dir / f"{name}.json"

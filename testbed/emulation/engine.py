@@ -37,7 +37,7 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
     started = datetime.now(UTC)
     measured = Measured()
     progress.note("reading inputs")
-    inputs = read(scenario, options)
+    inputs = read(scenario, options, progress.note)
     name = new_attempt(inputs.run_id)
     room = needed(scenario, "emulation")
     with (
@@ -82,6 +82,7 @@ def _results(
         **measured.facts,
         "mismatches": [mismatch._asdict() for mismatch in mismatches],
         "given_up": measured.given_up,
+        **({"tree_lookups": lookups} if (lookups := measured.tree_lookups()) else {}),
         "after": after,
     }
     measured.stages.begin(stages.REPORT)

@@ -8,9 +8,10 @@ from itertools import permutations
 from pathlib import Path
 
 from testbed.emulation import means
-from testbed.emulation.loads import loads, sharing
+from testbed.emulation.loads import loads, processes, sharing
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
+from testbed.errors import BadInput
 from testbed.experiment.compute import NodeChoice
 from testbed.experiment.links import refuse_unmeasurable
 from testbed.experiment.policyentry import PolicyEntry
@@ -24,6 +25,9 @@ from testbed.models.load import check_same_tokenizer, require_known
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
+from testbed.simulation.inputs import Inputs as TableInputs
+from testbed.simulation.inputs import from_scenario
+from testbed.simulation.world import NO_OVERHEADS
 from testbed.workload.planned import PlannedRequest
 
 
@@ -43,12 +47,13 @@ class Inputs:
     """See `read`."""
 
     experiment: Resolved
-    encode: Callable[[str], list[int]]
+    encode: Callable[[str], Sequence[int]]
     eos: tuple[int, ...]  # tokens that end an output
     model_hashes: Mapping[str, str]
     fitness: Fitness  # of the models, for what the policies ask of them
     nodes: NodeKind
     run_id: str
+    recorded: TableInputs | None = None  # the answers in place of models
 
     @property
     def scenario(self) -> Scenario:
@@ -65,9 +70,11 @@ class Inputs:
         return self.experiment.plan(self.encode, self.eos, first, repeat)
 
 
-def read(scenario: Scenario, options: Options) -> Inputs:
+def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lambda text: None) -> Inputs:
     """Raises BadInput, or MachineCannot for a fabric or a kind of node that is not available here."""
     scenario.refuse_emulation()
+    if scenario.compute.recorded:
+        return _recorded(scenario, options, note)
     experiment = resolve(scenario, FILES)
     for text in options.pcap:
         parse_pair(text, experiment.placement)
@@ -92,6 +99,28 @@ def read(scenario: Scenario, options: Options) -> Inputs:
     means.secure(means.of_run(loaded, served, on_gpus, {models[role] for role in fitness.packs}))
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
     return Inputs(experiment, tokenizer.encode, facts_of(target).ends, hashes, fitness, nodes, experiment.run_id(more))
+
+
+def _recorded(scenario: Scenario, options: Options, note: Callable[[str], None]) -> Inputs:
+    """Of a run without models: what they would do is in a decode table."""
+    if options.nodes == "docker" or any(scenario.compute_of(name).needs_container for name in scenario.place.nodes()):
+        raise BadInput(
+            "compute.models: recorded has no models to put into containers; use --nodes process, and remove gpus, "
+            "cpus, memory and tmp"
+        )
+    found = from_scenario(scenario, None, NO_OVERHEADS, note, simulated=False)
+    experiment, made_of = found.experiment, found.table.provenance
+    for text in options.pcap:
+        parse_pair(text, experiment.placement)
+    refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
+    fabric, _ = resolve_fabric(options.fabric)
+    nodes = choose_nodes(options.nodes, scenario)
+    means.secure(means.of_run(processes(scenario), []))
+    note(f"recorded compute: no model runs; tokens come from decode table {found.table.name}")
+    hashes = {"target": made_of.target_sha256, "draft": made_of.draft_sha256}
+    more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), "table": found.table.sha256}
+    run_id = experiment.run_id(more)
+    return Inputs(experiment, found.encode, made_of.ends, hashes, Fitness(), nodes, run_id, found)
 
 
 def passes_needed(policies: Sequence[PolicyEntry]) -> dict[str, dict[str, str]]:

@@ -10,8 +10,13 @@ from testbed.nodes.sharing import shared_workers
 
 
 def loads(scenario: Scenario) -> dict[str, dict[str, str]]:
-    """By node: "target" and "draft" to the model's name; empty for a node without models."""
+    """By node: "target" and "draft" to the model whose answers it gives; empty for a node without models."""
     return {name: _of_role(scenario, role) for name, (role, _) in scenario.place.nodes().items()}
+
+
+def processes(scenario: Scenario) -> dict[str, dict[str, str]]:
+    """As `loads`, but only what a process runs: nothing where answers are recorded."""
+    return {name: {} if scenario.compute.recorded else loaded for name, loaded in loads(scenario).items()}
 
 
 def sharing(models: Mapping[str, Mapping[str, str]], in_containers: bool) -> list[list[str]]:

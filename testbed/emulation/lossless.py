@@ -6,11 +6,11 @@ Equality is a hard claim in fp32 (invariant 1).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from testbed.decoding.sampling import Sampling
+from testbed.emulation.mismatches import Mismatch, first_difference
 from testbed.models.load import load_model
 from testbed.models.reference import Reference, surely_target_only, target_only
 from testbed.models.runtime import CausalRuntime
@@ -18,16 +18,6 @@ from testbed.results.records import RequestRow
 from testbed.workload.planned import PlannedRequest
 
 Key = tuple[tuple[int, ...], int, Sampling, tuple[int, ...]]  # what a reference depends on, but for the weights
-
-
-class Mismatch(NamedTuple):
-    """Where an output first left the reference. A gap near 1e-5 is a tie in fp32, a larger one is a defect."""
-
-    policy: str
-    request: int
-    prompt_id: str
-    output_position: int
-    top2_gap: float | None  # None: one output is a prefix of the other
 
 
 def compare(
@@ -80,8 +70,7 @@ class _References:
 
 def first_mismatch(row: RequestRow, reference: Reference) -> Mismatch:
     """Where the row's tokens leave the reference's; if one is a prefix of the other, at its end."""
-    pairs = zip(row.tokens, reference.tokens, strict=False)
+    position = first_difference(row.tokens, reference.tokens)
     shorter = min(len(row.tokens), len(reference.tokens))
-    position = next((at for at, (ours, theirs) in enumerate(pairs) if ours != theirs), shorter)
     gap = reference.gaps[position] if position < shorter else None
     return Mismatch(row.policy, row.request, row.prompt_id, position, gap)

@@ -11,6 +11,7 @@ from typing import Any
 
 from testbed.containers.removal import remove_named
 from testbed.emulation import stages
+from testbed.emulation.answers import Answers
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
@@ -47,8 +48,18 @@ class Measured:
     given_up: dict[str, list[int]] = field(default_factory=dict)  # requests without an answer, as an event cut them off
     replay: list[ReplayRow] = field(default_factory=list)
     probes: list[RowLog] = field(default_factory=list)
+    lookups: dict[str, tuple[int, int]] = field(default_factory=dict)  # by policy: about trees, approximated of them
     facts: dict[str, Any] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
+
+    def tree_lookups(self) -> dict[str, dict[str, int]]:
+        """Of recorded answers, as a simulation's manifest has them."""
+        return {policy: {"of": of, "approximated": n} for policy, (of, n) in self.lookups.items()}
+
+    def add_lookups(self, policy: str, more: tuple[int, int]) -> None:
+        of, approximated = self.lookups.get(policy, (0, 0))
+        if more[0]:
+            self.lookups[policy] = of + more[0], approximated + more[1]
 
 
 def measure(
@@ -90,7 +101,7 @@ def measure(
             captured = [parse_pair(text, inputs.experiment.placement) for text in options.pcap]
             with (
                 Capture(network.ports, captured, partial, journal) as capture,
-                Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness) as deployment,
+                Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness, Answers(inputs)) as deployment,
             ):
                 measured.stages.begin(stages.REQUESTS)
                 _run_phases(inputs, deployment, conditions, measured, progress)
@@ -143,6 +154,7 @@ def _run_phases(
             phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
             measured.logs += phase.logs
             measured.stale_messages += phase.stale_messages
+            measured.add_lookups(entry.label, phase.lookups)
             if phase.given_up:
                 measured.given_up.setdefault(entry.label, []).extend(phase.given_up)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from testbed.emulation.answers import by_user
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.rowlogs import RowLog
@@ -27,6 +28,7 @@ class PhaseResult:
     logs: list[RowLog] = field(default_factory=list)
     stale_messages: int = 0
     given_up: tuple[int, ...] = ()
+    lookups: tuple[int, int] = (0, 0)  # of recorded answers about trees, and how many of them were approximated
 
 
 def run_phase(
@@ -93,6 +95,7 @@ def _start(
                 seen,
                 entry.files,
                 deployment.seed,
+                [] if deployment.answers is None else deployment.answers.bound(name, planned),
             )
             for name, (_, seen) in paths.items()
         },
@@ -104,9 +107,8 @@ def _start(
 
 
 def _issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
-    users = deployment.by_role()["user"]
-    for index, user in enumerate(users):
-        deployment.nodes[user].send(Issue([one for i, one in enumerate(planned) if i % len(users) == index]))
+    for user, requests in by_user(planned, deployment.by_role()["user"]).items():
+        deployment.nodes[user].send(Issue(requests))
 
 
 def _wait_for_users(
@@ -134,4 +136,8 @@ def _stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) ->
     return PhaseResult(
         [RowLog(deployment.keep(path), stopped[name].rows) for name, path in paths.items()],
         sum(reply.stale_messages for reply in stopped.values()),
+        lookups=(
+            sum(reply.lookups[0] for reply in stopped.values()),
+            sum(reply.lookups[1] for reply in stopped.values()),
+        ),
     )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec.structs import replace
 
 from testbed.emulation.inputs import Inputs
 from testbed.emulation.measuring import Measured
+from testbed.emulation.mismatches import Mismatch, first_difference
 from testbed.emulation.rowlogs import RowLog
+from testbed.experiment.compute import LIVE, RECORDED
 from testbed.nodes.rowfile import Row
 from testbed.results import manifest as provenance
 from testbed.results.records import RequestRow
 from testbed.results.sampling import sampling_of
 from testbed.results.store import RunDirectory
 
-if TYPE_CHECKING:
-    from testbed.emulation.lossless import Mismatch
-
 
 def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> list[Mismatch]:
     """Compares every output with target-only decoding on the way; returns which differ, for the manifest."""
-    from testbed.emulation.lossless import compare  # torch: only now, so that it does not share the cores with the run
-
     scenario = inputs.scenario
     sampled = scenario.workload.sampling.temperature > 0
     law_only = frozenset(
@@ -31,7 +30,13 @@ def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> l
     recorded: list[RequestRow] = []
     planned = {one.request: one for repeat, first in measured.planned for one in inputs.plan(first, repeat)}
     directory.write_tables(["rounds", "steps", "messages"], _others(measured.logs, recorded))
-    requests, mismatches = compare(scenario.models.target, recorded, planned, law_only)
+    if inputs.recorded is not None:
+        outputs = {number: inputs.recorded.expected(one) for number, one in planned.items()}
+        requests, mismatches = as_recorded(recorded, outputs)
+    else:
+        from testbed.emulation.lossless import compare  # models: only now, so that they share no core with the run
+
+        requests, mismatches = compare(scenario.models.target, recorded, planned, law_only)
     directory.write_rows("requests", requests)
     directory.write_rows("links", measured.links)
     if measured.replay:
@@ -41,6 +46,18 @@ def write_rows(directory: RunDirectory, inputs: Inputs, measured: Measured) -> l
     for log in [*measured.logs, *measured.probes]:
         log.path.unlink()
     return mismatches
+
+
+def as_recorded(
+    rows: Sequence[RequestRow], outputs: Mapping[int, tuple[int, ...]]
+) -> tuple[list[RequestRow], list[Mismatch]]:
+    """The rows with `lossless` filled in: whether the output is the recorded one. No model ran, so no gap is known."""
+    compared = [replace(row, lossless=row.tokens == outputs[row.request]) for row in rows]
+    differing = [(row, outputs[row.request]) for row in compared if not row.lossless]
+    return compared, [
+        Mismatch(row.policy, row.request, row.prompt_id, first_difference(row.tokens, output), None)
+        for row, output in differing
+    ]
 
 
 def _others(logs: Sequence[RowLog], requests: list[RequestRow]) -> Iterator[Row]:
@@ -70,9 +87,20 @@ def manifest_of(inputs: Inputs, started: datetime) -> dict[str, Any]:
             for role, name in scenario.models.model_dump().items()
         },
         "sampling": sampling_of(scenario.resolved()),
-        "real": "tokens, acceptance, framing, TCP, processes",
+        **_real(inputs),
         "paced": [role for role, name in scenario.devices.model_dump().items() if name != "native"],
         "machine": provenance.gather(),
+    }
+
+
+def _real(inputs: Inputs) -> dict[str, Any]:
+    if inputs.recorded is None:
+        return {"compute_models": LIVE, "real": "tokens, acceptance, framing, TCP, processes"}
+    table = inputs.recorded.table
+    return {
+        "compute_models": RECORDED,
+        "real": "framing, TCP, processes; tokens and acceptance as recorded in the decode table",
+        "table": {"name": table.name, "sha256": table.sha256, "synthetic": table.synthetic},
     }
 
 

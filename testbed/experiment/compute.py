@@ -1,4 +1,4 @@
-"""What a node's models run on: processor or GPU, and how much of the machine its container gets.
+"""Whether models run or are recorded, what they run on, and how much of the machine a node's container gets.
 
 The `compute:` part of an experiment file. It decides how fast real passes are, never what they compute, and means
 nothing in simulation.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from testbed.files.strict import SHARE, Strict, Unit
 
@@ -35,6 +35,9 @@ def _cpus(text: str) -> str:
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise ValueError("write cores as in 0-3,6")
     return text
+
+
+LIVE, RECORDED = "live", "recorded"
 
 
 class NodeCompute(Strict):
@@ -81,3 +84,25 @@ class NodeCompute(Strict):
     def needs_container(self) -> bool:
         """Whether it asks for what only a container is given."""
         return bool(self.gpus) or any((self.cpus, self.memory, self.tmp))
+
+
+class Compute(Strict):
+    """Where tokens come from, and beside it, by role or node, what real passes run on."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, NodeCompute] = Field(init=False)
+
+    models: Literal["live", "recorded"] = Field(
+        default="live",
+        description="live: the models run; recorded: an emulation takes tokens from a decode table, as a simulation "
+        "does, and runs no model: devices are paced and the network is real",
+    )
+
+    @property
+    def recorded(self) -> bool:
+        return self.models == RECORDED
+
+    @property
+    def by_name(self) -> dict[str, NodeCompute]:
+        """What was given for roles and nodes."""
+        return dict(self.__pydantic_extra__ or {})

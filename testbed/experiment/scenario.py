@@ -17,7 +17,7 @@ from pydantic import (
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
-from testbed.experiment.compute import NodeCompute
+from testbed.experiment.compute import Compute, NodeCompute
 from testbed.experiment.faults import Event, unknown_nodes
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.policyentry import FileName, PolicyEntry
@@ -198,11 +198,11 @@ class Scenario(Strict):
         "the results call it, needed where a policy is listed twice",
         examples=[["autoregressive", {"speculative": {"k": 2}}, {"wanspec": {"k": 2, "phi": 0.5, "label": "nervous"}}]],
     )
-    compute: dict[str, NodeCompute] = Field(
-        default={},
-        description="role or node: what it runs on; decides how fast real passes are, never what they compute; ignored "
-        "in simulation",
-        examples=[{"drafter0": {"cpus": "0-1", "memory": "2GiB"}}],
+    compute: Compute = Field(
+        default=Compute(),
+        description="models: live or recorded; role or node: what it runs on, which decides how fast real passes are, "
+        "never what they compute; ignored in simulation",
+        examples=[{"models": "recorded"}, {"drafter0": {"cpus": "0-1", "memory": "2GiB"}}],
     )
     events: list[Event] = Field(
         default=[],
@@ -237,18 +237,19 @@ class Scenario(Strict):
             yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
         yield from unknown_nodes(self.events, list(self.place.nodes()))
         known = [*roles, *self.place.nodes()]
-        for name in self.compute:
+        for name in self.compute.by_name:
             if name not in known:
                 yield Mistake(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
 
     def compute_of(self, node: str) -> NodeCompute:
         """Of a node: its own, else its role's, else the defaults."""
         role = self.place.nodes()[node][0]
-        return self.compute.get(node) or self.compute.get(role) or NodeCompute()
+        given = self.compute.by_name
+        return given.get(node) or given.get(role) or NodeCompute()
 
     def refuse_emulation(self) -> None:
         """BadInput for made-up outcomes, and for more nodes than an emulated network has addresses."""
-        refuse_emulation(self.outcomes)
+        refuse_emulation(self.outcomes, self.compute.recorded)
         nodes = len(self.place.nodes())
         if nodes > MAX_EMULATED_NODES:
             raise BadInput(

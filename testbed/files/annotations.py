@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
@@ -18,9 +18,16 @@ def step(annotation: Any, part: str | int) -> list[Any]:
     annotation = _bare(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = [field for name, field in annotation.model_fields.items() if part in (name, field.alias)]
+        if not fields and (others := extra(annotation)) is not None:
+            return step(others, part)
         return [member for field in fields for member in members(_annotated(field))]
     arguments = get_args(annotation)
     return members(arguments[-1]) if get_origin(annotation) in (dict, list) and arguments else []
+
+
+def extra(model: type[BaseModel]) -> Any:
+    """The annotation of the mapping of all keys that are no fields; None where there may be none."""
+    return get_type_hints(model)["__pydantic_extra__"] if model.model_config.get("extra") == "allow" else None
 
 
 def members(annotation: Any, bounds: tuple[Any, ...] = ()) -> list[Any]:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from testbed.errors import BadInput
-from testbed.files.annotations import examples, flow, forms, is_share, listed, step
+from testbed.files.annotations import examples, extra, flow, forms, is_share, listed, step
 from testbed.files.numbers import advice
 from testbed.files.reading import read_text, shown
 from testbed.files.refusals import refusal_of
@@ -229,8 +229,10 @@ def _inside(model: type[BaseModel], place: Place) -> set[type[BaseModel]]:
     models = {model}
     for part in place:
         fields = [field for each in models for name, field in each.model_fields.items() if part in (name, field.alias)]
-        if fields:
-            models = {found for field in fields for found in _models(field.annotation)}
+        found = {one for field in fields for one in _models(field.annotation)}
+        if not fields:
+            found = {one for each in models for one in _models(extra(each))}
+        models = found or models
     return models
 
 

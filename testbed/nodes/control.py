@@ -10,6 +10,7 @@ from typing import IO, Literal
 
 import msgspec
 
+from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.models.fit import Fitness
 from testbed.workload.planned import PlannedRequest
@@ -31,7 +32,16 @@ class NodeConfig(msgspec.Struct, frozen=True):
     gpu_memory_fraction: float | None = None
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()  # of its models, found before there were nodes
+    table: str = ""  # file of its recorded answers (`testbed.tables.carried`); empty: its models run
     shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
+
+
+class Bound(msgspec.Struct, frozen=True, array_like=True):
+    """Which recorded output a request has: its prompt's, decoded so."""
+
+    request: int
+    prompt_id: str
+    sampling: Sampling
 
 
 # --- engine to node ---
@@ -64,6 +74,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     log_path: str
     files: dict[str, str] = {}  # texts of a policy from a file (`testbed.files.pyfile`)
     seed: int = 0  # the experiment's
+    bound: list[Bound] = []  # what is recorded of the requests that its device meets; empty where models run
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):
@@ -119,6 +130,7 @@ class AllDone(msgspec.Struct, frozen=True, tag="all_done"):
 class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
     stale_messages: int
     rows: int  # that the log holds
+    lookups: tuple[int, int] = (0, 0)  # of recorded answers about trees, and how many of them were approximated
 
 
 Cause = Literal["own", "policy", "worker", "peer"]

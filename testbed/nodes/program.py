@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -58,6 +58,9 @@ from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
 
+if TYPE_CHECKING:
+    from testbed.nodes.recorded import RecordedDevice
+
 PONG_TIMEOUT_S = 10.0
 BEAT_INTERVAL_S = 1.0
 TIDY_S = 2.0  # between two collections, 0.1 ms each with 5000 objects
@@ -81,7 +84,7 @@ class NodeProgram:
         self._replies = replies
         self._endpoint = TcpEndpoint(config.node, self._arrived, lambda why: self._failed(PeerLost(why)))
         self._commands: asyncio.Queue[ControlCommand] = asyncio.Queue()
-        self._worker: WorkerClient | None = None
+        self._worker: WorkerClient | RecordedDevice | None = None
         self._host: RoleHost | None = None
         self._recorder: Recorder | None = None
         self._log: RowFile | None = None
@@ -131,7 +134,12 @@ class NodeProgram:
             await self._obey(await self._commands.get())
 
     async def _load(self) -> WorkerReady:
-        self._worker = WorkerClient(on_death=self._failed)
+        if self._config.table:
+            from testbed.nodes.recorded import RecordedDevice  # tables: not for nodes whose models run
+
+            self._worker = RecordedDevice(Path(self._config.table), self._config.devices)
+            return WorkerReady()
+        self._worker = worker = WorkerClient(on_death=self._failed)
         wanted = WorkerConfig(
             self._config.models,
             self._config.devices,
@@ -142,8 +150,8 @@ class NodeProgram:
             self._config.fitness,
         )
         if self._config.shared_worker is None:
-            return await self._worker.start(wanted, self._config.cpus)
-        joined = await self._worker.join(self._config.shared_worker, wanted)
+            return await worker.start(wanted, self._config.cpus)
+        joined = await worker.join(self._config.shared_worker, wanted)
         return msgspec.structs.replace(joined, resident_mb=0.0)  # its memory is not ours
 
     def _commanded(self, text: bytes) -> None:
@@ -174,7 +182,8 @@ class NodeProgram:
                 assert self._host is not None and self._log is not None
                 self._host.stop()
                 self._log.close()
-                stopped = PolicyStopped(self._host.stale_messages, self._log.rows)
+                lookups = (0, 0) if self._worker is None else self._worker.lookups
+                stopped = PolicyStopped(self._host.stale_messages, self._log.rows, lookups)
                 self._host = self._recorder = self._driver = self._log = None
                 gc.collect()
                 self._reply(stopped)
@@ -201,7 +210,7 @@ class NodeProgram:
             capacity = Capacity(self._config.node, limits)
         role = spec.role(command.role, params, context, command.label)
         if self._worker is not None:
-            self._worker.seed = device_seed(command.seed, command.repeat, self._config.node)
+            self._worker.begin(device_seed(command.seed, command.repeat, self._config.node), command.bound)
         self._log = RowFile(Path(command.log_path))
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(
@@ -291,7 +300,9 @@ def serve(config: NodeConfig, commands: Commands, replies: Replies) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     precise_timers()
     try:
-        with asyncio.Runner(loop_factory=None if config.shared_worker is None else precise_loop) as runner:
+        with asyncio.Runner(
+            loop_factory=precise_loop if config.table or config.shared_worker is not None else None
+        ) as runner:
             runner.run(NodeProgram(config, replies).run(commands))
     except Exception as error:
         if isinstance(error, PolicyFault) or not isinstance(error, TestbedError):

@@ -13,12 +13,13 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import msgspec
 
 from testbed.errors import RunInvalid, TestbedError, error_of
+from testbed.nodes.control import Bound
 from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
@@ -48,7 +49,8 @@ class WorkerClient(Inbox):
         self._closing = False
         self._death: asyncio.Future[None] | None = None
         self._decode = msgspec.msgpack.Decoder(Reply).decode
-        self.seed = 0  # of the device's draws, as the trial has it
+        self._seed = 0
+        self.lookups = 0, 0  # a model asks no table
         self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
@@ -80,12 +82,16 @@ class WorkerClient(Inbox):
         self._transport.write(frame(config))
         return await self._ready
 
+    def begin(self, seed: int, bound: Sequence[Bound]) -> None:
+        """A new trial: the device draws by `seed`. Models need no recorded outputs."""
+        self._seed = seed
+
     def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         assert self._transport is not None
         now = time.monotonic_ns()
         self._waiting.append((now, on_answer))
         lead_ns = min(MAX_LEAD_NS, round(self._way_ns.value or 0))
-        self._transport.write(frame(Submit(job, now, lead_ns, self.seed)))
+        self._transport.write(frame(Submit(job, now, lead_ns, self._seed)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None

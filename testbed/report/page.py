@@ -22,6 +22,7 @@ from testbed.report.figures import acceptance, during, latency, links, offload, 
 from testbed.report.style import colours, drawing, stamp, svg
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
 from testbed.results.metrics.base import passes
+from testbed.results.recorded import recorded_compute
 from testbed.results.reference import reference_for
 from testbed.results.stamps import across, stamps
 from testbed.results.statistics import no_interval
@@ -157,7 +158,7 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "probes, lines are medians of about fifty, which must stay in the band (wider for links beyond 30 ms).",
             lambda: during.draw(run.probes),
         )
-    if summary["engine"] == "emulation" and not run.steps.empty:
+    if summary["engine"] == "emulation" and not recorded_compute(summary) and not run.steps.empty:
         yield panel(
             "Pacing",
             "Each forward pass really runs; its result is then held until the emulated device would have finished "

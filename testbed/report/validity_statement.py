@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from testbed.experiment.compute import RECORDED
 from testbed.results import overload
-from testbed.results.lateness import FEWEST_PASSES
+from testbed.results.lateness import FEWEST_PASSES, HANDED_ON, TOOK_LONGER
 from testbed.results.manifest import steal_share
+from testbed.results.recorded import recorded_compute
 from testbed.results.sampling import GREEDY, unverified
 from testbed.results.unmet import sentence
 from testbed.results.validity import LIMITS
@@ -20,7 +22,8 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     emulated = summary["engine"] == "emulation"
     links, messages = summary["links"], summary["network"]
     checked = [_links(links), _during(links), _replay(links), _packets(links), _stale(messages)]
-    checked.append(_compute(summary["compute"]))
+    recorded = recorded_compute(summary)
+    checked.append(_compute(summary["compute"], HANDED_ON if recorded else TOOK_LONGER))
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(
@@ -32,15 +35,17 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
         *(checked if emulated else []),
         *_overhead(summary["policies"]),
         *([_machine(manifest)] if emulated else []),
-        _real_and_emulated(emulated, manifest),
+        _real_and_emulated(emulated, recorded, manifest),
     ]
     return [statement for statement in found if statement]
 
 
-def _lossless(lossless: Mapping[str, int], sampling: str | None) -> str:
+def _lossless(lossless: Mapping[str, Any], sampling: str | None) -> str:
     checked, equal = lossless["checked"], lossless["equal"]
     if not checked:
         return "Outputs: none was compared with target-only decoding, so losslessness is unknown."
+    if lossless.get("kind") == RECORDED:
+        return f"Outputs: {equal} of {checked} are as recorded. No model ran, so losslessness was not checked."
     if equal == checked:
         drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
         return f"Outputs: all {checked} were compared with target-only decoding{drawn} and are equal token by token."
@@ -100,12 +105,12 @@ def _stale(network: Mapping[str, Any]) -> str:
     return f"Messages: {stale} arrived after their policy had ended and were ignored."
 
 
-def _compute(compute: Mapping[str, Any]) -> str:
+def _compute(compute: Mapping[str, Any], what: str) -> str:
     if compute["overrun_share"] is None:
         return "Compute: no forward pass ran."
     return (
-        f"Compute: {compute['overruns']} of {compute['steps']} forward passes ({compute['overrun_share']:.2%}) took "
-        f"longer than the emulated device; their total delay is {compute['overrun_time_share']:.2%} of the busy time. "
+        f"Compute: {compute['overruns']} of {compute['steps']} forward passes ({compute['overrun_share']:.2%}) {what}; "
+        f"their total delay is {compute['overrun_time_share']:.2%} of the busy time. "
         f"Allowed are {LIMITS.overrun_step_share:.0%} of the passes and {LIMITS.overrun_time_share:.0%} of the time of "
         f"each policy, node and kind of pass with {FEWEST_PASSES} passes or more.{_worst(compute)}"
     )
@@ -138,7 +143,7 @@ def _machine(manifest: Mapping[str, Any]) -> str:
     return f"Machine: {cores or 'an unknown number of'} cores, with " + " and ".join(parts) + "." if parts else ""
 
 
-def _real_and_emulated(emulated: bool, manifest: Mapping[str, Any]) -> str:
+def _real_and_emulated(emulated: bool, recorded: bool, manifest: Mapping[str, Any]) -> str:
     if not emulated:
         return (
             "What is real: the tokens, from recorded decode tables. Time is virtual: forward passes take the time of "
@@ -146,6 +151,11 @@ def _real_and_emulated(emulated: bool, manifest: Mapping[str, Any]) -> str:
         )
     devices = manifest["scenario"].get("devices") or {}
     named = f" ({', '.join(f'{role}: {device}' for role, device in devices.items())})" if devices else ""
+    if recorded:
+        return (
+            "What is real: sockets, TCP and the delay of every packet. No model ran: tokens and acceptance are those "
+            f"of a decode table, the time of a forward pass follows a device profile{named}."
+        )
     return (
         f"What is real: tokens, acceptance, sockets, TCP and the delay of every packet. What is emulated: the time "
         f"of a forward pass, which follows a device profile{named}. Acceptance is that of these small models; larger "

@@ -15,6 +15,8 @@ from testbed.results.metrics.base import busy_ms, passes
 
 FEWEST_PASSES = 300  # of these 1 % is three: fewer say too little about one device
 DEVICE = ["policy", "node", "kind"]
+# What a late pass did: its real pass was too slow, or its recorded answer left too late.
+TOOK_LONGER, HANDED_ON = "took longer than the emulated device", "were handed on late"
 
 
 class Late(NamedTuple):
@@ -71,7 +73,7 @@ def shares(devices: list[Late]) -> tuple[float | None, float | None]:
     return (None, None) if whole is None or whole.busy_ms <= 0 else (whole.late_share, whole.late_time_share)
 
 
-def too_late(devices: list[Late], by_number: float, by_time: float) -> Iterator[str]:
+def too_late(devices: list[Late], by_number: float, by_time: float, what: str = TOOK_LONGER) -> Iterator[str]:
     """A sentence for each policy and kind of pass in which devices were late in more than these shares."""
     if not any(one.late for one in devices):
         return
@@ -83,10 +85,10 @@ def too_late(devices: list[Late], by_number: float, by_time: float) -> Iterator[
         late = [one for one in judged if one.late_share > by_number or one.late_time_share > by_time]
         if late:
             found = True
-            yield _sentence(late, len(judged), by_number, by_time)
+            yield _sentence(late, len(judged), by_number, by_time, what)
     whole = _together(devices)
     if not found and whole is not None and (whole.late_share > by_number or whole.late_time_share > by_time):
-        yield _exceeded("all devices together", whole, by_number, by_time)
+        yield _exceeded("all devices together", whole, by_number, by_time, what)
 
 
 def _by_policy_and_kind(devices: list[Late]) -> Iterator[list[Late]]:
@@ -106,16 +108,16 @@ def _together(devices: list[Late]) -> Late | None:
     return Late(first.policy, nodes, first.kind, *totals)
 
 
-def _sentence(late: list[Late], judged: int, by_number: float, by_time: float) -> str:
+def _sentence(late: list[Late], judged: int, by_number: float, by_time: float, what: str) -> str:
     worst = max(late, key=lambda one: max(one.late_share / by_number, one.late_time_share / by_time))
     others = f", the worst of {len(late)} late nodes among {judged}" if len(late) > 1 else ""
-    return _exceeded(f"{worst.policy}: {worst.kind} passes on {worst.node}{others}", worst, by_number, by_time)
+    return _exceeded(f"{worst.policy}: {worst.kind} passes on {worst.node}{others}", worst, by_number, by_time, what)
 
 
-def _exceeded(what: str, one: Late, by_number: float, by_time: float) -> str:
+def _exceeded(where: str, one: Late, by_number: float, by_time: float, what: str) -> str:
     """Both shares, each with its limit where it is beyond it."""
-    number = f"{one.late_share:.1%} of {one.passes} took longer than the emulated device"
+    number = f"{one.late_share:.1%} of {one.passes} {what}"
     time = f"by {one.late_time_share:.1%} of its busy time"
     allowed = [f"{by_number:.0%} of passes"] if one.late_share > by_number else []
     allowed += [f"{by_time:.0%} of busy time"] if one.late_time_share > by_time else []
-    return f"{what}: {number}, {time}; allowed: {' and '.join(allowed)}"
+    return f"{where}: {number}, {time}; allowed: {' and '.join(allowed)}"

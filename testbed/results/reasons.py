@@ -24,6 +24,7 @@ class Cause(Enum):
     UNSHAPED = auto()
     DROPPED = auto()
     LATE_PASSES = auto()
+    LATE_ANSWERS = auto()
     LATE_REQUESTS = auto()
 
 
@@ -39,7 +40,9 @@ ADVICE: Mapping[Cause, str] = MappingProxyType(
         Cause.UNSHAPED: "a fault of the testbed: report it with the run directory",
         Cause.DROPPED: "send less at a time (fewer users, a smaller k), or give the link a rate in the topology",
         Cause.LATE_PASSES: "leave each model process a free core: fewer drafters, other programs stopped or started "
-        "with nice, a smaller or lean model (testbed models check), or a slower device",
+        "with nice, a smaller or lean model (testbed models check), a slower device, or compute.models=recorded",
+        Cause.LATE_ANSWERS: "leave the nodes more of the machine: fewer nodes, other programs stopped or started with "
+        "nice, or slower devices",
         Cause.LATE_REQUESTS: "ask for less at a time: fewer users, a lower rate of arrivals, other programs stopped",
     }
 )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from testbed.results import overload
+from testbed.results.recorded import recorded_compute
 from testbed.results.sampling import unverified
 from testbed.results.unmet import sentence
 
@@ -33,6 +34,9 @@ def stamps(summary: Mapping[str, Any]) -> list[Stamp]:
         found.append(Stamp(NOT_VALID, "do not use these numbers", told(validity)))
     if SIMULATED in titles:
         found.append(simulated())
+    if recorded_compute(summary):
+        said = "the network was real; no model ran: tokens come from a decode table, times from device profiles"
+        found.append(Stamp("RECORDED COMPUTE", "as recorded, not computed", (said,)))
     if by_choice := summary.get("not_lossless_by_choice"):
         lines = tuple(f"{label}: {unverified(counts)}" for label, counts in by_choice.items())
         found.append(Stamp("NOT LOSSLESS BY CHOICE", "", lines))

@@ -18,6 +18,7 @@ from testbed.results.lateness import Late, by_device, shares
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import rounded
 from testbed.results.overload import overload
+from testbed.results.recorded import as_recorded
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.stamps import stamps
 from testbed.results.statistics import FEWEST_PROMPTS
@@ -26,6 +27,7 @@ from testbed.results.unmet import unmet
 from testbed.results.validity import Counts, checks_that_count, judge, not_judged
 
 SCHEMA_VERSION = 2
+CHECKED, RECORDED = "checked", "recorded"  # `lossless.kind`: against target-only decoding, or against the table itself
 
 
 def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
     validity = judge(run, counts)
     found = {
         "schema_version": SCHEMA_VERSION,
+        "compute_models": manifest.get("compute_models"),  # None: a simulation, or a run of before this was said
         **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric", "nodes")},
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons), "advice": list(validity.advice)},
         **_lossless(run),
@@ -63,7 +66,8 @@ def _lossless(run: RunData) -> dict[str, Any]:
     given_up = unverified_by_choice(run.manifest["policies"])
     compared = run.requests.dropna(subset="lossless")
     by_choice = {label: _equal(compared[compared["policy"] == label]) for label in given_up}
-    claimed = {"lossless": _equal(compared[~compared["policy"].isin(given_up)])}
+    kind = RECORDED if as_recorded(run.manifest) else CHECKED
+    claimed = {"lossless": {**_equal(compared[~compared["policy"].isin(given_up)]), "kind": kind}}
     return claimed | ({"not_lossless_by_choice": by_choice} if by_choice else {})
 
 

@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from testbed.experiment.compute import RECORDED
 from testbed.results.headings import NARROW
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY
@@ -77,6 +78,8 @@ def _lossless(summary: Summary) -> str:
     checked, equal = summary["lossless"]["checked"], summary["lossless"]["equal"]
     if not checked:
         return "lossless: no output was compared with target-only decoding"
+    if summary["lossless"].get("kind") == RECORDED:
+        return f"lossless: not checked, as no model ran; {equal} of {checked} outputs are as recorded"
     sampling = summary.get("sampling")  # None: a run of before this was said
     drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
     return f"lossless: {equal} of {checked} outputs equal target-only decoding{drawn}, token by token"

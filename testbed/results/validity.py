@@ -19,9 +19,10 @@ from testbed.network.measure.roundtrips import Expected, expected, legs_of
 from testbed.network.spec.fabric import Pair
 from testbed.results import during
 from testbed.results.conservation import broken
-from testbed.results.lateness import by_device, too_late
+from testbed.results.lateness import HANDED_ON, TOOK_LONGER, by_device, too_late
 from testbed.results.metrics.base import milliseconds
 from testbed.results.reasons import Cause, Reason
+from testbed.results.recorded import recorded_compute
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
 
@@ -74,7 +75,7 @@ def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity
         *_caused(Cause.LOG, (f"the log contradicts itself: {law}" for law in broken(run))),
         *(_network(run, counts, limits) if run.manifest["engine"] == "emulation" else ()),
         *_caused(Cause.UNSHAPED, _unmatched(counts)),
-        *_caused(Cause.LATE_PASSES, _overruns(during.of_running_nodes(run.steps, run.replay), limits)),
+        *_overruns(run, limits),
         *_caused(Cause.LATE_REQUESTS, _dispatch(run.requests, limits)),
     )
     return Validity(not found, tuple(one.text for one in found), tuple(one.advice for one in found))
@@ -314,9 +315,13 @@ def _unmatched(counts: Counts) -> Iterator[str]:
         yield f"unmatched packets, which bypassed their link's delay: {counts.unmatched_packets}"
 
 
-def _overruns(steps: pd.DataFrame, limits: Thresholds) -> Iterator[str]:
-    if (steps["overrun_ms"] > 0).any():
-        yield from too_late(by_device(steps), limits.overrun_step_share, limits.overrun_time_share)
+def _overruns(run: RunData, limits: Thresholds) -> Iterator[Reason]:
+    steps = during.of_running_nodes(run.steps, run.replay)
+    if not (steps["overrun_ms"] > 0).any():
+        return
+    recorded = recorded_compute(run.manifest)
+    what, cause = (HANDED_ON, Cause.LATE_ANSWERS) if recorded else (TOOK_LONGER, Cause.LATE_PASSES)
+    yield from _caused(cause, too_late(by_device(steps), limits.overrun_step_share, limits.overrun_time_share, what))
 
 
 def _dispatch(requests: pd.DataFrame, limits: Thresholds) -> Iterator[str]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from testbed.decoding.output import ended
 from testbed.experiment.again import NAME as EXPERIMENT
 from testbed.experiment.again import write_experiment
 from testbed.experiment.policyentry import PolicyEntry
@@ -170,10 +169,7 @@ def _phases(requests: Sequence[RequestRow], gave_up_ns: Mapping[tuple[str, int],
 
 
 def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
-    recorded = inputs.table.output(row.prompt_id, planned.sampling)
-    assert recorded is not None, "the request ran, so its output is recorded"
-    expected = ended(recorded.tokens[: planned.max_tokens], planned.eos)
-    return replace(row, lossless=row.tokens == expected)
+    return replace(row, lossless=row.tokens == inputs.expected(planned))
 
 
 def _link_rows(links: Mapping[tuple[str, str], LinkSpec]) -> list[LinkRow]:

@@ -14,7 +14,7 @@ from testbed.errors import BadInput
 from testbed.experiment.scenario import Scenario
 from testbed.files.named import TABLE
 from testbed.results.sampling import unverified_by_choice
-from testbed.tables.table import Provenance
+from testbed.tables.table import LIVE, Provenance
 
 REJECTION = "sampled"  # value of a policy's parameter `draft`: its drafts are drawn too, and verified by rejection
 
@@ -72,7 +72,7 @@ def refuse_sampled_drafts(scenario: Scenario) -> None:
         if entry.params.get("draft") == REJECTION:
             raise BadInput(
                 f"policy {entry.label!r}: `draft: {REJECTION}` verifies by rejection, whose output depends on the "
-                "drafts, so no table can hold it; use `draft: greedy` (seeded coupling), or use --engine emulation"
+                f"drafts, so no table can hold it; use `draft: greedy` (seeded coupling), or {LIVE}"
             )
 
 
@@ -81,7 +81,7 @@ def refuse_unverified(scenario: Scenario) -> None:
     for label in unverified_by_choice([entry.model_dump() for entry in scenario.policies]):
         raise BadInput(
             f"policy {label!r}: fall_back emits unverified tokens, but a table holds only the target's text; remove "
-            "fall_back, or use --engine emulation"
+            f"fall_back, or {LIVE}"
         )
 
 

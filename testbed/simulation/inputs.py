@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from testbed.decoding.output import ended
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
 from testbed.experiment import resolve
@@ -80,6 +81,12 @@ class Inputs:
     def encode(self, prompt_id: str) -> Sequence[int]:
         return self.table.prompt_tokens[prompt_id]
 
+    def expected(self, planned: PlannedRequest) -> tuple[int, ...]:
+        """The output that was recorded for a request."""
+        recorded = self.table.output(planned.prompt_id, planned.sampling)
+        assert recorded is not None, "the request was checked, so its output is recorded"
+        return ended(recorded.tokens[: planned.max_tokens], planned.eos)
+
     def world(self) -> WorldSpec:
         """What every phase of the run has in common."""
         return self._world
@@ -119,8 +126,12 @@ def from_scenario(
     overheads: Overheads,
     note: Callable[[str], None],
     sources: Sources = FILES,
+    simulated: bool = True,
 ) -> Inputs:
-    """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for."""
+    """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for.
+
+    `simulated`: its links are to be simulated too.
+    """
     refuse_sampled_drafts(scenario)
     refuse_unverified(scenario)
     outcomes = scenario.outcomes
@@ -134,12 +145,12 @@ def from_scenario(
     named = sources.made_up(scenario) if isinstance(outcomes, MadeUp) else named
     if named is not None and named.synthetic:
         prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
-        return _checked(Inputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads))
+        return _checked(Inputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads), simulated)
     experiment = resolve.resolve(scenario, sources)
     held = experiment.prompts
     table = choose_table(scenario, hashes_of(scenario, held, note, sources), named, sources)
     prompts = by_id(held.name, [prompt.id for prompt in held.prompts], held.sha256)
-    return _checked(Inputs(replace(experiment, prompts=prompts), table, overheads))
+    return _checked(Inputs(replace(experiment, prompts=prompts), table, overheads), simulated)
 
 
 def from_manifest(
@@ -184,14 +195,14 @@ def choose_table(
     )
 
 
-def _checked(inputs: Inputs) -> Inputs:
-    """Refuses what cannot be simulated, before the first event."""
+def _checked(inputs: Inputs, simulated: bool = True) -> Inputs:
+    """Refuses what no table can answer for, and links that cannot be simulated, before the first event."""
     scenario, table = inputs.scenario, inputs.table
     workload = scenario.workload
     for role, device in scenario.devices.model_dump().items():
         if device == NATIVE:
             raise BadInput(
-                f"devices.{role}: 'native' has no pass times, so it cannot be simulated; use a device profile, for "
+                f"devices.{role}: 'native' has no pass times, so it needs models that run; use a device profile, for "
                 "example l40s/llama-3.1-8b"
             )
     if wrong := other_draws(table.provenance, scenario):
@@ -215,7 +226,8 @@ def _checked(inputs: Inputs) -> Inputs:
                     f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
                     f"workload.output_tokens is {workload.output_tokens}; {record_command(scenario)}"
                 )
-    inputs.world()  # refuses links that cannot be simulated
+    if simulated:
+        inputs.world()  # refuses links that cannot be simulated
     return inputs
 
 

@@ -136,7 +136,7 @@ def _identity(scenario: Scenario, sources: Sources, engine: str, more: Mapping[s
     """Of the files of a point besides what `resolve` reads, and of what its caller adds."""
     outcomes, found = scenario.outcomes, {"engine": engine, **more}
     if engine == "emulation":
-        refuse_emulation(outcomes)
+        refuse_emulation(outcomes, scenario.compute.recorded)
     if isinstance(outcomes, MadeUp):  # no prompt is read; made-up ones decide nothing that the scenario does not
         unread = by_id("made-up", [str(number) for number in range(scenario.workload.requests)], "")
         experiment = resolve(scenario, sources, prompts=unread)
@@ -144,7 +144,7 @@ def _identity(scenario: Scenario, sources: Sources, engine: str, more: Mapping[s
             found["table"] = sources.table(outcomes.drawn.table).sha256
         return experiment.run_id(found)
     experiment = resolve(scenario, sources)
-    if engine == "simulation":
+    if engine == "simulation" or scenario.compute.recorded:
         hashes = hashes_of(scenario, experiment.prompts, _unnoted, sources)
         named = sources.table(outcomes.table) if isinstance(outcomes, Recorded) else None
         found["table"] = choose_table(scenario, hashes, named, sources).sha256

@@ -85,12 +85,15 @@ class MadeUp(Strict):
 Outcomes = Literal["recorded"] | Recorded | MadeUp
 
 
-def refuse_emulation(outcomes: Outcomes) -> None:
-    """BadInput for outcomes that no model will produce."""
-    if isinstance(outcomes, Recorded):
+def refuse_emulation(outcomes: Outcomes, recorded: bool = False) -> None:
+    """BadInput for outcomes that no model will produce, or that models which run do not need."""
+    if isinstance(outcomes, Recorded) and not recorded:
         raise BadInput(
-            "outcomes.table: models that run need no decode table; add --engine simulation, or remove the key"
+            "outcomes.table: models that run need no decode table; add compute.models=recorded or --engine simulation, "
+            "or remove the key"
         )
+    if isinstance(outcomes, Recorded):
+        return
     if outcomes != RECORDED:
         raise BadInput("outcomes: synthetic outcomes have no models to run; use --engine simulation, or remove the key")
 

@@ -19,13 +19,13 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady, Verify, VerifyReady, VerifyTree
 from testbed.tables.replay_tree import DrafterTree, State, Unrecorded
-from testbed.tables.table import DecodeTable, Ints, PromptTable
+from testbed.tables.table import LIVE, DecodeTable, Ints, PromptTable
 
 DEEPER = "record the table with a greater depth"
 LONGER = "record the table with more output tokens"
 FEATURELESS = "the policy needs margins of rollouts, which this table does not hold: record it again"
-SECOND_FEATURES = "the policy needs margins after a second choice, which no table holds: use --engine emulation"
-SAMPLED_DRAFT = "the policy needs a sampled draft, but a table holds greedy drafts only: use --engine emulation"
+SECOND_FEATURES = "the policy needs margins after a second choice, which no table holds: " + LIVE
+SAMPLED_DRAFT = "the policy needs a sampled draft, but a table holds greedy drafts only: " + LIVE
 GREEDY = Sampling()
 
 
@@ -236,13 +236,11 @@ class Replay:
                     continue
                 second = token != rollouts[true][0]
                 if second and not (one.second_tokens and token == one.second_tokens[true][0]):
-                    self._miss(request, true, f"token {token} is not a recorded choice there; use --engine emulation")
+                    self._miss(request, true, f"token {token} is not a recorded choice there; {LIVE}")
             elif off == self._depth:
                 self._miss(request, true, f"rollouts have {off} tokens, but one more was fed: {DEEPER}")
             elif token != (one.second_tokens if second else rollouts)[true][off]:
-                self._miss(
-                    request, true, f"token {token} does not continue with rollout token {off}; use --engine emulation"
-                )
+                self._miss(request, true, f"token {token} does not continue with rollout token {off}; {LIVE}")
             off += 1
         context.true, context.off, context.second = true, off, second
 

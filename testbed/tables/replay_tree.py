@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from testbed.tables.table import DecodeTable, Floats, Ints, PromptTable
+from testbed.tables.table import LIVE, DecodeTable, Floats, Ints, PromptTable
 
 
 class Unrecorded(Exception):
@@ -92,7 +92,7 @@ class DrafterTree:
             return State(true, 1, second=True)
         if token in one.top_tokens[true]:
             return State(true, 1, stand_in=True)
-        raise Unrecorded(f"token {token} is not a recorded choice there; use --engine emulation")
+        raise Unrecorded(f"token {token} is not a recorded choice there; {LIVE}")
 
     def _spread(self, top: float, width: int) -> Floats:
         chances = [top]

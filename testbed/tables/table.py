@@ -27,6 +27,9 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.files.named import TABLE, find
 
+# What to do about a question that no table answers.
+LIVE = "let the models run (--engine emulation with compute.models: live)"
+
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 

@@ -45,7 +45,7 @@ def test_containers_give_the_streams_of_processes(container_engine, node_images,
     inside, run = finished(contained, tmp_path / "docker", "--fabric", "relay")
     processes, other = finished(contained, tmp_path / "process", "compute={}", "--fabric", "relay")
     assert (inside["nodes"], processes["nodes"]) == ("docker", "process")
-    assert inside["lossless"] == processes["lossless"] == {"checked": 4, "equal": 4}
+    assert inside["lossless"] == processes["lossless"] == {"checked": 4, "equal": 4, "kind": "checked"}
     assert streams(run) == streams(other)
     assert of_run(container_engine) == []
     manifest = json.loads((run / "manifest.json").read_text())
@@ -62,7 +62,7 @@ def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, cont
     small = ("workload.output_tokens=12", "policies=[wanspec]")
     summary, run = finished(contained, tmp_path, *small, "--fabric", "lab", "--nodes", "docker")
     assert summary["nodes"] == "docker"
-    assert summary["lossless"] == {"checked": 2, "equal": 2}
+    assert summary["lossless"] == {"checked": 2, "equal": 2, "kind": "checked"}
     assert summary["links"]["unmatched_packets"] == 0
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["network"]["fabric"] == "lab"

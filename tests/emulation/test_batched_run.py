@@ -26,7 +26,7 @@ MANY_USERS = {
 
 def test_four_users_share_batched_passes_and_every_output_is_target_only_decoding(tmp_path):
     summary, run = finished(experiment(tmp_path, **MANY_USERS), tmp_path, "--fabric", "relay")
-    assert summary["lossless"] == {"checked": 24, "equal": 24}
+    assert summary["lossless"] == {"checked": 24, "equal": 24, "kind": "checked"}
     assert not [reason for reason in summary["validity"]["reasons"] if "contradicts itself" in reason]
     steps = pd.read_parquet(run / "steps.parquet")
     verifies = steps[steps["kind"] == "verify"].groupby("policy")["batch"].max()

@@ -29,7 +29,7 @@ def test_a_series_is_replayed_anew_in_each_phase_and_its_simulation_has_the_same
     rows = "".join(f"{at / 4},near,far,{20 if at % 2 else 60}\n" for at in range(9))
     (tmp_path / "s.csv").write_text(SERIES + rows)
     summary, directory = run(tmp_path, network={"rtt_series": str(tmp_path / "s.csv")})
-    assert summary["lossless"] == {"checked": 6, "equal": 6}
+    assert summary["lossless"] == {"checked": 6, "equal": 6, "kind": "checked"}
     replay = pd.read_parquet(directory / "replay.parquet")
     assert set(replay["policy"]) == {"speculative", "wanspec"} and set(replay["what"]) == {"series"}
     for _, own in replay.groupby("policy"):
@@ -49,7 +49,7 @@ def test_a_partition_that_heals_delays_what_crosses_it_and_loses_no_request(tmp_
     cut, healed = {"at_s": 0.3, "partition": [["near"], ["far"]]}, {"at_s": 0.8, "heal": True}
     never = {"at_s": 600, "link": ["near", "far"], "rtt_ms": 30}
     summary, directory = run(tmp_path, events=[cut, healed, never])
-    assert summary["lossless"] == {"checked": 6, "equal": 6}
+    assert summary["lossless"] == {"checked": 6, "equal": 6, "kind": "checked"}
     replay = pd.read_parquet(directory / "replay.parquet")
     assert replay["what"].tolist() == ["partition near | far", "all links up"] * 2
     (unmet,) = summary["unmet_events"]
@@ -84,7 +84,7 @@ def test_a_worker_that_stops_is_done_without_where_asked_and_every_request_ends(
     ]
     path = experiment(tmp_path, policies=silent, events=[{"at_s": 0.5, "stop_node": "drafter0"}], workload=workload(3))
     summary, directory = finished(path, tmp_path / "runs", "--fabric", "relay", "--no-probe")
-    assert summary["lossless"] == {"checked": 6, "equal": 6}
+    assert summary["lossless"] == {"checked": 6, "equal": 6, "kind": "checked"}
     assert not json.loads((directory / "manifest.json").read_text())["given_up"]
     messages = pd.read_parquet(directory / "messages.parquet")
     assert (messages["src"] == "drafter0").any(), "the worker spoke before it stopped"

@@ -40,7 +40,7 @@ def whole(request, tmp_path_factory):
 def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_whole(whole):
     """Invariants 1, 4, 5, 6."""
     fabric, summary, run = whole
-    assert summary["lossless"] == {"checked": 9, "equal": 9}
+    assert summary["lossless"] == {"checked": 9, "equal": 9, "kind": "checked"}
     assert summary["fabric"] == fabric
     assert summary["links"]["unmatched_packets"] == 0
     assert summary["links"]["pairs"] == 6

@@ -89,7 +89,7 @@ def test_a_whole_experiment_is_lossless_and_its_files_are_the_users(stage: Stage
     status, out, err = stage.run("run", "small.yaml", "--fabric", fabric, "--json")
     assert status in (0, 3), err
     summary = json.loads(out)
-    assert summary["lossless"] == {"checked": 4, "equal": 4}
+    assert summary["lossless"] == {"checked": 4, "equal": 4, "kind": "checked"}
     assert summary["links"]["unmatched_packets"] == 0
     run = (stage.home / "runs" / "latest").resolve()
     assert json.loads((run / "manifest.json").read_text())["network"]["privilege"] == "user namespace"

@@ -33,7 +33,7 @@ def test_by_choice_a_difference_is_no_failure_and_is_counted_apart() -> None:
     chosen = run(WANSPEC_DIFFERS, policies=CHOSEN)
     assert judge(chosen, COUNTS).valid
     summary = summarise(chosen, COUNTS)
-    assert summary["lossless"] == {"checked": 4, "equal": 4}
+    assert summary["lossless"] == {"checked": 4, "equal": 4, "kind": "checked"}
     assert summary["not_lossless_by_choice"] == {"wanspec": {"checked": 2, "equal": 1}}
     assert "not_lossless_by_choice" not in summarise(run(), COUNTS)
 

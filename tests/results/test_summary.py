@@ -63,7 +63,7 @@ def test_registry_is_what_the_summary_reports() -> None:
 
 def test_counts_of_the_log_reach_the_summary() -> None:
     summary = summarise(run(altered("requests", 0, lossless=None)), COUNTS)
-    assert summary["lossless"] == {"checked": 5, "equal": 5}
+    assert summary["lossless"] == {"checked": 5, "equal": 5, "kind": "checked"}
     assert summary["compute"]["steps"] == len(run().steps)
     assert (summary["links"]["pairs"], summary["links"]["unmatched_packets"]) == (1, 0)
 

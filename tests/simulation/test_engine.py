@@ -42,7 +42,7 @@ def test_a_run_leaves_what_an_emulated_run_leaves(tmp_path, table):
     assert names >= {f"{kind}.parquet" for kind in RECORDS} | {"manifest.json", "summary.json", "report.html"}
     assert (tmp_path / "runs" / "latest").resolve() == outcome.directory.resolve()
     assert outcome.summary["validity"] == {"valid": True, "reasons": [], "advice": []}
-    assert outcome.summary["lossless"] == {"checked": 24, "equal": 24}
+    assert outcome.summary["lossless"] == {"checked": 24, "equal": 24, "kind": "recorded"}
     assert outcome.summary["engine"] == outcome.manifest["engine"] == "simulation"
     assert outcome.manifest["table"] == {"name": "made-up", "sha256": decode_table(0.7).sha256, "synthetic": True}
     assert len(progress.phases) == 6 and progress.tokens == 24 * 60

@@ -141,7 +141,7 @@ def test_drafts_that_are_drawn_too_stay_with_the_emulation(prompts: str) -> None
 def test_a_sampled_run_is_lossless_says_seeded_coupling_and_calibrates(prompts: str, tmp_path: Path) -> None:
     ship(sampled_table(prompts), "sampled")
     outcome = run(made(prompts, sampling=SAMPLING), Options(tmp_path / "runs"), Silent())
-    assert outcome.summary["lossless"] == {"checked": 18, "equal": 18}
+    assert outcome.summary["lossless"] == {"checked": 18, "equal": 18, "kind": "recorded"}
     assert outcome.summary["sampling"] == outcome.manifest["sampling"] == "seeded coupling"
     requests = load(outcome.directory).requests
     assert requests.groupby(["prompt_id", "repeat"])["tokens"].apply(lambda rows: len({*map(tuple, rows)})).eq(1).all()
