@@ -34,7 +34,7 @@ def test_all_is_complete_and_everything_in_it_is_there() -> None:
     typed = {
         alias.asname or alias.name
         for block in tree.body
-        if isinstance(block, ast.If)
+        if isinstance(block, ast.If) and isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING"
         for node in ast.walk(block)
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
