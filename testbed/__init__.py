@@ -33,7 +33,7 @@ _PLACES = {
     "Policy": "policies.spec:PolicySpec",
     "Run": "api.run",
     "RunInvalid": "errors",
-    "__version__": "files.repository:VERSION",
+    "__version__": "files.datafiles:VERSION",
     "capacity": "api.verbs",
     "compare": "api.verbs",
     "emulate": "api.verbs",
