@@ -8,7 +8,10 @@ import time
 
 from testbed.bench.measurement import Measurement, repeat
 from testbed.bench.simulation import emitted_tokens_per_second, kernel_events_per_second
+from testbed.clock.api import WALL
+from testbed.clock.waiting import Barriers
 from testbed.models.check import check_pair
+from testbed.models.devices import load_profile
 from testbed.nodes.jobs import Answer, WorkerConfig
 from testbed.nodes.workerclient import WorkerClient
 from testbed.policies.api import Draft
@@ -70,7 +73,7 @@ def worker_overhead() -> tuple[Measurement, Measurement]:
     """One draft pass through the worker process: its whole time, and what is not the forward pass itself."""
 
     async def scenario() -> tuple[list[float], list[float]]:
-        client = WorkerClient(on_death=lambda why: None)
+        client = WorkerClient(lambda why: None, Barriers(WALL), {"draft": load_profile("native")})
         await client.start(WorkerConfig({"draft": "tiny-draft"}, {"draft": "native"}))
         whole, overhead = [], []
         for index in range(400):

@@ -148,7 +148,7 @@ class HeldClock:
 
     def slots(self) -> range:
         """Those that have been used."""
-        return range(self._cells[TOP])
+        return range(self._top())
 
     # --- inside ---
 
@@ -197,15 +197,18 @@ class HeldClock:
         finally:
             self._exclusion.give_back()
 
+    def _top(self) -> int:
+        return min(self._cells[TOP], SLOTS)  # whatever a process has written there
+
     def _first(self) -> int:
         """The earliest barrier."""
         cells = self._cells
-        return min((cells[due] for due in range(_DUES, _DUES + cells[TOP])), default=NEVER)
+        return min((cells[due] for due in range(_DUES, _DUES + self._top())), default=NEVER)
 
     def _look_at_holders(self, now: int) -> None:
         """Lifts the barriers of the dead, and those that have held the clock for too long."""
         cells = self._cells
-        for slot in range(cells[TOP]):
+        for slot in range(self._top()):
             due_ns = cells[_DUES + slot]
             if now <= due_ns or slot == self._slot:
                 continue

@@ -2,7 +2,7 @@
 
 Two locks of the kernel keep its rules, and both end with their holder however that ends, in any PID namespace:
 flock(2) on the file is the exclusion, and a record lock (fcntl(2)) on a slot's own bytes says that its holder lives.
-The file lies in /dev/shm, for a page of a disk's file may be written back just when it is to be written to.
+The file lies in /dev/shm where it can, for a page of a disk's file may be written back just when it is to be changed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from testbed.clock.api import WALL, Clock
 from testbed.clock.held import CELLS, SLOTS, HeldClock, prepare
 from testbed.errors import MachineCannot, RunInvalid
 
@@ -45,6 +46,16 @@ def make(path: Path, dilation: float = 1.0, mode: int = 0o600) -> None:
         os.close(descriptor)
 
 
+def reading(path: str | None) -> Clock:
+    """The clock of a process that sets no barrier; without a path the machine's."""
+    return WALL if path is None else Page(path).reader()
+
+
+def taking_part(path: str | None, name: str) -> Clock:
+    """The clock of a process that does; see `Page.clock`."""
+    return WALL if path is None else Page(path).clock(name)
+
+
 class Page:
     """A page as one process has it open, for as long as the process lives. One a process: see `_Exclusion`, `lives`."""
 
@@ -56,8 +67,15 @@ class Page:
             raise RunInvalid(
                 f"clock: {path} cannot be opened ({error}); was it removed while the run goes on?"
             ) from error
-        self._cells = memoryview(self._whole)[:NAMES_AT].cast("q")
+        with memoryview(self._whole) as whole, whole[:NAMES_AT] as view:
+            self._cells = view.cast("q")
         self._exclusion = _Exclusion(self._descriptor)
+
+    def close(self) -> None:
+        """For who makes clocks one after the other; the views of this one are of no use any more."""
+        self._cells.release()
+        self._whole.close()
+        os.close(self._descriptor)
 
     def reader(self) -> HeldClock:
         """The clock, for a process that sets no barrier."""

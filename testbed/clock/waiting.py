@@ -11,12 +11,14 @@ from collections.abc import Callable
 from typing import Final
 
 from testbed.clock.api import NEVER, Clock
-from testbed.system.units import NS_PER_S, NS_PER_US
+from testbed.system.units import NS_PER_MS, NS_PER_S, NS_PER_US
 
 SPIN_NS: Final = 120 * NS_PER_US  # of real time: sleep overshoots by about 60 us with a timer slack of 1 ns
-STANDING_S: Final = 100e-6  # between two looks at a clock that stands
+STANDING_S: Final = 50e-6  # between two looks at a clock that stands
 # A barrier is set a little later than what it is for: a wake-up in time costs no hold.
 GRACE_NS: Final = 50 * NS_PER_US
+# More than a role takes over an event; what takes longer is kept from its core by something else.
+HANDLING_NS: Final = NS_PER_MS
 
 
 def hold_until(clock: Clock, due_ns: int) -> None:
@@ -31,29 +33,47 @@ def hold_until(clock: Clock, due_ns: int) -> None:
         before = now
 
 
+def left_s(clock: Clock, due_ns: int) -> float:
+    """For how long to sleep until `due_ns`, by the machine's clock; 0 once it has come. Look again after that."""
+    left_ns = due_ns - clock.now_ns()
+    return max(clock.wall_ns(left_ns) / NS_PER_S, STANDING_S) if left_ns > 0 else 0.0
+
+
 class Barriers:
     """A process's barriers for several purposes, of which the clock is told the earliest."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self._dues: dict[object, int] = {}
+        self._busy_ns = 0  # until then it can do nothing else
 
     def set(self, purpose: object, due_ns: int) -> None:
         """In place of the one for this purpose before."""
         self._dues[purpose] = due_ns
-        self._clock.set_barrier(min(self._dues.values()))
+        self._tell()
 
     def lift(self, purpose: object) -> None:
-        """Kept, or not wanted any more."""
+        """Done, or not wanted any more."""
         if self._dues.pop(purpose, None) is not None:
-            self._clock.set_barrier(min(self._dues.values(), default=NEVER))
+            self._tell()
+
+    def hold_until(self, due_ns: int) -> None:
+        """As `hold_until`; other barriers may be earlier, but what they are for must wait until this is over."""
+        self._busy_ns = due_ns + GRACE_NS
+        self._tell()
+        hold_until(self.clock, due_ns)
+        self._busy_ns = 0
+
+    def _tell(self) -> None:
+        first = min(self._dues.values(), default=NEVER)
+        self.clock.set_barrier(first if first > self._busy_ns else self._busy_ns)
 
 
 class Alarm:
     """One call on the event loop at a time of the clock, with a barrier so that it is not late."""
 
-    def __init__(self, clock: Clock, barriers: Barriers, due_ns: int, call: Callable[[], object]) -> None:
-        self._clock = clock
+    def __init__(self, barriers: Barriers, due_ns: int, call: Callable[[], object]) -> None:
+        self._clock = clock = barriers.clock
         self._barriers = barriers
         self._due_ns = due_ns
         self._call = call
@@ -78,6 +98,7 @@ class Alarm:
         if (now := self._clock.now_ns()) < self._due_ns:
             self._wait(now)
             return
+        self._barriers.set(self, now + HANDLING_NS)
         try:
             self._call()
         finally:

@@ -27,8 +27,8 @@ ROLES = {"target": "verifier", "drafter": "drafter", "user": "drafter"}  # a use
 NODE_IMAGES = ("drafter", "verifier")
 KINDS = ("root", "base", *NODE_IMAGES)
 # what a node's program imports (tests/containers/test_images.py); engine, network, reports and sweeps stay outside
-NODE_CODE = ("__init__.py", "errors.py", "decoding", "files", "models", "nodes", "policies", "results/__init__.py",
-             "results/records.py", "system", "wire", "workload")  # fmt: skip
+NODE_CODE = ("__init__.py", "errors.py", "clock", "decoding", "files", "models", "nodes", "policies",
+             "results/__init__.py", "results/records.py", "system", "wire", "workload")  # fmt: skip
 LEFT_OUT = ("models/pairs/",)  # models are mounted
 
 

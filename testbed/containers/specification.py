@@ -19,6 +19,7 @@ NODE_LABEL = "org.wan-testbed.node"
 EXCHANGE = "/node"
 SOCKET = f"{EXCHANGE}/control.sock"
 PACKS = "/packs"  # weights as nodes read them: in a private folder here, and files alone can be read inside
+CLOCK = "/clock"  # the page of the run's clock
 PIDS = 256  # a node program, its model worker and their threads; a program gone wild must not take the machine
 # by name, so that neither an image's environment nor another maker's GPU decides: CUDA, and nvidia-smi with its library
 GPU_CAPABILITIES = ("gpu", "compute", "utility")
@@ -51,6 +52,7 @@ class Wanted:
     working_dir: Path = Path("/")
     limits: Limits = field(default_factory=Limits)
     environment: Mapping[str, str] = field(default_factory=dict)
+    clock: Path | None = None  # the page of the run's clock
     weights_bytes: int = 0  # of the files of all models that are mounted
 
     @property
@@ -74,7 +76,12 @@ def host_config(wanted: Wanted) -> dict[str, Any]:
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": PIDS,
-        "Mounts": [_bind(wanted.exchange, EXCHANGE, writable=True), *_read_only(wanted.mounts), *_packs(wanted.packs)],
+        "Mounts": [
+            _bind(wanted.exchange, EXCHANGE, writable=True),
+            *_read_only(wanted.mounts),
+            *_packs(wanted.packs),
+            *_clock(wanted),
+        ],
         "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": "1"}},
     }
     if limits.cpus is not None:
@@ -99,6 +106,10 @@ def container_config(wanted: Wanted) -> dict[str, Any]:
         "Healthcheck": {"Test": ["NONE"]},  # a program started again and again would disturb what is measured
         "HostConfig": host_config(wanted),
     }
+
+
+def _clock(wanted: Wanted) -> list[dict[str, Any]]:
+    return [] if wanted.clock is None else [_bind(wanted.clock, CLOCK, writable=True)]
 
 
 def _devices(gpus: int | Sequence[str]) -> dict[str, Any]:

@@ -7,12 +7,13 @@ the beginning; what was stopped runs again before a phase is asked for its log.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from testbed.clock.run import Moment, PhaseClock, RunClock, between
+from testbed.clock.waiting import hold_until, left_s
 from testbed.emulation.deployment import Deployment
 from testbed.emulation.rowlogs import RowLog
 from testbed.errors import RunInvalid, TestbedError
@@ -55,7 +56,10 @@ class Conditions:
         log_dir: Path,
         journal: Journal,
         progress: Progress,
+        clock: RunClock,
     ) -> None:
+        self._clock = clock
+        self._clock_phases: list[PhaseClock] = []
         self.replayed: list[ReplayRow] = []
         self.probes: list[RowLog] = []  # one a phase
         self.phases: list[PhaseTime] = []
@@ -81,18 +85,30 @@ class Conditions:
         if moving := self._schedule.moving:
             self._network.change(moving)
 
+    def sleep(self, virtual_s: float) -> None:
+        clock = self._clock.clock
+        hold_until(clock, clock.now_ns() + round(virtual_s * NS_PER_S))
+
+    def clock_facts(self) -> dict[str, object]:
+        """For the manifest: how the run's clock went in each phase so far."""
+        phases = [
+            one._asdict() | {"holders": {name: held._asdict() for name, held in one.holders.items()}}
+            for one in self._clock_phases
+        ]
+        return {"dilation": self._clock.dilation, "phases": phases}
+
     @contextmanager
     def phase(self, policy: str, repeat: int, deployment: Deployment) -> Iterator[Phase]:
         """Leaving it stops whatever still changes or watches; rows are there after an orderly end only."""
         if self._recovery_s:
             self._progress.note(f"{self._recovery_s:.1f} s for TCP to recover links that were cut in the last trial")
-            time.sleep(self._recovery_s)
+            self.sleep(self._recovery_s)
             self._recovery_s = 0.0
         watch = None
         if self._pairs:
             probed = self._log_dir / f"probes.{policy}.{repeat}.json"
-            watch = Watch(self._network.ports, self._pairs, self._journal, probed)
-        running = _Running(self._network, self._schedule, self._stops, deployment, watch)
+            watch = Watch(self._network.ports, self._pairs, self._journal, probed, str(self._clock.path))
+        running = _Running(self._network, self._schedule, self._stops, deployment, watch, self._clock)
         try:
             yield running
             self._close(policy, repeat, running, watch)
@@ -102,10 +118,12 @@ class Conditions:
                 watch.close()
 
     def _close(self, policy: str, repeat: int, running: _Running, watch: Watch | None) -> None:
-        ended_ns = time.monotonic_ns()
+        ended_ns = self._clock.clock.now_ns()
         running.cancel()
         if running.failed is not None:
             raise running.failed
+        first, last = running.moments
+        self._clock_phases.append(between(policy, repeat, first, last, self._clock.dilation))
         self.phases.append(PhaseTime(policy, repeat, round((running.over_ns - running.start_ns) / NS_PER_S, 3)))
         applied: list[Applied] = []
         if self._schedule.pairs:
@@ -157,10 +175,15 @@ class _Running:
         stops: Sequence[NodeStop],
         deployment: Deployment,
         watch: Watch | None,
+        clock: RunClock,
     ) -> None:
+        self._run_clock = clock
+        self._clock = clock.clock
+        self._over = False
+        self.moments: list[Moment] = []  # at its beginning, and when no request was open any more
         self.start_ns = 0
         self.over_ns = 0  # when no request was open any more
-        self.stopped: list[tuple[NodeStop, int, int]] = []  # scheduled and done, CLOCK_MONOTONIC
+        self.stopped: list[tuple[NodeStop, int, int]] = []  # scheduled and done
         self.failed: RunInvalid | None = None  # an event that could not be carried out
         self._network = network
         self._schedule = schedule
@@ -170,22 +193,35 @@ class _Running:
         self._timers: list[threading.Timer] = []
 
     def begin(self) -> None:
-        self.start_ns = time.monotonic_ns()
+        self.moments.append(self._run_clock.moment())
+        self.start_ns = self._clock.now_ns()
         if self._schedule.pairs:
             self._network.replay(self._schedule, self.start_ns)
         for stop in self._stops:
-            timer = threading.Timer(stop.at_ns / NS_PER_S, self._stop, [stop])
-            timer.daemon = True
-            self._timers.append(timer)
-            timer.start()
+            self._await(stop)
 
     def requests_over(self) -> None:
-        self.over_ns = time.monotonic_ns()
+        self.moments.append(self._run_clock.moment())
+        self.over_ns = self._clock.now_ns()
         if self._watch is not None:
             self._watch.stop_sending()
 
+    def _await(self, stop: NodeStop) -> None:
+        timer = threading.Timer(left_s(self._clock, self.start_ns + stop.at_ns), self._look, [stop])
+        timer.daemon = True
+        self._timers.append(timer)
+        timer.start()
+
+    def _look(self, stop: NodeStop) -> None:
+        """In a timer's thread: the clock may have been held meanwhile."""
+        if self._clock.now_ns() >= self.start_ns + stop.at_ns:
+            self._stop(stop)
+        elif not self._over:
+            self._await(stop)
+
     def cancel(self) -> None:
         """No node stops any more; those that did run again."""
+        self._over = True
         while self._timers:
             timer = self._timers.pop()
             timer.cancel()
@@ -199,7 +235,7 @@ class _Running:
         except TestbedError as error:
             self.failed = RunInvalid(f"events: node {stop.node} could not be stopped: {error}")
             return
-        self.stopped.append((stop, self.start_ns + stop.at_ns, time.monotonic_ns()))
+        self.stopped.append((stop, self.start_ns + stop.at_ns, self._clock.now_ns()))
 
 
 def recovery_s(pairs: Iterable[PairSchedule], took_ns: int) -> float:

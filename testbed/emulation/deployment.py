@@ -14,9 +14,11 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from testbed.clock.api import WALL, Clock
+from testbed.clock.run import RunClock
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
-from testbed.containers.specification import pack_inside
+from testbed.containers.specification import CLOCK, pack_inside
 from testbed.emulation.answers import Answers
 from testbed.emulation.confinement import Confinement, precede_compute
 from testbed.emulation.evidence import Evidence
@@ -35,6 +37,7 @@ from testbed.system import environment
 from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.processes import ending_with_this
+from testbed.system.units import NS_PER_S
 from testbed.wire.greeting import keys_of, new_secret
 
 LOAD_TIMEOUT_S = 180.0
@@ -42,6 +45,7 @@ CONNECT_TIMEOUT_S = 60.0
 GRACE_S = 3.0
 LOOK_S = 0.5
 STARTING_AT_ONCE = 8  # programs that have yet to say a word: dozens at once would be silent for too long on two cores
+FREEZE_TRIES = 20
 SILENCE_S = 15.0  # nodes beat once a second, and a machine that starves one so long cannot be trusted anyway
 
 T = TypeVar("T", bound=ControlReply)
@@ -62,8 +66,11 @@ class Deployment(BroughtUp):
         containers: ContainerNodes | None = None,
         fitness: Fitness = Fitness(),  # noqa: B008  # a frozen struct
         answers: Answers | None = None,  # None: models run
+        clock: RunClock | None = None,
     ) -> None:
         self.answers = answers
+        self._run_clock = clock
+        self._clock: Clock = WALL if clock is None else clock.clock
         self._fitness = fitness
         self.seed = scenario.seed
         self._scenario = scenario
@@ -99,26 +106,33 @@ class Deployment(BroughtUp):
 
         A node that is silent for SILENCE_S is not waited for any longer; `limit_s` bounds the whole wait.
         """
-        deadline = time.monotonic() + limit_s
+        deadline_ns = self._clock.now_ns() + round(limit_s * NS_PER_S)
         while True:
             try:
                 node, reply = self.inbox.get(timeout=LOOK_S)
             except Empty:
                 self._look_around()
-                if time.monotonic() > deadline:
+                if self._clock.now_ns() > deadline_ns:
                     raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
                 continue
             if reply is None or isinstance(reply, Failed):
                 raise node.failure("failed")  # why, and whether it is only a consequence, is found in `_raise_cause`
             if not isinstance(reply, Beat):
                 return node, reply
-            if time.monotonic() > deadline:
+            if self._clock.now_ns() > deadline_ns:
                 raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
             self._look_around()
 
     def freeze(self, name: str) -> None:
         """The node neither runs nor answers from now on, and nothing of it ends: see `thaw`."""
-        self.nodes[name].freeze()
+        for _ in range(FREEZE_TRIES):
+            self.nodes[name].freeze()
+            if self._run_clock is None or self._run_clock.excuse(name):
+                return
+            self.nodes[name].thaw()  # it was just changing the run's clock, which all others need
+        raise RunInvalid(
+            f"node {name}: the run's clock was being changed at each of {FREEZE_TRIES} attempts to stop it"
+        )
 
     def thaw(self) -> None:
         """Every node that was frozen goes on where it was."""
@@ -220,6 +234,7 @@ class Deployment(BroughtUp):
                 fitness=fitness,
                 table=self.answers.write(name, self._log_dir) if self.answers is not None and models[name] else "",
                 shared_worker=self.workers.descriptor(name),
+                clock=self._clock_path(),
             )
             config_path = self._log_dir / f"{name}.json"
             with writing(config_path):
@@ -248,6 +263,12 @@ class Deployment(BroughtUp):
         commands |= {target: Connect({}, others, self._keys(target, others)) for target in targets}
         connected = self.gather(commands, Connected, CONNECT_TIMEOUT_S, "the nodes to connect")
         self.congestion_control = next(iter(connected.values())).congestion_control
+
+    def _clock_path(self) -> str | None:
+        """As a node sees it."""
+        if self._run_clock is None or self._containers is None:
+            return None if self._run_clock is None else str(self._run_clock.path)
+        return CLOCK
 
     def _keys(self, node: str, peers: list[str]) -> dict[str, bytes]:
         return keys_of(self._secret, node, peers)

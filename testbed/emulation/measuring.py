@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.clock.run import RunClock
 from testbed.containers.removal import remove_named
 from testbed.emulation import stages
 from testbed.emulation.answers import Answers
@@ -72,8 +73,9 @@ def measure(
     progress.note("bringing up and measuring the network")
     try:
         with (
+            RunClock(journal, contained=inputs.nodes.name == "docker") as clock,
             containers(
-                inputs.nodes, inputs.scenario, inputs.fitness.packs.values(), journal.attempt, journal
+                inputs.nodes, inputs.scenario, inputs.fitness.packs.values(), journal.attempt, journal, clock.path
             ) as contained,
             Network(
                 inputs.experiment.topology,
@@ -84,7 +86,8 @@ def measure(
                 pids={} if contained is None else contained.pids,
                 used=inputs.used_pairs,
                 live=bool(inputs.experiment.schedule.pairs),
-                **({} if contained is None else {"watch": contained.check}),
+                watch=contained.check if contained is not None else lambda: None,
+                clock=str(clock.path),
             ) as network,
         ):
             network.require(inputs.experiment.schedule.lowest())
@@ -94,14 +97,16 @@ def measure(
             measured.links += _link_rows("before", network)
             watched = sorted(pair for pair in inputs.used_pairs if pair[0] < pair[1]) if options.probe else []
             conditions = Conditions(
-                network, inputs.experiment.schedule, inputs.scenario.events, watched, log_dir, journal, progress
+                network, inputs.experiment.schedule, inputs.scenario.events, watched, log_dir, journal, progress, clock
             )
             measured.stages.begin(stages.NODES)
             progress.note(f"starting {len(inputs.experiment.placement)} nodes, loading models")
             captured = [parse_pair(text, inputs.experiment.placement) for text in options.pcap]
             with (
                 Capture(network.ports, captured, partial, journal) as capture,
-                Deployment(inputs.scenario, network, log_dir, contained, inputs.fitness, Answers(inputs)) as deployment,
+                Deployment(
+                    inputs.scenario, network, log_dir, contained, inputs.fitness, Answers(inputs), clock
+                ) as deployment,
             ):
                 measured.stages.begin(stages.REQUESTS)
                 _run_phases(inputs, deployment, conditions, measured, progress)
@@ -114,6 +119,7 @@ def measure(
                 measured.facts["captures"] = capture.facts
             measured.replay, measured.probes = conditions.replayed, conditions.probes
             measured.facts["strange_probe_packets"] = conditions.strange_packets
+            measured.facts["clock"] = conditions.clock_facts()
             measured.facts["phases"] = [one._asdict() for one in conditions.phases]
             conditions.restore()
             measured.stages.begin(stages.LINKS)

@@ -61,9 +61,12 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
 
 @contextmanager
 def containers(
-    kind: NodeKind, scenario: Scenario, packs: Iterable[str], attempt: str, journal: Journal
+    kind: NodeKind, scenario: Scenario, packs: Iterable[str], attempt: str, journal: Journal, clock: Path
 ) -> Iterator[ContainerNodes | None]:
-    """The containers of a run, waiting; None where nodes are processes. `packs`: weights as nodes read them."""
+    """The containers of a run, waiting; None where nodes are processes.
+
+    `packs`: weights as nodes read them. `clock`: the page of the run's clock.
+    """
     if kind.name == "process":
         yield None
         return
@@ -81,6 +84,7 @@ def containers(
             working_dir=Path.cwd(),
             limits=_limits(scenario.compute_of(name)),
             environment=journal.environment,
+            clock=clock,
             weights_bytes=weights,
         )
         for name, (role, _) in scenario.place.nodes().items()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,7 +58,7 @@ def run_phase(
                 f"{entry.label}: {len(open_requests)} requests given up, none ended for {patient.limit_s:.0f} s"
             )
         phase.requests_over()
-        time.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
+        conditions.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
     result = _stop(deployment, entry, logs)
     if open_requests:  # some may have ended since
         rows = (row for log in result.logs for row in log)

@@ -72,12 +72,13 @@ class BatchingRuntime(Runtime, Protocol):
 
 @dataclass(frozen=True)
 class RealPass:
-    """One real forward pass: when it ran (CLOCK_MONOTONIC) and what it was fed."""
+    """One real forward pass: when it ran by the run's clock, what it was fed, how long it took by the machine's."""
 
     start_ns: int
     end_ns: int
     position: int
     tokens: int
+    took_ns: int = 0
 
 
 class _Drafting:
@@ -131,10 +132,12 @@ class Compute:
         runtimes: Mapping[str, BatchingRuntime],
         passes: Mapping[str, Callable[[int], list[int]]],
         clock: Clock = time.monotonic_ns,
+        wall: Clock = time.monotonic_ns,
     ) -> None:
         self._runtimes = runtimes
         self._passes = passes
         self._clock = clock
+        self._wall = wall
 
     def draft(self, job: Draft) -> tuple[DraftReady, list[RealPass]]:
         """`steps` tokens; the first pass catches up on every token fed. `duration_ms` is 0 until the pacer fills it."""
@@ -153,16 +156,16 @@ class Compute:
         real: list[list[RealPass]] = [[] for _ in jobs]
         (steps,) = {job.steps for job in jobs}
         for _ in range(steps):
-            begin = self._clock()
+            begin, wall = self._clock(), self._wall()
             feeds = [BatchFeed(one.job.request, one.position, one.feed) for one in under_way]
             rows_of = [on_host(rows) for rows in self._runtimes["draft"].forward_batch(feeds)]
-            end = self._clock()
+            end, took = self._clock(), self._wall() - wall
             for one, rows, passes in zip(under_way, rows_of, real, strict=True):
                 at = one.position
                 for size in self._sizes("draft", len(one.feed), one.job.most):
                     passes.append(RealPass(begin, begin, at, size))
                     at += size
-                passes[-1] = replace(passes[-1], end_ns=end)
+                passes[-1] = replace(passes[-1], end_ns=end, took_ns=took)
                 one.take(rows[0])
         return [(one.ready(), passes) for one, passes in zip(under_way, real, strict=True)]
 
@@ -174,13 +177,14 @@ class Compute:
 
     def verify_batch(self, job: VerifyBatch) -> tuple[BatchReady, RealPass]:
         """One target pass over every member's tokens, then the verdict on each member's drafts."""
-        begin = self._clock()
+        begin, wall = self._clock(), self._wall()
         feeds = [
             BatchFeed(one.request, one.position, self._judgeable(one), 0 if one.prefill else one.drafts + 1)
             for one in job.members
         ]
         rows_of = [on_host(rows) for rows in self._runtimes["target"].forward_batch(feeds)]
-        real = RealPass(begin, self._clock(), feeds[0].position, sum(len(one.tokens) for one in feeds))
+        end, took = self._clock(), self._wall() - wall
+        real = RealPass(begin, end, feeds[0].position, sum(len(one.tokens) for one in feeds), took)
         judged = [_judged(one, rows) for one, rows in zip(job.members, rows_of, strict=True)]
         return BatchReady(job.job, tuple(judged), duration_ms=0.0), real
 
@@ -231,9 +235,9 @@ class Compute:
         for start, chunk in chunks:
             remaining -= len(chunk)
             keep = max(1, min(len(chunk), wanted - remaining))
-            begin = self._clock()
+            begin, wall = self._clock(), self._wall()
             logits = on_host(self._runtimes[model].forward(request, start, chunk, keep))
-            real.append(RealPass(begin, self._clock(), start, len(chunk)))
+            real.append(RealPass(begin, self._clock(), start, len(chunk), self._wall() - wall))
             if wanted > remaining:
                 collected.append(logits)
         return np.concatenate(collected)[-last:]
@@ -246,16 +250,16 @@ class Compute:
         The passes reported are that device's: over the job's fresh tokens. Where it needs several, the last stands for
         the real one.
         """
-        begin = self._clock()
+        begin, wall = self._clock(), self._wall()
         runtime = self._runtimes[model]
         logits = on_host(runtime.forward_tree(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
-        end = self._clock()
+        end, took = self._clock(), self._wall() - wall
         real = []
         at = job.position + len(job.tokens) + len(job.nodes) - job.fresh
         for size in self._sizes(model, job.fresh, most):
             real.append(RealPass(begin, begin, at, size))
             at += size
-        real[-1] = replace(real[-1], end_ns=end)
+        real[-1] = replace(real[-1], end_ns=end, took_ns=took)
         return logits, real
 
     def _sizes(self, model: str, tokens: int, most: int) -> list[int]:

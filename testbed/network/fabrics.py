@@ -6,8 +6,8 @@ from testbed.network.spec.fabric import Fabric, FabricName
 from testbed.system.journal import Journal
 
 
-def make_fabric(name: FabricName, run_id: str, journal: Journal) -> Fabric:
-    """Imports only the fabric that is used."""
+def make_fabric(name: FabricName, run_id: str, journal: Journal, clock: str | None = None) -> Fabric:
+    """Imports only the fabric that is used. `clock`: the page of the run's; None: the machine's."""
     if name == "netem":
         from testbed.network.netem.fabric import NetemFabric
 
@@ -15,7 +15,7 @@ def make_fabric(name: FabricName, run_id: str, journal: Journal) -> Fabric:
     if name == "relay":
         from testbed.network.relay.fabric import RelayFabric
 
-        return RelayFabric(run_id, journal)
+        return RelayFabric(run_id, journal, clock)
     from testbed.network.lab.fabric import LabFabric
 
     return LabFabric(run_id, journal)

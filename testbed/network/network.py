@@ -60,7 +60,8 @@ class Network(BroughtUp):
 
     `pids` names nodes that have a network namespace already, such as containers, by any process in it; for the others
     one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`). `watch`
-    raises when something that the nodes live on has died: called whenever the network looks for its own parts.
+    raises when something that the nodes live on has died: called whenever the network looks for its own parts. `clock`:
+    the page of the run's clock; None: the machine's.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Network(BroughtUp):
         used: Collection[Pair] | None = None,
         live: bool = False,
         watch: Callable[[], None] = lambda: None,
+        clock: str | None = None,
     ) -> None:
         if len(placement) < 2:
             raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
@@ -87,11 +89,12 @@ class Network(BroughtUp):
         self.samples: list[PairSample] = []  # of the latest probe
         self.base_one_way_ms: dict[Pair, float] = {}
         self._pids = dict(pids or {})
+        self.clock = clock
         self._watch = watch
         many = used is not None and len(self.links) > MANY_PAIRS
         self._used = frozenset(way for pair in used or () for way in (pair, pair[::-1])) if many else None
-        self._live = LiveFabric(self.fabric_name, run_id, journal) if live else None
-        self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal)
+        self._live = LiveFabric(self.fabric_name, run_id, journal, clock) if live else None
+        self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal, clock)
 
     def address(self, node: str) -> str:
         return self._port(node).address
@@ -117,7 +120,7 @@ class Network(BroughtUp):
             without_base(link, self.base_one_way_ms)
 
     def replay(self, schedule: LinkSchedule, start_ns: int) -> None:
-        """Changes links as scheduled, from `start_ns` (CLOCK_MONOTONIC) on. Nothing else may until `stop_replay`."""
+        """Changes links as scheduled, from `start_ns` of the run's clock on. Nothing else may until `stop_replay`."""
         if self._live is None:
             raise RuntimeError("this network was brought up without changing links")
         self._live.replay(schedule, self.base_one_way_ms, start_ns)
@@ -183,6 +186,7 @@ class Network(BroughtUp):
             slowest_bps=slowest_bps,
             pace=pace,
             check=self.check,
+            clock=self.clock,
         )
 
     def invalid_reasons(self) -> list[str]:

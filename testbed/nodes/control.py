@@ -33,6 +33,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()  # of its models, found before there were nodes
     table: str = ""  # file of its recorded answers (`testbed.tables.carried`); empty: its models run
+    clock: str | None = None  # the run's, as the node sees its file; None: the machine's
     shared_worker: int | None = None  # descriptor of a connection to one for several nodes; None: one of its own
 
 

@@ -23,21 +23,20 @@ class WorkerConfig(msgspec.Struct, frozen=True):
     gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one
     passes: str = "auto"  # `testbed.models.passes.Choice`
     fitness: Fitness = Fitness()
+    clock: str | None = None  # the run's (`testbed.clock.page`); None: the machine's
 
 
 # --- node to worker ---
 
 
 class Submit(msgspec.Struct, frozen=True, tag_field=KIND, tag="submit"):
-    """Run this job after those before it; `submitted_ns` is when the policy asked (CLOCK_MONOTONIC).
+    """Run this job after those before it; `submitted_ns` is when the policy asked.
 
-    `lead_ns`: how much before its due time the answer is to leave the worker. `seed`: of the device's draws in this
-    trial (`testbed.decoding.rng.device_seed`).
+    `seed`: of the device's draws in this trial (`testbed.decoding.rng.device_seed`).
     """
 
     job: DeviceJob
     submitted_ns: int
-    lead_ns: int = 0
     seed: int = 0
 
 
@@ -80,7 +79,6 @@ class Answer(msgspec.Struct, frozen=True, tag_field=KIND, tag="answer"):
 
     ready: JobDone
     passes: tuple[PassRecord, ...]
-    left_ns: int = 0  # when it left the worker
 
 
 class Refused(msgspec.Struct, frozen=True, tag_field=KIND, tag="refused"):

@@ -6,18 +6,13 @@ forward pass runs meanwhile, so the time to carry the job to the worker process 
 
 from __future__ import annotations
 
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-# A device's step time is what its serving program sees. An answer therefore leaves the worker ahead of its due time by
-# what its way to the node program usually takes, at most by this; what is still early there is held until it is due.
-MAX_LEAD_NS = 500_000
-SPIN_NS = 120_000  # sleep overshoots by about 60 us with a timer slack of 1 ns; spin over the rest
 
 
 @dataclass(frozen=True)
 class PassTiming:
-    """One forward pass on the emulated device. Nanoseconds on CLOCK_MONOTONIC, durations in milliseconds."""
+    """One forward pass on the emulated device. Nanoseconds of the run's clock, durations in milliseconds."""
 
     started_ns: int
     finished_ns: int
@@ -32,28 +27,28 @@ class DeviceClock:
     def __init__(self) -> None:
         self._free_ns = 0
 
-    def pace(self, submitted_ns: int, real: list[tuple[int, int]], paced_ms: list[float]) -> list[PassTiming]:
+    def pace(
+        self,
+        submitted_ns: int,
+        real: list[tuple[int, int]],
+        paced_ms: list[float],
+        took_ns: Sequence[int] | None = None,
+    ) -> list[PassTiming]:
         """Times of consecutive passes of one job.
 
         `real` holds each pass's real (start, end); `paced_ms` what the profile says, 0 for a device that is not paced.
+        `took_ns`: how long each took by the machine's clock, where the run's is another. Only the last pass of a job
+        has a result that is seen outside, so only it can be late.
         """
+        took_ns = took_ns or [end - start for start, end in real]
         timings = []
         ready_ns = max(submitted_ns, self._free_ns)
-        for (real_start, real_end), pace in zip(real, paced_ms, strict=True):
+        for number, ((real_start, real_end), pace, took) in enumerate(zip(real, paced_ms, took_ns, strict=True), 1):
             started = max(ready_ns, real_start) if pace == 0 else ready_ns
             due = started + round(pace * 1e6)
-            finished = max(due, real_end)
+            finished = due if pace and number < len(real) else max(due, real_end)
             overrun = (finished - due) / 1e6 if pace else 0.0
-            timings.append(PassTiming(started, finished, pace, (real_end - real_start) / 1e6, overrun))
+            timings.append(PassTiming(started, finished, pace, took / 1e6, overrun))
             ready_ns = finished
         self._free_ns = ready_ns
         return timings
-
-
-def hold_until(due_ns: int) -> None:
-    """Returns at `due_ns` on CLOCK_MONOTONIC: sleeps, then spins over the last stretch."""
-    remaining = due_ns - time.monotonic_ns()
-    if remaining > SPIN_NS:
-        time.sleep((remaining - SPIN_NS) / 1e9)
-    while time.monotonic_ns() < due_ns:
-        pass

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from testbed.clock.page import taking_part
+from testbed.clock.waiting import Barriers
 from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid, TestbedError
 from testbed.models.devices import load_profile
@@ -54,6 +56,7 @@ from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.faults import PolicyFault
 from testbed.system.linux import precise_timers
+from testbed.system.units import NS_PER_MS, NS_PER_S
 from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.transport import Arrival
@@ -82,7 +85,11 @@ class NodeProgram:
     def __init__(self, config: NodeConfig, replies: Replies) -> None:
         self._config = config
         self._replies = replies
-        self._endpoint = TcpEndpoint(config.node, self._arrived, lambda why: self._failed(PeerLost(why)))
+        self._clock = taking_part(config.clock, config.node)
+        self._barriers = Barriers(self._clock)
+        self._endpoint = TcpEndpoint(
+            config.node, self._arrived, lambda why: self._failed(PeerLost(why)), clock=self._clock
+        )
         self._commands: asyncio.Queue[ControlCommand] = asyncio.Queue()
         self._worker: WorkerClient | RecordedDevice | None = None
         self._host: RoleHost | None = None
@@ -134,12 +141,13 @@ class NodeProgram:
             await self._obey(await self._commands.get())
 
     async def _load(self) -> WorkerReady:
+        profiles = {role: load_profile(name) for role, name in self._config.devices.items()}
         if self._config.table:
             from testbed.nodes.recorded import RecordedDevice  # tables: not for nodes whose models run
 
-            self._worker = RecordedDevice(Path(self._config.table), self._config.devices)
+            self._worker = RecordedDevice(Path(self._config.table), self._config.devices, self._clock, self._barriers)
             return WorkerReady()
-        self._worker = worker = WorkerClient(on_death=self._failed)
+        self._worker = worker = WorkerClient(self._failed, self._barriers, profiles)
         wanted = WorkerConfig(
             self._config.models,
             self._config.devices,
@@ -148,6 +156,7 @@ class NodeProgram:
             self._config.gpu_memory_fraction,
             self._config.passes,
             self._config.fitness,
+            self._config.clock,
         )
         if self._config.shared_worker is None:
             return await worker.start(wanted, self._config.cpus)
@@ -176,11 +185,15 @@ class NodeProgram:
                 self._reply(PolicyStarted())
             case Issue():
                 assert self._host is not None
-                self._driver = UserDriver(command.requests, self._host.issue, lambda: self._reply(AllDone()))
+                self._driver = UserDriver(
+                    command.requests, self._host.issue, lambda: self._reply(AllDone()), self._barriers
+                )
                 self._driver.start()
             case StopPolicy():
                 assert self._host is not None and self._log is not None
                 self._host.stop()
+                if self._driver is not None:
+                    self._driver.stop()
                 self._log.close()
                 lookups = (0, 0) if self._worker is None else self._worker.lookups
                 stopped = PolicyStopped(self._host.stale_messages, self._log.rows, lookups)
@@ -214,7 +227,14 @@ class NodeProgram:
         self._log = RowFile(Path(command.log_path))
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(
-            role, self._endpoint, self._worker, self._recorder, command.requests, self._request_finished, capacity
+            role,
+            self._endpoint,
+            self._worker,
+            self._recorder,
+            command.requests,
+            self._request_finished,
+            capacity,
+            self._barriers,
         )
         for peer, samples in self._rtt_samples.items():
             for rtt_ms in samples:
@@ -224,7 +244,7 @@ class NodeProgram:
         self._tidy()
         if self._driver is None or self._recorder is None:
             return  # not the user's node
-        tokens = self._recorder.finished(request, time.monotonic_ns())
+        tokens = self._recorder.finished(request, self._clock.now_ns())
         self._reply(RequestDone(request, tokens))
         # the next request starts from the loop, not from inside the role's own commands
         asyncio.get_running_loop().call_soon(self._driver.finished, request)
@@ -244,7 +264,7 @@ class NodeProgram:
         self._rtt_samples = {peer: deque(maxlen=PINGS_AT_CONNECT) for peer in peers}
         for number in range(1, PINGS_AT_CONNECT + 1):
             for peer in peers:
-                self._endpoint.send(peer, Ping(time.monotonic_ns()))
+                self._endpoint.send(peer, Ping(self._clock.now_ns()))
             try:
                 async with asyncio.timeout(PONG_TIMEOUT_S):
                     while any(len(samples) < number for samples in self._rtt_samples.values()):
@@ -255,9 +275,9 @@ class NodeProgram:
 
     async def _ping_forever(self) -> None:
         while True:
-            await asyncio.sleep(PING_INTERVAL_MS / 1e3)
+            await asyncio.sleep(self._clock.wall_ns(PING_INTERVAL_MS * NS_PER_MS) / NS_PER_S)
             for peer in self._endpoint.peers():
-                self._endpoint.send(peer, Ping(time.monotonic_ns()))
+                self._endpoint.send(peer, Ping(self._clock.now_ns()))
 
     # --- callbacks ---
 
@@ -300,9 +320,7 @@ def serve(config: NodeConfig, commands: Commands, replies: Replies) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the engine decides when a run ends
     precise_timers()
     try:
-        with asyncio.Runner(
-            loop_factory=precise_loop if config.table or config.shared_worker is not None else None
-        ) as runner:
+        with asyncio.Runner(loop_factory=precise_loop) as runner:
             runner.run(NodeProgram(config, replies).run(commands))
     except Exception as error:
         if isinstance(error, PolicyFault) or not isinstance(error, TestbedError):

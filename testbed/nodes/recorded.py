@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from testbed.clock.api import WALL, Clock
-from testbed.clock.waiting import Alarm, Barriers, hold_until
+from testbed.clock.waiting import Alarm, Barriers
 from testbed.models.devices import load_profile
 from testbed.nodes.control import Bound
 from testbed.nodes.jobs import Answer, PassRecord
@@ -54,13 +54,13 @@ class _LoopTime:
         """Wakes as much before as wake-ups usually are late, so that most answers leave on time to the microsecond."""
         early_ns = min(MOST_EARLY_NS, max(0, round(self._overslept_ns.value or 0)))
         wake_ns = self._waiting[0][0] - early_ns
-        Alarm(self._clock, self._barriers, wake_ns, lambda: self._call_first(wake_ns))
+        Alarm(self._barriers, wake_ns, lambda: self._call_first(wake_ns))
 
     def _call_first(self, wake_ns: int) -> None:
         now_ns = self._clock.now_ns()
         self._overslept_ns.add(now_ns - wake_ns)
         due_ns, call, argument = self._waiting.popleft()
-        hold_until(self._clock, due_ns)
+        self._barriers.hold_until(due_ns)
         if self._waiting:
             self._wait_for_first()
         call(argument)

@@ -66,7 +66,7 @@ class PhaseLog(msgspec.Struct):
 
 
 class Recorder:
-    """Turns what happens at one node into rows. All times are CLOCK_MONOTONIC nanoseconds."""
+    """Turns what happens at one node into rows. All times are nanoseconds of the run's clock."""
 
     detailed = True  # False: rows of requests alone are wanted, and nobody need say more
 

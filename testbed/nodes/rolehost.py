@@ -5,11 +5,12 @@ The host is the only place where a role meets the world; it adds nothing to the 
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, assert_never
 
+from testbed.clock.api import WALL
+from testbed.clock.waiting import Alarm, Barriers
 from testbed.nodes.capacity import Capacity
 from testbed.nodes.jobs import Answer
 from testbed.nodes.recorder import Recorder
@@ -36,6 +37,7 @@ from testbed.policies.api import (
     VerifyTree,
     requests_of,
 )
+from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Pong
 from testbed.wire.transport import Arrival, Transport
 from testbed.workload.planned import PlannedRequest
@@ -64,6 +66,7 @@ class RoleHost:
         requests: tuple[int, int],
         on_finish: Callable[[int], None] = lambda request: None,
         capacity: Capacity | None = None,
+        barriers: Barriers | None = None,
     ) -> None:
         self._role = role
         self._transport = transport
@@ -72,7 +75,9 @@ class RoleHost:
         self._requests = requests
         self._on_finish = on_finish
         self._capacity = capacity
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, Alarm] = {}
+        self._barriers = barriers or Barriers(WALL)
+        self._now_ns = self._barriers.clock.now_ns
         self._cached: set[int] = set()  # requests that the device may hold caches of
         self._running = True
         self.stale_messages = 0
@@ -100,7 +105,7 @@ class RoleHost:
         """A user's request is due; one whose trial has timed out meanwhile is dropped."""
         if not self._running:
             return
-        self._recorder.sent(planned, scheduled_ns, time.monotonic_ns())
+        self._recorder.sent(planned, scheduled_ns, self._now_ns())
         self._dispatch(planned.arrived())
 
     def stop(self) -> None:
@@ -113,7 +118,7 @@ class RoleHost:
         self._timers.clear()
 
     def _dispatch(self, event: Event) -> list[Command]:
-        commands = self._role.handle(event, time.monotonic_ns() / 1e6)
+        commands = self._role.handle(event, self._now_ns() / 1e6)
         for command in commands:
             self._execute(command)
         return commands
@@ -130,13 +135,11 @@ class RoleHost:
                 self._device.submit(command, lambda submitted, answer: self._answered(command, submitted, answer))
             case SetTimer(name=name, at=at):
                 self._cancel(name)
-                loop = asyncio.get_running_loop()
-                delay_s = max(0.0, at / 1e3 - time.monotonic_ns() / 1e9)
-                self._timers[name] = loop.call_later(delay_s, self._fire, name)
+                self._timers[name] = Alarm(self._barriers, round(at * NS_PER_MS), partial(self._fire, name))
             case CancelTimer(name=name):
                 self._cancel(name)
             case Emit(request=request, tokens=tokens):
-                self._recorder.emitted(request, tokens, time.monotonic_ns())
+                self._recorder.emitted(request, tokens, self._now_ns())
             case Finish(request=request):
                 self._cached.discard(request)
                 if self._device is not None:

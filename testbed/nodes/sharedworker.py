@@ -16,7 +16,6 @@ import gc
 import selectors
 import socket
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import assert_never
@@ -24,6 +23,8 @@ from typing import assert_never
 import msgspec
 from msgspec.structs import replace
 
+from testbed.clock.api import WALL, Clock
+from testbed.clock.page import reading
 from testbed.errors import TestbedError
 from testbed.models.compute import Compute
 from testbed.nodes.duequeue import Due, DueQueue
@@ -98,6 +99,7 @@ class SharedWorker:
         self._loaded: dict[bytes, tuple[Models, Compute] | TestbedError] = {}  # by configuration
         self._decode = msgspec.msgpack.Decoder(Order).decode
         self._keys = count()
+        self._clock: Clock = WALL
         for number, connection in enumerate(connections):
             one = self._served[str(number)] = Served(str(number), connection)
             self._selector.register(connection, selectors.EVENT_READ, one)
@@ -130,7 +132,10 @@ class SharedWorker:
         """Nodes say one after the other what they need; the first with a configuration pays for loading it."""
         if body not in self._loaded:
             try:
-                models = Models(msgspec.msgpack.decode(body, type=WorkerConfig))
+                config = msgspec.msgpack.decode(body, type=WorkerConfig)
+                if not self._loaded:
+                    self._clock = reading(config.clock)  # the same for all nodes of a run
+                models = Models(config, self._clock)
                 self._loaded[body] = models, models.compute(together=True)
             except TestbedError as error:
                 self._loaded[body] = error
@@ -198,7 +203,7 @@ class SharedWorker:
                 assert_never(order)
 
     def _answer(self, node: Served, answer: Answer) -> None:
-        self._tell(node, replace(node.outward(answer), left_ns=time.monotonic_ns()))
+        self._tell(node, node.outward(answer))
 
     def _tell(self, one: Served, message: msgspec.Struct) -> None:
         try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from testbed.clock.api import WALL
+from testbed.clock.waiting import Alarm, Barriers
+from testbed.system.units import NS_PER_MS
 from testbed.workload.planned import PlannedRequest
 
 IssueRequest = Callable[[PlannedRequest, int], None]
@@ -18,24 +19,45 @@ class UserDriver:
     Where there are both, those without follow one another once one with a due time has ended.
     """
 
-    def __init__(self, planned: Sequence[PlannedRequest], issue: IssueRequest, on_all_done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        planned: Sequence[PlannedRequest],
+        issue: IssueRequest,
+        on_all_done: Callable[[], None],
+        barriers: Barriers | None = None,
+    ) -> None:
+        self._barriers = barriers or Barriers(WALL)
+        self._now_ns = self._barriers.clock.now_ns
+        self._begin_ns = 0
+        self._alarm: Alarm | None = None  # of the next arrival
         self._issue = issue
         self._on_all_done = on_all_done
         self._sequential = deque(one for one in planned if one.due_ms is None)
-        self._timed = [one for one in planned if one.due_ms is not None]
+        self._timed = deque(sorted((one for one in planned if one.due_ms is not None), key=_due_ns))
         self._left = len(planned)
 
     def start(self) -> None:
-        loop = asyncio.get_running_loop()
-        begin_ns = time.monotonic_ns()
-        for one in self._timed:
-            assert one.due_ms is not None
-            scheduled_ns = begin_ns + round(one.due_ms * 1e6)
-            loop.call_later(one.due_ms / 1e3, self._issue, one, scheduled_ns)
-        if not self._timed:
+        self._begin_ns = self._now_ns()
+        if self._timed:
+            self._await_arrival()
+        else:
             self._next()
         if self._left == 0:
             self._on_all_done()
+
+    def stop(self) -> None:
+        """No more arrivals."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _await_arrival(self) -> None:
+        self._alarm = Alarm(self._barriers, self._begin_ns + _due_ns(self._timed[0]), self._arrive)
+
+    def _arrive(self) -> None:
+        one = self._timed.popleft()
+        if self._timed:
+            self._await_arrival()
+        self._issue(one, self._begin_ns + _due_ns(one))
 
     def finished(self, request: int) -> None:
         self._left -= 1
@@ -47,4 +69,10 @@ class UserDriver:
     def _next(self) -> None:
         if self._sequential:
             one = self._sequential.popleft()
-            self._issue(one, time.monotonic_ns())
+            self._issue(one, self._now_ns())
+
+
+def _due_ns(one: PlannedRequest) -> int:
+    """After the start."""
+    assert one.due_ms is not None
+    return round(one.due_ms * NS_PER_MS)

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import socket
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,14 +18,16 @@ from typing import TYPE_CHECKING, assert_never, cast
 
 import msgspec
 
+from testbed.clock.api import WALL, Clock
+from testbed.clock.page import reading
 from testbed.errors import TestbedError
 from testbed.models.compute import Compute, RealPass
-from testbed.models.cut import cut
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.models.speed import resident_mib
 from testbed.nodes.batches import feeds_of, member_records
+from testbed.nodes.expected import paced_ms
 from testbed.nodes.jobs import Answer, Order, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
-from testbed.nodes.pacing import DeviceClock, hold_until
+from testbed.nodes.pacing import DeviceClock
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.policies.api import BatchReady, Draft, DraftReady, DraftTree, JobDone, Verify, VerifyBatch, VerifyTree
 from testbed.system.linux import precise_timers
@@ -69,26 +70,8 @@ class Worker:
         self._compute.release(request)
 
     def expected_ms(self, order: Order) -> float:
-        """What the emulated device takes for a job that drafts; 0 for a release."""
-        profile = self._profiles["draft"]
-        if isinstance(order, Release):
-            return 0.0
-        match order.job:
-            case Draft() as job:
-                position = job.position
-                feeds = [*cut(len(job.tokens), job.most), *[1] * (job.steps - 1)]
-            case DraftTree() as job:
-                position = job.position + len(job.tokens) + len(job.nodes) - job.fresh
-                feeds = cut(job.fresh, job.most)
-            case Verify() | VerifyTree() | VerifyBatch():
-                raise ValueError("shared workers run drafters only; a target has its own worker")
-            case _:
-                assert_never(order.job)
-        total = 0.0
-        for index, size in enumerate(size for feed in feeds for size in profile.passes(feed)):
-            total += profile.duration_ms(size, position) * profile.factor(order.seed, job.job, index)
-            position += size
-        return total
+        """What the emulated device takes for a job; 0 for a release."""
+        return 0.0 if isinstance(order, Release) else sum(paced_ms(order.job, self._profiles, order.seed))
 
     def _answer_batch(self, order: Submit, job: VerifyBatch) -> Answer:
         """One paced duration for the pass that all members share."""
@@ -96,7 +79,7 @@ class Worker:
         profile = self._profiles["target"]
         factor = profile.factor(order.seed, job.job, 0)
         paced_ms = profile.batch_ms(feeds_of(job)) * factor
-        (one,) = self._clock.pace(order.submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms])
+        (one,) = self._clock.pace(order.submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms], [real.took_ns])
         duration = (one.finished_ns - one.started_ns) / 1e6
         members = tuple(msgspec.structs.replace(member, duration_ms=duration) for member in ready.members)
         return Answer(
@@ -117,7 +100,8 @@ class Worker:
             profile.duration_ms(one.tokens, one.position) * profile.factor(order.seed, order.job.job, index)
             for index, one in enumerate(real)
         ]
-        timings = self._clock.pace(order.submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced)
+        took = [one.took_ns for one in real]
+        timings = self._clock.pace(order.submitted_ns, [(one.start_ns, one.end_ns) for one in real], paced, took)
         return tuple(
             PassRecord(t.started_ns, t.finished_ns, t.paced_ms, t.real_ms, t.overrun_ms, one.position, one.tokens)
             for t, one in zip(timings, real, strict=True)
@@ -133,12 +117,13 @@ class Models:
     `refusals` turns what their GPU refuses into MachineCannot.
     """
 
-    def __init__(self, config: WorkerConfig) -> None:
+    def __init__(self, config: WorkerConfig, clock: Clock = WALL) -> None:
         from testbed.models.placement import described, plain_words, prepare
         from testbed.models.threads import use_blas_threads
 
         use_blas_threads(config.threads)
         prepare(config.accelerator, config.gpu_memory_fraction)
+        self._clock = clock
         self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
         self.refusals = partial(plain_words, config.accelerator)
         self.hashes: dict[str, str] = {}
@@ -192,7 +177,7 @@ class Models:
                 for request in (-1, -2):
                     runtime.release(request)
         passes = {role: self._profiles[role].passes for role in runtimes}
-        return Compute(runtimes, passes)
+        return Compute(runtimes, passes, self._clock.now_ns)
 
     def ready(self) -> WorkerReady:
         """What to tell a node; memory as it is when called."""
@@ -217,7 +202,7 @@ def serve(connection: socket.socket) -> int:
     except StopIteration:
         return 0
     try:
-        models = Models(config)
+        models = Models(config, reading(config.clock))
         worker = models.device(models.compute())
     except TestbedError as error:
         connection.sendall(frame(Refused.because(error)))
@@ -239,10 +224,7 @@ def serve(connection: socket.socket) -> int:
                 except TestbedError as error:
                     connection.sendall(frame(Refused.because(error)))
                     return error.exit_code
-                leave_ns = max(answer.passes[-1].finished_ns - order.lead_ns, time.monotonic_ns())
-                reply = frame(msgspec.structs.replace(answer, left_ns=leave_ns))  # made before the wait, not after it
-                hold_until(leave_ns)
-                connection.sendall(reply)
+                connection.sendall(frame(answer))
             case never:
                 assert_never(never)
     return 0

@@ -1,7 +1,8 @@
 """The node program's side of its model worker: starts or joins it, sends jobs, hands each answer to who asked.
 
-A node's own worker sends an answer when it is due, less its usual way; a shared one sends it at once, and the wait
-is here. Rule kept: no answer is handed on before the emulated device would have had it, and none before an earlier one.
+An answer comes as soon as it is computed and waits here until it is due, for the node program wakes up on time. Rule
+kept: no answer is handed on before the emulated device would have had it, and none before an earlier one; and the run's
+clock does not pass the time at which one is due before it is there.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import contextlib
 import os
 import selectors
 import socket
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import assert_never
 
 import msgspec
 
+from testbed.clock.waiting import HANDLING_NS, SPIN_NS, STANDING_S, Barriers
 from testbed.errors import RunInvalid, TestbedError, error_of
+from testbed.models.devices import DeviceProfile
 from testbed.nodes.control import Bound
+from testbed.nodes.expected import ExpectedDues
 from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
-from testbed.nodes.pacing import MAX_LEAD_NS, SPIN_NS, hold_until
 from testbed.nodes.rolehost import OnAnswer
 from testbed.policies.api import DeviceJob
-from testbed.policies.estimates import RecentMedian
 from testbed.system.processes import ending, ending_with_this
+from testbed.system.units import NS_PER_S, NS_PER_US
 from testbed.wire.framing import Frames
 from testbed.wire.inbox import Inbox
+
+HAND_OVER_NS = 200 * NS_PER_US  # a node that wakes up in time hands an answer over much sooner after it is due
 
 
 class WorkerDied(RunInvalid):
@@ -37,12 +41,21 @@ class WorkerDied(RunInvalid):
 class WorkerClient(Inbox):
     """Implements `Device` over a connected socket. Jobs are answered in order; a release is not answered."""
 
-    def __init__(self, on_death: Callable[[TestbedError], None]) -> None:
+    def __init__(
+        self,
+        on_death: Callable[[TestbedError], None],
+        barriers: Barriers,
+        profiles: Mapping[str, DeviceProfile],
+    ) -> None:
         super().__init__()
         self._on_death = on_death
+        self._barriers = barriers
+        self._clock = barriers.clock
+        self._expected = ExpectedDues(profiles)
         self._frames = Frames()
         self._early: deque[tuple[int, Answer, OnAnswer]] = deque()  # computed, not yet due
         self._waiting: deque[tuple[int, OnAnswer]] = deque()
+        self._dues: deque[int | None] = deque()  # of jobs not yet handed on
         self._ready: asyncio.Future[WorkerReady] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.Transport | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -51,7 +64,6 @@ class WorkerClient(Inbox):
         self._decode = msgspec.msgpack.Decoder(Reply).decode
         self._seed = 0
         self.lookups = 0, 0  # a model asks no table
-        self._way_ns = RecentMedian(window=31)  # of an answer, from the worker to here
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
         """Returns when the models are loaded. Raises the worker's own error when they cannot be.
@@ -70,7 +82,7 @@ class WorkerClient(Inbox):
         return await self._load(ours, config)
 
     async def join(self, descriptor: int, config: WorkerConfig) -> WorkerReady:
-        """As `start`, with a worker that serves other nodes too, by a connection to it. Wants `precise_loop`."""
+        """As `start`, with a worker that serves other nodes too, by a connection to it. To run on `precise_loop`."""
         # `precise_loop` takes no number above 1023, and this one was given by an engine with many nodes
         low = os.dup(descriptor)
         os.close(descriptor)
@@ -88,14 +100,16 @@ class WorkerClient(Inbox):
 
     def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         assert self._transport is not None
-        now = time.monotonic_ns()
+        now = self._clock.now_ns()
         self._waiting.append((now, on_answer))
-        lead_ns = min(MAX_LEAD_NS, round(self._way_ns.value or 0))
-        self._transport.write(frame(Submit(job, now, lead_ns, self._seed)))
+        self._dues.append(self._expected.put(job, now, self._seed))
+        if len(self._dues) == 1:
+            self._await_first()
+        self._transport.write(frame(Submit(job, now, self._seed)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None
-        self._transport.write(frame(Release(request, time.monotonic_ns())))
+        self._transport.write(frame(Release(request, self._clock.now_ns())))
 
     async def close(self) -> None:
         self._closing = True
@@ -125,30 +139,37 @@ class WorkerClient(Inbox):
 
     def _answered(self, answer: Answer) -> None:
         submitted_ns, on_answer = self._waiting.popleft()
-        self._way_ns.add(time.monotonic_ns() - answer.left_ns)
-        if self._process is None:
-            self._keep(submitted_ns, answer, on_answer)
-        else:
-            hold_until(answer.passes[-1].finished_ns)
-            on_answer(submitted_ns, answer)
-
-    def _keep(self, submitted_ns: int, answer: Answer, on_answer: OnAnswer) -> None:
         self._early.append((submitted_ns, answer, on_answer))
         if len(self._early) == 1:
-            self._wait_for_first()
+            self._await_due()
 
-    def _wait_for_first(self) -> None:
-        """The event loop's clock is CLOCK_MONOTONIC too."""
-        _, answer, _ = self._early[0]
-        wake_ns = answer.passes[-1].finished_ns - SPIN_NS
-        asyncio.get_running_loop().call_at(wake_ns / 1e9, self._hand_on)
+    def _await_due(self) -> None:
+        """The first of those computed is handed over when it is due: now, or shortly before, to spin over the rest."""
+        while self._early:
+            finished_ns = self._early[0][1].passes[-1].finished_ns
+            left_ns = self._clock.wall_ns(finished_ns - self._clock.now_ns()) - SPIN_NS
+            if left_ns > 0:
+                self._barriers.set(self, finished_ns + HAND_OVER_NS)
+                asyncio.get_running_loop().call_later(max(left_ns / NS_PER_S, STANDING_S), self._await_due)
+                return
+            self._hand_over(*self._early.popleft())
 
-    def _hand_on(self) -> None:
-        submitted_ns, answer, on_answer = self._early.popleft()
-        if self._early:
-            self._wait_for_first()
-        hold_until(answer.passes[-1].finished_ns)
+    def _hand_over(self, submitted_ns: int, answer: Answer, on_answer: OnAnswer) -> None:
+        """When it is due, and not later: the clock does not pass that before the role has been told."""
+        finished_ns = answer.passes[-1].finished_ns
+        self._expected.done(finished_ns)
+        self._barriers.hold_until(finished_ns)
+        self._barriers.set(self, finished_ns + HANDLING_NS)
         on_answer(submitted_ns, answer)
+        self._dues.popleft()
+        self._await_first()
+
+    def _await_first(self) -> None:
+        """The job that is handed on next."""
+        if self._dues and (due_ns := self._dues[0]) is not None:
+            self._barriers.set(self, due_ns)  # exactly: what is computed later than that is late
+        else:
+            self._barriers.lift(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._closing:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.experiment.compute import RECORDED
-from testbed.results import overload
+from testbed.results import heldclock, overload
 from testbed.results.lateness import FEWEST_PASSES, HANDED_ON, TOOK_LONGER
 from testbed.results.manifest import steal_share
 from testbed.results.recorded import recorded_compute
@@ -24,6 +24,7 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     checked = [_links(links), _during(links), _replay(links), _packets(links), _stale(messages)]
     recorded = recorded_compute(summary)
     checked.append(_compute(summary["compute"], HANDED_ON if recorded else TOOK_LONGER))
+    checked.append(_clock(summary))
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(
@@ -50,6 +51,10 @@ def _lossless(lossless: Mapping[str, Any], sampling: str | None) -> str:
         drawn = "" if sampling in (None, GREEDY) else f" with the same seeds (sampling: {sampling})"
         return f"Outputs: all {checked} were compared with target-only decoding{drawn} and are equal token by token."
     return f"Outputs: {checked - equal} of {checked} differ from target-only decoding. This must not happen."
+
+
+def _clock(summary: Summary) -> str:
+    return f"Clock: {heldclock.sentence(summary['clock'])}." if "clock" in summary else ""
 
 
 def _links(links: Mapping[str, Any]) -> str:

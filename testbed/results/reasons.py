@@ -26,6 +26,7 @@ class Cause(Enum):
     LATE_PASSES = auto()
     LATE_ANSWERS = auto()
     LATE_REQUESTS = auto()
+    CLOCK = auto()
 
 
 ADVICE: Mapping[Cause, str] = MappingProxyType(
@@ -44,6 +45,7 @@ ADVICE: Mapping[Cause, str] = MappingProxyType(
         Cause.LATE_ANSWERS: "leave the nodes more of the machine: fewer nodes, other programs stopped or started with "
         "nice, or slower devices",
         Cause.LATE_REQUESTS: "ask for less at a time: fewer users, a lower rate of arrivals, other programs stopped",
+        Cause.CLOCK: "leave each model process a free core, or use --fabric relay, whose packets wait with the clock",
     }
 )
 

@@ -1,6 +1,6 @@
 """The event log: what both engines write while a run goes on, one struct per row, one parquet file a kind.
 
-Times are nanoseconds on one monotonic clock per run (CLOCK_MONOTONIC in emulation, virtual time in simulation).
+Times are nanoseconds on one monotonic clock per run (the run's in emulation, virtual time in simulation).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from testbed.results import during
+from testbed.results import during, heldclock
 from testbed.results.lateness import Late, by_device, shares
 from testbed.results.metrics import RTT_ERROR, compute
 from testbed.results.metrics.base import rounded
@@ -43,6 +43,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
         "links": {**_links(run.links, counts), "not_judged": not_judged(run), **during.summary(run.probes, run.replay)},
         "compute": _compute(run),
+        **({"clock": clock} if (clock := heldclock.summary(manifest)) else {}),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
         # Only where there are any: policies with too few prompts for an interval, and how many they have.

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.compute import RECORDED
+from testbed.results import heldclock
 from testbed.results.headings import NARROW
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY
@@ -33,7 +34,8 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [stamped(one) for one in stamps(summary)]
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
-    parts += [_policies(summary, papers), *_few(summary), Text(_lossless(summary)), *_references(papers)]
+    parts += [_policies(summary, papers), *_few(summary), Text(_lossless(summary))]
+    parts += [*_clock(summary), *_references(papers)]
     return Group(*parts)
 
 
@@ -92,6 +94,11 @@ def _few(summary: Summary) -> Iterator[RenderableType]:
         yield Text(
             f"{', '.join(labels) if len(labels) < len(summary['policies']) else 'all policies'}: {no_interval(prompts)}"
         )
+
+
+def _clock(summary: Summary) -> Iterator[RenderableType]:
+    if "clock" in summary:
+        yield Text(heldclock.sentence(summary["clock"]))
 
 
 def stamped(one: Stamp) -> Panel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
+from collections.abc import Callable
 from typing import Protocol
 
 from testbed.wire.delivery import Delivery
@@ -39,6 +39,7 @@ class Endpoint(Protocol):
     """What a connection asks of its node's endpoint, and tells it."""
 
     node: str
+    now_ns: Callable[[], int]  # of the run's clock
     incarnation: int
     keys: dict[str, bytes]
     congestion_control: str
@@ -114,7 +115,7 @@ class Connection(Inbox):
         self.send(Hello(self._endpoint.node, self._nonce, incarnation=self._endpoint.incarnation))
 
     def received(self, data: memoryview) -> None:
-        now = time.monotonic_ns()
+        now = self._endpoint.now_ns()
         assert self.transport is not None
         try:
             for body in self._frames.feed(data):
@@ -142,7 +143,7 @@ class Connection(Inbox):
         """One of the wire's own messages."""
         if isinstance(message, Ping) and self.peer is not None:
             self._endpoint.stream(self.peer).pinged(message.sent_ns)
-        self.write(Envelope(time.monotonic_ns(), self._endpoint.sent_to(self.peer), message))
+        self.write(Envelope(self._endpoint.now_ns(), self._endpoint.sent_to(self.peer), message))
 
     def abort(self) -> None:
         assert self.transport is not None

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from testbed.clock.api import WALL, Clock
 from testbed.errors import TestbedError
 from testbed.wire.connection import Connection, Stream
 from testbed.wire.delivery import Delivery
@@ -39,12 +40,14 @@ class TcpEndpoint:
         on_arrival: OnArrival,
         on_failure: Callable[[str], None],
         keys: Mapping[str, bytes] | None = None,
+        clock: Clock = WALL,
     ) -> None:
         """`on_failure` hears, in a few words, of a peer that breaks the protocol and of a connection that is lost.
 
         `keys` are those of `greeting.keys_of`: a peer without a key is rejected.
         """
         self.node = node
+        self.now_ns = clock.now_ns
         self.incarnation = time.monotonic_ns()
         self.keys = dict(keys or {})
         self.congestion_control = "unknown"
@@ -108,7 +111,7 @@ class TcpEndpoint:
             self._connections[peer].send(message)
             return
         stream = self._streams[peer]
-        envelope = Envelope(time.monotonic_ns(), stream.next_number(), message)
+        envelope = Envelope(self.now_ns(), stream.next_number(), message)
         stream.keep(envelope.sequence, envelope)
         if peer in self._connections:  # else it is asked for once there is a connection again
             self._connections[peer].write(envelope)
@@ -149,7 +152,7 @@ class TcpEndpoint:
         if (resuming := self._resuming.pop(connection.peer, None)) is not None:
             resuming.cancel()
             self._streams[connection.peer].interrupted()
-            connection.send(Ping(time.monotonic_ns()))  # so that the peer knows at once what it has missed
+            connection.send(Ping(self.now_ns()))  # so that the peer knows at once what it has missed
 
     def refused(self, connection: Connection, why: str) -> None:
         """A stranger's business, not the run's: said in the log, and counted."""

@@ -30,7 +30,7 @@ for line in sys.stdin:
     verb, *given = line.split()
     if verb == "barrier":
         clock.set_barrier(clock.now_ns() + int(given[0]))
-    elif verb == "keep":
+    elif verb == "lift":
         clock.set_barrier(1 << 62)
     print(clock.now_ns(), time.monotonic_ns(), flush=True)
 """
@@ -92,7 +92,7 @@ def test_another_processs_barrier_holds_the_clock_until_it_is_kept(path: Path, h
     stands = clock.now_ns()
     time.sleep(0.02)
     assert clock.now_ns() == stands
-    holder.say("keep")
+    holder.say("lift")
     time.sleep(0.01)
     assert stands < clock.now_ns() < stands + 50 * MS
     assert clock.held_ns() > 60 * MS
@@ -121,7 +121,7 @@ def test_a_stopped_process_holds_the_clock_and_the_time_is_charged_to_it(path: P
     time.sleep(0.3)
     stands = clock.now_ns()
     holder.process.send_signal(signal.SIGCONT)
-    holder.say("keep")
+    holder.say("lift")
     assert clock.now_ns() - stands < 100 * MS
     (theirs,) = [slot for slot in clock.slots() if page.name(slot) == "holder"]
     assert clock.holds(theirs).held_ns > 250 * MS

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from testbed.clock.api import WALL
+from testbed.clock.run import Moment
 from testbed.emulation.conditions import Conditions
 from testbed.errors import MachineCannot, RunInvalid
 from testbed.experiment.faults import Event
@@ -20,7 +22,10 @@ STOP = Event(at_s=0.01, stop_node="drafter0")
 
 def conditions() -> Conditions:
     unused: Any = None
-    return Conditions(unused, LinkSchedule([], {}, {}), [STOP], [], unused, unused, unused)
+    clock: Any = SimpleNamespace(
+        clock=WALL, dilation=1.0, moment=lambda: Moment(time.monotonic_ns(), time.monotonic_ns(), {})
+    )
+    return Conditions(unused, LinkSchedule([], {}, {}), [STOP], [], unused, unused, unused, clock)
 
 
 def deployment(freeze: Callable[[str], None], thawed: list[int]) -> Any:

@@ -13,9 +13,12 @@ import msgspec
 import pytest
 import torch
 
+from testbed.clock.api import WALL
+from testbed.clock.waiting import Barriers
 from testbed.errors import MachineCannot
 from testbed.models import load, placement
 from testbed.models.compute import Compute
+from testbed.models.devices import load_profile
 from testbed.nodes import worker
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.sharedworker import SharedWorker
@@ -61,7 +64,7 @@ async def asked(theirs: socket.socket, ours: socket.socket, serve: Any) -> list[
 
     thread = threading.Thread(target=serve, args=(theirs,))
     thread.start()
-    client = WorkerClient(on_death)
+    client = WorkerClient(on_death, Barriers(WALL), {"draft": load_profile("native")})
     try:
         await client.join(ours.detach(), CONFIG)
         client.submit(Draft(1, 7, 0, (1, 2, 3), steps=1), lambda *_: pytest.fail("it answered"))

@@ -12,6 +12,9 @@ from functools import partial
 import msgspec
 import pytest
 
+from testbed.clock.api import WALL
+from testbed.clock.waiting import Barriers
+from testbed.models.devices import load_profile
 from testbed.nodes.jobs import Answer, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.sharedworker import SharedWorker
 from testbed.nodes.sharing import MOST_OWN_WORKERS, shared_workers
@@ -163,7 +166,7 @@ def test_the_node_hands_no_answer_on_before_it_is_due_and_none_before_an_earlier
     async def run():
         ours, theirs = socket.socketpair()
         with theirs:
-            client = WorkerClient(on_death=lambda why: None)
+            client = WorkerClient(lambda why: None, Barriers(WALL), {"draft": load_profile(CONFIG.devices["draft"])})
             theirs.sendall(frame(WorkerReady({})))
             await client.join(ours.detach(), CONFIG)
             dues = [time.monotonic_ns() + round(ms * 1e6) for ms in (30, 30, 31.5, 60)]
@@ -189,7 +192,7 @@ def test_the_node_hands_no_answer_on_before_it_is_due_and_none_before_an_earlier
 
 def paced(number, due_ns):
     ready = DraftReady(number, 1, (3,), (0.0,), (1.0,), duration_ms=1.0)
-    return Answer(ready, passes=(PassRecord(0, due_ns, 1.0, 1.0, 0.0, 0, 1),), left_ns=time.monotonic_ns())
+    return Answer(ready, passes=(PassRecord(0, due_ns, 1.0, 1.0, 0.0, 0, 1),))
 
 
 def fleet(users):

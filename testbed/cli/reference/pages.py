@@ -58,7 +58,7 @@ def columns(tables: Sequence[Table]) -> str:
     """The tables of a run directory."""
     parts = [
         "The log of a run, in its directory. Times that end in `_ns` are nanoseconds on one clock per run that never "
-        "goes back (`CLOCK_MONOTONIC` in emulation, virtual time in simulation); `_ms` are milliseconds. "
+        "goes back (the run's in emulation, virtual time in simulation); `_ms` are milliseconds. "
         "`testbed.load` gives each table as a DataFrame."
     ]
     for one in tables:

@@ -24,7 +24,8 @@ STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some
 class LiveFabric:
     """A fabric (see `Fabric`) that lives in its own process; every call is carried there and answered."""
 
-    def __init__(self, name: FabricName, run_id: str, journal: Journal) -> None:
+    def __init__(self, name: FabricName, run_id: str, journal: Journal, clock: str | None = None) -> None:
+        self._clock = clock
         self.name = name
         self._run_id = run_id
         self._journal = journal
@@ -36,7 +37,7 @@ class LiveFabric:
         descriptor = theirs.fileno()
         self._helper = HelperProcess(
             "testbed.network.live.process",
-            *(descriptor, self.name, self._run_id, self._journal.path),
+            *(descriptor, self.name, self._run_id, self._journal.path, *([self._clock] if self._clock else [])),
             journal=self._journal,
             speaks=False,
             pass_fds=[descriptor],
@@ -77,7 +78,7 @@ class LiveFabric:
             return self._how_it_ended()
 
     def replay(self, schedule: LinkSchedule, base_one_way_ms: Mapping[Pair, float], start_ns: int) -> None:
-        """Carries out the schedule from `start_ns` (CLOCK_MONOTONIC) on, until `stop_replay`."""
+        """Carries out the schedule from `start_ns` of the run's clock on, until `stop_replay`."""
         self._ask("replay", schedule, dict(base_one_way_ms), start_ns)
 
     def stop_replay(self) -> list[Applied]:

@@ -12,11 +12,13 @@ import os
 import select
 import signal
 import sys
-import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from testbed.clock.api import NEVER, Clock
+from testbed.clock.page import taking_part
+from testbed.clock.waiting import HANDLING_NS, left_s
 from testbed.errors import TestbedError
 from testbed.network.fabrics import make_fabric
 from testbed.network.live.replay import Applied, Replay
@@ -31,7 +33,8 @@ OF_THE_FABRIC = frozenset({"attach", "shape", "change", "read_back", "counters"}
 class Server:
     """Answers calls about one fabric, and carries out a replay in between."""
 
-    def __init__(self, fabric: Fabric) -> None:
+    def __init__(self, fabric: Fabric, clock: Clock) -> None:
+        self.clock = clock
         self.fabric = fabric
         self.replay: Replay | None = None
         self._priority = "SCHED_OTHER"
@@ -62,7 +65,7 @@ class Server:
     def _start(self, schedule: Any, base_one_way_ms: Any, start_ns: int) -> None:
         self._priority = take_precedence()
         self._failure = None
-        self.replay = Replay(schedule, base_one_way_ms, start_ns, self.fabric.prepare, time.monotonic_ns)
+        self.replay = Replay(schedule, base_one_way_ms, start_ns, self.fabric.prepare, self.clock.now_ns)
         gc.disable()  # a collection, some 25 ms, would only be a late step; so would one here, of the first
 
     def _stop(self) -> list[Applied]:
@@ -86,10 +89,11 @@ def take_precedence() -> str:
 def serve(connection: Connection[Any, Any], server: Server) -> None:
     while True:
         due_ns = server.due_ns()
-        wait_s = None if due_ns is None else max(0, due_ns - time.monotonic_ns()) / 1e9
+        server.clock.set_barrier(NEVER if due_ns is None else due_ns + HANDLING_NS)
+        wait_s = None if due_ns is None else left_s(server.clock, due_ns)
         # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
         asked = select.select([connection], (), (), wait_s)[0]
-        if due_ns is not None and time.monotonic_ns() >= due_ns:
+        if due_ns is not None and server.clock.now_ns() >= due_ns:
             server.carry_out()
         if not asked:
             continue
@@ -107,9 +111,10 @@ def serve(connection: Connection[Any, Any], server: Server) -> None:
             return
 
 
-def main(descriptor: int, fabric: Any, run_id: str, journal: str) -> None:
+def main(descriptor: int, fabric: Any, run_id: str, journal: str, clock: str | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    server = Server(make_fabric(fabric, run_id, Journal(Path(journal), holder=False)))
+    made = make_fabric(fabric, run_id, Journal(Path(journal), holder=False), clock)
+    server = Server(made, taking_part(clock, "changes of links"))
     try:
         serve(Connection(descriptor), server)
     finally:

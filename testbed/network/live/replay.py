@@ -16,7 +16,7 @@ from testbed.network.spec.schedule import LinkSchedule, Step
 
 
 class Applied(NamedTuple):
-    """One step as it happened: CLOCK_MONOTONIC in ns. From `applied_ns` on all its links were as scheduled."""
+    """One step as it happened: nanoseconds of the run's clock. From `applied_ns` on all its links were as scheduled."""
 
     scheduled_ns: int
     started_ns: int

@@ -91,12 +91,13 @@ def probe_links(
     slowest_bps: int | None = None,
     pace: Pace = CHECK,
     check: Callable[[], None] = lambda: None,
+    clock: str | None = None,
 ) -> list[PairSample]:
     """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
 
     Each pair gets a probe every `interval_s`, or more or less often where all pairs together would not keep to `pace`;
     less often where they would fill the slowest link, which has the rate `slowest_bps`.
-    `check` is called again and again meanwhile, and may raise.
+    `check` is called again and again meanwhile, and may raise. `clock`: the page of the run's; None: the machine's.
     """
     index = {port.node: number for number, port in enumerate(ports)}
     if pace.least_per_s:
@@ -108,6 +109,7 @@ def probe_links(
         "pairs": [[index[src], index[dst]] for src, dst in specified_ms],
         "port": PORT_NUMBER,
         "count": count,
+        "clock": clock,
         "interval_ns": int(interval_s * 1e9),
         "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
     }

@@ -2,7 +2,8 @@
 
 It opens one UDP socket in every node's network namespace (a socket stays in the namespace it was made in) and then
 works from a single thread, with real-time priority where allowed. Because all nodes share the kernel's clock, a
-packet's one-way delay is its receiving kernel's time stamp minus the time it was sent: no synchronisation needed.
+packet's one-way delay is its receiving kernel's time stamp minus the time it was sent: no synchronisation needed. Both
+are on the run's clock, which stands while it is held.
 
 Standard input: the question as JSON (see `probe`); standard output: for every pair the list of its probes'
 [forward_ns, backward_ns]. Uses the standard library only, to start at once.
@@ -20,11 +21,16 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
+from testbed.clock.api import NEVER, Clock
+from testbed.clock.page import taking_part
+from testbed.clock.waiting import GRACE_NS, left_s
 from testbed.system.linux import CLONE_NEWNET, SO_TIMESTAMPNS, TIMESPEC, precise_timers
 from testbed.system.rights import give_up
+from testbed.system.units import NS_PER_S
 
 PRIORITY = 5  # SCHED_FIFO; below a shaper's own, so that measuring never delays what it measures
 
@@ -39,20 +45,21 @@ def main() -> None:
     question = json.load(sys.stdin)
     be_prompt()
     sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
+    clock = taking_part(question["clock"], "probe")
     give_up()
     gc.disable()
-    json.dump(_measure(question, sockets), sys.stdout)
+    json.dump(_measure(question, sockets, clock), sys.stdout)
 
 
-def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[list[tuple[int, int]]]:
+def _measure(question: dict[str, Any], sockets: list[socket.socket], clock: Clock) -> list[list[tuple[int, int]]]:
     pairs: list[tuple[int, int]] = [(src, dst) for src, dst in question["pairs"]]
     addresses: list[Address] = [(node["address"], question["port"]) for node in question["nodes"]]
     sources = [addresses[src] for src, _ in pairs]
-    token, strange = new_token(), Strange()
+    token, strange, stamps = new_token(), Strange(), Stamps(clock)
     legs: list[list[tuple[int, int]]] = [[] for _ in pairs]
     interval: int = question["interval_ns"]
     total = question["count"] * len(pairs)
-    start = time.monotonic_ns() + 10_000_000
+    start = clock.now_ns() + 10_000_000
     poller = select.epoll()
     by_descriptor = {sock.fileno(): sock for sock in sockets}
     for descriptor in by_descriptor:
@@ -64,16 +71,16 @@ def _measure(question: dict[str, Any], sockets: list[socket.socket]) -> list[lis
 
     sent, end = 0, due(total - 1) + question["patience_ns"] if total else start
     received = 0
-    while received < total and (now := time.monotonic_ns()) < end:
+    while received < total and (now := clock.now_ns()) < end:
         if sent < total and now >= due(sent):
             pair = sent % len(pairs)
             src, dst = pairs[pair]
-            sockets[src].sendto(request(token, pair, sent // len(pairs)), addresses[dst])
+            stamps.send(sockets[src], partial(request, token, pair, sent // len(pairs)), addresses[dst])
             sent += 1
             continue
         wake = due(sent) if sent < total else end
-        for descriptor, _ in poller.poll(max(0, wake - now) / 1e9):
-            for pair, _, forward_ns, backward_ns in replies(by_descriptor[descriptor], token, sources, strange):
+        for descriptor, _ in poller.poll(left_s(clock, wake)):
+            for pair, _, forward_ns, backward_ns in replies(by_descriptor[descriptor], token, sources, strange, stamps):
                 legs[pair].append((forward_ns, backward_ns))
                 received += 1
     return legs
@@ -91,13 +98,37 @@ class Strange:
         self.count = 0
 
 
-def request(token: int, pair: int, number: int) -> bytes:
+class Stamps:
+    """The run's clock, and what it showed when the kernel took a packet in: its time stamps are of CLOCK_REALTIME."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def send(self, sock: socket.socket, packet: Callable[[int], bytes], address: Address) -> int:
+        """A packet made with the time at which it leaves: the clock waits until it has. Returns that time."""
+        now_ns = self.clock.now_ns()
+        self.clock.set_barrier(now_ns + GRACE_NS)
+        sock.sendto(packet(now_ns), address)
+        self.clock.set_barrier(NEVER)
+        return now_ns
+
+    def of(self, stamp: bytes) -> int:
+        seconds, nanoseconds = TIMESPEC.unpack(stamp)
+        ago_ns = time.clock_gettime_ns(time.CLOCK_REALTIME) - (seconds * NS_PER_S + nanoseconds)
+        return self.clock.at_ns(time.monotonic_ns() - ago_ns)
+
+
+def request(token: int, pair: int, number: int, now_ns: int) -> bytes:
     """A probe that leaves now."""
-    return PACKET.pack(token, REQUEST, pair, number, time.clock_gettime_ns(time.CLOCK_REALTIME), 0)
+    return PACKET.pack(token, REQUEST, pair, number, now_ns, 0)
+
+
+def _reply(token: int, pair: int, number: int, delay_ns: int, now_ns: int) -> bytes:
+    return PACKET.pack(token, REPLY, pair, number, now_ns, delay_ns)
 
 
 def replies(
-    sock: socket.socket, token: int, sources: Sequence[Address], strange: Strange
+    sock: socket.socket, token: int, sources: Sequence[Address], strange: Strange, stamps: Stamps
 ) -> Iterator[tuple[int, int, int, int]]:
     """Takes everything that waits on one socket: echoes requests to their pair's source, yields replies.
 
@@ -113,11 +144,9 @@ def replies(
             strange.count += 1
             continue
         _, kind, pair, number, sent_ns, forward_ns = PACKET.unpack(data)
-        seconds, nanoseconds = TIMESPEC.unpack(ancillary[0][2])
-        delay_ns = seconds * 1_000_000_000 + nanoseconds - sent_ns
+        delay_ns = stamps.of(ancillary[0][2]) - sent_ns
         if kind == REQUEST:
-            now_ns = time.clock_gettime_ns(time.CLOCK_REALTIME)
-            sock.sendto(PACKET.pack(token, REPLY, pair, number, now_ns, delay_ns), sources[pair])
+            stamps.send(sock, partial(_reply, token, pair, number, delay_ns), sources[pair])
         else:
             yield pair, number, forward_ns, delay_ns
 

@@ -24,7 +24,7 @@ END_PATIENCE_S = 1.0
 
 
 class Probe(NamedTuple):
-    """One packet and its echo; `sent_ns` on CLOCK_MONOTONIC, delays None where one was lost."""
+    """One packet and its echo; `sent_ns` on the run's clock, delays None where one was lost."""
 
     src: str
     dst: str
@@ -44,7 +44,9 @@ class Watch:
     Probes go to the file `log` as they end, so that a long phase costs no memory.
     """
 
-    def __init__(self, ports: Sequence[Port], pairs: Sequence[Pair], journal: Journal, log: Path) -> None:
+    def __init__(
+        self, ports: Sequence[Port], pairs: Sequence[Pair], journal: Journal, log: Path, clock: str | None = None
+    ) -> None:
         index = {port.node: number for number, port in enumerate(ports)}
         question = {
             "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
@@ -52,6 +54,7 @@ class Watch:
             "port": PORT_NUMBER,
             "interval_ns": int(interval_s(len(pairs)) * 1e9),
             "log": str(log.absolute()),
+            "clock": clock,
         }
         self.strange = 0  # packets that were not of this watch; known with its results
         self._pairs = list(pairs)

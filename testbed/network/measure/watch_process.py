@@ -3,7 +3,7 @@
 Sockets, packets and clocks are those of `probe_process`. Standard input: the question in one JSON line, then a line
 when no more probes are to leave, then its end. Standard output: a line when it is ready and, at the end, how many
 probes were sent and how many packets belonged to no probe. Every probe is a line of the file `log`, in the order of
-sending, as [pair, sent_ns, forward_ns, backward_ns]; sent in CLOCK_MONOTONIC, null for what never came.
+sending, as [pair, sent_ns, forward_ns, backward_ns]; sent by the run's clock, null for what never came.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import json
 import select
 import socket
 import sys
-import time
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from testbed.network.measure.probe_process import Strange, be_prompt, new_token, replies, request, socket_in
+from testbed.clock.api import WALL, Clock
+from testbed.clock.page import taking_part
+from testbed.clock.waiting import left_s
+from testbed.network.measure.probe_process import Stamps, Strange, be_prompt, new_token, replies, request, socket_in
 from testbed.system.rights import give_up
 
 LATEST_NS = 120 * 1_000_000_000  # what has not come back for so long is lost
@@ -31,7 +34,11 @@ GOLDEN = 0.6180339887498949  # its multiples, whole turns apart, spread more eve
 class Prober:
     """Sends on schedule, echoes and books what comes. Pairs are (source, destination) by position of their nodes."""
 
-    def __init__(self, question: dict[str, Any], sockets: list[socket.socket], log: TextIO) -> None:
+    def __init__(
+        self, question: dict[str, Any], sockets: list[socket.socket], log: TextIO, clock: Clock = WALL
+    ) -> None:
+        self.clock = clock
+        self.stamps = Stamps(clock)
         self.sent = 0
         self._log = log
         self._open: OrderedDict[int, list[int | None]] = OrderedDict()  # by number, what is not in the file yet
@@ -43,7 +50,7 @@ class Prober:
         self._sources = [self._addresses[src] for src, _ in self._pairs]
         self._token = new_token()
         self.strange = Strange()
-        self._start_ns = time.monotonic_ns()
+        self._start_ns = clock.now_ns()
         self._due = [(self._at(pair, 0), pair, 0) for pair in range(len(self._pairs))]
         heapq.heapify(self._due)
 
@@ -56,10 +63,10 @@ class Prober:
         turn = max(turn, (now_ns - self._start_ns) // self._interval_ns)
         heapq.heapreplace(self._due, (self._at(pair, turn + 1), pair, turn + 1))
         src, dst = self._pairs[pair]
-        packet = request(self._token, pair, self.sent)
-        self._open[self.sent] = [pair, now_ns := time.monotonic_ns(), None, None]
+        packet = partial(request, self._token, pair, self.sent)
+        now_ns = self.stamps.send(self._sockets[src], packet, self._addresses[dst])
+        self._open[self.sent] = [pair, now_ns, None, None]
         self.sent += 1
-        self._sockets[src].sendto(packet, self._addresses[dst])
         self._settle(now_ns - LATEST_NS)
         if len(self._over) >= FLUSH_PROBES:
             self._flush()
@@ -92,7 +99,7 @@ class Prober:
 
     def receive(self, sock: socket.socket) -> None:
         """Everything that waits on one socket."""
-        for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources, self.strange):
+        for _, number, forward_ns, backward_ns in replies(sock, self._token, self._sources, self.strange, self.stamps):
             if number in self._open:
                 self._open[number][2:] = [forward_ns, backward_ns]
 
@@ -103,7 +110,7 @@ def run(prober: Prober, sockets: list[socket.socket]) -> None:
     steering = sys.stdin.fileno()
     sending = True
     while True:
-        wait_s = max(0, prober.due_ns() - time.monotonic_ns()) / 1e9 if sending else None
+        wait_s = left_s(prober.clock, prober.due_ns()) if sending else None
         # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
         ready = select.select([steering, *by_descriptor], (), (), wait_s)[0]
         for descriptor in ready:
@@ -113,7 +120,7 @@ def run(prober: Prober, sockets: list[socket.socket]) -> None:
                 sending = False
             else:
                 return
-        if sending and (now_ns := time.monotonic_ns()) >= prober.due_ns():
+        if sending and (now_ns := prober.clock.now_ns()) >= prober.due_ns():
             prober.send(now_ns)
 
 
@@ -121,11 +128,12 @@ def main() -> None:
     question = json.loads(sys.stdin.readline())
     sockets = [socket_in(node["pid"], node["address"], question["port"]) for node in question["nodes"]]
     be_prompt()
+    clock = taking_part(question["clock"], "in-run probe")
     give_up()
     gc.disable()
     print("ready", flush=True)
     with Path(question["log"]).open("w") as log:
-        prober = Prober(question, sockets, log)
+        prober = Prober(question, sockets, log, clock)
         run(prober, sockets)
         prober.finish()
     print(prober.sent, prober.strange.count)

@@ -32,7 +32,8 @@ class RelayFabric:
 
     name: FabricName = "relay"
 
-    def __init__(self, run_id: str, journal: Journal) -> None:
+    def __init__(self, run_id: str, journal: Journal, clock: str | None = None) -> None:
+        self._clock = clock
         self._run_id = run_id  # seeds what is left to chance: one run id, one pattern per link
         self._journal = journal
         self._ports: tuple[Port, ...] = ()
@@ -45,6 +46,7 @@ class RelayFabric:
         try:
             config = {
                 "seed": self._run_id,
+                "clock": self._clock,
                 "parent": os.getpid(),
                 "ports": [{"node": port.node, "address": port.address, "pid": port.pid} for port in ports],
             }

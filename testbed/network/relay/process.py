@@ -20,12 +20,14 @@ import select
 import signal
 import struct
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from testbed.errors import MachineCannot
+from testbed.clock.api import NEVER, Clock
+from testbed.clock.page import taking_part
+from testbed.clock.waiting import GRACE_NS, STANDING_S
+from testbed.errors import MachineCannot, TestbedError
 from testbed.network.relay.switch import MTU, Switch
 from testbed.system.lines import Lines
 from testbed.system.linux import precise_timers
@@ -126,20 +128,37 @@ def answers(switch: Switch, line: bytes) -> Iterator[Mapping[str, Any] | None]:
         yield {"error": f"unknown verb {verb!r}"}
 
 
-def wait_s(switch: Switch) -> float:
-    """Until shortly before the next departure."""
-    next_due_ns = switch.line.next_due_ns()
-    return 1.0 if next_due_ns is None else max(next_due_ns - SPIN_NS - time.monotonic_ns(), 0) / NS_PER_S
+class Waiting:
+    """How long to sleep before the next departure, which the clock does not pass until the packet has left."""
+
+    def __init__(self, switch: Switch, clock: Clock) -> None:
+        self._switch = switch
+        self._clock = clock
+        self._before = -1
+
+    def wait_s(self) -> float:
+        """Until shortly before the next departure; 0 to poll, as long as the clock runs."""
+        due_ns = self._switch.line.next_due_ns()
+        if due_ns is None:
+            self._clock.set_barrier(NEVER)
+            return 1.0
+        self._clock.set_barrier(due_ns + GRACE_NS)
+        now = self._clock.now_ns()
+        left_ns = self._clock.wall_ns(due_ns - now) - SPIN_NS
+        stands, self._before = now == self._before, now
+        return max(left_ns / NS_PER_S, STANDING_S if stands else 0.0)
 
 
-def carry(switch: Switch, control: Control, parent: int) -> None:
+def carry(switch: Switch, control: Control, parent: int, clock: Clock) -> None:
     """The loop: deliver what is due, take what has arrived, one step of what is asked; sleep when there is nothing."""
     work: deque[Iterator[Mapping[str, Any] | None]] = deque()
+    waiting = Waiting(switch, clock)
     while True:
         switch.deliver()
+        wait_s = waiting.wait_s()
         # select, because poll and epoll as Python offers them round the wait up to whole milliseconds
         awaited = [control.descriptor, parent, *switch.sources]
-        for descriptor in select.select(awaited, (), (), 0 if work else wait_s(switch))[0]:
+        for descriptor in select.select(awaited, (), (), 0 if work else wait_s)[0]:
             if descriptor == parent:
                 return
             if descriptor != control.descriptor:
@@ -149,11 +168,11 @@ def carry(switch: Switch, control: Control, parent: int) -> None:
             if control.closed:
                 return
         if work:
-            started_ns = time.monotonic_ns()
+            started_ns = clock.now_ns()
             if (reply := next(work[0])) is not None:
                 work.popleft()
                 control.send(reply)
-            switch.longest_pause_ns = max(switch.longest_pause_ns, time.monotonic_ns() - started_ns)
+            switch.longest_pause_ns = max(switch.longest_pause_ns, clock.now_ns() - started_ns)
 
 
 def main() -> int:
@@ -178,11 +197,16 @@ def main() -> int:
         except MachineCannot as error:
             control.send({"error": str(error)})
             return 4
-    switch = Switch([port["address"] for port in config["ports"]], devices, config["seed"])
+    try:
+        clock = taking_part(config["clock"], "relay")
+    except TestbedError as error:
+        control.send({"error": str(error)})
+        return error.exit_code
+    switch = Switch([port["address"] for port in config["ports"]], devices, config["seed"], clock)
     priority = take_precedence()
     give_up()
     control.send({"priority": priority})
-    carry(switch, control, parent)
+    carry(switch, control, parent, clock)
     return 0
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from testbed.clock.api import WALL, Clock
 from testbed.network.relay.impair import NONE, Chances
 from testbed.network.relay.lateness import Lateness
 from testbed.network.relay.queue import DelayLine, LinkState
@@ -44,7 +44,8 @@ def link_state(row: Row) -> LinkState:
 class Switch:
     """Carries packets between the devices (open TUN descriptors) of numbered nodes."""
 
-    def __init__(self, addresses: Sequence[str], devices: Sequence[int], seed: str) -> None:
+    def __init__(self, addresses: Sequence[str], devices: Sequence[int], seed: str, clock: Clock = WALL) -> None:
+        self._now_ns = clock.now_ns
         self.line = DelayLine(
             len(devices), seed, ETHERNET_HEADER_BYTES
         )  # TUN packets have none; the other fabrics' rates count it
@@ -63,7 +64,7 @@ class Switch:
     def receive(self, device: int) -> None:
         """Takes what waits at one device, at most READ_BATCH packets."""
         source = self.sources[device]
-        routes, push, read, now_ns = self._routes[source], self.line.push, os.read, time.monotonic_ns
+        routes, push, read, now_ns = self._routes[source], self.line.push, os.read, self._now_ns
         for _ in range(READ_BATCH):
             try:
                 packet = read(device, MTU)
@@ -80,7 +81,7 @@ class Switch:
 
     def deliver(self) -> None:
         """Writes out everything that is due."""
-        devices, write, now_ns, add = self._devices, os.write, time.monotonic_ns, self._lateness.add
+        devices, write, now_ns, add = self._devices, os.write, self._now_ns, self._lateness.add
         for due_ns, _, destination, _, packet in self.line.due(now_ns()):
             try:
                 write(devices[destination], packet)
