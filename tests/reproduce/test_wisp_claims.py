@@ -88,7 +88,8 @@ def test_every_experiment_of_both_papers_is_used_or_stands_alone():
     entries: list[Any] = [*CLAIMS.sweeps.values(), *CLAIMS.capacities.values()]
     used = {(FOLDER / entry.file).resolve() for entry in entries} | {FOLDER.resolve() / "claims.yaml"}
     sled = (FOLDER.parent / "sled").resolve()
-    alone = {sled / "fall-back.yaml", *FOLDER.resolve().glob("emulated*.yaml")}
+    emulated = FOLDER.resolve().glob("emulated*.yaml")
+    alone = {sled / "fall-back.yaml", FOLDER.resolve() / "recorded-fleet.yaml", *emulated}
     assert {path.resolve() for folder in (FOLDER, sled) for path in folder.glob("*.yaml")} == used | alone
 
 

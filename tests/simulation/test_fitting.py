@@ -138,7 +138,7 @@ def test_drafts_that_are_drawn_too_stay_with_the_emulation(prompts: str) -> None
 
 
 @pytest.mark.slow
-def test_a_sampled_run_is_lossless_says_seeded_coupling_and_calibrates(prompts: str, tmp_path: Path) -> None:
+def test_a_sampled_run_is_as_recorded_says_seeded_coupling_and_calibrates(prompts: str, tmp_path: Path) -> None:
     ship(sampled_table(prompts), "sampled")
     outcome = run(made(prompts, sampling=SAMPLING), Options(tmp_path / "runs"), Silent())
     assert outcome.summary["lossless"] == {"checked": 18, "equal": 18, "kind": "recorded"}
@@ -147,6 +147,6 @@ def test_a_sampled_run_is_lossless_says_seeded_coupling_and_calibrates(prompts: 
     assert requests.groupby(["prompt_id", "repeat"])["tokens"].apply(lambda rows: len({*map(tuple, rows)})).eq(1).all()
     assert len({*map(tuple, requests["tokens"])}) == 2 * PROMPTS  # repeats draw anew, policies do not
     report = (outcome.directory / "report.html").read_text()
-    assert "temperature 0.8, top-p 0.9: seeded coupling" in report and "with the same seeds" in report
+    assert "temperature 0.8, top-p 0.9: seeded coupling" in report and "18 of 18 are as recorded" in report
     RunDirectory(outcome.directory).write_manifest({**outcome.manifest, "engine": "emulation"})
     assert calibrate(outcome.directory)["tokens_identical"] is True
