@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from testbed.results.heldclock import WAITING_FABRICS
 from tests.emulation.leftovers import command_line, lock_is_free, remains, wait_until
 from tests.run_examples import command, experiment, finished
 
@@ -68,14 +69,18 @@ def test_every_policy_is_lossless_over_shaped_links_and_the_run_directory_is_who
 
 
 def test_the_far_link_takes_its_specified_time_on_the_wire(whole):
-    """Messages between the sites take half the RTT and more, within one run; the near ones do not."""
-    _, _, run = whole
+    """Messages between the sites take half the RTT and more, within one run; the near ones do not.
+
+    On lab a packet in flight comes early by what the clock was held for meanwhile; on relay the packet waits too.
+    """
+    fabric, _, run = whole
+    early = 0.0 if fabric in WAITING_FABRICS else 0.05  # of messages: 1 % of a phase may be held, in a few short holds
     messages, links = pd.read_parquet(run / "messages.parquet"), pd.read_parquet(run / "links.parquet")
     took = (messages["received_ns"] - messages["sent_ns"]) / 1e6
     for (src, dst), times in took.groupby([messages["src"], messages["dst"]]):
         specified = links[(links["src"] == src) & (links["dst"] == dst)]["one_way_specified_ms"].iloc[0]
-        assert times.min() > specified - 0.3
-        assert times.median() < specified + 3.0
+        assert (times <= specified - 0.3).mean() <= early
+        assert specified - 0.3 < times.median() < specified + 3.0
 
 
 MOMENTS = {"reading": "reading inputs", "loading": "starting 3 nodes", "running": "autoregressive: 3 requests"}
