@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,15 +25,13 @@ LESS = {"workload": workload(2, 16), "policies": ["autoregressive", "wanspec"]}
 
 
 @pytest.fixture
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    folder = tmp_path_factory.mktemp("stage")
-    parents = [one for one in folder.parents if not one.stat().st_mode & stat.S_IXOTH]
-    modes = {one: one.stat().st_mode for one in parents}
-    for one in parents:  # pytest keeps its folders to itself
-        one.chmod(modes[one] | stat.S_IXOTH)
-    yield Stage.at(folder)
-    for one, mode in modes.items():
-        one.chmod(mode)
+def stage() -> Iterator[Stage]:
+    """Not below pytest's own folder, which another session closes to everybody else whenever it starts."""
+    with tempfile.TemporaryDirectory(prefix="testbed-stage-") as name:
+        folder = Path(name)
+        closed = [one for one in folder.parents if not one.stat().st_mode & stat.S_IXOTH]
+        assert not closed, f"an ordinary user cannot enter {closed[0]}; set TMPDIR"
+        yield Stage.at(folder)
 
 
 def of_nobody() -> set[str]:
