@@ -48,13 +48,16 @@ def leaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "leaky"
 
 
+def grows(memory: dict[str, float]) -> bool:
+    """On a line the farthest sample is half the rise away; caches that come and go are farther off than they rise."""
+    return memory["rise"] > max(ALLOWED * memory["median"], memory["most_off"])
+
+
 @pytest.mark.timeout(600)
 def test_nothing_grows_with_requests_but_what_leaks(tmp_path: Path, leaky: str) -> None:
     asked = Soak(1.0, tmp_path / "soak", sample_s=2.0, policies=[leaky], rate_per_s=3.0, output_tokens=4, turns=2)
     found = {one["name"]: one for one in run(asked)["processes"]}
     assert {"engine", "relay", "user0", "user1", "target0", "drafter0", "worker of target0"} <= set(found)
-    share = {name: one["anonymous_kb"]["rise"] / one["anonymous_kb"]["median"] for name, one in found.items()}
-    assert share.pop("drafter0") > ALLOWED, "the leak"
-    assert {name: rise for name, rise in share.items() if rise > ALLOWED} == {}
+    assert {name for name, one in found.items() if grows(one["anonymous_kb"])} == {"drafter0"}, "the leak alone"
     most = {name: one["most_descriptors"] for name, one in found.items()}
     assert {name: (early, late) for name, (early, late) in most.items() if late > early} == {}
