@@ -7,18 +7,13 @@ from typing import Any
 
 import yaml
 
+from testbed.bench import forked
 from testbed.sweeps.plan import load_sweep
 from testbed.sweeps.run import Options, SweepOutcome, run_sweep
 
 SMALL: dict[str, Any] = {
     "name": "small",
-    "topology": "two-sites",
-    "workload": {"prompts": "made-up", "requests": 2, "output_tokens": 12},
-    "models": {"target": "made-up", "draft": "made-up"},
-    "outcomes": {"iid": {"match": 0.7}},
-    "devices": {"target": "l40s/llama-3.1-8b", "drafter": "l40s/llama-3.2-1b"},
-    "place": {"user": "near", "target": "near", "drafter": "far"},
-    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2}}],
+    **forked.SMALL,
     "matrix": {"network.rtt_ms": [5, 20], "seed": [1, 2, 3]},
 }
 

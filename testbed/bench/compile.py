@@ -60,9 +60,9 @@ def missing() -> str | None:
         return "mypyc is not installed: pip install 'wan-testbed[dev]'"
     compiler = os.environ.get("CC") or str(sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
-        return f"there is no C compiler ({compiler}): apt-get install gcc"
+        return f"no C compiler found ({compiler}): apt-get install gcc"
     if not Path(sysconfig.get_paths()["include"], "Python.h").exists():
-        return "there are no headers of this Python (Python.h): apt-get install python3-dev"
+        return "no headers of this Python found (Python.h): apt-get install python3-dev"
     return None
 
 

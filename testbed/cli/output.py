@@ -87,7 +87,7 @@ def pairs(title: str, values: Mapping[str, Any]) -> RenderableType:
 
 
 def _titled(title: str, table: Table) -> RenderableType:
-    """The title is no part of the table, which may be narrower."""
+    """The title stands above the table, not in it: the table may be narrower."""
     from rich.console import Group
     from rich.text import Text
 

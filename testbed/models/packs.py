@@ -42,9 +42,9 @@ def ready(path: Path | None) -> bool:
 
 
 def make(path: Path | None, model: Any, sha256: str) -> bool:
-    """The pack of a loaded model, whose weights have this hash, at `path`; False where there can be none.
+    """Writes the pack of a loaded model, whose weights have this hash, to `path`.
 
-    That is: it is not lean, there is no place for it, or no room.
+    False, and nothing written, if the model is not lean, has no cache folder (`path` is None) or the disk lacks room.
     """
     if path is None:
         return False

@@ -95,7 +95,7 @@ class Requests:
         try:
             return socket.if_nametoindex(device)
         except OSError as error:
-            raise self._refused(device, errno.ENODEV, "there is no such interface") from error
+            raise self._refused(device, errno.ENODEV, "no such interface") from error
 
     def _refused(self, device: str, number: int, text: str) -> MachineCannot:
         fix = FIXES.get(number, "see testbed doctor")

@@ -100,7 +100,7 @@ def _json(path: Path, content: str) -> tuple[str, Callable[[], str]]:
 
 
 def _has_columns(content: str) -> bool:
-    """Whether the first line that is no comment is that of an RTT trace, or nearly."""
+    """Whether the first line after the comments looks like the header of an RTT trace."""
     from testbed.network.spec.series import COLUMNS
 
     first = next((line for line in content.splitlines() if line.strip() and not line.startswith("#")), "")
