@@ -41,7 +41,11 @@ INSTEAD = {
     r"hangs? on": "depends on",
 }
 WORDS = [(re.compile(rf"\b{pattern}\b", re.IGNORECASE), instead) for pattern, instead in INSTEAD.items()]
-MEANT = ("fall-back.yaml", "ordered pair of nodes")  # a file's name; the glossary's definition of a directed link
+MEANT = (
+    "fall-back.yaml",
+    "sled-fall-back",
+    "ordered pair of nodes",
+)  # a file's name and its experiment's; the glossary's definition of a directed link
 
 
 def defects(text: str) -> Iterator[str]:
@@ -71,6 +75,7 @@ def test_strings_and_docstrings() -> None:
 def test_pages() -> None:
     pages = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
     pages += sorted((ROOT / "testbed").rglob("*.j2"))
+    pages += [path for folder in ("experiments", "topologies", "workloads") for path in (ROOT / folder).rglob("*.yaml")]
     found = [
         f"{path.relative_to(ROOT)}: {defect}"
         for path in pages
