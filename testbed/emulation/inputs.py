@@ -17,6 +17,7 @@ from testbed.experiment.links import refuse_unmeasurable
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.resolve import FILES, Resolved, resolve
 from testbed.experiment.scenario import Scenario
+from testbed.experiment.timing import UNDILATED, chosen
 from testbed.models.facts import facts_of, tokenizer_of
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
@@ -73,6 +74,8 @@ class Inputs:
 def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lambda text: None) -> Inputs:
     """Raises BadInput, or MachineCannot for a fabric or a kind of node that is not available here."""
     scenario.refuse_emulation()
+    if chosen(scenario.time) != UNDILATED:
+        raise BadInput("time.dilation: no other than 1 can be emulated yet; use dilation: 1")
     if scenario.compute.recorded:
         return _recorded(scenario, options, note)
     experiment = resolve(scenario, FILES)

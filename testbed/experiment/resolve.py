@@ -16,6 +16,7 @@ from testbed.experiment.filepaths import changed
 from testbed.experiment.links import pair_schedules, replay_of
 from testbed.experiment.requests import check_enough_prompts, plan_requests
 from testbed.experiment.scenario import Scenario, run_id
+from testbed.experiment.timing import chosen, refuse_native
 from testbed.models.devices import DeviceProfile, load_profile
 from testbed.models.load import model_hash
 from testbed.network.spec.fabric import Pair
@@ -59,6 +60,7 @@ class Resolved:
     schedules: Mapping[Pair, PairSchedule]  # of the directed pairs of sites that change during a phase
     prompts: PromptSet
     devices: Mapping[str, DeviceProfile]  # by key of `devices:`
+    dilation: float  # N of an emulation: wall time by virtual time
 
     @cached_property
     def placement(self) -> dict[str, str]:
@@ -145,4 +147,6 @@ def resolve(
         prompts = sources.prompts(scenario.workload.prompts)
     check_enough_prompts(scenario, prompts)
     devices = {role: sources.profile(name) for role, name in scenario.devices.model_dump().items()}
-    return Resolved(scenario, topology, replay, schedules, prompts, devices)
+    dilation = chosen(scenario.time)
+    refuse_native(dilation, [role for role in scenario.devices_in_use() if devices[role].native])
+    return Resolved(scenario, topology, replay, schedules, prompts, devices, dilation)

@@ -21,6 +21,7 @@ from testbed.experiment.compute import Compute, NodeCompute
 from testbed.experiment.faults import Event, unknown_nodes
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.policyentry import FileName, PolicyEntry
+from testbed.experiment.timing import Time, chosen, why_undilated
 from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import Place as At
@@ -204,6 +205,7 @@ class Scenario(Strict):
         "never what they compute; ignored in simulation",
         examples=[{"models": "recorded"}, {"drafter0": {"cpus": "0-1", "memory": "2GiB"}}],
     )
+    time: Time = Field(default=Time(), description="how fast an emulated run goes", examples=[{"dilation": 4}])
     events: list[Event] = Field(
         default=[],
         description="links that break, come back or change, and nodes that stop, at times counted from the start of "
@@ -236,6 +238,10 @@ class Scenario(Strict):
         if len(_expand(self.place.target)) != 1:
             yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
         yield from unknown_nodes(self.events, list(self.place.nodes()))
+        devices = self.devices.model_dump()
+        native = [key for key in self.devices_in_use() if devices[key] == NATIVE]
+        if (why := why_undilated(chosen(self.time), native)) is not None:
+            yield Mistake(("time", "dilation"), why)
         known = [*roles, *self.place.nodes()]
         for name in self.compute.by_name:
             if name not in known:
@@ -246,6 +252,11 @@ class Scenario(Strict):
         role = self.place.nodes()[node][0]
         given = self.compute.by_name
         return given.get(node) or given.get(role) or NodeCompute()
+
+    def devices_in_use(self) -> list[str]:
+        """Keys of `devices:` whose model a policy runs."""
+        models = {model for entry in self.policies for of_role in entry.spec.models.values() for model in of_role}
+        return [key for model, key in (("target", "target"), ("draft", "drafter")) if model in models]
 
     def refuse_emulation(self) -> None:
         """BadInput for made-up outcomes, and for more nodes than an emulated network has addresses."""

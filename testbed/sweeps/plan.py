@@ -60,6 +60,10 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """Reads and validates every point. An override of a swept key leaves only that value of its axis."""
     bare = read_document(path)
     axes = parse_axes(bare.data.pop(KEY), path, bare.lines) if KEY in bare.data else {}
+    for key in axes:
+        if key.partition(".")[0] == "time":
+            message = f"{KEY}: {key!r} cannot be swept: points are compared, so all have one dilation"
+            refuse(path, bare.lines, (KEY, key), f"{message}; give it under time:")
     axes = {key: tuple(anchored_value(key, value, path.parent) for value in values) for key, values in axes.items()}
     narrowed = dict(parse_override(text) for text in overrides)
     axes = {key: (narrowed[key],) if key in narrowed else values for key, values in axes.items()}
