@@ -7,14 +7,14 @@ machine can carry, never what the run says: all results are in virtual time. It 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from testbed.errors import BadInput
 from testbed.files.strict import NUMBER, Strict
 
-AUTO = "auto"
+AUTO: Final = "auto"
 LEAST, MOST = 0.25, 50.0
 UNDILATED = 1.0
 DIGITS = 3  # what the run's clock keeps: `testbed.clock.held.RATE_ONE`
