@@ -243,7 +243,7 @@ def probe(
 def record(
     out: Annotated[Path, typer.Option("--out", help="Table to write (*.parquet).")],
     target: Annotated[str, typer.Option("--target", help="Target model.")] = "tiny-target",
-    draft: Annotated[str, typer.Option("--draft", help="Draft model.")] = "tiny-draft",
+    draft: Annotated[str, typer.Option("--draft", help="Draft model, or prompt-lookup.")] = "tiny-draft",
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
     output_tokens: Annotated[int, typer.Option("--output-tokens", min=1, help="Longest output, in tokens.")] = 100,
     depth: Annotated[int, typer.Option("--depth", min=1, help="Tokens per draft rollout.")] = 17,

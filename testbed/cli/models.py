@@ -45,14 +45,15 @@ def check(
     target: Annotated[
         str, typer.Argument(help="Target model: shipped name, folder, or Hugging Face name.")
     ] = "tiny-target",
-    draft: Annotated[str, typer.Argument(help="Draft model with the same tokenizer.")] = "tiny-draft",
+    draft: Annotated[str, typer.Argument(help="Draft model with the same tokenizer, or prompt-lookup.")] = "tiny-draft",
     prompts: Annotated[str, typer.Option("--prompts", help="Prompt set.")] = "prose",
     limit: Annotated[int, typer.Option("--limit", min=1, help="Number of prompts.")] = 16,
     as_json: Json = False,
 ) -> None:
     """Check that a pair fits: tokenizers, losslessness, speed.
 
-    Tokenizers must match and greedy speculation must give target-only output; it shows acceptance and speed too.
+    Tokenizers must match and greedy speculation must give target-only output; it shows acceptance and speed too. With
+    prompt-lookup the target is checked, and how often prompt lookup says its tokens.
     """
     from dataclasses import asdict
 

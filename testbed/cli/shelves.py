@@ -157,14 +157,15 @@ class Traces(Shelf["RttSeries"]):
 class Models(Shelf["ShippedModel"]):
     group = key = "models"
     help = "Models and pairs: list, show, add, check, train, profile."
-    lists = "List the models that ship or were added."
-    shows = "Show a model that ships or was added."
+    lists = "List the models that ship or were added, and the drafter without a model."
+    shows = "Show a model that ships or was added, or prompt-lookup."
     argument = "A model's name."
 
     def names(self) -> Iterable[str]:
         from testbed.models.load import known_models
+        from testbed.models.lookup import LOOKUP
 
-        return known_models()
+        return [*known_models(), LOOKUP]
 
     def find(self, name: str) -> ShippedModel:
         from testbed.models.catalogue import known_model

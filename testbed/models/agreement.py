@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from testbed.decoding.processing import entropy_nats
-from testbed.models.compute import on_host
+from testbed.models.compute import Runtime, on_host
 from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 
@@ -34,7 +34,7 @@ def agreement(target: CausalRuntime, drafter: CausalRuntime, prompt: Sequence[in
     return judge(drafter, prompt, target_only(target, prompt, max_tokens))
 
 
-def judge(drafter: CausalRuntime, prompt: Sequence[int], reference: Reference) -> Agreement:
+def judge(drafter: Runtime, prompt: Sequence[int], reference: Reference) -> Agreement:
     """The drafter's choice at every position of a known greedy output."""
     count = len(reference.tokens)
     drafter.release(REQUEST)

@@ -12,6 +12,7 @@ from pathlib import Path
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest, said
 from testbed.models.load import known_models, model_hash
+from testbed.models.lookup import LOOKUP, lookup_sha256
 
 TARGET = "target"
 
@@ -41,7 +42,9 @@ def list_models() -> list[ShippedModel]:
 
 
 def known_model(name: str) -> ShippedModel:
-    """Raises BadInput."""
+    """Raises BadInput. Prompt lookup is a drafter of no parameters, whose hash is that of its rule."""
+    if name == LOOKUP:
+        return ShippedModel(LOOKUP, 0, 0, lookup_sha256())
     folders = known_models()
     if name not in folders:
         raise BadInput(f"no model {said(name)} ships or was added{nearest(name, folders)}")

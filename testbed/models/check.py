@@ -5,7 +5,7 @@ Rule: everything compared is measured in this process, in this call; nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from testbed.errors import BadInput
@@ -17,11 +17,12 @@ from testbed.models.generation import not_applied
 from testbed.models.guard import guard_of
 from testbed.models.limits import Text
 from testbed.models.load import LoadedModel, check_same_tokenizer, load_model
-from testbed.models.passes import passes_of
+from testbed.models.lookup import LOOKUP, lookup_sha256
+from testbed.models.passes import Passes, passes_of, passes_of_lookup
 from testbed.models.reference import Reference, target_only
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
-from testbed.models.speed import Rates, pass_ms, rates, resident_mib
+from testbed.models.speed import Rates, assisted, looked_up, pass_ms, rates, resident_mib
 from testbed.workload.prompts import Prompt
 
 CHECKED_K = (2, 4)
@@ -40,6 +41,18 @@ class Mismatch:
 
 
 @dataclass(frozen=True)
+class _Drafter:
+    """What drafts: `judged` says what it would have drafted, `passes` are those that runs take."""
+
+    name: str
+    sha256: str
+    parameters: int
+    judged: Runtime
+    passes: Passes
+    assist: Callable[[Sequence[int]], int] | None  # tokens that transformers decodes with it; None: it cannot
+
+
+@dataclass(frozen=True)
 class PairReport:
     """What `check_pair` found. Times are medians in milliseconds, memory in MiB, entropies in nats."""
 
@@ -48,7 +61,7 @@ class PairReport:
     target_sha256: str
     draft_sha256: str
     target_parameters: int
-    draft_parameters: int
+    draft_parameters: int  # 0: it drafts without a model (prompt-lookup)
     target_passes: str  # the path that runs take (`testbed.models.passes`), and why; speculation and times are by it
     draft_passes: str
     prompts: int
@@ -77,40 +90,38 @@ class PairReport:
 def check_pair(
     target: str, draft: str, prompts: Sequence[Prompt], max_tokens: int = 64, threads: int | None = None
 ) -> PairReport:
-    """Load both models in fp32 and measure them on the prompts; BadInput if they cannot be a pair."""
+    """Load the models in fp32 and measure them on the prompts; BadInput if they cannot be a pair."""
     if not prompts:
         raise BadInput("checking a pair needs at least one prompt")
     check_same_tokenizer(target, draft)
     big = load_model(target, threads=threads)
-    small = load_model(draft, threads=threads)
+    small = None if draft == LOOKUP else load_model(draft, threads=threads)
     ids = [big.tokenizer(prompt.text)["input_ids"] for prompt in prompts]
     texts = [Text(prompt.id, one, len(one) + max_tokens) for prompt, one in zip(prompts, ids, strict=True)]
-    fitness = require_fit({"target": target, "draft": draft}, {}, texts, {"target": big, "draft": small})
+    loaded = {"target": big, **({} if small is None else {"draft": small})}
+    fitness = require_fit({"target": target, "draft": draft}, {}, texts, loaded)
     return measure(big, small, ids, max_tokens, fitness)
 
 
 def measure(
-    big: LoadedModel, small: LoadedModel, prompts: Sequence[Sequence[int]], max_tokens: int, fitness: Fitness
+    big: LoadedModel, small: LoadedModel | None, prompts: Sequence[Sequence[int]], max_tokens: int, fitness: Fitness
 ) -> PairReport:
-    """The report of two loaded models on encoded prompts."""
-    target, drafter = (
-        CausalRuntime(one.model, guard_of(one.model, fitness.of(role)))
-        for role, one in (("target", big), ("draft", small))
-    )
+    """The report of two loaded models on encoded prompts; `small` None: the target with prompt lookup."""
+    target = CausalRuntime(big.model, guard_of(big.model, fitness.of("target")))
+    drafter = _looked_up(big, max_tokens, fitness) if small is None else _modelled(big, small, max_tokens, fitness)
     target_passes = passes_of(big.model, fitness=fitness.of("target"))
-    draft_passes = passes_of(small.model, fitness=fitness.of("draft"))
-    quick_target, quick_drafter = target_passes.runtime(), draft_passes.runtime()
+    quick_target, quick_drafter = target_passes.runtime(), drafter.passes.runtime()
     references = [target_only(target, prompt, max_tokens, eos=big.ends) for prompt in prompts]
-    judged = [judge(drafter, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
+    judged = [judge(drafter.judged, prompt, one) for prompt, one in zip(prompts, references, strict=True)]
     return PairReport(
         target=big.name,
-        draft=small.name,
+        draft=drafter.name,
         target_sha256=big.sha256,
-        draft_sha256=small.sha256,
+        draft_sha256=drafter.sha256,
         target_parameters=big.parameters,
-        draft_parameters=small.parameters,
+        draft_parameters=drafter.parameters,
         target_passes=target_passes.described,
-        draft_passes=draft_passes.described,
+        draft_passes=drafter.passes.described,
         prompts=len(prompts),
         tokens=sum(len(one.tokens) for one in references),
         mismatches=_mismatches(quick_target, quick_drafter, prompts, references, big.ends),
@@ -123,10 +134,37 @@ def measure(
         ended_early=sum(one.tokens[-1] in big.ends for one in references),
         target_pass_ms=pass_ms(quick_target, prompts[0]),
         draft_pass_ms=pass_ms(quick_drafter, prompts[0]),
-        rates=rates(target, drafter, prompts, max_tokens, RATE_K, big.ends),
+        rates=rates(target, drafter.judged, prompts, max_tokens, RATE_K, big.ends, drafter.assist),
         resident_mib=resident_mib(),
         wrong_in=tuple(why for reasons in fitness.refused.values() for why in reasons.values()),
         not_applied=not_applied(big.model.generation_config),
+    )
+
+
+def _modelled(big: LoadedModel, small: LoadedModel, max_tokens: int, fitness: Fitness) -> _Drafter:
+    fit = fitness.of("draft")
+    judged = CausalRuntime(small.model, guard_of(small.model, fit))
+    return _Drafter(
+        small.name,
+        small.sha256,
+        small.parameters,
+        judged,
+        passes_of(small.model, fitness=fit),
+        (lambda prompt: len(assisted(big.model, small.model, prompt, max_tokens, RATE_K)))
+        if judged.rows == fitness.vocabularies.get("target")
+        else None,
+    )
+
+
+def _looked_up(big: LoadedModel, max_tokens: int, fitness: Fitness) -> _Drafter:
+    passes = passes_of_lookup(fitness.vocabularies)
+    return _Drafter(
+        LOOKUP,
+        lookup_sha256(),
+        0,
+        passes.runtime(),
+        passes,
+        lambda prompt: len(looked_up(big.model, prompt, max_tokens, RATE_K)),
     )
 
 

@@ -78,7 +78,7 @@ def resolve(name: str) -> Path | str:
         return name
     if name in ADDED_BY:
         raise BadInput(f"model {name!r} is not on this machine yet: testbed models add {ADDED_BY[name]}")
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    nearest = difflib.get_close_matches(name, [*known, LOOKUP], n=1, cutoff=0.5)
     hint = f"did you mean {nearest[0]!r}? " if nearest else ""
     choices = f"{', '.join(known)}, a folder, or a Hugging Face OWNER/MODEL"
     raise BadInput(f"model {name!r} is unknown: {hint}choose {choices}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from testbed.models.compute import Runtime
 from testbed.models.load import quiet
+from testbed.models.lookup import LONGEST
 from testbed.models.reference import decode
 from testbed.models.runtime import CausalRuntime
 from testbed.models.speculate import speculate
@@ -56,13 +57,14 @@ def pass_ms(runtime: Runtime, prompt: Sequence[int]) -> dict[int, float]:
 
 def rates(
     target: CausalRuntime,
-    drafter: CausalRuntime,
+    drafter: Runtime,
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     k: int,
     ends: Sequence[int],
+    assist: Callable[[Sequence[int]], int] | None,
 ) -> Rates:
-    """Decode the first few prompts with each decoder, up to the end of text."""
+    """Decode the first few prompts with each decoder, up to the end of text; `assist` is transformers' with drafts."""
     import torch
 
     chosen = prompts[:RATE_PROMPTS]
@@ -79,11 +81,7 @@ def rates(
         plain=rate(lambda prompt: sum(1 for _ in decode(target, prompt, max_tokens, eos=ends))),
         speculative=rate(lambda prompt: len(speculate(target, drafter, REQUEST, prompt, max_tokens, k, ends).tokens)),
         transformers_plain=rate(lambda prompt: len(generated(target.model, prompt, max_tokens))),
-        transformers_assisted=(
-            rate(lambda prompt: len(assisted(target.model, drafter.model, prompt, max_tokens, k)))
-            if target.rows == drafter.rows
-            else None
-        ),
+        transformers_assisted=None if assist is None else rate(assist),
     )
 
 
@@ -104,6 +102,11 @@ def assisted(model: Any, assistant: Any, prompt: Sequence[int], max_tokens: int,
     """The same with an assistant model that always drafts `k` tokens."""
     with _constant_drafts(assistant, k):
         return generated(model, prompt, max_tokens, assistant_model=assistant)
+
+
+def looked_up(model: Any, prompt: Sequence[int], max_tokens: int, k: int) -> list[int]:
+    """The same with transformers' own prompt lookup, of as many tokens to match as ours."""
+    return generated(model, prompt, max_tokens, prompt_lookup_num_tokens=k, max_matching_ngram_size=LONGEST)
 
 
 @contextmanager

@@ -51,6 +51,14 @@ def test_help_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stderr.strip() == "[]"
 
 
+def test_every_verb_that_takes_a_drafter_takes_prompt_lookup_and_says_so() -> None:
+    taking = {
+        verb.name: parameter.help for verb in verbs(app) for parameter in verb.parameters if parameter.name == "draft"
+    }
+    assert set(taking) == {"testbed models check", "testbed record"}  # tests/models/test_lookup.py goes through both
+    assert all("prompt-lookup" in about for about in taking.values())
+
+
 def test_versions_are_said_without_importing_the_libraries() -> None:
     before = "torch" in sys.modules
     line = printed("--version").strip()

@@ -17,6 +17,7 @@ from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.files.named import EXPERIMENT, find
 from testbed.models.devices import load_profile
+from testbed.models.lookup import LOOKUP, lookup_sha256
 from testbed.results.metrics import FAMILIES, REGISTRY
 
 ONE = {
@@ -103,6 +104,14 @@ def test_metrics_are_the_registry_and_a_profile_is_its_file() -> None:
     assert {**shown, "schema_version": 1} == {
         "schema_version": 1, **load_profile(ONE["devices"]).model_dump(mode="json")
     }  # fmt: skip
+
+
+def test_the_drafter_without_a_model_is_listed_and_shown() -> None:
+    shown = {**told("models", "show", LOOKUP), "schema_version": 1}
+    assert shown == {
+        "schema_version": 1, "name": LOOKUP, "parameters": 0, "bytes": 0, "sha256": lookup_sha256()
+    }  # fmt: skip
+    assert LOOKUP in [row["name"] for row in told("models", "list")["models"]]
 
 
 def test_an_experiment_in_a_file_is_shown_too(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from testbed.decoding.processing import softmax
 from testbed.errors import BadInput, RunInvalid
 from testbed.models.batch import BatchFeed
+from testbed.models.check import PairReport, check_pair
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_model, model_hash
@@ -19,7 +20,7 @@ from testbed.models.passes import passes_of
 from testbed.models.reference import target_only
 from testbed.models.speculate import speculate
 from testbed.tables.record import record
-from testbed.workload.prompts import Prompt, PromptSet
+from testbed.workload.prompts import Prompt, PromptSet, load_prompts
 
 ROWS = 50
 
@@ -129,3 +130,29 @@ def test_a_decode_table_holds_what_it_drafts() -> None:
     for at in range(len(one.tokens) - 1):
         text = [*one.prompt, *one.tokens[:at]]
         assert one.top_tokens[at][0] == int(runtime.forward(1, 0, text)[0].argmax())
+
+
+@pytest.fixture(scope="module")
+def checked() -> PairReport:
+    return check_pair("tiny-target", LOOKUP, load_prompts("prose").prompts[::16], max_tokens=32, threads=1)
+
+
+@pytest.mark.slow
+def test_a_target_is_checked_with_it_as_with_a_drafter(checked: PairReport) -> None:
+    assert checked.lossless and checked.tokens == 3 * 32
+    assert (checked.draft, checked.draft_sha256, checked.draft_parameters) == (LOOKUP, lookup_sha256(), 0)
+    assert (checked.target_passes, checked.draft_passes) == ("lean", LOOKUP)
+    assert checked.rates.transformers_assisted is not None
+
+
+@pytest.mark.slow
+def test_its_acceptance_is_how_often_it_says_the_target_s_token(checked: PairReport) -> None:
+    target = load_model("tiny-target", threads=1)
+    agreed = positions = 0
+    for prompt in load_prompts("prose").prompts[::16]:
+        text = target.tokenizer(prompt.text)["input_ids"]
+        for token in target_only(passes_of(target.model).runtime(), text, 32, eos=target.ends).tokens:
+            agreed += choices(text)[0][0] == token
+            positions += 1
+            text = [*text, token]
+    assert checked.acceptance == agreed / positions > 0
