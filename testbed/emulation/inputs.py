@@ -20,7 +20,7 @@ from testbed.experiment.scenario import Scenario
 from testbed.experiment.timing import UNDILATED, chosen
 from testbed.models.facts import facts_of, tokenizer_of
 from testbed.models.fit import Fitness
-from testbed.models.fitness import require_fit
+from testbed.models.fitness import require_fit, slower
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, require_known
 from testbed.network.capabilities import FabricChoice, resolve_fabric
@@ -99,6 +99,8 @@ def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lam
     served = sharing(loaded, nodes.name == "docker")
     means.secure(means.of_run(loaded, served, on_gpus))
     fitness = require_fit(models, passes_needed(scenario.policies), texts)  # last: it may load them
+    for line in slower(models, fitness):
+        note(line)
     means.secure(means.of_run(loaded, served, on_gpus, {models[role] for role in fitness.packs}))
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
     return Inputs(experiment, tokenizer.encode, facts_of(target).ends, hashes, fitness, nodes, experiment.run_id(more))

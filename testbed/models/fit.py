@@ -11,6 +11,7 @@ class Fit(msgspec.Struct, frozen=True):
     refused: dict[str, str] = {}
     sizes: str = ""
     pack: str = ""  # path of its weights as lean passes read them; empty: there is none
+    unpacked: str = ""  # why a lean model has none, in words
 
 
 class Fitness(msgspec.Struct, frozen=True):
@@ -19,9 +20,10 @@ class Fitness(msgspec.Struct, frozen=True):
     refused: dict[str, dict[str, str]] = {}
     vocabularies: dict[str, int] = {}
     packs: dict[str, str] = {}
+    unpacked: dict[str, str] = {}
 
     def of(self, role: str) -> Fit:
         """The model's share."""
         sizes = " and ".join(str(size) for size in self.vocabularies.values())
         refused, pack = self.refused.get(role, {}), self.packs.get(role, "")
-        return Fit(refused, f"vocab_size {sizes}" if sizes else "", pack)
+        return Fit(refused, f"vocab_size {sizes}" if sizes else "", pack, self.unpacked.get(role, ""))

@@ -8,6 +8,7 @@ that are wrong are refused, and only where a policy needs them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -50,11 +51,13 @@ def require_fit(
     for role, name in models.items():
         require_room(name, facts[role].rows, facts[role].room, texts)
     packed: dict[str, str] = {}
+    unpacked: dict[str, str] = {}
     for role, name in models.items():
         have = (loaded or {}).get(role)
-        known = _known(name, facts[role], max(one.reach for one in texts), texts[0].prompt, have)
-        if known.lean and (pack := packs.place(name)) is not None and pack.is_file():
-            packed[role] = str(pack)
+        known, pack, why = _known(name, facts[role], max(one.reach for one in texts), texts[0].prompt, have)
+        if known.lean:
+            packed |= {role: str(pack)} if not why else {}
+            unpacked |= {role: why} if why else {}
         if role == "target" and known.generate:
             raise BadInput(
                 f"model {name!r}: target-only decoding differs from transformers' generate(): {known.generate}"
@@ -64,23 +67,40 @@ def require_fit(
         for kind, who in {SINGLE: "every policy", **needs.get(role, {})}.items():
             if kind in wrong:
                 raise BadInput(f"{refused[role][kind]}; {who} needs them: choose another model or policy")
-    return Fitness(refused, {role: one.rows for role, one in facts.items() if one.rows is not None}, packed)
+    vocabularies = {role: one.rows for role, one in facts.items() if one.rows is not None}
+    return Fitness(refused, vocabularies, packed, unpacked)
+
+
+def slower(models: Mapping[str, str], fitness: Fitness) -> list[str]:
+    """A line for each thing that makes runs of these models start more slowly, or take more memory, than they could."""
+    lines = []
+    if why := kept.unusable():
+        lines.append(f"what is found of models cannot be kept, so every run finds it anew: {why}")
+    for role, why in fitness.unpacked.items():
+        lines.append(
+            f"model {models[role]!r}: every node loads it by transformers, as its weights cannot be kept as nodes map "
+            f"them: {why}"
+        )
+    return lines
 
 
 def _words(name: str, kind: str, why: str) -> str:
     return f"model {name!r} computes {NAMES[kind]} incorrectly: {why}"
 
 
-def _known(name: str, facts: Facts, reach: int, prompt: Sequence[int], loaded: LoadedModel | None) -> Known:
-    """From what is kept, or found now; where there can be a pack, it is there afterwards."""
+def _known(
+    name: str, facts: Facts, reach: int, prompt: Sequence[int], loaded: LoadedModel | None
+) -> tuple[Known, Path | None, str]:
+    """From what is kept, or found now; where its pack is, or why there is none."""
     path = kept.place(name, DTYPE, *lengths(facts.room, facts.boundaries, reach), suffix=".json")
     pack = packs.place(name)
     packed = packs.ready(pack)
     known = kept.read(path, Known)
     if known is not None and (packed or not known.lean):
-        return known
+        return known, pack, ""
     model = loaded or load_model(name, DTYPE, threads=1)
-    if packed or packs.make(pack, model.model, model.sha256):
+    why = "" if packed else packs.make(pack, model.model, model.sha256)
+    if not why:
         assert pack is not None
         chosen = passes_of_pack(name, packs.load(name, pack))
     else:
@@ -88,7 +108,7 @@ def _known(name: str, facts: Facts, reach: int, prompt: Sequence[int], loaded: L
     if known is None:
         known = _found(model, chosen, reach, prompt)
         kept.write(path, known)
-    return known
+    return known, pack, why
 
 
 def _found(model: LoadedModel, chosen: Passes, reach: int, prompt: Sequence[int]) -> Known:

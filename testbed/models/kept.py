@@ -2,6 +2,7 @@
 
 Rule: everything is kept under a hash of all that it depends on (the model's files, this code, the libraries), so it is
 never out of date; what is missing or damaged is found anew; and a folder that others can write to is not used.
+Where there is no folder to use, `unusable` says why.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from testbed.errors import BadInput, TestbedError
-from testbed.files.reading import decode_json, read_bytes
+from testbed.files.reading import decode_json, one_line, read_bytes
 from testbed.files.whole import replacing
 from testbed.models.load import local_folder, model_hash
 
@@ -31,7 +32,7 @@ _Kept = TypeVar("_Kept")
 
 def place(name: str, *more: object, suffix: str) -> Path | None:
     """The file for what depends on the model and on `more`; None where this user has no private folder for it."""
-    kept_in = _folder()
+    kept_in, _ = _folder()
     if kept_in is None:
         return None
     parts = [
@@ -42,6 +43,12 @@ def place(name: str, *more: object, suffix: str) -> Path | None:
         *map(str, more),
     ]
     return kept_in / f"{hashlib.sha256(repr(parts).encode()).hexdigest()}{suffix}"
+
+
+def unusable() -> str:
+    """Why nothing can be kept for this user, in words; empty where it can."""
+    _, why = _folder()
+    return why
 
 
 def read(path: Path | None, kind: type[_Kept]) -> _Kept | None:
@@ -81,12 +88,12 @@ def _code() -> str:
     return digest.hexdigest()
 
 
-def _folder() -> Path | None:
-    """The cache folder, created if necessary: this user's, and writable by this user only."""
+def _folder() -> tuple[Path | None, str]:
+    """The cache folder, created if necessary: this user's, and writable by this user only; else why there is none."""
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         if not base.is_absolute():
-            return None
+            return None, f"XDG_CACHE_HOME={base} is no absolute path"
         folder = base
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in ("", *CACHE.split("/")):
@@ -95,7 +102,7 @@ def _folder() -> Path | None:
                 folder.mkdir(mode=0o700, exist_ok=True)
             facts = folder.lstat()
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-                return None
-    except (OSError, RuntimeError):
-        return None
-    return folder
+                return None, f"{folder} is no folder that only this user can write to"
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
+        return None, f"the cache folder cannot be used: {one_line(error)}"
+    return folder, ""

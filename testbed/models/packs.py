@@ -2,6 +2,7 @@
 
 Kept beside what else is known of the model (`testbed.models.kept`). A pack is as large as the weights in fp32, so no
 more than `MOST_BYTES` are kept: those used longest ago go, but none of the last day, which a run may be about to open.
+Rule: why a pack could not be made is said; nodes then load the model by transformers, with the same results.
 """
 
 from __future__ import annotations
@@ -41,25 +42,26 @@ def ready(path: Path | None) -> bool:
     return True
 
 
-def make(path: Path | None, model: Any, sha256: str) -> bool:
-    """Writes the pack of a loaded model, whose weights have this hash, to `path`.
+def make(path: Path | None, model: Any, sha256: str) -> str:
+    """Writes the pack of a loaded model, whose weights have this hash, to `path`; empty if it is there.
 
-    False, and nothing written, if the model is not lean, has no cache folder (`path` is None) or the disk lacks room.
+    Else why nothing was written, in words: the model is not lean, there is no folder to keep it in (`path` is None), or
+    the disk lacks room.
     """
     if path is None:
-        return False
-    size = 4 * int(model.num_parameters())
-    if shutil.disk_usage(path.parent).free < 2 * size + SPARE_BYTES:
-        return False
+        return kept.unusable() or "the cache folder cannot be used"
+    needed = 2 * 4 * int(model.num_parameters()) + SPARE_BYTES
+    if (free := shutil.disk_usage(path.parent).free) < needed:
+        return f"{path.parent} has {free / 1e9:.1f} GB free, {needed / 1e9:.1f} are needed; XDG_CACHE_HOME moves it"
     try:
         with replacing(path) as partial:
             with partial.open("xb+") as file:
                 write_pack(model, file, sha256)
             partial.chmod(0o644)  # a container's user is nobody here; the folder above keeps others out
-    except (NotLean, TestbedError):
-        return False
+    except (NotLean, TestbedError) as error:
+        return str(error)
     _tidy(path)
-    return True
+    return ""
 
 
 def load(name: str, path: Path) -> Packed:

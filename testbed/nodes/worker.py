@@ -12,6 +12,7 @@ import gc
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never, cast
@@ -135,10 +136,13 @@ class Models:
         self.can_batch = all(one.runtime().can_batch for one in self._passes.values())
 
     def _load(self, role: str, name: str, config: WorkerConfig) -> None:
-        """Mapped, where the engine has its weights as lean passes read them; by transformers everywhere else."""
+        """Mapped, where the engine has its weights as lean passes read them; by transformers everywhere else.
+
+        What the engine could not have them for is said where the paths of passes are.
+        """
         from testbed.models import packs
         from testbed.models.lookup import LOOKUP, lookup_sha256
-        from testbed.models.passes import TRANSFORMERS, Choice, passes_of, passes_of_lookup, passes_of_pack
+        from testbed.models.passes import LEAN, TRANSFORMERS, Choice, passes_of, passes_of_lookup, passes_of_pack
         from testbed.models.placement import CPU
 
         if name == LOOKUP:
@@ -153,6 +157,8 @@ class Models:
 
         loaded = load_model(name, device=config.accelerator, threads=config.threads)
         passes = passes_of(loaded.model, cast(Choice, config.passes), fit)
+        if passes.path == LEAN and fit.unpacked:
+            passes = replace(passes, why=f"loaded by transformers: {fit.unpacked}")
         self.hashes[role], self._passes[role] = loaded.sha256, passes
 
     def device(self, compute: Compute) -> Worker:

@@ -19,7 +19,7 @@ from testbed.emulation.inputs import Options, passes_needed, read
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.document import load_scenario
 from testbed.experiment.scenario import Scenario
-from testbed.models import fitness
+from testbed.models import fitness, packs
 from testbed.models.check import check_pair
 from testbed.models.fit import Fitness
 from testbed.models.limits import Text
@@ -217,7 +217,17 @@ def test_what_nodes_are_told_survives_the_way_to_them() -> None:
 
 def test_inputs_of_a_run_that_drafts_by_prompt_lookup(tmp_path: Path) -> None:
     target = llama(tmp_path / "model")
-    inputs = read(experiment(tmp_path, target, LOOKUP, ["autoregressive", "wanspec"]), Options(fabric="relay"))
+    said: list[str] = []
+    drafting = experiment(tmp_path, target, LOOKUP, ["autoregressive", "wanspec"])
+    inputs = read(drafting, Options(fabric="relay"), said.append)
+    assert said == []
     assert inputs.model_hashes["draft"] == model_hash(LOOKUP) and set(inputs.fitness.packs) == {"target"}
-    said = refusal(partial(read, experiment(tmp_path, LOOKUP, target, ["autoregressive"]), Options()))
-    assert said == f"{LOOKUP} is a drafter without a model; only `models: {{draft: {LOOKUP}}}` can name it"
+    refused = refusal(partial(read, experiment(tmp_path, LOOKUP, target, ["autoregressive"]), Options()))
+    assert refused == f"{LOOKUP} is a drafter without a model; only `models: {{draft: {LOOKUP}}}` can name it"
+
+
+def test_a_run_whose_nodes_load_by_transformers_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packs, "SPARE_BYTES", 1 << 60)
+    said: list[str] = []
+    inputs = read(experiment(tmp_path, llama(tmp_path / "model"), LOOKUP, ["wanspec"]), Options("relay"), said.append)
+    assert len(said) == 1 and inputs.fitness.unpacked["target"] in said[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import random
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ import transformers
 
 from testbed.errors import RunInvalid
 from testbed.models import facts, kept, packs
-from testbed.models.fitness import require_fit
+from testbed.models.fitness import require_fit, slower
 from testbed.models.lean.activations import ACTIVATIONS
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_model, load_tokenizer, shipped
@@ -70,6 +71,44 @@ def test_what_is_damaged_is_found_or_made_anew(cache: Path) -> None:
     pack.write_bytes(whole[:-1])
     with pytest.raises(RunInvalid, match=r"'tiny-draft-small': .*is gone or damaged"):
         packs.load("tiny-draft-small", pack)
+
+
+def test_why_there_is_no_pack_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {"target": "tiny-draft-small"}
+    monkeypatch.setattr(packs, "SPARE_BYTES", 1 << 60)
+    short = require_fit(models, {}, TEXTS)
+    assert not short.packs and "GB free" in short.unpacked["target"] and short.of("target").unpacked
+    (line,) = slower(models, short)
+    assert line.startswith("model 'tiny-draft-small': every node loads it by transformers") and "GB free" in line
+    monkeypatch.undo()
+    monkeypatch.setattr(packs, "write_pack", full)
+    assert "no space left" in require_fit(models, {}, TEXTS).unpacked["target"]
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
+
+
+@pytest.mark.parametrize("cache_home", ["shared", "file", "relative"])
+def test_a_cache_folder_that_cannot_be_used_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_home: str
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", "here" if cache_home == "relative" else str(tmp_path / cache_home))
+    models = {"target": "tiny-draft-small"}
+    found = require_fit(models, {}, TEXTS)
+    assert not found.packs and kept.unusable() == found.unpacked["target"] != ""
+    whole, of_model = slower(models, found)
+    assert whole.startswith("what is found of models cannot be kept") and kept.unusable() in whole
+    assert kept.unusable() in of_model
+
+
+def test_nothing_is_said_where_nothing_is_wrong() -> None:
+    models = {"target": "tiny-draft-small"}
+    found = require_fit(models, {}, TEXTS)
+    assert found.packs and not found.unpacked and slower(models, found) == []
 
 
 def test_another_model_or_tokenizer_is_kept_elsewhere(tmp_path: Path) -> None:

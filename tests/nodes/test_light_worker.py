@@ -111,6 +111,16 @@ def test_a_worker_says_in_one_line_that_its_weights_are_gone(fitness: Fitness) -
     assert "is gone or damaged" in msgspec.msgpack.decode(body, type=Refused).error
 
 
+@pytest.mark.slow
+def test_a_worker_says_why_transformers_loaded_a_lean_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(packs, "SPARE_BYTES", 1 << 60)
+    fitness = require_fit(MODELS, {}, [Text("p1", (5, 6, 7), 60)])
+    ready, _, heavy, mapped = answers(WorkerConfig(MODELS, PROFILES, fitness=fitness))
+    assert "torch" in heavy and not mapped
+    assert ready.passes == {role: f"lean (loaded by transformers: {fitness.unpacked[role]})" for role in MODELS}
+
+
 def test_a_place_is_the_same_for_engine_and_node(fitness: Fitness) -> None:
     assert fitness.packs == {role: str(packs.place(name)) for role, name in MODELS.items()}
 
