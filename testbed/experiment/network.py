@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from testbed.files.strict import MBIT_PER_S, SHARE, Strict, Unit
 from testbed.files.yamlfile import problem
+from testbed.network.spec.effects import EFFECTS
 from testbed.network.spec.series import AtEnd, RttSeries, SeriesReplay
 from testbed.network.spec.topology import BufferMilliseconds, BurstLossShares, Milliseconds, Topology
 
@@ -73,9 +74,11 @@ class NetworkOptions(Strict):
 
     def applied_to(self, topology: Topology) -> Topology:
         """The topology with the changes that last. Raises BadInput for a region it does not have."""
-        rate_bps = None if self.rate_mbit is None else round(self.rate_mbit * 1e6)
         changed = topology if self.rtt_ms is None else topology.with_rtt_ms(self.rtt_ms)
-        return changed.with_links(self.jitter_ms, self.loss, rate_bps, self.burst_loss, self.reorder, self.buffer_ms)
+        options = {effect: getattr(self, effect.option) for effect in EFFECTS}
+        return changed.with_effects(
+            {effect.key: effect.of_option(value) for effect, value in options.items() if value is not None}
+        )
 
     def replay_on(self, series: RttSeries) -> SeriesReplay:
         """How `rtt_series`, read, runs on the links."""

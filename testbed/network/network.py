@@ -11,7 +11,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
@@ -257,7 +256,7 @@ class Network(BroughtUp):
             measured[one.src, one.dst] = one.median_ms / 2
         self.base_one_way_ms = {pair: max(0.0, base_ms) for pair, base_ms in everywhere(measured, pairs).items()}
         specified = self.links
-        self.shape([replace(link, jitter_ms=0.0, reorder=0.0, loss=0.0, burst_loss=None) for link in specified])
+        self.shape([link.without_chance() for link in specified])
         self._take_off_wake_ups()
         self.shape(specified)
         self.probe(max(CHECK_PROBES, CHECK_PROBES_TOGETHER // len(self.links)))

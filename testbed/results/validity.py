@@ -7,7 +7,8 @@ why.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import permutations
 from typing import Any
 
@@ -15,8 +16,9 @@ import pandas as pd
 
 from testbed.network.measure import tolerances
 from testbed.network.measure.probe import beyond_law
-from testbed.network.measure.roundtrips import Expected, expected, legs_of
+from testbed.network.measure.terms import Terms
 from testbed.network.spec.fabric import Pair
+from testbed.network.spec.topology import link_between
 from testbed.results import during, heldclock
 from testbed.results.conservation import broken
 from testbed.results.lateness import HANDED_ON, TOOK_LONGER, by_device, too_late
@@ -106,51 +108,29 @@ def _lossless(run: RunData) -> Iterator[str]:
         yield f"{policy}: {len(rows)} of its outputs differ from target-only decoding"
 
 
-def lossy_pairs(manifest: Mapping[str, Any]) -> frozenset[Pair]:
-    """Directed pairs of nodes whose probes may be lost: a probe comes back, so loss one way is loss for both."""
-    topology, placement = manifest["topology"], manifest["node_placement"]
-    kinds = [topology.get(kind, {}) for kind in ("loss", "burst_loss")]
-
-    def loses(a: str, b: str) -> bool:
-        return any(bool(kind.get(placement[a], {}).get(placement[b])) for kind in kinds)
-
-    return frozenset((a, b) for a, b in permutations(placement, 2) if loses(a, b) or loses(b, a))
-
-
-def spread_pairs(manifest: Mapping[str, Any]) -> dict[Pair, float]:
-    """Directed pairs of nodes whose round trips are meant to spread: the sum of both directions' jitter in ms."""
-    jitter, placement = manifest["topology"].get("jitter_ms", {}), manifest["node_placement"]
-
-    def half_width(a: str, b: str) -> float:
-        return float(jitter.get(placement[a], {}).get(placement[b], 0.0))
-
-    spread = {(a, b): half_width(a, b) + half_width(b, a) for a, b in permutations(placement, 2)}
-    return {pair: jitter_ms for pair, jitter_ms in spread.items() if jitter_ms}
-
-
-class Laws:
-    """What is to be expected of the pairs whose round trips are not simply as long as specified."""
-
-    def __init__(self, manifest: Mapping[str, Any], links: pd.DataFrame) -> None:
-        one_way = {(row["src"], row["dst"]): row["one_way_specified_ms"] for row in links.to_dict("records")}
-        self._legs = legs_of(manifest, one_way)
-
-    def of(self, src: str, dst: str, probes: int) -> Expected | None:
-        """None: one number is expected, and every probe."""
-        there, back = self._legs.get((src, dst)), self._legs.get((dst, src))
-        if there is None or back is None or (there.plain and back.plain):
-            return None
-        return expected(there, back, probes)
+def terms_of(run: RunData) -> Terms:
+    """What the links, as the manifest and their rows specify them, allow a measurement of them to be."""
+    topology, placement = run.manifest["topology"], run.manifest["node_placement"]
+    one_way_ms = dict(
+        zip(zip(run.links["src"], run.links["dst"], strict=True), run.links["one_way_specified_ms"], strict=True)
+    )
+    between = cache(partial(link_between, topology, one_way_ms=0.0))
+    links = [
+        replace(between(placement[a], placement[b]), src=a, dst=b, one_way_ms=one_way_ms.get((a, b), 0.0))
+        for a, b in permutations(placement, 2)
+    ]
+    terms = Terms.of(links)
+    return terms._replace(legs={pair: leg for pair, leg in terms.legs.items() if pair in one_way_ms})
 
 
 def not_judged(run: RunData) -> list[str]:
     """What of the links no check could judge, as they are specified: a sentence for each pair."""
     if run.manifest["engine"] != "emulation" or run.links.empty:
         return []
-    laws, said = Laws(run.manifest, run.links), []
+    terms, said = terms_of(run), []
     for pair in _by_pair(run.links, sent=("sent", "max")):
         src, dst, sent = pair.src, pair.dst, pair.sent
-        law = laws.of(src, dst, sent)
+        law = terms.law((src, dst), sent)
         if law is None:
             continue
         back = f"{law.returning:.0f} of {sent} probes are expected back"
@@ -162,15 +142,13 @@ def not_judged(run: RunData) -> list[str]:
 
 
 def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[Reason]:
-    lossy = lossy_pairs(run.manifest)
-    laws = Laws(run.manifest, run.links)
-    idle, spread_ms = idle_pairs(run), spread_pairs(run.manifest)
+    terms, idle = terms_of(run), idle_pairs(run)
     if run.links.empty:
         yield Reason(Cause.LINK_UNKNOWN, "no link was checked against its specification")
     counting = checks_that_count(run.links)
-    yield from _caused(Cause.LINK, _links(counting, lossy, limits, spread_ms, laws))
-    yield from _caused(Cause.LINK_UNKNOWN, _unknown_tails(counting, idle, laws))
-    yield from _caused(Cause.LINK, _drift(counting, limits, spread_ms, laws))
+    yield from _caused(Cause.LINK, _links(counting, limits, terms))
+    yield from _caused(Cause.LINK_UNKNOWN, _unknown_tails(counting, idle, terms))
+    yield from _caused(Cause.LINK, _drift(counting, limits, terms))
     yield from _caused(Cause.LINK_DURING, _during(run, limits))
     yield from _caused(Cause.LINK_LATE, _late_changes(run.replay, limits))
     yield from _caused(Cause.CLOCK, heldclock.reasons(run.manifest))
@@ -220,27 +198,21 @@ def idle_pairs(run: RunData) -> frozenset[Pair]:
     return frozenset((a, b) for a, b in permutations(nodes, 2) if (a, b) not in spoke and (b, a) not in spoke)
 
 
-def _links(
-    links: pd.DataFrame,
-    lossy: Collection[Pair],
-    limits: Thresholds,
-    spread_ms: Mapping[Pair, float],
-    laws: Laws,
-) -> Iterator[str]:
+def _links(links: pd.DataFrame, limits: Thresholds, terms: Terms) -> Iterator[str]:
     for row in links.to_dict("records"):
         pair = f"link {row['src']} to {row['dst']} ({row['phase']} the run)"
-        law = laws.of(row["src"], row["dst"], row["sent"])
+        law = terms.law((row["src"], row["dst"]), row["sent"])
         if row["received"] == 0:
             if law is None or not law.may_all_be_lost:
                 yield f"{pair}: none of {row['sent']} probe packets came back"
             continue
-        if row["received"] < row["sent"] and (row["src"], row["dst"]) not in lossy:
+        if row["received"] < row["sent"] and (row["src"], row["dst"]) not in terms.lossy:
             yield f"{pair}: {row['sent'] - row['received']} of {row['sent']} probe packets lost"
         if law is not None:
             p99_ms = None if pd.isna(row["p99_ms"]) else row["p99_ms"]
             yield from (f"{pair}: {reason}" for reason in beyond_law(law, row["median_ms"], p99_ms))
             continue
-        jitter_ms = spread_ms.get((row["src"], row["dst"]), 0.0)
+        jitter_ms = terms.jitter_ms.get((row["src"], row["dst"]), 0.0)
         of_median_ms, of_tail_ms = tolerances.jitter_allowance_ms(jitter_ms, row["received"])
         allowed = link_tolerance_ms(row["specified_ms"], limits) + of_median_ms
         allowed_tail = limits.link_p99_error_ms + of_tail_ms
@@ -264,7 +236,7 @@ def checks_that_count(links: pd.DataFrame) -> pd.DataFrame:
     return links[links["phase"] != worse]
 
 
-def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair], laws: Laws) -> Iterator[str]:
+def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair], terms: Terms) -> Iterator[str]:
     """Fewer than 100 packets have no 99th percentile (NaN in the log); one check of each pair must have had enough.
 
     But of `idle` pairs, and of those that are to lose too many.
@@ -273,13 +245,13 @@ def _unknown_tails(links: pd.DataFrame, idle: Collection[Pair], laws: Laws) -> I
     for pair in _by_pair(came, sent=("sent", "max"), received=("received", "max"), tails=("p99_ms", "count")):
         if pair.tails or (pair.src, pair.dst) in idle:
             continue
-        law = laws.of(pair.src, pair.dst, pair.sent)
+        law = terms.law((pair.src, pair.dst), pair.sent)
         if law is None or law.has_p99:
             most = f"at most {pair.received} probe packets came back in one check"
             yield f"link {pair.src} to {pair.dst}: RTT p99 not measured: {most}"
 
 
-def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, float], laws: Laws) -> Iterator[str]:
+def _drift(links: pd.DataFrame, limits: Thresholds, terms: Terms) -> Iterator[str]:
     """Between checks of a pair the error, not the delay, must stay: the specification may move with a trace."""
     measured = links[links["received"] > 0]
     errors = measured.assign(error=measured["median_ms"] - measured["specified_ms"])
@@ -291,10 +263,10 @@ def _drift(links: pd.DataFrame, limits: Thresholds, spread_ms: Mapping[Pair, flo
         least=("error", "min"),
         most=("error", "max"),
     ):
-        if laws.of(pair.src, pair.dst, pair.sent) is not None:
+        if terms.law((pair.src, pair.dst), pair.sent) is not None:
             continue  # each check was held against the law, which has no one middle
         drift = pair.most - pair.least
-        by_chance_ms, _ = tolerances.jitter_allowance_ms(spread_ms.get((pair.src, pair.dst), 0.0), pair.received)
+        by_chance_ms, _ = tolerances.jitter_allowance_ms(terms.jitter_ms.get((pair.src, pair.dst), 0.0), pair.received)
         allowed = link_tolerance_ms(pair.specified, limits) + 2 * by_chance_ms
         if _beyond(drift, allowed):
             yield (

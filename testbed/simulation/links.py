@@ -29,6 +29,7 @@ from math import inf
 
 from testbed.errors import BadInput
 from testbed.network.relay.impair import NONE, Chances, Fates
+from testbed.network.spec.effects import Effects
 from testbed.network.spec.fabric import BurstLoss, delay_us
 from testbed.network.spec.fabric import Link as SpecifiedLink
 from testbed.network.spec.schedule import PairEvent, PairSchedule
@@ -42,7 +43,7 @@ DelaySeries = Callable[[int], int]  # virtual time to one-way delay, both in nan
 
 
 @dataclass(frozen=True)
-class LinkSpec:
+class LinkSpec(Effects):
     """One direction. `series` takes the place of `one_way_ms` where the delay changes over the run."""
 
     one_way_ms: float
@@ -73,8 +74,7 @@ class LinkSpec:
     @property
     def varies(self) -> bool:
         """Two messages may see different delays on an idle link."""
-        by_chance = self.jitter_ms > 0 or self.loss > 0 or self.burst_loss is not None or self.reorder > 0
-        return by_chance or self.series is not None or bool(self.events)
+        return self.by_chance or self.series is not None or bool(self.events)
 
     def delay_ns(self, now_ns: int) -> int:
         """Whole microseconds where constant: the delay that the emulated plan asks its kernel for."""

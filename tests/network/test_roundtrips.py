@@ -119,7 +119,7 @@ TWO = load_topology(str(Path(__file__).parents[2] / "topologies" / "two-sites.ya
 
 
 def between(**changes: object) -> Topology:
-    return TWO.with_links(**changes)  # type: ignore[arg-type]
+    return TWO.with_effects(changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_what_a_simulated_link_cannot_do_is_refused(update, words):
 
 
 def test_the_topology_s_burst_loss_and_reordering_reach_the_links():
-    topology = load_topology("two-sites").with_links(burst_loss=BurstLossShares(p=0.1, r=0.2), reorder=0.3)
+    topology = load_topology("two-sites").with_effects({"burst_loss": BurstLossShares(p=0.1, r=0.2), "reorder": 0.3})
     specs = link_specs(topology, {"a": "near", "b": "far", "c": "far"})
     assert (specs["a", "b"].burst_loss, specs["a", "b"].reorder) == (BurstLoss(0.1, 0.2), 0.3)
     assert (specs["b", "c"].burst_loss, specs["b", "c"].reorder) == (None, 0.0)

@@ -62,7 +62,7 @@ class History:
         """The link, and whether a packet that is sent now can be held against it."""
         index = max(0, bisect_right(self.since_ns, now_ns) - 1)
         link = self.links[index]
-        plain = link.up and link.rate_bps is None and not link.jitter_ms and not link.reorder
+        plain = link.up and link.rate_bps is None and link.keeps_order
         return link, self.settled[index] and plain
 
 
@@ -84,7 +84,7 @@ def judge(probes: Iterable[Probe], links: Mapping[Pair, History]) -> Iterator[Ju
         )
         back, fair_back = links[probe.dst, probe.src].at(turned_ns)
         came = probe.forward_ns is not None and probe.backward_ns is not None
-        lossy = any(link.loss or link.burst_loss is not None for link in (there, back))
+        lossy = there.loses or back.loses
         yield Judged(
             probe,
             there.one_way_ms + back.one_way_ms,

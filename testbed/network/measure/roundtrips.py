@@ -9,11 +9,9 @@ Rule kept: bounds follow from the specification and the number of probes alone, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
 
 # A probe on the wire: `probe_process.PACKET` (33 bytes) in UDP, IPv4 and Ethernet, as the rate stages count it.
 PROBE_BYTES = 33 + 8 + 20 + 14
@@ -116,26 +114,6 @@ def interval_s(shortest_s: float, slowest_bps: int | None) -> float:
     if slowest_bps is None:
         return shortest_s
     return max(shortest_s, 2 * PROBE_BYTES * 8 / (PROBES_SHARE * slowest_bps))  # the other direction's echoes as well
-
-
-def legs_of(manifest: Mapping[str, Any], one_way_ms: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], Leg]:
-    """Every directed pair of nodes as a run's manifest has it; one-way delays are as its links' rows say."""
-    topology, placement = manifest["topology"], manifest["node_placement"]
-
-    def of(kind: str, a: str, b: str) -> Any:
-        return topology.get(kind, {}).get(placement[a], {}).get(placement[b])
-
-    def leg(a: str, b: str) -> Leg:
-        bursts = of("burst_loss", a, b)
-        loss, memory = float(of("loss", a, b) or 0.0), 1.0
-        if bursts:
-            loss, memory = burst_share(**bursts)
-        rate = of("rate_bps", a, b)
-        return Leg(
-            one_way_ms[a, b], float(of("jitter_ms", a, b) or 0.0), float(of("reorder", a, b) or 0.0), rate, loss, memory
-        )
-
-    return {(a, b): leg(a, b) for a, b in one_way_ms}
 
 
 def burst_share(p: float, r: float, loss_bad: float = 1.0, loss_good: float = 0.0) -> tuple[float, float]:

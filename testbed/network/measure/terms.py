@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from testbed.network.measure.probe import PairSample, verify
-from testbed.network.measure.roundtrips import Leg, burst_share, expected
+from testbed.network.measure.roundtrips import Expected, Leg, burst_share, expected
 from testbed.network.spec.fabric import Link, Pair
 
 
@@ -20,7 +20,7 @@ class Terms(NamedTuple):
 
     @classmethod
     def of(cls, links: Sequence[Link]) -> Terms:
-        losing = [(link.src, link.dst) for link in links if link.loss or link.burst_loss is not None]
+        losing = [(link.src, link.dst) for link in links if link.loses]
         jitter = {(link.src, link.dst): link.jitter_ms for link in links}
         return cls(
             lossy=frozenset((a, b) for src, dst in losing for a, b in ((src, dst), (dst, src))),
@@ -33,12 +33,18 @@ class Terms(NamedTuple):
         laws, jitter_ms = {}, {}
         for one in samples:
             pair = (one.src, one.dst)
-            there, back = self.legs[pair], self.legs[pair[::-1]]
-            if not (there.plain and back.plain):
-                laws[pair] = expected(there, back, one.sent)
+            if (law := self.law(pair, one.sent)) is not None:
+                laws[pair] = law
             if pair in self.jitter_ms:
                 jitter_ms[pair] = self.jitter_ms[pair]
         return verify(samples, self.lossy, jitter_ms, laws)
+
+    def law(self, pair: Pair, probes: int) -> Expected | None:
+        """Of so many round trips; None: one number is expected, and every probe, or one of the two legs is unknown."""
+        there, back = self.legs.get(pair), self.legs.get(pair[::-1])
+        if there is None or back is None or (there.plain and back.plain):
+            return None
+        return expected(there, back, probes)
 
     def flawless(self, samples: Sequence[PairSample]) -> bool:
         """No probe was lost, and none, not one in a hundred, was later than a 99th percentile may be.

@@ -157,7 +157,7 @@ class NetemFabric:
 
 
 def _needs_netem(link: Link) -> bool:
-    return bool(link.one_way_ms or link.jitter_ms or link.loss or link.burst_loss or link.reorder or not link.up)
+    return bool(link.one_way_ms) or link.by_chance or not link.up
 
 
 def _device(port: Port) -> str:

@@ -81,7 +81,7 @@ def fate(link: Link) -> Fate:
     """What a packet that the link's leaf drops counts as."""
     if not link.up:
         return "cut"
-    return "lost" if link.loss or link.burst_loss else "dropped"
+    return "lost" if link.loses else "dropped"
 
 
 def pair_seed(seed: str, pair: Pair) -> int:

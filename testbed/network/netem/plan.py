@@ -108,7 +108,7 @@ def check_links(ports: Sequence[Port], links: Iterable[Link], complete: bool = T
             raise BadInput(f"{name}: loss is {link.loss}; must be a share from 0 to 1")
         if link.rate_bps is not None and not 8_000 <= link.rate_bps <= UNLIMITED_BPS:
             raise BadInput(f"{name}: rate_bps is {link.rate_bps}; must be from 8000 to {UNLIMITED_BPS}, or none")
-        if link.jitter_ms or link.reorder or link.burst_loss is not None or link.buffer_bytes is not None:
+        if link.by_chance or link.buffer_bytes is not None:
             _check_effects(name, link)
         found[pair] = link
     if not complete:

@@ -157,9 +157,8 @@ def link_rows(ports: Sequence[Port], links: Sequence[Link], complete: bool = Tru
         delay_ns, jitter_ns = round(link.one_way_ms * NS_PER_MS), round(link.jitter_ms * NS_PER_MS)
         limit = limit_packets(link.rate_bps, (delay_ns + jitter_ns) // NS_PER_US)
         row: list[object] = [position[src], position[dst], delay_ns, limit]
-        by_chance = bool(link.loss or link.burst_loss or link.reorder or jitter_ns)
-        if link.rate_bps is not None or by_chance or not link.up:
-            chances = chances_row(link, jitter_ns) if by_chance else None
+        if link.rate_bps is not None or link.by_chance or not link.up:
+            chances = chances_row(link, jitter_ns) if link.by_chance else None
             row += [link.rate_bps, rate_buffer_bytes(link), chances, link.up]
         rows.append(row)
     return rows

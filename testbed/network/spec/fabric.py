@@ -8,11 +8,12 @@ devices. This module knows none of them: it holds the types they share.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from testbed.errors import RunInvalid
+from testbed.network.spec.effects import BY_CHANCE, Effects
 
 FabricName = Literal["netem", "lab", "relay"]
 Pair = tuple[str, str]  # source and destination: of nodes, or of the sites they stand at
@@ -63,7 +64,7 @@ class BurstLoss:
 
 
 @dataclass(frozen=True)
-class Link:
+class Link(Effects):
     """What one directed pair of nodes should experience. All delays are one-way and in milliseconds.
 
     Without jitter and reordering a link is first in, first out, even when its delay falls; with either, packets may
@@ -80,6 +81,11 @@ class Link:
     reorder: float = 0.0  # share of packets that are sent at once, without the delay: netem's reorder with gap 1
     buffer_bytes: int | None = None  # of the rate stage; None: plan.RATE_BUFFER_MS at the rate
     up: bool = True  # False: cut, so every packet of the pair is dropped, and counted as `cut`
+
+    def without_chance(self) -> Link:
+        """This link with what all its packets meet alike."""
+        defaults: dict[str, Any] = {one.name: one.default for one in fields(self) if one.name in BY_CHANCE}
+        return replace(self, **defaults)
 
 
 @dataclass(frozen=True)

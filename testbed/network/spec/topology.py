@@ -25,6 +25,7 @@ from testbed.files.pyfile import PythonFile
 from testbed.files.reading import shown
 from testbed.files.strict import MS, SHARE, Strict, Unit
 from testbed.files.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes
+from testbed.network.spec.effects import EFFECTS, EXCLUDE_EACH_OTHER
 from testbed.network.spec.fabric import BurstLoss, Link
 
 Milliseconds = Annotated[float, MS, Field(ge=0, le=60_000, allow_inf_nan=False)]
@@ -129,18 +130,7 @@ class Topology(Strict):
 
     def link(self, a: str, b: str) -> Link:
         """All that is said of the way from `a` to `b`, as a link between two nodes that are called so."""
-        bursts = self.burst_loss.get(a, {}).get(b)
-        return Link(
-            a,
-            b,
-            self.one_way_ms(a, b),
-            loss=self.loss.get(a, {}).get(b, 0.0),
-            rate_bps=self.rate_bps.get(a, {}).get(b),
-            jitter_ms=self.jitter_ms.get(a, {}).get(b, 0.0),
-            burst_loss=None if bursts is None else bursts.of_link(),
-            reorder=self.reorder.get(a, {}).get(b, 0.0),
-            buffer_bytes=self.buffer_bytes(a, b),
-        )
+        return link_between(dict(self._effects()), a, b, self.one_way_ms(a, b))
 
     def with_rtt_ms(self, rtt_ms: float | Mapping[str, Mapping[str, float]]) -> Topology:
         """This topology with another round-trip time for every pair of regions, or for the pairs named, both ways."""
@@ -160,42 +150,25 @@ class Topology(Strict):
         said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
         return self.model_copy(update={"rtt": figures, "description": said})
 
-    def buffer_bytes(self, a: str, b: str) -> int | None:
-        """What may wait for the rate of this direction; None: the fabric's own choice."""
-        buffer_ms = self.buffer_ms.get(a, {}).get(b)
-        return None if buffer_ms is None else round(self.rate_bps[a][b] * buffer_ms / 8000)
-
-    def with_links(
-        self,
-        jitter_ms: float | None = None,
-        loss: float | None = None,
-        rate_bps: int | None = None,
-        burst_loss: BurstLossShares | None = None,
-        reorder: float | None = None,
-        buffer_ms: float | None = None,
-    ) -> Topology:
-        """This topology with one jitter, loss, ... between all different regions; None keeps its own.
+    def with_effects(self, given: Mapping[str, float | BurstLossShares]) -> Topology:
+        """This topology with these effects, by key, between all different regions; it keeps its own others.
 
         Either kind of loss takes the other's place. The buffer is that of the links that have a rate.
         """
-        given: dict[str, float | BurstLossShares | None] = {"jitter_ms": jitter_ms, "loss": loss, "rate_bps": rate_bps}
-        given |= {"burst_loss": burst_loss, "reorder": reorder, "buffer_ms": buffer_ms}
+        if not given:
+            return self
         update: dict[str, Any] = {}
         for key, value in given.items():
-            if value is not None:
-                names = self.region_names if value else []  # nothing is said as an empty matrix
-                update[key] = {a: {b: value for b in names if b != a} for a in names}
-        if not update:
-            return self
-        for key, other in (("loss", "burst_loss"), ("burst_loss", "loss")):
-            if given[key] is not None:
-                update.setdefault(other, {})
-        if buffer_ms is not None:
+            names = self.region_names if value else []  # nothing is said as an empty matrix
+            update[key] = {a: {b: value for b in names if b != a} for a in names}
+        if set(EXCLUDE_EACH_OTHER) & set(update):
+            update = {**{key: {} for key in EXCLUDE_EACH_OTHER}, **update}
+        if (buffer_ms := given.get("buffer_ms")) is not None:
             rates = update.get("rate_bps", self.rate_bps)
             if not any(rates.values()):
                 raise BadInput(f"network.buffer_ms: no link of topology {self.name} has a rate; set network.rate_mbit")
             update["buffer_ms"] = {a: dict.fromkeys(row, buffer_ms) for a, row in rates.items()}
-        said = ", ".join(f"{key} {_as_said(value)}" for key, value in given.items() if value is not None)
+        said = ", ".join(f"{key} {_as_said(value)}" for key, value in given.items())
         return self.model_copy(update={**update, "description": f"{self.description}; set by the experiment: {said}"})
 
     @model_validator(mode="after")
@@ -234,8 +207,11 @@ class Topology(Strict):
 
     def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         yield "rtt_ms", self.rtt
-        for key in ("jitter_ms", "loss", "burst_loss", "reorder", "rate_bps", "buffer_ms"):
-            yield key, getattr(self, key)
+        yield from self._effects()
+
+    def _effects(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+        for effect in EFFECTS:
+            yield effect.key, getattr(self, effect.key)
 
     @staticmethod
     def _mirror(key: str, matrix: dict[str, dict[str, Any]]) -> Iterator[Mistake]:
@@ -249,6 +225,17 @@ class Topology(Strict):
 
 def _as_said(value: float | BurstLossShares) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else f"({value})"
+
+
+def link_between(matrices: Mapping[str, Any], a: str, b: str, one_way_ms: float) -> Link:
+    """The link from `a` to `b` by the matrices of a topology, in Python or as a manifest has them."""
+    given = {effect.key: matrices.get(effect.key, {}).get(a, {}).get(b) for effect in EFFECTS}
+    said = {key: value for key, value in given.items() if value is not None}
+    if bursts := said.get("burst_loss"):
+        said["burst_loss"] = BurstLossShares.model_validate(bursts).of_link()
+    if (buffer_ms := said.pop("buffer_ms", None)) is not None:
+        said["buffer_bytes"] = round(said["rate_bps"] * buffer_ms / 8000)
+    return Link(a, b, one_way_ms, **said)
 
 
 def specified_links(topology: Topology, placement: Mapping[str, str]) -> list[Link]:
