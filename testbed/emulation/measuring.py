@@ -25,6 +25,7 @@ from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
 from testbed.network.spec.fabric import Counters
+from testbed.results.reasons import some
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 from testbed.system.interrupt import taking_down
@@ -92,7 +93,7 @@ def measure(
         ):
             network.require(inputs.experiment.schedule.lowest())
             progress.note(f"fabric {network.fabric_name}: {network.fabric_reason}")
-            for reason in network.invalid_reasons():
+            for reason in some(network.invalid_reasons()):
                 progress.note(f"not valid: {reason}")
             measured.links += _link_rows("before", network)
             watched = sorted(pair for pair in inputs.used_pairs if pair[0] < pair[1]) if options.probe else []

@@ -29,6 +29,11 @@ from testbed.results.statistics import no_interval
 from testbed.results.store import RunData, RunDirectory, load, using
 
 NAME = "report.html"
+LINKS_TOGETHER = (
+    " Links between two sites share a row: the mark is the middle median, the thick line goes from the least to the "
+    "greatest, the whisker to the greatest 99th percentile. All must lie within."
+)
+PASSES_TOGETHER = " Nodes of one site share a row."
 
 
 @dataclass(frozen=True)
@@ -148,8 +153,9 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         yield panel(
             "Links",
             "Each directed link against its specification. The mark is the median and must lie in the band; the "
-            "whisker ends at the 99th percentile and must end before the dashed line.",
-            lambda: links.draw(run.links),
+            "whisker ends at the 99th percentile and must end before the dashed line."
+            + (LINKS_TOGETHER if links.share_rows(run.links) else ""),
+            lambda: links.draw(run.links, run.manifest["node_placement"]),
         )  # fmt: skip
     if len(run.probes):
         yield panel(
@@ -163,6 +169,6 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "Pacing",
             "Each forward pass really runs; its result is then held until the emulated device would have finished "
             "(bar). The box is the middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at "
-            "its real time.",
+            "its real time." + (PASSES_TOGETHER if pacing.share_rows(run.steps) else ""),
             lambda: pacing.draw(passes(run.steps)),
         )  # fmt: skip

@@ -29,6 +29,7 @@ OTHERS = (GREEN, PURPLE, ORANGE, YELLOW, BLACK)
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # colour is never the only difference
 
 WIDTH_IN = 6.6
+MOST_ROWS = 100  # of one figure: beyond, nobody looks for one of them, and drawing takes minutes
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "font.size": 9.0,

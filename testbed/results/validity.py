@@ -23,7 +23,7 @@ from testbed.results import during, heldclock
 from testbed.results.conservation import broken
 from testbed.results.lateness import HANDED_ON, TOOK_LONGER, by_device, too_late
 from testbed.results.metrics.base import milliseconds
-from testbed.results.reasons import Cause, Reason
+from testbed.results.reasons import Cause, Reason, some
 from testbed.results.recorded import recorded_compute
 from testbed.results.sampling import unverified_by_choice
 from testbed.results.store import RunData
@@ -84,7 +84,7 @@ def judge(run: RunData, counts: Counts, limits: Thresholds = LIMITS) -> Validity
 
 
 def _caused(cause: Cause, reasons: Iterable[str]) -> Iterator[Reason]:
-    return (Reason(cause, text) for text in reasons)
+    return (Reason(cause, text) for text in some(reasons))
 
 
 def link_tolerance_ms(specified_ms: float, limits: Thresholds = LIMITS) -> float:
@@ -138,7 +138,7 @@ def not_judged(run: RunData) -> list[str]:
             said.append(f"link {src} to {dst}: not judged, as {back}")
         elif not law.has_p99:
             said.append(f"link {src} to {dst}: its RTT p99, as {back}")
-    return said
+    return some(said)
 
 
 def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[Reason]:

@@ -1,17 +1,25 @@
-"""Real against emulated compute: how long each kind of pass really took, and the device time it was held to."""
+"""Real against emulated compute: how long each kind of pass really took, and the device time it was held to.
+
+Rule kept: a figure has as many rows as can be read. Where single nodes are more, those of a site share a row.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from testbed.report.style import DRAFT, VERIFY, VERMILION, new_figure
+from testbed.report.style import DRAFT, MOST_ROWS, VERIFY, VERMILION, new_figure
 from testbed.results.metrics.base import busy_ms
+
+
+def share_rows(steps: pd.DataFrame) -> bool:
+    """Whether single nodes are more than can be read."""
+    return len(steps[["node", "kind"]].drop_duplicates()) > MOST_ROWS
 
 
 def draw(steps: pd.DataFrame) -> Figure:
     """One row per node and kind of pass: a box for the middle half of the real times, a line from 5 % to 99 %."""
-    groups = list(steps.groupby(["node", "kind"]))
+    groups = list(steps.groupby(["site" if share_rows(steps) else "node", "kind"]))
     figure, (axes,) = new_figure(1.0 + 0.46 * max(len(groups), 1))
     for row, ((_, kind), passes) in enumerate(groups):
         real = passes["real_ms"]
