@@ -18,6 +18,7 @@ import yaml
 from testbed.experiment.filepaths import changed
 from testbed.files.pyfile import PythonFile
 from testbed.files.whole import writing
+from testbed.files.yamlfile import load_yaml
 from testbed.network.spec.topology import load_topology
 
 NAME, INPUTS = "experiment.yaml", "inputs"
@@ -53,11 +54,19 @@ def _keep(text: str, folder: Path, names: set[str]) -> str:
     while name in names:
         number += 1
         name = f"{stem}-{number}{suffix}"
-    if python is not None:  # a class of a Python file: what it makes says it all
+    if python is not None or _names_figures(source):  # what the class makes, or the file with its figures, says it all
         (folder / name).write_text(_yaml(load_topology(text).model_dump(mode="json", by_alias=True)), encoding="utf-8")
     else:
         shutil.copyfile(source.expanduser(), folder / name)
     return name
+
+
+def _names_figures(source: Path) -> bool:
+    """Whether this is a topology whose figures are in other files."""
+    if source.suffix not in (".yaml", ".yml"):
+        return False
+    data, _ = load_yaml(source.expanduser())
+    return isinstance(data, dict) and "rtt_csv" in data
 
 
 def _model(name: str, run_dir: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ class Resolved:
 
     def _contents(self) -> dict[str, str]:
         """Of the files that the experiment names: it has their names alone."""
-        found = {"topology": self.topology.model_dump_json(), "prompts": self.prompts.sha256}
+        # what kind of figures they are changes none of them
+        topology = self.topology.model_dump_json(exclude={"source": {"kind"}})
+        found = {"topology": topology, "prompts": self.prompts.sha256}
         if self.replay is not None:
             found["rtt_series"] = self.replay.series.sha256
         return found | {
@@ -139,8 +142,13 @@ def resolve(
     """
     if topology is None:
         topology = scenario.network.applied_to(sources.topology(scenario.topology))
-    for _, site in scenario.place.nodes().values():
+    sites = dict.fromkeys(site for _, site in scenario.place.nodes().values())
+    for site in sites:
         topology.one_way_ms(site, site)  # refuses a site that the topology does not have
+    for a, b in permutations(sites, 2):
+        topology.one_way_ms(a, b)  # and a pair that it has no figure for
+    if topology.access:  # hundreds of sites, of which a run has a few
+        topology = topology.only(sites)
     replay = replay_of(scenario, topology, sources.series)
     schedules = pair_schedules(scenario, topology, replay)
     if prompts is None:

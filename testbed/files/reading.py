@@ -148,6 +148,23 @@ def read_json(
     return found
 
 
+def csv_rows(text: str, path: Name, delimiter: str = ",") -> list[tuple[int, list[str]]]:
+    """The rows of CSV text with their lines, counted from 1; cells without blanks around them, empty lines left out."""
+    import csv
+
+    rows: list[tuple[int, list[str]]] = []
+    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, skipinitialspace=True, strict=True)
+    while True:
+        line = reader.line_num + 1
+        with reading(path, "CSV", line=line):
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return rows
+        if any(cell.strip() for cell in cells):
+            rows.append((line, [cell.strip() for cell in cells]))
+
+
 def open_table(path: Name, what: str, fix: str = "", missing: str = "") -> Any:
     """A parquet file (`pyarrow.parquet.ParquetFile`) whose footer announces no more than can be read. Read it inside
     `reading`."""

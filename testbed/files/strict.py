@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, SerializerFunctionWrapHandler, model_serializer
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -21,6 +21,22 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
     renamed: ClassVar[Mapping[str, str]] = {}
+
+
+class Terse(Strict):
+    """Keys of `quiet` are dumped only where they say something: a model that gained them stays what it was."""
+
+    quiet: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _terse(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        held: dict[str, Any] = serialized(self)
+        for key in self.quiet:
+            if key in held and getattr(self, key) == type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                del held[key]
+        return held
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,7 @@ TOKENS = Unit("tokens")
 TOKENS_PER_S = Unit("tokens/s")
 REQUESTS = Unit("requests")
 REQUESTS_PER_S = Unit("requests/s")
+DEGREES = Unit("degrees")
 MBIT_PER_S = Unit("Mbit/s")
 
 

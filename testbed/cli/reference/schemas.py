@@ -68,6 +68,14 @@ def device() -> Schema:
     return schema
 
 
+def topology() -> Schema:
+    """Of a topology, whose figures and their source stand in it or in CSV files."""
+    schema = of_model(Topology)
+    elsewhere = ["source", "measured_on", "rtt_ms"]
+    schema["required"] = [key for key in schema["required"] if key not in elsewhere]
+    return {**schema, "anyOf": [{"required": elsewhere}, {"required": ["rtt_csv"]}]}
+
+
 def of_model(model: type[BaseModel], refs: str = "#/$defs/{model}") -> Schema:
     """Of a file that is one model."""
     schema = model.model_json_schema(ref_template=refs)
@@ -85,7 +93,7 @@ def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
         case "experiment":
             return experiment(policies)
         case "topology":
-            return of_model(Topology)
+            return topology()
         case "device":
             return device()
         case "claims":

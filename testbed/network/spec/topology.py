@@ -1,7 +1,8 @@
 """A topology file: regions and the round-trip time of every pair of them, with the source of the figures.
 
-Rule kept: nothing is guessed. A pair without a figure is refused; what is our choice and not a measurement (delay
-inside a region, how an RTT divides into two directions) stands in the file under its own name.
+Rule kept: nothing is guessed. A pair without a figure is refused, unless the file says by `missing` what is to be done;
+what is our choice and not a measurement (delay inside a region, how an RTT divides into two directions) stands in the
+file under its own name.
 
 An RTT is one number for a pair, but sources measure it from both ends and at different moments. One-way delays are
 `asymmetry` of the figure measured in that direction (regions' order in the file says which is forward) and the rest
@@ -10,12 +11,12 @@ of the figure measured in the other; their sum is the RTT that the emulated pair
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import date
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -23,35 +24,19 @@ from testbed.errors import BadInput
 from testbed.files.named import TOPOLOGY, find, known
 from testbed.files.pyfile import PythonFile
 from testbed.files.reading import shown
-from testbed.files.strict import MS, SHARE, Strict, Unit
-from testbed.files.yamlfile import Mistake, complaints, explain, load_yaml, nearest, raise_mistakes
+from testbed.files.strict import MS, SHARE, Strict, Terse, Unit
+from testbed.files.yamlfile import complaints, explain, load_yaml, nearest, raise_mistakes
+from testbed.network.spec.access import Access, Region, composed, expanded
 from testbed.network.spec.effects import EFFECTS, EXCLUDE_EACH_OTHER
 from testbed.network.spec.fabric import BurstLoss, Link
+from testbed.network.spec.matrixfile import with_figures
+from testbed.network.spec.source import Source
+from testbed.network.spec.topologychecks import incomplete, mirrored, misnamed, misplaced
 
 Milliseconds = Annotated[float, MS, Field(ge=0, le=60_000, allow_inf_nan=False)]
 Share = Annotated[float, SHARE, Field(ge=0, le=1, allow_inf_nan=False)]
 BitsPerSecond = Annotated[int, Unit("bit/s"), Field(ge=8_000)]
 BufferMilliseconds = Annotated[float, MS, Field(gt=0, le=60_000, allow_inf_nan=False)]
-
-
-class Source(Strict):
-    """Where the figures come from."""
-
-    citation: str = Field(description="what to cite")
-    licence: str = Field(description="licence of the numbers")
-    url: str | None = Field(default=None, description="where they are published")
-    commit: str | None = Field(default=None, description="commit of the repository they were taken from")
-    statistic: str | None = Field(
-        default=None, description="what one number is: mean of ten pings, median over a month, ..."
-    )
-
-
-class Region(Strict):
-    """One region, in which any number of nodes can run."""
-
-    name: Annotated[str, Field(min_length=1)] = Field(description="what place: and the matrices call it")
-    provider: str = Field(description="who operates it: aws, gcp, ...")
-    note: str = Field(default="", description="for readers")
 
 
 class BurstLossShares(Strict):
@@ -66,18 +51,39 @@ class BurstLossShares(Strict):
         return BurstLoss(self.p, self.r, self.loss_bad, self.loss_good)
 
 
-class Topology(Strict):
+class Topology(Terse):
     """See the module's docstring for what the numbers mean; all times are milliseconds."""
+
+    quiet = ("rtt_csv", "missing", "access", "mixed_kinds", "more_sources")
 
     name: str = Field(description="name of the topology; files of topologies/ are named by it")
     description: str = Field(description="what was measured, in a sentence or two")
-    source: Source = Field(description="where the numbers come from")
-    measured_on: date = Field(description="day of the measurement, as 2024-05-31")
+    source: Source = Field(description="where the numbers come from; with rtt_csv, its first lines say it")
+    measured_on: date = Field(description="day of the measurement, as 2024-05-31; with rtt_csv as source")
     regions: Annotated[list[Region], Field(min_length=1)] = Field(
         description="the regions; of two, the one listed first is at the start of the forward direction"
     )
     rtt: dict[str, dict[str, Milliseconds]] = Field(
         alias="rtt_ms", description="from region: to region: round-trip time measured from there"
+    )
+    rtt_csv: list[str] = Field(
+        default_factory=list,
+        description="in place of rtt_ms: CSV matrices beside this file, which may have more regions than it lists; of "
+        "two that have a pair the first counts",
+    )
+    missing: Literal["refused", "other_direction", "left_out"] = Field(
+        default="refused",
+        description="a pair without a figure in one direction: refused; or the other direction's counts for both; or "
+        "that, and pairs without any have no link, so that no experiment can use both regions",
+    )
+    access: dict[str, Access] = Field(
+        default_factory=dict, description="lines by which sites reach the region that they are behind"
+    )
+    mixed_kinds: str | None = Field(
+        default=None, description="why figures of different kinds may be put together, where they are"
+    )
+    more_sources: list[Source] = Field(
+        default_factory=list, description="of figures that do not come from source; with rtt_csv, the other files'"
     )
     symmetric: bool = Field(
         default=False, description="true: matrices give one direction of each pair, and the other one is the same"
@@ -115,18 +121,43 @@ class Topology(Strict):
 
     def one_way_ms(self, a: str, b: str) -> float:
         """Delay from `a` to `b`; BadInput for a region that is not here."""
-        order = self.region_names
         for name in (a, b):
-            if name not in order:
-                raise BadInput(f"topology {self.name}: no region {name!r}{nearest(name, order)}")
+            if name not in self._order:
+                raise BadInput(f"topology {self.name}: no region {name!r}{nearest(name, self._order)}")
         if a == b:
             return self.intra_site_rtt_ms / 2
+        if not self.linked(a, b):
+            raise BadInput(f"topology {self.name}: no figure for {a} -> {b}, so there is no link; choose other regions")
         return self.share(a, b) * self.rtt[a][b]
+
+    def linked(self, a: str, b: str) -> bool:
+        """Whether there is a figure for this pair of different regions."""
+        return b in self.rtt.get(a, {})
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Every directed pair of different regions that has a link."""
+        return ((a, b) for a in self._order for b in self._order if a != b and self.linked(a, b))
+
+    def only(self, names: Iterable[str]) -> Topology:
+        """This topology without any other regions: for what many sites would make too large to be kept with a run."""
+        kept = dict.fromkeys(names)
+        regions = [one.model_copy(update={"behind": None, "access": None}) for one in self.regions if one.name in kept]
+        used = {one.access for one in self.regions if one.name in kept}
+        lines = [line.source for name, line in self.access.items() if name in used]
+        held = self.model_dump(exclude={"access"}, by_alias=True) | {
+            key: {a: {b: value for b, value in row.items() if b in kept} for a, row in matrix.items() if a in kept}
+            for key, matrix in self.matrices()
+        }
+        sources = [one for one in (*self.more_sources, *lines) if one != self.source]
+        return Topology.model_validate({**held, "regions": regions, "source": self.source, "more_sources": sources})
+
+    @cached_property
+    def _order(self) -> dict[str, int]:
+        return {name: number for number, name in enumerate(self.region_names)}
 
     def share(self, a: str, b: str) -> float:
         """Of a round trip measured from `a` to `b`, the part that the way there takes."""
-        order = self.region_names
-        return self.asymmetry if order.index(a) < order.index(b) else 1 - self.asymmetry
+        return self.asymmetry if self._order[a] < self._order[b] else 1 - self.asymmetry
 
     def link(self, a: str, b: str) -> Link:
         """All that is said of the way from `a` to `b`, as a link between two nodes that are called so."""
@@ -146,7 +177,7 @@ class Topology(Strict):
                     raise BadInput(f"network.rtt_ms: topology {self.name}: no region {name!r}{nearest(name, names)}")
             if a == b:
                 raise BadInput(f"network.rtt_ms: {a} -> {b} is one region; use intra_site_rtt_ms of the topology")
-            figures[a][b] = figures[b][a] = float(value)
+            figures.setdefault(a, {})[b] = figures.setdefault(b, {})[a] = float(value)
         said = f"{self.description}; round-trip times set by the experiment: {rtt_ms}"
         return self.model_copy(update={"rtt": figures, "description": said})
 
@@ -173,54 +204,29 @@ class Topology(Strict):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        raise_mistakes(self._misnamed())
+        raise_mistakes(misplaced(self))
+        self.regions[:] = expanded(self.regions)
+        raise_mistakes(misnamed(self))
         if self.symmetric:
-            raise_mistakes(one for key, matrix in self._matrices() for one in self._mirror(key, matrix))
-        raise_mistakes(self._incomplete())
+            raise_mistakes(one for key, matrix in self.matrices() for one in mirrored(key, matrix))
+        elif self.missing != "refused":
+            self._fill()
+        composed(self.regions, self.access, dict(self.matrices()), self.intra_site_rtt_ms)
+        raise_mistakes(incomplete(self))
         return self
 
-    def _misnamed(self) -> Iterator[Mistake]:
-        names = self.region_names
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                yield Mistake(("regions", index, "name"), f"region {name!r} is listed twice")
-        for key, matrix in self._matrices():
-            places = [(key, a) for a in matrix] + [(key, a, b) for a, row in matrix.items() for b in row]
-            for *at, name in places:
-                if name not in names:
-                    yield Mistake((*at, name), f"{key}: region {name!r} is not in regions{nearest(name, names)}")
-            for own in (name for name, row in matrix.items() if name in row):
-                yield Mistake((key, own, own), f"{key}: {own} -> {own} is one region; use intra_site_rtt_ms")
+    def _fill(self) -> None:
+        """A pair measured in one direction serves both."""
+        for a, b in [(a, b) for a, row in self.rtt.items() for b in row]:
+            self.rtt.setdefault(b, {}).setdefault(a, self.rtt[a][b])
 
-    def _incomplete(self) -> Iterator[Mistake]:
-        names = self.region_names
-        for a, b in ((a, b) for a in names for b in names if a != b):
-            if b not in self.rtt.get(a, {}):
-                fix = "" if self.symmetric else "; give both directions, or set symmetric: true"
-                yield Mistake(("rtt_ms", a), f"rtt_ms: pair {a} -> {b} is missing{fix}")
-            if self.loss.get(a, {}).get(b) and b in self.burst_loss.get(a, {}):
-                message = f"burst_loss: {a} -> {b} has loss too; they exclude each other, remove one of them"
-                yield Mistake(("burst_loss", a, b), message)
-            if b in self.buffer_ms.get(a, {}) and b not in self.rate_bps.get(a, {}):
-                message = f"buffer_ms: {a} -> {b} has no rate_bps, so the buffer would stay empty"
-                yield Mistake(("buffer_ms", a, b), message)
-
-    def _matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
+    def matrices(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         yield "rtt_ms", self.rtt
         yield from self._effects()
 
     def _effects(self) -> Iterator[tuple[str, dict[str, dict[str, Any]]]]:
         for effect in EFFECTS:
             yield effect.key, getattr(self, effect.key)
-
-    @staticmethod
-    def _mirror(key: str, matrix: dict[str, dict[str, Any]]) -> Iterator[Mistake]:
-        given = [(a, b, value) for a, row in matrix.items() for b, value in row.items()]
-        told: set[tuple[str, str]] = set()
-        for a, b, value in given:
-            if matrix.setdefault(b, {}).setdefault(a, value) != value and (b, a) not in told:
-                told.add((a, b))
-                yield Mistake((key, b, a), f"{key}: {b} -> {a} differs from {a} -> {b}, but symmetric is true")
 
 
 def _as_said(value: float | BurstLossShares) -> str:
@@ -266,6 +272,8 @@ def load_topology(name_or_path: str | Path) -> Topology:
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: a topology is a mapping with the keys name, regions, rtt_ms, ...")
+    if "rtt_csv" in data:
+        data = with_figures(data, lines, path)
     try:
         return Topology.model_validate(data)
     except ValidationError as error:
