@@ -92,6 +92,17 @@ def _topology(path: Path) -> object:
     return topology.with_rtt_ms(5.0).model_dump_json(), [topology.rtt_ms(a, b) for a in names for b in names]
 
 
+def _topologies() -> list[bytes]:
+    """Those that can be read anywhere come first: the others name a CSV beside them."""
+    return sorted(_shipped("topologies", "*.yaml")(), key=lambda content: b"rtt_csv" in content)
+
+
+def _matrix(path: Path) -> object:
+    from testbed.network.spec.matrixfile import matrix_text, read_matrix
+
+    return matrix_text(read_matrix(path))
+
+
 def _profile(path: Path) -> object:
     from testbed.models.devices import load_profile
 
@@ -264,7 +275,8 @@ LOADERS: Mapping[str, Loader] = {
         Loader("experiment", ".yaml", _experiment, _texts(SMALL)),
         Loader("sweep", ".yaml", _sweep, _texts(SMALL)),
         Loader("override", ".txt", _override, _texts(*OVERRIDES)),
-        Loader("topology", ".yaml", _topology, _shipped("topologies", "*.yaml")),
+        Loader("topology", ".yaml", _topology, _topologies),
+        Loader("matrix", ".csv", _matrix, _shipped("topologies", "*.csv", 2_000)),
         Loader("profile", ".yaml", _profile, _profiles),
         Loader("series", ".csv", _series, _shipped("workloads/rtt", "*.csv", 2_000)),
         Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),

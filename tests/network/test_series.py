@@ -148,7 +148,8 @@ def test_an_unknown_series_gets_the_nearest_name() -> None:
 
 def test_every_series_that_ships_can_be_read_and_says_whether_it_was_measured() -> None:
     kinds = {name: load_series(name).about["kind"] for name in available_series()}
-    assert kinds == {"personal-devices": "measured", "same-coast-spikes": "synthetic"}
+    measured = dict.fromkeys(("personal-devices", "planetlab-slices"), "measured")
+    assert kinds == {**measured, "same-coast-spikes": "synthetic"}
 
 
 def test_the_shipped_spikes_are_what_their_readme_makes() -> None:
