@@ -9,7 +9,7 @@ import yaml
 
 from testbed.bench import forked
 from testbed.sweeps.plan import load_sweep
-from testbed.sweeps.run import Options, SweepOutcome, run_sweep
+from testbed.sweeps.run import SweepOptions, SweepOutcome, run_sweep
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -48,4 +48,4 @@ def experiment(folder: Path, **changes: object) -> Path:
 
 def swept(path: Path, out: Path, *overrides: str, workers: int = 1, **options: Any) -> tuple[SweepOutcome, Watcher]:
     watcher = Watcher()
-    return run_sweep(load_sweep(path, overrides), Options(out=out, workers=workers, **options), watcher), watcher
+    return run_sweep(load_sweep(path, overrides), SweepOptions(out=out, workers=workers, **options), watcher), watcher

@@ -24,7 +24,7 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.files.whole import REPLACING
 from testbed.results.attempts import unfinished
 from testbed.sweeps.plan import load_sweep
-from testbed.sweeps.run import Options, run_sweep
+from testbed.sweeps.run import SweepOptions, run_sweep
 
 MOST_KILLS = 3
 LIFE_S = 300.0  # of a sweep, on a busy machine
@@ -113,10 +113,10 @@ class Sweeps:
             raise RunInvalid(f"bench sweepkill: an undisturbed sweep ended with status {status}")
 
     def _start(self, out: Path, kept_logs: bool, workers: int) -> ForkProcess:
-        return forked(_sweep, self._file, Options(out=out, keep_logs=kept_logs, workers=workers, intervals=False))
+        return forked(_sweep, self._file, SweepOptions(out=out, keep_logs=kept_logs, workers=workers, intervals=False))
 
 
-def _sweep(file: Path, options: Options) -> None:
+def _sweep(file: Path, options: SweepOptions) -> None:
     run_sweep(load_sweep(file), options, Quiet())
 
 

@@ -47,9 +47,9 @@ def capacity(
     when the last one has ended.
     """
     from testbed.simulation.capacities import capacities, parse_rates
-    from testbed.simulation.capacity import Options, named
+    from testbed.simulation.capacity import SearchOptions, named
 
-    options = Options(duration_s=duration_s, bound=bound, most_users=most, window=window.value)
+    options = SearchOptions(duration_s=duration_s, bound=bound, most_users=most, window=window.value)
     processes = workers or len(os.sched_getaffinity(0))
     rows: list[dict[str, Any]] = []
     found = capacities(

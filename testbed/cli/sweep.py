@@ -68,10 +68,10 @@ def sweep(
     from testbed.cli.progress import SweepConsole
     from testbed.sweeps.plan import load_sweep
     from testbed.sweeps.render import as_dict, render
-    from testbed.sweeps.run import HEADLINE, Options, choose_metrics, run_sweep
+    from testbed.sweeps.run import HEADLINE, SweepOptions, choose_metrics, run_sweep
     from testbed.sweeps.table import CSV, PARQUET
 
-    options = Options(
+    options = SweepOptions(
         engine=engine.value,
         out=out,
         workers=workers,

@@ -26,8 +26,7 @@ from testbed.models.load import check_same_tokenizer, require_known
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.measure.capture import parse_pair
 from testbed.results import manifest as provenance
-from testbed.simulation.inputs import Inputs as TableInputs
-from testbed.simulation.inputs import from_scenario
+from testbed.simulation.inputs import SimulationInputs, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.workload.planned import PlannedRequest
 
@@ -54,7 +53,7 @@ class Inputs:
     fitness: Fitness  # of the models, for what the policies ask of them
     nodes: NodeKind
     run_id: str
-    recorded: TableInputs | None = None  # the answers in place of models
+    recorded: SimulationInputs | None = None  # the answers in place of models
 
     @property
     def scenario(self) -> Scenario:

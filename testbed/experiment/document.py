@@ -17,8 +17,7 @@ from testbed.experiment.scenario import Scenario
 from testbed.files.pyfile import PythonFile
 from testbed.files.reading import shown
 from testbed.files.yamlfile import explain, load_yaml, refuse
-from testbed.files.yamltext import Lines, parse
-from testbed.files.yamltext import Place as At
+from testbed.files.yamltext import KeyPath, Lines, parse
 
 
 def load_scenario(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -42,7 +41,7 @@ class Document:
     path: Path
     data: dict[str, Any]
     lines: Lines
-    overridden: dict[At, str]  # what set each place that the file did not
+    overridden: dict[KeyPath, str]  # what set each place that the file did not
 
     def choices(self) -> list[str]:
         """Which files were taken, where their names could mean others."""
@@ -62,7 +61,7 @@ def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: an experiment is a mapping with the keys name, topology, workload, ...")
     data = anchored(data, path.parent)
-    overridden: dict[At, str] = {}
+    overridden: dict[KeyPath, str] = {}
     for override in overrides:
         key, value = parse_override(override)
         place = assign(data, key, from_here(key, value), f"override {shown(override)}")

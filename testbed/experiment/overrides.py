@@ -11,18 +11,18 @@ from typing import Any
 
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest, said
-from testbed.files.yamltext import MAX_DEPTH, Place
+from testbed.files.yamltext import MAX_DEPTH, KeyPath
 
 POLICIES = "policies"
 
 
-def assign(data: dict[str, Any], key: str, value: Any, source: str) -> Place:
+def assign(data: dict[str, Any], key: str, value: Any, source: str) -> KeyPath:
     """Sets the value in place; returns where. `source` names the setting in complaints: `override 'seed=3'`."""
     *parents, last = key.split(".")
     if len(parents) > MAX_DEPTH:
         raise BadInput(f"{source[:80]}...: a key has at most {MAX_DEPTH} dots")
     at: Any = data
-    place: Place = ()
+    place: KeyPath = ()
     for part in parents:
         if place == (POLICIES,) and isinstance(at, list) and not _is_index(part):
             index, name, at = _policy(at, part, source)

@@ -23,7 +23,7 @@ from testbed.errors import BadInput
 from testbed.files.pyfile import PythonFile
 from testbed.files.strict import Strict, not_finite
 from testbed.files.yamlfile import complaints, problem, problems
-from testbed.files.yamltext import Place as At
+from testbed.files.yamltext import KeyPath
 from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
 
@@ -106,7 +106,7 @@ def _entry(item: Any, folder: Path | None) -> Any:
     return {"name": name, "label": label, "params": _params((written,), spec, params), "files": files}
 
 
-def _params(at: At, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
+def _params(at: KeyPath, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:
     try:
         checked = spec.params.model_validate(given)
     except ValidationError as error:

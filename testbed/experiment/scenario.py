@@ -24,7 +24,7 @@ from testbed.experiment.policyentry import FileName, PolicyEntry
 from testbed.experiment.timing import Time, chosen, why_undilated
 from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
-from testbed.files.yamltext import Place as At
+from testbed.files.yamltext import KeyPath
 from testbed.models.devices import NATIVE
 from testbed.tables.outcomes import RECORDED, Outcomes, refuse_emulation
 from testbed.workload.arrivals import Arrivals
@@ -229,7 +229,7 @@ class Scenario(Strict):
         labels = [entry.label for entry in self.policies]
         roles = {role for role, _ in self.place.nodes().values()}
         for index, entry in enumerate(self.policies):
-            at: At = ("policies", index)
+            at: KeyPath = ("policies", index)
             if entry.label in labels[:index]:
                 yield Mistake(at, f"two policies have the label {entry.label!r}; give one of them another label")
             for role in entry.spec.roles:

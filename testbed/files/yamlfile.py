@@ -22,7 +22,7 @@ from testbed.files.numbers import advice
 from testbed.files.reading import read_text, shown
 from testbed.files.refusals import refusal_of
 from testbed.files.strict import Strict
-from testbed.files.yamltext import MAX_BYTES, Lines, Place, parse
+from testbed.files.yamltext import MAX_BYTES, KeyPath, Lines, parse
 
 _NUMBER_ERRORS = {"float_type", "float_parsing", "int_type", "int_parsing", "int_from_float", "finite_number"}
 _TOO_LARGE = {"less_than", "less_than_equal"}
@@ -40,12 +40,12 @@ def load_yaml(path: Path) -> tuple[Any, Lines]:
 class Mistake(NamedTuple):
     """One thing that is wrong: where inside the model being validated, and a line about it."""
 
-    place: Place
+    place: KeyPath
     text: str
     unknown: bool = False  # a key that is not there
 
 
-def problem(at: Place, message: str) -> PydanticCustomError:
+def problem(at: KeyPath, message: str) -> PydanticCustomError:
     """For validators: an error about the place `at` inside the model being validated."""
     return problems([Mistake(at, message)])
 
@@ -61,7 +61,7 @@ def raise_mistakes(found: Iterable[Mistake]) -> None:
         raise problems(several)
 
 
-def refuse(path: Path, lines: Lines, at: Place, message: str) -> NoReturn:
+def refuse(path: Path, lines: Lines, at: KeyPath, message: str) -> NoReturn:
     """For checks after validation: BadInput with the line of `at`."""
     raise BadInput(f"{path}:{_line(lines, at)}: {message}")
 
@@ -71,7 +71,7 @@ def explain(
     path: Path,
     lines: Lines,
     model: type[BaseModel],
-    overrides: Mapping[Place, str] | None = None,
+    overrides: Mapping[KeyPath, str] | None = None,
 ) -> BadInput:
     """Every mistake, one on a line: the first is the error's text, the others are its notes.
 
@@ -113,8 +113,8 @@ class _Problem:
     """One complaint of pydantic, its place as the user writes it, and the unions on the way with the branch taken."""
 
     detail: ErrorDetails
-    place: Place
-    branches: Mapping[Place, str | int]
+    place: KeyPath
+    branches: Mapping[KeyPath, str | int]
     unknown: bool  # a key that is not there
     text: str | None = None  # in a validator's own words
 
@@ -122,7 +122,7 @@ class _Problem:
 def _problems(error: ValidationError, model: type[BaseModel]) -> list[_Problem]:
     """Pydantic complains about every branch of a union: kept is the one that the input got furthest into."""
     found = [item for detail in error.errors(include_url=False) for item in _problems_of(detail, model)]
-    best: dict[Place, _Problem] = {}
+    best: dict[KeyPath, _Problem] = {}
     for item in found:
         for union in item.branches:
             if union not in best or len(item.place) > len(best[union].place):
@@ -134,8 +134,8 @@ def _problems(error: ValidationError, model: type[BaseModel]) -> list[_Problem]:
 
 
 def _problems_of(detail: ErrorDetails, model: type[BaseModel]) -> list[_Problem]:
-    place: Place = ()
-    branches: dict[Place, str | int] = {}
+    place: KeyPath = ()
+    branches: dict[KeyPath, str | int] = {}
     inside: list[Any] = [model]
     for part in detail["loc"]:
         if len(inside) > 1 and place not in branches:
@@ -194,18 +194,18 @@ def said(value: object) -> str:
     return shown(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
 
 
-def _override(overrides: Mapping[Place, str] | None, place: Place) -> str | None:
+def _override(overrides: Mapping[KeyPath, str] | None, place: KeyPath) -> str | None:
     """The override that a place came from; the last one that set it or something around it."""
     texts = [text for at, text in (overrides or {}).items() if place[: len(at)] == at]
     return texts[-1] if texts else None
 
 
-def _line(lines: Lines, place: Place) -> int:
+def _line(lines: Lines, place: KeyPath) -> int:
     """The line of a place, or of the innermost thing around it that is in the file."""
     return next((lines[place[:end]] for end in range(len(place), -1, -1) if place[:end] in lines), 1)
 
 
-def _fields(model: type[BaseModel], place: Place) -> list[Any]:
+def _fields(model: type[BaseModel], place: KeyPath) -> list[Any]:
     """The annotations of what may stand at `place`, members of unions one by one, with their bounds."""
     inside: list[Any] = [model]
     for part in place:
@@ -213,18 +213,18 @@ def _fields(model: type[BaseModel], place: Place) -> list[Any]:
     return inside
 
 
-def _keys(model: type[BaseModel], place: Place) -> list[str]:
+def _keys(model: type[BaseModel], place: KeyPath) -> list[str]:
     """Keys that are valid inside `place` of `model`."""
     return sorted({field.alias or name for each in _inside(model, place) for name, field in each.model_fields.items()})
 
 
-def _renamed(model: type[BaseModel], place: Place) -> str | None:
+def _renamed(model: type[BaseModel], place: KeyPath) -> str | None:
     """The new name of an old key."""
     known = [each.renamed for each in _inside(model, place[:-1]) if issubclass(each, Strict)]
     return next((names[str(place[-1])] for names in known if place[-1] in names), None)
 
 
-def _inside(model: type[BaseModel], place: Place) -> set[type[BaseModel]]:
+def _inside(model: type[BaseModel], place: KeyPath) -> set[type[BaseModel]]:
     """The models that a mapping at `place` may be."""
     models = {model}
     for part in place:

@@ -19,8 +19,8 @@ from yaml._yaml import CParser
 from testbed.errors import BadInput
 from testbed.files.reading import MIB, one_line, refusal, shown
 
-Place = tuple[str | int, ...]
-Lines = dict[Place, int]
+KeyPath = tuple[str | int, ...]
+Lines = dict[KeyPath, int]
 
 MAX_BYTES = 4 * MIB
 MAX_VALUES = 100_000  # of one file, aliases expanded: the full matrix of 300 regions
@@ -132,7 +132,7 @@ class _Reader:
         where = f"{shown(self._name)}:{before.count(chr(10)) + 1}" if self._lined else shown(self._name)
         raise BadInput(f"{where}: contains the control character U+{sign:04X}, which is not text; remove it") from error
 
-    def _value(self, node: yaml.Node, place: Place) -> Any:
+    def _value(self, node: yaml.Node, place: KeyPath) -> Any:
         self.count(node)
         self._lines.setdefault(place, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
@@ -150,7 +150,7 @@ class _Reader:
         finally:
             self._inside.discard(id(node))
 
-    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str | int, Any]:
+    def _mapping(self, node: yaml.MappingNode, place: KeyPath) -> dict[str | int, Any]:
         mapping: dict[str | int, Any] = {}
         self.deeper(node)
         for key_node, value_node in self._pairs(node):

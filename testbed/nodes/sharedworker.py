@@ -30,7 +30,7 @@ from testbed.models.compute import Compute
 from testbed.nodes.duequeue import Due, DueQueue
 from testbed.nodes.jobs import Answer, Order, Refused, Release, Submit, WorkerConfig, frame
 from testbed.nodes.priority import precede_ordinary_programs
-from testbed.nodes.worker import READ_BYTES, Models, Worker
+from testbed.nodes.worker import READ_BYTES, LoadedModels, Worker
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
 from testbed.system.linux import precise_timers
 from testbed.wire.framing import Frames
@@ -48,7 +48,7 @@ class Served:
         self.name = name
         self.connection = connection
         self.frames = Frames()
-        self.models: Models | None = None  # None until it has said what to load
+        self.models: LoadedModels | None = None  # None until it has said what to load
         self.device: Worker
         self.compute: Compute
         self._keys: dict[int, int] = {}  # by the node's number for a request
@@ -96,7 +96,7 @@ class SharedWorker:
         self._selector = selectors.DefaultSelector()
         self._served: dict[str, Served] = {}
         self._queue: DueQueue[Order] = DueQueue()
-        self._loaded: dict[bytes, tuple[Models, Compute] | TestbedError] = {}  # by configuration
+        self._loaded: dict[bytes, tuple[LoadedModels, Compute] | TestbedError] = {}  # by configuration
         self._decode = msgspec.msgpack.Decoder(Order).decode
         self._keys = count()
         self._clock: Clock = WALL
@@ -135,7 +135,7 @@ class SharedWorker:
                 config = msgspec.msgpack.decode(body, type=WorkerConfig)
                 if not self._loaded:
                     self._clock = reading(config.clock)  # the same for all nodes of a run
-                models = Models(config, self._clock)
+                models = LoadedModels(config, self._clock)
                 self._loaded[body] = models, models.compute(together=True)
             except TestbedError as error:
                 self._loaded[body] = error

@@ -112,7 +112,7 @@ class Worker:
 WARM_UP = 64  # tokens of the longest pass before the first request
 
 
-class Models:
+class LoadedModels:
     """The models and profiles of one configuration: loaded once, however many devices run them.
 
     `refusals` turns what their GPU refuses into MachineCannot.
@@ -208,7 +208,7 @@ def serve(connection: socket.socket) -> int:
     except StopIteration:
         return 0
     try:
-        models = Models(config, reading(config.clock))
+        models = LoadedModels(config, reading(config.clock))
         worker = models.device(models.compute())
     except TestbedError as error:
         connection.sendall(frame(Refused.because(error)))

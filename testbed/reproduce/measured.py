@@ -18,7 +18,7 @@ from testbed.reproduce.claims import CapacityEntry, Claims, EstimatorEntry, Pred
 from testbed.simulation import capacity
 from testbed.sweeps.capacity import Searched, run_capacity
 from testbed.sweeps.progress import SweepProgress
-from testbed.sweeps.run import Options
+from testbed.sweeps.run import SweepOptions
 from testbed.sweeps.table import FAILED, FINISHED
 from testbed.training.controllers.report import train_to_file
 from testbed.training.controllers.train import TrainOptions
@@ -27,7 +27,7 @@ from testbed.training.estimation import estimate_profile
 ESTIMATE = "estimate"
 
 
-def measured(claims: Claims, folder: Path, options: Options, progress: SweepProgress) -> dict[str, pd.DataFrame]:
+def measured(claims: Claims, folder: Path, options: SweepOptions, progress: SweepProgress) -> dict[str, pd.DataFrame]:
     """By source. Capacities are kept from run to run, the others take seconds."""
     tables = {key: _capacity(key, entry, folder, options, progress) for key, entry in claims.capacities.items()}
     tables |= {key: _estimator(entry) for key, entry in claims.estimators.items()}
@@ -66,9 +66,11 @@ def capacity_table(found: Sequence[Searched], most_users: int) -> pd.DataFrame:
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
 
 
-def _capacity(key: str, entry: CapacityEntry, folder: Path, options: Options, progress: SweepProgress) -> pd.DataFrame:
+def _capacity(
+    key: str, entry: CapacityEntry, folder: Path, options: SweepOptions, progress: SweepProgress
+) -> pd.DataFrame:
     progress.note(f"{key}: {entry.file}")
-    asked = capacity.Options(duration_s=entry.duration_s, bound=entry.bound, most_users=entry.most_users)
+    asked = capacity.SearchOptions(duration_s=entry.duration_s, bound=entry.bound, most_users=entry.most_users)
     path = folder / entry.file
     found = run_capacity(
         path, entry.overrides, entry.fleets, entry.policies, asked, options.out, options.workers, progress

@@ -24,7 +24,7 @@ from testbed.reproduce.table import FILE, Found, Reproduction, markdown, put
 from testbed.reproduce.value import Ours, compute, emulated
 from testbed.sweeps.plan import load_sweep
 from testbed.sweeps.progress import SweepProgress
-from testbed.sweeps.run import HEADLINE, Options, SweepOutcome, choose_metrics, run_sweep
+from testbed.sweeps.run import HEADLINE, SweepOptions, SweepOutcome, choose_metrics, run_sweep
 
 RESULTS = "results"
 
@@ -35,7 +35,7 @@ def reproduce(name: str, out: Path, docs: Path, workers: int | None, progress: S
     _summaries(claims, docs)  # refuses before hours of simulation
     for place, option in ((out, "--out"), (docs, "--docs"), (docs / RESULTS / name, "--docs")):
         check_folder(place, option=option)
-    options = Options(out=out, workers=workers)
+    options = SweepOptions(out=out, workers=workers)
     outcomes = {key: _sweep(claims, key, folder, options, progress) for key in claims.sweeps}
     tables = {key: outcome.table.to_pandas() for key, outcome in outcomes.items()}
     tables |= measured(claims, folder, options, progress)
@@ -54,7 +54,7 @@ def reproduce(name: str, out: Path, docs: Path, workers: int | None, progress: S
     return result
 
 
-def _sweep(claims: Claims, key: str, folder: Path, options: Options, progress: SweepProgress) -> SweepOutcome:
+def _sweep(claims: Claims, key: str, folder: Path, options: SweepOptions, progress: SweepProgress) -> SweepOutcome:
     entry = claims.sweeps[key]
     progress.note(f"{key}: {entry.file}")
     per_prompt = any(one.kind == claims_figures.CDF and one.sweep == key for one in _panels(claims))

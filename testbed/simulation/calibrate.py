@@ -20,7 +20,7 @@ from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.base import RatioMetric, SampleMetric, rounded
 from testbed.results.store import RunData, frame_of, load, using
 from testbed.simulation.engine import rows_of, simulate
-from testbed.simulation.inputs import Inputs, from_manifest
+from testbed.simulation.inputs import SimulationInputs, from_manifest
 from testbed.simulation.testbed_overhead import measured_overheads
 from testbed.simulation.world import NO_OVERHEADS
 
@@ -58,7 +58,7 @@ def _calibrated(run_dir: Path, table: str | None) -> dict[str, Any]:
     }
 
 
-def _simulated(inputs: Inputs, emulated: RunData) -> RunData:
+def _simulated(inputs: SimulationInputs, emulated: RunData) -> RunData:
     frames = {kind: frame_of(kind, rows) for kind, rows in rows_of(inputs, simulate(inputs)).items()}
     return RunData(manifest=emulated.manifest, **frames)
 

@@ -12,7 +12,7 @@ from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.scenario import Scenario
-from testbed.simulation.capacity import Capacity, Options, Rates, find_capacity
+from testbed.simulation.capacity import Capacity, Rates, SearchOptions, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 
@@ -35,7 +35,7 @@ def capacities(
     overrides: Sequence[str],
     rates: Sequence[Rates],
     labels: Sequence[str],
-    options: Options,
+    options: SearchOptions,
     table: str | None,
     workers: int,
     note: Callable[[str], None],
@@ -55,7 +55,7 @@ def capacities(
         yield from pool.map(_one, work)
 
 
-def _one(work: tuple[Scenario, PolicyEntry, Rates, Options, str | None]) -> Capacity:
+def _one(work: tuple[Scenario, PolicyEntry, Rates, SearchOptions, str | None]) -> Capacity:
     scenario, entry, rate, options, table = work
     inputs = from_scenario(scenario, table, NO_OVERHEADS, lambda line: None)
     return find_capacity(inputs, entry, rate, options)

@@ -24,7 +24,7 @@ from testbed.errors import RunInvalid
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.scenario import Place, Scenario
 from testbed.results.records import RequestRow
-from testbed.simulation.inputs import Inputs
+from testbed.simulation.inputs import SimulationInputs
 from testbed.simulation.world import run_phase
 from testbed.system.units import NS_PER_S
 from testbed.workload.arrivals import ClosedLoop, ClosedLoopArrivals
@@ -38,7 +38,7 @@ Window = Literal["whole", "after_first"]
 
 
 @dataclass(frozen=True)
-class Options:
+class SearchOptions:
     duration_s: float = 120.0  # in which requests are counted
     stagger_s: float = 10.0  # in which users begin
     bound: float = 0.05  # share of violations; WISP does not state its own
@@ -102,10 +102,10 @@ class Capacity:
 
 
 def find_capacity(
-    inputs: Inputs,
+    inputs: SimulationInputs,
     entry: PolicyEntry,
     rate_per_s: Rates,
-    options: Options = Options(),
+    options: SearchOptions = SearchOptions(),
     progress: Callable[[Probe], None] = lambda probe: None,
 ) -> Capacity:
     """Doubles until a population misses the SLO, then halves the gap."""
@@ -145,7 +145,7 @@ def search(inside: Callable[[int], bool], most: int, precision: float) -> int:
     return low
 
 
-def probe(inputs: Inputs, entry: PolicyEntry, rate_per_s: Rates, users: int, options: Options) -> Probe:
+def probe(inputs: SimulationInputs, entry: PolicyEntry, rate_per_s: Rates, users: int, options: SearchOptions) -> Probe:
     """One closed loop of users who all have the same SLO, or several round-robin."""
     tokens, rates = inputs.scenario.workload.output_tokens, classes_of(rate_per_s)
     length_s = tokens / min(rates)  # of the longest request that just keeps its promise

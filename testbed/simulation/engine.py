@@ -28,7 +28,7 @@ from testbed.results.store import FILES, RunData, RunDirectory, load
 from testbed.results.summary import summarise
 from testbed.results.unmet import PhaseTime
 from testbed.results.validity import Counts
-from testbed.simulation.inputs import Inputs, from_scenario
+from testbed.simulation.inputs import SimulationInputs, from_scenario
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.world import NO_OVERHEADS, Overheads, World
 from testbed.system.compiled import in_use
@@ -79,7 +79,7 @@ def run(scenario: Scenario, options: Options, progress: Progress) -> Outcome:
             raise
 
 
-def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) -> Outcome:
+def _run(inputs: SimulationInputs, identity: str, attempt: Attempt, progress: Progress) -> Outcome:
     simulated = simulate(
         inputs,
         on_phase=lambda entry, repeat: progress.phase(entry.label, repeat, inputs.scenario.workload.requests),
@@ -95,7 +95,9 @@ def _run(inputs: Inputs, identity: str, attempt: Attempt, progress: Progress) ->
     return Outcome(publish(attempt, (*FILES, report.name, EXPERIMENT)), summary, data.manifest)
 
 
-def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -> tuple[RunData, dict[str, Any]]:
+def write_run(
+    inputs: SimulationInputs, simulated: Simulated, identity: str, path: Path
+) -> tuple[RunData, dict[str, Any]]:
     """Log, manifest and summary of a simulated run into a folder; returns what the folder holds, and the summary."""
     directory = RunDirectory(path)
     rows = rows_of(inputs, simulated)
@@ -118,14 +120,14 @@ def write_run(inputs: Inputs, simulated: Simulated, identity: str, path: Path) -
     return data, summary
 
 
-def counts_of(inputs: Inputs) -> Counts:
+def counts_of(inputs: SimulationInputs) -> Counts:
     """What was asked for; a simulation has no packets that could be lost track of."""
     scenario = inputs.scenario
     return Counts(unmatched_packets=0, requests_per_policy=scenario.workload.requests * scenario.repeats)
 
 
 def simulate(
-    inputs: Inputs,
+    inputs: SimulationInputs,
     on_phase: Callable[[PolicyEntry, int], None] = lambda entry, repeat: None,
     on_done: Callable[[int], None] = lambda tokens: None,
 ) -> Simulated:
@@ -146,7 +148,7 @@ def simulate(
     return simulated
 
 
-def rows_of(inputs: Inputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
+def rows_of(inputs: SimulationInputs, simulated: Simulated) -> dict[str, Sequence[Any]]:
     """The log by kind, every output compared with the recorded target-only output."""
     log = simulated.log
     return {
@@ -168,7 +170,7 @@ def _phases(requests: Sequence[RequestRow], gave_up_ns: Mapping[tuple[str, int],
     return [PhaseTime(*phase, lasted_s=at_ns / NS_PER_S) for phase, at_ns in lasted_ns.items()]
 
 
-def _compared(inputs: Inputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
+def _compared(inputs: SimulationInputs, row: RequestRow, planned: PlannedRequest) -> RequestRow:
     return replace(row, lossless=row.tokens == inputs.expected(planned))
 
 
@@ -181,12 +183,12 @@ def _link_rows(links: Mapping[tuple[str, str], LinkSpec]) -> list[LinkRow]:
     return rows
 
 
-def _identity(inputs: Inputs) -> str:
+def _identity(inputs: SimulationInputs) -> str:
     more = {"table": inputs.table.sha256, "overheads": str(asdict(inputs.overheads))}
     return inputs.experiment.run_id({"engine": "simulation", "code": str(provenance.code()), **more})
 
 
-def _manifest(inputs: Inputs, identity: str) -> dict[str, Any]:
+def _manifest(inputs: SimulationInputs, identity: str) -> dict[str, Any]:
     """No time of day and nothing measured: the same simulation gives the same manifest."""
     scenario, experiment, made_of = inputs.scenario, inputs.experiment, inputs.table.provenance
     place = scenario.place.model_dump(mode="json")

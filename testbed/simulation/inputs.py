@@ -65,7 +65,7 @@ FILES = Sources()
 
 
 @dataclass(frozen=True)
-class Inputs:
+class SimulationInputs:
     experiment: Resolved  # the texts of its prompts are their ids: the tokens are the table's
     table: DecodeTable
     overheads: Overheads
@@ -127,7 +127,7 @@ def from_scenario(
     note: Callable[[str], None],
     sources: Sources = FILES,
     simulated: bool = True,
-) -> Inputs:
+) -> SimulationInputs:
     """Inputs of an experiment file. Without a table's name, a known table of these models and prompts is looked for.
 
     `simulated`: its links are to be simulated too.
@@ -145,17 +145,19 @@ def from_scenario(
     named = sources.made_up(scenario) if isinstance(outcomes, MadeUp) else named
     if named is not None and named.synthetic:
         prompts = by_id(named.name, list(named.prompt_tokens), named.sha256)
-        return _checked(Inputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads), simulated)
+        return _checked(
+            SimulationInputs(resolve.resolve(scenario, sources, prompts=prompts), named, overheads), simulated
+        )
     experiment = resolve.resolve(scenario, sources)
     held = experiment.prompts
     table = choose_table(scenario, hashes_of(scenario, held, note, sources), named, sources)
     prompts = by_id(held.name, [prompt.id for prompt in held.prompts], held.sha256)
-    return _checked(Inputs(replace(experiment, prompts=prompts), table, overheads), simulated)
+    return _checked(SimulationInputs(replace(experiment, prompts=prompts), table, overheads), simulated)
 
 
 def from_manifest(
     manifest: Mapping[str, Any], prompt_ids: Sequence[str], table_name: str | None, overheads: Overheads
-) -> Inputs:
+) -> SimulationInputs:
     """Inputs of a run that was: nothing is read but its manifest, the prompts it issued, and a table of its models."""
     scenario = Scenario.model_validate(manifest["scenario"])
     refuse_sampled_drafts(scenario)
@@ -165,7 +167,7 @@ def from_manifest(
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])
-    return _checked(Inputs(resolve.resolve(scenario, FILES, topology, held), table, overheads))
+    return _checked(SimulationInputs(resolve.resolve(scenario, FILES, topology, held), table, overheads))
 
 
 def hashes_of(scenario: Scenario, prompts: PromptSet, note: Callable[[str], None], sources: Sources = FILES) -> Hashes:
@@ -195,7 +197,7 @@ def choose_table(
     )
 
 
-def _checked(inputs: Inputs, simulated: bool = True) -> Inputs:
+def _checked(inputs: SimulationInputs, simulated: bool = True) -> SimulationInputs:
     """Refuses what no table can answer for, and links that cannot be simulated, before the first event."""
     scenario, table = inputs.scenario, inputs.table
     workload = scenario.workload

@@ -1,6 +1,6 @@
 """Links in virtual time: when a message sent now arrives, in the order of sending, always.
 
-One `Link` is one direction between two nodes, as a TCP connection over that path shows it to the program above:
+One `SimulatedLink` is one direction between two nodes, as a TCP connection over that path shows it to a program:
 
 * bandwidth is serialisation: a message leaves when those before it have left and its own bits are out;
 * then comes the one-way delay at the moment of leaving, a constant or a series over time;
@@ -30,8 +30,7 @@ from math import inf
 from testbed.errors import BadInput
 from testbed.network.relay.impair import NONE, Chances, Fates
 from testbed.network.spec.effects import Effects
-from testbed.network.spec.fabric import BurstLoss, delay_us
-from testbed.network.spec.fabric import Link as SpecifiedLink
+from testbed.network.spec.fabric import BurstLoss, Link, delay_us
 from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.network.spec.topology import Topology
 from testbed.system.units import NS_PER_MS, NS_PER_S, NS_PER_US
@@ -57,7 +56,7 @@ class LinkSpec(Effects):
     events: tuple[PairEvent, ...] = ()  # by time: what changes besides the series
 
     @classmethod
-    def of(cls, link: SpecifiedLink, schedule: PairSchedule, topology: str) -> LinkSpec:
+    def of(cls, link: Link, schedule: PairSchedule, topology: str) -> LinkSpec:
         """What a simulation makes of a link. Raises BadInput, in the topology's name, for one that it cannot show."""
         if link.loss >= 1 or (link.burst_loss is not None and link.burst_loss.ends_all):
             raise BadInput(f"topology {topology}: loss {link.src} -> {link.dst} is 1, so nothing would arrive")
@@ -88,7 +87,7 @@ class LinkSpec(Effects):
         return states
 
 
-class Link:
+class SimulatedLink:
     """`rtt_ns` is the round trip a retransmission timeout is made of; `seed` names the link's generator."""
 
     def __init__(self, spec: LinkSpec, rtt_ns: int, seed: str) -> None:
@@ -177,9 +176,9 @@ def link_specs(
     return specs
 
 
-def make_links(specs: Mapping[tuple[str, str], LinkSpec], seed: object) -> dict[tuple[str, str], Link]:
+def make_links(specs: Mapping[tuple[str, str], LinkSpec], seed: object) -> dict[tuple[str, str], SimulatedLink]:
     """The links of one world; equal seeds give equal jitter and losses."""
     return {
-        (a, b): Link(spec, spec.delay_ns(0) + specs[b, a].delay_ns(0), f"{seed}/{a}/{b}")
+        (a, b): SimulatedLink(spec, spec.delay_ns(0) + specs[b, a].delay_ns(0), f"{seed}/{a}/{b}")
         for (a, b), spec in specs.items()
     }

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from testbed.simulation.kernel import Kernel
-from testbed.simulation.links import Link
+from testbed.simulation.links import SimulatedLink
 from testbed.wire.framing import encode
 from testbed.wire.messages import Envelope, Message, Ping
 from testbed.wire.transport import Arrival
@@ -37,7 +37,13 @@ class Way:
     """From `src` over a link to who hears it. `sized`: the log wants sizes; a link with a rate needs them anyway."""
 
     def __init__(
-        self, kernel: Kernel, link: Link, src: str, arrived: Callable[[Arrival], Any], overhead_ns: int, sized: bool
+        self,
+        kernel: Kernel,
+        link: SimulatedLink,
+        src: str,
+        arrived: Callable[[Arrival], Any],
+        overhead_ns: int,
+        sized: bool,
     ) -> None:
         self._kernel = kernel
         self._link = link

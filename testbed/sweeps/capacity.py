@@ -16,7 +16,7 @@ from testbed.errors import BadInput, TestbedError
 from testbed.experiment.document import load_scenario
 from testbed.experiment.scenario import Scenario
 from testbed.files.yamlfile import nearest
-from testbed.simulation.capacity import Capacity, Options, Rates, classes_of, find_capacity, named
+from testbed.simulation.capacity import Capacity, Rates, SearchOptions, classes_of, find_capacity, named
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.sweeps import journal, pool, workers
@@ -43,7 +43,7 @@ def run_capacity(
     overrides: Sequence[str],
     rates_per_s: Sequence[Rates],
     labels: Sequence[str],
-    options: Options,
+    options: SearchOptions,
     out: Path,
     processes: int | None,
     progress: SweepProgress,
@@ -74,7 +74,7 @@ def run_capacity(
     return [_searched(point, done[point.run_id]) for point in points]
 
 
-def search(scenario: Scenario, rate_per_s: Rates, run_id: str, options: Options) -> PointResult:
+def search(scenario: Scenario, rate_per_s: Rates, run_id: str, options: SearchOptions) -> PointResult:
     """The one policy of a scenario at one rate; a failure is its result."""
     (entry,) = scenario.policies
     try:
@@ -85,14 +85,14 @@ def search(scenario: Scenario, rate_per_s: Rates, run_id: str, options: Options)
     return PointResult(run_id, valid=True, policies={entry.label: {"capacity": _as_dict(found)}})
 
 
-def _search(points: Sequence[Point], options: Options, processes: int) -> Iterator[PointResult]:
+def _search(points: Sequence[Point], options: SearchOptions, processes: int) -> Iterator[PointResult]:
     # low rates have the largest fleets: first, so that no long search is left alone at the end
     jobs = [(one.scenario, one.settings[RATE], one.run_id, options) for one in points]
     jobs.sort(key=lambda job: min(classes_of(job[1])))
     yield from pool.results(jobs, _searcher, processes, "searched a capacity")
 
 
-def _searcher() -> Callable[[tuple[Scenario, float, str, Options]], PointResult]:
+def _searcher() -> Callable[[tuple[Scenario, float, str, SearchOptions]], PointResult]:
     return lambda job: search(*job)
 
 

@@ -23,7 +23,7 @@ from testbed.sweeps.point import PointResult
 NAME = "points.jsonl"
 
 
-class Journal:
+class SweepJournal:
     """Open while a sweep runs."""
 
     def __init__(self, file: FileIO, path: Path) -> None:
@@ -58,7 +58,7 @@ class Journal:
 
 
 @contextmanager
-def opened(directory: Path) -> Iterator[Journal]:
+def opened(directory: Path) -> Iterator[SweepJournal]:
     """The journal of this sweep directory, which is made if it is not there."""
     check_folder(directory)
     path = directory / NAME
@@ -70,4 +70,4 @@ def opened(directory: Path) -> Iterator[Journal]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadInput(f"{directory}: another sweep is writing here; wait for it or choose another --out") from None
-        yield Journal(file, path)
+        yield SweepJournal(file, path)

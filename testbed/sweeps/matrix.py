@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.files.yamlfile import refuse, said
-from testbed.files.yamltext import Lines, Place
+from testbed.files.yamltext import KeyPath, Lines
 
 KEY = "matrix"
 MAX_VALUE = 1e18  # of a range: its differences stay finite, and its integers within 64 bits
@@ -32,7 +32,7 @@ def parse_axes(raw: Any, path: Path, lines: Lines) -> dict[str, tuple[Any, ...]]
         refuse(path, lines, (KEY,), f"{KEY}: maps dotted keys to lists of values, as in `network.rtt_ms: [0, 10, 20]`")
     axes: dict[str, tuple[Any, ...]] = {}
     for key, given in raw.items():
-        at: Place = (KEY, key)
+        at: KeyPath = (KEY, key)
         if not isinstance(key, str) or key == KEY or not all(key.split(".")):
             refuse(path, lines, at, f"{KEY}: {key!r} is not a dotted key, as in `policies.wanspec.phi`")
         values = _range(given, path, lines, at) if isinstance(given, dict) else given
@@ -61,7 +61,7 @@ def points(axes: Axes) -> Iterator[Settings]:
         yield dict(zip(axes, values, strict=True))
 
 
-def _range(given: dict[Any, Any], path: Path, lines: Lines, at: Place) -> list[float | int]:
+def _range(given: dict[Any, Any], path: Path, lines: Lines, at: KeyPath) -> list[float | int]:
     name = ".".join(map(str, at))
     if set(given) != RANGE_KEYS:
         refuse(path, lines, at, f"{name}: a range has exactly the keys from, to and count")

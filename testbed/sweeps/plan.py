@@ -24,7 +24,7 @@ from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
 from testbed.files.datafiles import PACKAGE
 from testbed.files.yamlfile import refuse, said
-from testbed.files.yamltext import Place
+from testbed.files.yamltext import KeyPath
 from testbed.simulation.inputs import Sources, by_id, choose_table, hashes_of
 from testbed.sweeps.matrix import KEY, Axes, Settings, parse_axes, points
 from testbed.tables.outcomes import MadeUp, Recorded, refuse_emulation
@@ -119,7 +119,7 @@ def _scenario(document: Document, settings: Settings) -> Scenario:
 
 def _refuse_conflicts(document: Document, axes: Axes) -> None:
     """Two settings of one place: the one would undo the other in silence."""
-    places: dict[Place, str] = {}
+    places: dict[KeyPath, str] = {}
     for key in axes:
         scratch = copy.deepcopy(document.data)
         place = assign(scratch, key, None, f"{document.path}: {KEY}: {key!r}")

@@ -20,7 +20,7 @@ from testbed.results.rundir import attempting, publish
 from testbed.results.store import FILES, RECORDS, RunData, frame_of
 from testbed.results.validity import judge
 from testbed.simulation.engine import Simulated, counts_of, rows_of, simulate, write_run
-from testbed.simulation.inputs import Inputs, Sources, from_scenario
+from testbed.simulation.inputs import SimulationInputs, Sources, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.sweeps.plan import Point
 
@@ -100,7 +100,7 @@ def _prompts(log: PolicyLog) -> list[dict[str, Any]]:
     ]
 
 
-def _run_data(inputs: Inputs, rows: Mapping[str, Sequence[msgspec.Struct]], task: Task) -> RunData:
+def _run_data(inputs: SimulationInputs, rows: Mapping[str, Sequence[msgspec.Struct]], task: Task) -> RunData:
     needed = NEEDED.union(*(REGISTRY[tag].requires for tag in task.metrics))
     scenario = inputs.scenario
     return RunData(
@@ -113,7 +113,7 @@ def _run_data(inputs: Inputs, rows: Mapping[str, Sequence[msgspec.Struct]], task
     )
 
 
-def _keep(inputs: Inputs, simulated: Simulated, run_id: str, runs: Path) -> str:
+def _keep(inputs: SimulationInputs, simulated: Simulated, run_id: str, runs: Path) -> str:
     """Writes the run's directory, whole or not at all; a whole one of the same id that is there is the same run."""
     if all((runs / run_id / name).is_file() for name in FILES):
         return run_id

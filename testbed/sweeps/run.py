@@ -41,7 +41,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Options:
+class SweepOptions:
     """What the command line adds to the file."""
 
     engine: Engine = "simulation"
@@ -95,7 +95,7 @@ def choose_metrics(names: str) -> tuple[str, ...]:
     return chosen
 
 
-def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepOutcome:
+def run_sweep(sweep: Sweep, options: SweepOptions, progress: SweepProgress) -> SweepOutcome:
     """Raises BadInput before anything runs; a point that fails later is in the outcome and in the table."""
     if options.per_prompt and options.engine == "emulation":
         raise BadInput("per-prompt values are kept for simulated sweeps only; for an emulated run, read its log")
@@ -136,7 +136,7 @@ def run_sweep(sweep: Sweep, options: Options, progress: SweepProgress) -> SweepO
 
 
 def _run(
-    left: Sequence[Point], options: Options, directory: Path, progress: SweepProgress
+    left: Sequence[Point], options: SweepOptions, directory: Path, progress: SweepProgress
 ) -> Iterator[list[PointResult]]:
     if not left:
         return
@@ -153,7 +153,7 @@ def _run(
     yield from workers.results(left, task, processes)
 
 
-def _write_facts(sweep: Sweep, options: Options, code: str, outcome: SweepOutcome) -> None:
+def _write_facts(sweep: Sweep, options: SweepOptions, code: str, outcome: SweepOutcome) -> None:
     """`sweep.json`: no time of day, so that the same sweep gives the same file."""
     facts: dict[str, Any] = {
         "experiment": sweep.experiment,

@@ -12,7 +12,7 @@ from testbed.models.batch import BatchRuntime
 from testbed.models.lean.runtime import LeanRuntime
 from testbed.models.passes import passes_of
 from testbed.nodes.jobs import WorkerConfig
-from testbed.nodes.worker import Models
+from testbed.nodes.worker import LoadedModels
 from tests.models.lean_examples import KNOWN, UNKNOWN, build
 
 DEVICES = {"draft": "raspberry-pi-5/qwen3-0.6b-q4"}
@@ -64,6 +64,6 @@ def test_caches_are_of_one_runtime() -> None:
 
 @pytest.mark.parametrize(("choice", "path"), [("auto", "lean"), ("transformers", "transformers (as asked)")])
 def test_a_worker_says_which_path_it_took(choice: str, path: str) -> None:
-    models = Models(WorkerConfig({"draft": "tiny-draft"}, DEVICES, passes=choice))
+    models = LoadedModels(WorkerConfig({"draft": "tiny-draft"}, DEVICES, passes=choice))
     models.compute()
     assert models.ready().passes == {"draft": path}

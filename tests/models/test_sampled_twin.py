@@ -22,7 +22,7 @@ from testbed.models.runtime import CausalRuntime
 from testbed.nodes.recorder import PhaseLog
 from testbed.policies.api import Draft, DraftReady, Verify, VerifyReady
 from testbed.simulation.engine import Simulated, simulate
-from testbed.simulation.inputs import Inputs, from_scenario
+from testbed.simulation.inputs import SimulationInputs, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable, SampledFrom
@@ -54,7 +54,7 @@ class RealModels(Replay):
 
 
 @pytest.fixture
-def inputs(tmp_path: Path) -> Inputs:
+def inputs(tmp_path: Path) -> SimulationInputs:
     prompts = tmp_path / "two.jsonl"
     prompts.write_text('{"id": "a", "text": "The road through the forest"}\n{"id": "b", "text": "Toto ran"}\n')
     table = tmp_path / "sampled.parquet"
@@ -78,7 +78,7 @@ def inputs(tmp_path: Path) -> Inputs:
     return from_scenario(scenario, str(table), NO_OVERHEADS, lambda text: None)
 
 
-def with_real_models(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> Simulated:
+def with_real_models(inputs: SimulationInputs, monkeypatch: pytest.MonkeyPatch) -> Simulated:
     """The same simulation, its devices answering with the models."""
     with monkeypatch.context() as patch:
         patch.setattr("testbed.simulation.world.Replay", RealModels)
@@ -91,7 +91,7 @@ def outputs(log: PhaseLog) -> dict[tuple[str, int, str], tuple[int, ...]]:
 
 @pytest.mark.slow
 def test_a_sampled_simulation_emits_what_the_models_emit_with_the_same_seeds(
-    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+    inputs: SimulationInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replayed, real = simulate(inputs), with_real_models(inputs, monkeypatch)
     assert outputs(replayed.log) == outputs(real.log)
@@ -104,7 +104,7 @@ def test_a_sampled_simulation_emits_what_the_models_emit_with_the_same_seeds(
 
 
 @pytest.mark.slow
-def test_what_a_sampled_table_holds_is_target_only_decoding_of_each_request(inputs: Inputs) -> None:
+def test_what_a_sampled_table_holds_is_target_only_decoding_of_each_request(inputs: SimulationInputs) -> None:
     """The yardstick is the one that emulated runs are compared with."""
     target = CausalRuntime(load_model("tiny-target", threads=1).model)
     streams = set()

@@ -22,7 +22,7 @@ from testbed.models.devices import load_profile
 from testbed.nodes import worker
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.sharedworker import SharedWorker
-from testbed.nodes.worker import Models
+from testbed.nodes.worker import LoadedModels
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft
 
@@ -103,5 +103,5 @@ def test_the_share_of_a_gpus_memory_is_set_before_anything_is_put_there(monkeypa
     monkeypatch.setattr(placement, "prepare", lambda *given: done.append(given))
     monkeypatch.setattr(load, "load_model", lambda name, device, threads: done.append(device) or refuse())
     with pytest.raises(MachineCannot):
-        Models(msgspec.structs.replace(CONFIG, accelerator="cuda", gpu_memory_fraction=0.4))
+        LoadedModels(msgspec.structs.replace(CONFIG, accelerator="cuda", gpu_memory_fraction=0.4))
     assert done == [("cuda", 0.4), "cuda"]

@@ -18,7 +18,7 @@ from testbed.models.devices import load_profile
 from testbed.nodes.jobs import Answer, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.sharedworker import SharedWorker
 from testbed.nodes.sharing import MOST_OWN_WORKERS, shared_workers
-from testbed.nodes.worker import Models
+from testbed.nodes.worker import LoadedModels
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft, DraftReady
 from testbed.wire.framing import Frames
@@ -61,7 +61,7 @@ def nodes():
 
 @pytest.fixture(scope="module")
 def models():
-    return Models(CONFIG)
+    return LoadedModels(CONFIG)
 
 
 def script(draws, jobs=12):

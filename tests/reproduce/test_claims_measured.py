@@ -13,7 +13,7 @@ from testbed.reproduce.table import within
 from testbed.reproduce.value import compute, emulated
 from testbed.simulation.capacity import named
 from testbed.sweeps.capacity import Searched
-from testbed.sweeps.run import Options
+from testbed.sweeps.run import SweepOptions
 
 
 def searched(policy, rate, users, beyond=None, error=None):
@@ -128,6 +128,6 @@ def test_an_estimate_is_a_row_for_each_device_and_seed(tmp_path):
         {"title": "t", "cite": "c", "estimators": {"estimator": entry.model_dump()}, "claims": [CLAIM]}
     )
     silent: Any = None
-    table = measured(claims, tmp_path, Options(out=tmp_path), progress=silent)["estimator"]
+    table = measured(claims, tmp_path, SweepOptions(out=tmp_path), progress=silent)["estimator"]
     assert table["seed"].tolist() == [0, 1] and (table["r2"] > 0.9).all()
     assert compute(claims.claims[0].values[0], table).number == pytest.approx(table["r2"].median())

@@ -10,7 +10,7 @@ from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
 from testbed.network.spec.topology import Topology, load_topology
 from testbed.simulation.engine import rows_of, simulate
-from testbed.simulation.inputs import Inputs, by_id
+from testbed.simulation.inputs import SimulationInputs, by_id
 from testbed.simulation.world import NO_OVERHEADS, Overheads
 from testbed.tables.table import DecodeTable, PromptTable, Provenance, make_table
 
@@ -87,13 +87,15 @@ def scenario(*policies: object, requests: int = 4, output_tokens: int = 60, **ch
     )
 
 
-def inputs_of(made: Scenario, table: DecodeTable, rtt_ms: float = 20.0, overheads: Overheads = NO_OVERHEADS) -> Inputs:
+def inputs_of(
+    made: Scenario, table: DecodeTable, rtt_ms: float = 20.0, overheads: Overheads = NO_OVERHEADS
+) -> SimulationInputs:
     """The sites `rtt_ms` apart, and nodes of one site 1 ms, or less if the sites are nearer."""
     far = {"near": {"far": rtt_ms}, "far": {"near": rtt_ms}}
     there = load_topology("two-sites").model_dump(by_alias=True)  # validated again: a copy would take any key
     topology = Topology.model_validate({**there, "rtt_ms": far, "intra_site_rtt_ms": min(1.0, rtt_ms)})
     prompts = by_id("made-up", list(table.prompts), table.sha256)
-    return Inputs(resolve(made, topology=topology, prompts=prompts), table, overheads)
+    return SimulationInputs(resolve(made, topology=topology, prompts=prompts), table, overheads)
 
 
 def rows(

@@ -17,13 +17,13 @@ from testbed.experiment.scenario import Scenario
 from testbed.results.records import RequestRow
 from testbed.simulation import capacity as module
 from testbed.simulation.capacities import capacities, parse_rates
-from testbed.simulation.capacity import Options, Probe, find_capacity, kept, probe, search
+from testbed.simulation.capacity import Probe, SearchOptions, find_capacity, kept, probe, search
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS, run_phase
 from tests.simulation.made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 
-QUICK = Options(duration_s=30.0, stagger_s=3.0, most_users=64)
+QUICK = SearchOptions(duration_s=30.0, stagger_s=3.0, most_users=64)
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.simulation.engine import rows_of, simulate, write_run
-from testbed.simulation.inputs import Inputs
-from testbed.simulation.links import Link, LinkSpec
+from testbed.simulation.inputs import SimulationInputs
+from testbed.simulation.links import LinkSpec, SimulatedLink
 from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from tests.simulation.made_up import decode_table, inputs_of, scenario
 
@@ -67,7 +67,7 @@ def test_a_device_that_asks_again_for_ever_is_given_up_too() -> None:
     assert given_up["sled"]
 
 
-def cut(*events: PairEvent) -> Inputs:
+def cut(*events: PairEvent) -> SimulationInputs:
     inputs = inputs_of(scenario("wanspec", SILENT), TABLE)
     schedules = {("far", "near"): PairSchedule(None, events)}
     return dataclasses.replace(inputs, experiment=dataclasses.replace(inputs.experiment, schedules=schedules))
@@ -80,10 +80,10 @@ def test_one_direction_that_is_cut_for_good_is_a_silent_worker() -> None:
 
 
 def test_nothing_arrives_over_a_link_that_never_comes_back() -> None:
-    link = Link(LinkSpec(10.0, events=(PairEvent(1000 * MS, up=False),)), 20 * MS, "a")
+    link = SimulatedLink(LinkSpec(10.0, events=(PairEvent(1000 * MS, up=False),)), 20 * MS, "a")
     assert link.arrival_ns(999 * MS, 100) == 1009 * MS
     assert link.arrival_ns(1000 * MS, 100) is None and link.arrival_ns(5000 * MS, 100) is None
-    healed = Link(LinkSpec(10.0, events=(PairEvent(0, up=False), PairEvent(100 * MS, up=True))), 20 * MS, "a")
+    healed = SimulatedLink(LinkSpec(10.0, events=(PairEvent(0, up=False), PairEvent(100 * MS, up=True))), 20 * MS, "a")
     assert healed.arrival_ns(10 * MS, 100) is not None
 
 

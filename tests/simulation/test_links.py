@@ -7,14 +7,14 @@ import pytest
 from testbed.errors import BadInput
 from testbed.network.spec.fabric import BurstLoss
 from testbed.network.spec.topology import BurstLossShares, load_topology
-from testbed.simulation.links import Link, LinkSpec, link_specs, make_links
+from testbed.simulation.links import LinkSpec, SimulatedLink, link_specs, make_links
 
 MS = 1_000_000
 RTT_NS = 20 * MS
 
 
 def link(spec, seed="a"):
-    return Link(spec, RTT_NS, seed)
+    return SimulatedLink(spec, RTT_NS, seed)
 
 
 def test_a_constant_link_delays_every_message_by_the_same_whole_microseconds():

@@ -6,7 +6,7 @@ import pytest
 
 from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.document import load_scenario
-from testbed.simulation.capacity import Options, find_capacity
+from testbed.simulation.capacity import SearchOptions, find_capacity
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.sweeps import capacity
@@ -14,7 +14,7 @@ from testbed.sweeps.capacity import run_capacity
 
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 SMALL = ("workload.output_tokens=10", "policies=[centralised, {wisp: {basis: whole}}]")
-QUICK = Options(duration_s=3.0, stagger_s=1.0, most_users=3)
+QUICK = SearchOptions(duration_s=3.0, stagger_s=1.0, most_users=3)
 RATES = (2.0, 8.0)
 
 

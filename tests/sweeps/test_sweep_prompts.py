@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from testbed.errors import BadInput
-from testbed.sweeps.run import Options, run_sweep
+from testbed.sweeps.run import SweepOptions, run_sweep
 from tests.sweep_examples import experiment, swept
 
 
@@ -51,4 +51,4 @@ def test_prompts_are_kept_only_where_asked_for(tmp_path):
 def test_prompts_of_an_emulated_sweep_are_refused(tmp_path):
     with pytest.raises(BadInput, match="simulated sweeps only"):
         unused: Any = None
-        run_sweep(unused, Options(engine="emulation", per_prompt=True), unused)
+        run_sweep(unused, SweepOptions(engine="emulation", per_prompt=True), unused)

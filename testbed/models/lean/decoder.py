@@ -21,7 +21,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 MOST_SCORES = 1 << 22  # attention scores at a time; more are done in several goes of fewer queries
 
 
-class Feed(NamedTuple):
+class LeanFeed(NamedTuple):
     """Rows of one request: `places` are the tokens' positions, entries `at` onwards is where their keys go.
 
     `hidden` is added to the scores among the rows fed, -inf where a row does not see another; None: one row.
@@ -85,12 +85,12 @@ class Decoder:
         """An empty store for one request."""
         return Held(len(self._layers), self.shape.key_heads, self.shape.width, self.dtype)
 
-    def __call__(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
+    def __call__(self, feeds: Sequence[LeanFeed], wanted: Sequence[int] | slice) -> Array:
         """Logits after the rows `wanted` of all rows fed, in the order of `feeds`. Keys and values are stored."""
         with np.errstate(over="ignore"):  # an activation's exponential; what matters is looked at afterwards
             return self._pass(feeds, wanted)
 
-    def _pass(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
+    def _pass(self, feeds: Sequence[LeanFeed], wanted: Sequence[int] | slice) -> Array:
         shape = self.shape
         if len(feeds) == 1:
             tokens, places = feeds[0].tokens, feeds[0].places
@@ -137,7 +137,7 @@ class Decoder:
         return layer.down(self._activation(y))
 
     def _attention(
-        self, index: int, layer: Layer, y: Array, turn: tuple[Array, Array] | None, feeds: Sequence[Feed]
+        self, index: int, layer: Layer, y: Array, turn: tuple[Array, Array] | None, feeds: Sequence[LeanFeed]
     ) -> Array:
         shape = self.shape
         count, width, turned = len(y), shape.width, shape.heads + shape.key_heads
@@ -159,7 +159,7 @@ class Decoder:
             first = end
         return out
 
-    def _attend(self, index: int, feed: Feed, both: Array, new_values: Array) -> Array:
+    def _attend(self, index: int, feed: LeanFeed, both: Array, new_values: Array) -> Array:
         """[rows, heads * width] of one request, after storing its keys and values."""
         shape = self.shape
         count, heads, key_heads, width = len(both), shape.heads, shape.key_heads, shape.width

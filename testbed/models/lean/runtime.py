@@ -17,7 +17,7 @@ import numpy as np
 from testbed.decoding.tree import depths, visible
 from testbed.models.batch import BatchFeed
 from testbed.models.guard import Guard
-from testbed.models.lean.decoder import Decoder, Feed, causal
+from testbed.models.lean.decoder import Decoder, LeanFeed, causal
 from testbed.models.lean.held import Held
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -85,7 +85,7 @@ class LeanRuntime:
         places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
         hidden = np.array(self._below(total))
         hidden[len(tokens) :, len(tokens) :] = np.where(visible(parents), 0, -np.inf)
-        feed = Feed(held, position, [*tokens, *nodes], places, hidden)
+        feed = LeanFeed(held, position, [*tokens, *nodes], places, hidden)
         logits = self._run([feed], [len(tokens) + node for node in wanted])
         held.length = text
         return logits
@@ -114,7 +114,7 @@ class LeanRuntime:
     def _passes(self, work: Sequence[tuple[Held, int, Sequence[int], int]]) -> list[Array]:
         """Feeds of (store, position, tokens, rows wanted), in passes of at most `MOST_ROWS` rows."""
         answers: list[list[Array]] = [[] for _ in work]
-        share: list[tuple[int, Feed, int]] = []  # of the pass under way: whose, what, rows wanted
+        share: list[tuple[int, LeanFeed, int]] = []  # of the pass under way: whose, what, rows wanted
         rows = 0
 
         def finish() -> None:
@@ -147,16 +147,16 @@ class LeanRuntime:
             finish()
         return [parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in answers]
 
-    def _run(self, feeds: Sequence[Feed], wanted: Sequence[int] | slice) -> Array:
+    def _run(self, feeds: Sequence[LeanFeed], wanted: Sequence[int] | slice) -> Array:
         """One pass. Logits leave here and nowhere else."""
         logits = self._decoder(feeds, wanted)
         self.guard.numbers(logits)
         return logits
 
-    def _feed(self, held: Held, position: int, tokens: Sequence[int]) -> Feed:
+    def _feed(self, held: Held, position: int, tokens: Sequence[int]) -> LeanFeed:
         count = len(tokens)
         hidden = self._below(count) if count > 1 else None
-        return Feed(held, position, tokens, range(position, position + count), hidden)
+        return LeanFeed(held, position, tokens, range(position, position + count), hidden)
 
     def _below(self, count: int) -> Array:
         """The mask that hides later rows from earlier ones."""

@@ -39,12 +39,14 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedController:
     weights: Weights
     test: Quality
 
 
-def train(table: DecodeTable, options: TrainOptions, progress: Callable[[str], None] = lambda _: None) -> Trained:
+def train(
+    table: DecodeTable, options: TrainOptions, progress: Callable[[str], None] = lambda _: None
+) -> TrainedController:
     """A classifier of one pair's drafts, judged on the prompts held back. BadInput for a table that is too small."""
     train_side, test_side = split(table, options.test_share, options.seed)
     examples = from_every_start(train_side, options.max_draft)
@@ -84,7 +86,7 @@ def train(table: DecodeTable, options: TrainOptions, progress: Callable[[str], N
     threshold = _short(threshold_for(scores_of(classifier, judged), judged.accepted, options.recall) * (1 - 1e-6))
     held_back = from_rounds(test_side, options.max_draft)
     test = quality(scores_of(classifier, held_back), held_back.accepted, threshold)
-    return Trained(weights(threshold, test), test)
+    return TrainedController(weights(threshold, test), test)
 
 
 def evaluate(weights: Weights, table: DecodeTable, max_draft: int) -> Quality:
