@@ -157,7 +157,7 @@ class Traces(Shelf["RttSeries"]):
 class Models(Shelf["ShippedModel"]):
     group = key = "models"
     help = "Models and pairs: list, show, add, check, train, profile."
-    lists = "List the models that ship or were added, and the drafter without a model."
+    lists = "List the models that ship or were added, and prompt-lookup."
     shows = "Show a model that ships or was added, or prompt-lookup."
     argument = "A model's name."
 
