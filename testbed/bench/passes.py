@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from testbed.bench.measurement import Measurement, readable
-from testbed.models.batch import BatchFeed
 from testbed.models.compute import Compute
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.load import load_model
 from testbed.models.passes import LEAN, TRANSFORMERS, passes_of
 from testbed.policies.api import Draft, Verify
@@ -51,7 +51,7 @@ def _work(name: str, runtime: Any) -> Mapping[str, Callable[[], object]]:
         for fed in FED
     }
     nodes, parents = TREE
-    work["tree of 8"] = lambda: runtime.forward_tree(0, TEXT, text[:1], nodes, parents, range(-1, len(nodes)))
+    work["tree of 8"] = lambda: runtime.forward_tree(TreeFeed(0, TEXT, text[:1], nodes, parents, range(-1, len(nodes))))
     for users in BATCHES:
         feeds = [BatchFeed(request, TEXT, text[:BATCH_FED], BATCH_FED) for request in range(users)]
         work[f"batch of {users} x {BATCH_FED}"] = lambda feeds=feeds: runtime.forward_batch(feeds)  # type: ignore[misc]

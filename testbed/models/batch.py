@@ -12,11 +12,12 @@ run exactly as without this module.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from testbed.errors import BadInput
 from testbed.models.batch_cache import Slab, Write, for_pass
 from testbed.models.cache import RequestCache
+from testbed.models.feeds import BatchFeed
 from testbed.models.guard import Guard
 from testbed.models.runtime import CausalRuntime, arrived
 
@@ -26,15 +27,6 @@ if TYPE_CHECKING:
 # Padding is wasted work, a separate pass has a fixed cost: feeds share a pass while padding is at most this many
 # tokens and a quarter of the real ones.
 CHEAP_PADDING = 64
-
-
-class BatchFeed(NamedTuple):
-    """Crop the request to `position`, feed `tokens`, give the logits after each of the last `last` (0: none)."""
-
-    request: int
-    position: int
-    tokens: Sequence[int]
-    last: int = 1
 
 
 class BatchRuntime(CausalRuntime):

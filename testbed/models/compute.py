@@ -17,8 +17,8 @@ from testbed.decoding.ids import within
 from testbed.decoding.processing import logit_variance, margin
 from testbed.decoding.tree import best_choices, verify_tree
 from testbed.decoding.verify import draft_choice, verify
-from testbed.models.batch import BatchFeed
 from testbed.models.cut import cut
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.policies.api import (
     BatchReady,
     Draft,
@@ -51,15 +51,7 @@ class Runtime(Protocol):
 
     def forward(self, request: int, position: int, tokens: Sequence[int], last: int = 1) -> Any: ...
 
-    def forward_tree(
-        self,
-        request: int,
-        position: int,
-        tokens: Sequence[int],
-        nodes: Sequence[int],
-        parents: Sequence[int],
-        wanted: Sequence[int],
-    ) -> Any: ...
+    def forward_tree(self, feed: TreeFeed) -> Any: ...
 
     def release(self, request: int) -> None: ...
 
@@ -252,7 +244,9 @@ class Compute:
         """
         begin, wall = self._clock(), self._wall()
         runtime = self._runtimes[model]
-        logits = on_host(runtime.forward_tree(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
+        logits = on_host(
+            runtime.forward_tree(TreeFeed(job.request, job.position, job.tokens, job.nodes, job.parents, wanted))
+        )
         end, took = self._clock(), self._wall() - wall
         real = []
         at = job.position + len(job.tokens) + len(job.nodes) - job.fresh

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from testbed.models.batch import BatchFeed
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.guard import Guard
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
@@ -70,24 +70,16 @@ class LookupRuntime:
             raise ValueError(f"asked for the logits of {last} of {len(tokens)} fed tokens")
         return self._fed(request, position, tokens, last)
 
-    def forward_tree(
-        self,
-        request: int,
-        position: int,
-        tokens: Sequence[int],
-        nodes: Sequence[int],
-        parents: Sequence[int],
-        wanted: Sequence[int],
-    ) -> Array:
-        """As a model's: only `tokens` stay; logits after each of `wanted`, as if its path alone had been fed."""
-        if not tokens:
+    def forward_tree(self, feed: TreeFeed) -> Array:
+        """As a model's."""
+        if not feed.tokens:
             raise ValueError("a tree's parent token is fed in the same pass")
-        self._fed(request, position, tokens, 0)
+        self._fed(feed.request, feed.position, feed.tokens, 0)
         paths: list[list[int]] = []
-        for node, parent in zip(nodes, parents, strict=True):
+        for node, parent in zip(feed.nodes, feed.parents, strict=True):
             paths.append([*(paths[parent] if parent >= 0 else []), node])
-        text = self._texts[request]
-        return np.stack([self._row([*text, *(paths[node] if node >= 0 else [])]) for node in wanted])
+        text = self._texts[feed.request]
+        return np.stack([self._row([*text, *(paths[node] if node >= 0 else [])]) for node in feed.wanted])
 
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[Array]:
         """As a model's: every request on its own."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from testbed.decoding.tree import depths, visible
+from testbed.decoding.tree import visible
 from testbed.errors import BadInput
 from testbed.models.cache import RequestCache
+from testbed.models.feeds import TreeFeed
 from testbed.models.guard import Guard, guard_of
 from testbed.models.views import views_of
 
@@ -70,34 +71,19 @@ class CausalRuntime:
             self._expect(cache, end)
             return arrived(answer.logits[0, -last:], self.guard)
 
-    def forward_tree(
-        self,
-        request: int,
-        position: int,
-        tokens: Sequence[int],
-        nodes: Sequence[int],
-        parents: Sequence[int],
-        wanted: Sequence[int],
-    ) -> torch.Tensor:
-        """Feed `tokens` at `position` and a tree of `nodes` below the last of them; only `tokens` stay in the cache.
-
-        A parent is an index of an earlier node, or -1 for the last token, and so is each of `wanted`, whose logits are
-        returned as by `forward`. A node attends to the text, to its ancestors and to itself, and its position is that
-        of its depth: its logits are those of its own path.
-        """
+    def forward_tree(self, feed: TreeFeed) -> torch.Tensor:
+        """The wanted logits, as `forward` returns them: a pass over the text's tokens and the tree below them."""
         import torch
 
-        if not tokens:
-            raise ValueError("a tree's parent token is fed in the same pass")
+        request, position, tokens, nodes, parents, _ = feed
+        places, rows, text = feed.places, feed.rows, feed.text
         cached = self.length(request)
         if not 0 <= position <= cached:
             raise ValueError(f"request {request}: position {position} is beyond the {cached} cached tokens")
-        text, total = position + len(tokens), len(tokens) + len(nodes)
+        total = len(tokens) + len(nodes)
         self._can("tree", position + total)
-        places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
         seen = np.tri(total, position + total, position, dtype=bool)
         seen[len(tokens) :, text:] = visible(parents)
-        rows = [len(tokens) + node for node in wanted]
         first = min(rows)
         self.guard.fits([*tokens, *nodes], max(places) + 1)
         cache = self._own(request)

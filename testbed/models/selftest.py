@@ -17,8 +17,8 @@ import numpy as np
 
 from testbed.errors import TestbedError
 from testbed.files.reading import one_line
-from testbed.models.batch import BatchFeed
 from testbed.models.compute import BatchingRuntime
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.folder import sees_ahead
 from testbed.models.generation import left_alone
 from testbed.models.guard import NotNumbers
@@ -127,7 +127,7 @@ class _Trial:
         for node, parent in zip(self._nodes, PARENTS, strict=True):
             paths.append([*(paths[parent] if parent >= 0 else []), node])
         wanted = range(-1, NODES)
-        rows = runtime.forward_tree(1, at - 1, ids[at - 1 : at], self._nodes, PARENTS, wanted)
+        rows = runtime.forward_tree(TreeFeed(1, at - 1, ids[at - 1 : at], self._nodes, PARENTS, wanted))
         self._same(rows, [ids[:at], *([*ids[:at], *path] for path in paths)])
         self._same(runtime.forward(1, at, ids[at : at + 1]), [ids[: at + 1]])
 

@@ -167,7 +167,7 @@ class LoadedModels:
 
     def compute(self, together: bool = False) -> Compute:
         """The models with their own caches, warmed up so that no request pays for lazy set-up."""
-        from testbed.models.batch import BatchFeed
+        from testbed.models.feeds import BatchFeed, TreeFeed
 
         runtimes = {role: one.runtime() for role, one in self._passes.items()}
         with self.refusals():
@@ -176,7 +176,7 @@ class LoadedModels:
                 for length in (min(WARM_UP, most), 1, min(4, most), 1):
                     runtime.forward(-1, 0, [0] * length, 1)
                 if "tree" not in refused and most > 4:
-                    runtime.forward_tree(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1])
+                    runtime.forward_tree(TreeFeed(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1]))
                 if (role == "target" or together) and "batch" not in refused:
                     for length in (min(16, most), 1, min(4, most), 1):
                         runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])

@@ -45,7 +45,8 @@ def estimate_profile(device: str, seed: int = 0) -> Fitted:
 
 def estimate_machine(model: str, seed: int = 0, progress: Callable[[str], None] = lambda _: None) -> Fitted:
     """On real batched passes of a model, each timed three times. Takes minutes."""
-    from testbed.models.batch import BatchFeed, BatchRuntime
+    from testbed.models.batch import BatchRuntime
+    from testbed.models.feeds import BatchFeed
     from testbed.models.limits import room_of, rows_of
     from testbed.models.load import load_model
 

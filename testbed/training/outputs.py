@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from testbed.files.reading import decode_json, read_text
-from testbed.models.batch import BatchFeed
+from testbed.models.feeds import BatchFeed
 from testbed.models.load import load_model
 from testbed.models.passes import passes_of
 from testbed.training.questions import training_questions

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from testbed.models.batch import CHEAP_PADDING, BatchFeed, BatchRuntime, passes_of
+from testbed.models.batch import CHEAP_PADDING, BatchRuntime, passes_of
+from testbed.models.feeds import BatchFeed
 from testbed.models.load import load_model
 from testbed.models.runtime import CausalRuntime
 

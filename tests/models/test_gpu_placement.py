@@ -18,7 +18,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from testbed.errors import MachineCannot
-from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.batch import BatchRuntime
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.guard import Guard
 from testbed.models.placement import exact_fp32, plain_words
 
@@ -84,7 +85,7 @@ def alone(runtime: BatchRuntime) -> None:
 
 def tree(runtime: BatchRuntime) -> None:
     runtime.forward(0, 0, list(range(1, 20)))
-    runtime.forward_tree(0, 19, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 2])
+    runtime.forward_tree(TreeFeed(0, 19, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 2]))
 
 
 def together(runtime: BatchRuntime) -> None:
@@ -93,7 +94,7 @@ def together(runtime: BatchRuntime) -> None:
     runtime.forward_batch([BatchFeed(request, 0, [1] * (request + 1), request) for request in range(4)])
     runtime.forward_batch([BatchFeed(3, 4, [5, 6], 2), BatchFeed(1, 2, [7]), BatchFeed(4, 19, [8])])
     runtime.forward_batch([BatchFeed(request, 0, [1, 2], 0) for request in range(20, 30)])
-    runtime.forward_tree(3, 6, [3], [5, 6], [-1, -1], [0, 1])
+    runtime.forward_tree(TreeFeed(3, 6, [3], [5, 6], [-1, -1], [0, 1]))
 
 
 @pytest.mark.parametrize("work", [alone, tree, together])
@@ -114,7 +115,7 @@ def passes(runtime: BatchRuntime) -> Iterator[tuple[str, Any]]:
     """A pass of each kind, once caches are there; each returns its logits."""
     together(runtime)
     yield "one", lambda: runtime.forward(4, 5, [1, 2], last=2)
-    yield "tree", lambda: runtime.forward_tree(5, 0, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 2])
+    yield "tree", lambda: runtime.forward_tree(TreeFeed(5, 0, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 2]))
     yield "batch", lambda: runtime.forward_batch([BatchFeed(2, 2, [5, 6], 2), BatchFeed(0, 1, [7])])
     yield "prefills", lambda: runtime.forward_batch([BatchFeed(1, 2, [5, 6], 0), BatchFeed(0, 1, [7], 0)])
 

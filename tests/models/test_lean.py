@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from testbed.errors import RunInvalid
-from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.batch import BatchRuntime
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.lean import decoder, runtime
 from testbed.models.lean.kinds import NotLean, decoder_of
 from testbed.models.lean.runtime import LeanRuntime
@@ -60,7 +61,7 @@ def one_walk(ours: Any, theirs: Any, draws: random.Random, same: Callable[[Any, 
             nodes, tokens = tokens_of(draws, len(parents)), tokens_of(draws, draws.randint(1, 4))
             wanted = draws.sample(range(-1, len(nodes)), draws.randint(1, len(nodes) + 1))
             feed = (request, start(request), tokens, nodes, parents, wanted)
-            same(ours.forward_tree(*feed), theirs.forward_tree(*feed))
+            same(ours.forward_tree(TreeFeed(*feed)), theirs.forward_tree(TreeFeed(*feed)))
         elif kind == "batch":
             feeds = []
             for one in draws.sample(range(REQUESTS), draws.randint(1, REQUESTS)):
@@ -123,7 +124,7 @@ def test_long_feeds_are_cut_without_a_trace(name: str, monkeypatch: pytest.Monke
     text = tokens_of(random.Random(5), 90)
     close_fp64(ours.forward(0, 0, text, 30), theirs.forward(0, 0, text, 30))
     tree = (1, 0, text[:50], [5, 6, 7], [-1, -1, 0], [-1, 1, 2])
-    close_fp64(ours.forward_tree(*tree), theirs.forward_tree(*tree))
+    close_fp64(ours.forward_tree(TreeFeed(*tree)), theirs.forward_tree(TreeFeed(*tree)))
     feeds = [BatchFeed(2, 0, text[:40], 20), BatchFeed(3, 0, text[:7], 0), BatchFeed(1, 48, text[48:70], 5)]
     for mine, yours in zip(ours.forward_batch(feeds), theirs.forward_batch(feeds), strict=True):
         close_fp64(mine, yours)
@@ -154,7 +155,7 @@ def test_bad_calls_are_refused() -> None:
         lambda: lean.forward(0, -1, [1]),
         lambda: lean.forward(0, 3, [1], 2),
         lambda: lean.forward(0, 3, []),
-        lambda: lean.forward_tree(0, 3, [], [1], [-1], [0]),
+        lambda: lean.forward_tree(TreeFeed(0, 3, [], [1], [-1], [0])),
         lambda: lean.forward_batch([BatchFeed(0, 3, [1]), BatchFeed(0, 3, [1])]),
         lambda: lean.forward_batch([BatchFeed(0, 3, [1], 2)]),
     ):

@@ -10,8 +10,8 @@ import pytest
 
 from testbed.decoding.processing import softmax
 from testbed.errors import BadInput, RunInvalid
-from testbed.models.batch import BatchFeed
 from testbed.models.check import PairReport, check_pair
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
 from testbed.models.load import check_same_tokenizer, load_model, model_hash
@@ -74,7 +74,7 @@ def test_logits_are_those_of_the_text_alone_in_every_kind_of_pass() -> None:
         token, share = choices(held)[0]
         assert int(rows[-1].argmax()) == token and softmax(rows[-1])[token] == pytest.approx(share, rel=1e-4)
         nodes, parents = [draws.randrange(6) for _ in range(4)], [-1, 0, 0, 2]
-        tree = runtime.forward_tree(1, len(held) - 1, held[-1:], nodes, parents, [-1, 3])
+        tree = runtime.forward_tree(TreeFeed(1, len(held) - 1, held[-1:], nodes, parents, [-1, 3]))
         np.testing.assert_array_equal(tree[0], rows[-1])
         path = [*held, nodes[0], nodes[2], nodes[3]]
         np.testing.assert_array_equal(tree[1], fresh.forward(8, 0, path)[0])
@@ -89,7 +89,7 @@ def test_bad_calls_are_refused() -> None:
     for call in (
         lambda: runtime.forward(1, 3, [1]),
         lambda: runtime.forward(1, 0, [1], 2),
-        lambda: runtime.forward_tree(1, 0, [], [1], [-1], [0]),
+        lambda: runtime.forward_tree(TreeFeed(1, 0, [], [1], [-1], [0])),
     ):
         with pytest.raises(ValueError):
             call()

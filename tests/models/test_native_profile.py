@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from testbed.errors import BadInput, MachineCannot
-from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.batch import BatchRuntime
 from testbed.models.devices import load_profile
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.load import load_model
 from testbed.models.nativeprofile import counts, measure, quantiles, write
 from testbed.models.placement import prepare
@@ -71,7 +72,7 @@ def alone(runtime: BatchRuntime) -> list[Any]:
 
 def tree(runtime: BatchRuntime) -> list[Any]:
     runtime.forward(0, 0, list(range(2, 40)))
-    return [runtime.forward_tree(0, 38, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 1, 2])]
+    return [runtime.forward_tree(TreeFeed(0, 38, [3, 4], [5, 6, 7], [-1, -1, 0], [-1, 0, 1, 2]))]
 
 
 def together(runtime: BatchRuntime) -> list[Any]:

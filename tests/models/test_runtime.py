@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from testbed.errors import BadInput, RunInvalid
-from testbed.models.batch import BatchFeed, BatchRuntime
+from testbed.models.batch import BatchRuntime
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.fit import Fit
 from testbed.models.guard import Guard, NotNumbers, guard_of
 from testbed.models.lean.kinds import decoder_of
@@ -100,7 +101,7 @@ def test_half_precision_logits_come_back_in_fp32(family: Any) -> None:
 
 PASSES = {
     "single": lambda runtime: runtime.forward(0, 0, [1, 2, 3]),
-    "tree": lambda runtime: runtime.forward_tree(0, 0, [1, 2], [3, 4], [-1, -1], [0, 1]),
+    "tree": lambda runtime: runtime.forward_tree(TreeFeed(0, 0, [1, 2], [3, 4], [-1, -1], [0, 1])),
     "batch": lambda runtime: runtime.forward_batch([BatchFeed(0, 0, [1, 2]), BatchFeed(1, 0, [3])]),
 }
 
@@ -135,7 +136,7 @@ def test_a_token_without_a_row_and_a_text_without_positions_are_named(family: An
         with pytest.raises(RunInvalid, match=r"token 65 .* only 61 rows \(vocab_size 70 and 61\)"):
             runtime.forward(0, 0, [1, 65])
         with pytest.raises(RunInvalid, match=r"token 61 "):
-            runtime.forward_tree(0, 0, [1], [61], [-1], [0])
+            runtime.forward_tree(TreeFeed(0, 0, [1], [61], [-1], [0]))
         with pytest.raises(RunInvalid, match="room for 256 tokens, but a pass reached 257"):
             runtime.forward_batch([BatchFeed(0, 0, [1] * 257)])
 

@@ -15,6 +15,7 @@ import torch
 from testbed.decoding.sampling import Sampling
 from testbed.decoding.tree import best_choices, depths
 from testbed.models.compute import Compute
+from testbed.models.feeds import TreeFeed
 from testbed.models.load import load_model
 from testbed.models.reference import target_only
 from testbed.models.runtime import CausalRuntime
@@ -41,7 +42,7 @@ def test_each_node_s_logits_are_those_of_its_path(
     runtime = CausalRuntime(model)
     if known:
         runtime.forward(3, 0, text[:known])
-    rows = runtime.forward_tree(3, known, text[known:], TOKENS, PARENTS, WANTED)
+    rows = runtime.forward_tree(TreeFeed(3, known, text[known:], TOKENS, PARENTS, WANTED))
     for node, row in zip(WANTED, rows, strict=True):
         assert_same(row, full_logits(model, [*text, *path_to(node)])[-1])
 
@@ -49,7 +50,7 @@ def test_each_node_s_logits_are_those_of_its_path(
 def test_single_precision_chooses_the_same_tokens(family: Any, sequence: list[int]) -> None:
     model = family(0).float()
     together, apart = CausalRuntime(model), CausalRuntime(model)
-    rows = together.forward_tree(0, 0, sequence[:20], TOKENS, PARENTS, WANTED)
+    rows = together.forward_tree(TreeFeed(0, 0, sequence[:20], TOKENS, PARENTS, WANTED))
     for node, row in zip(WANTED, rows, strict=True):
         alone = apart.forward(0, 0, [*sequence[:20], *path_to(node)])[0]
         assert_same(row, alone, atol=1e-4)
@@ -59,10 +60,10 @@ def test_single_precision_chooses_the_same_tokens(family: Any, sequence: list[in
 def test_only_the_text_stays_in_the_cache(family: Any, full_logits: Any, sequence: list[int]) -> None:
     model = family(0)
     runtime = CausalRuntime(model)
-    runtime.forward_tree(0, 0, sequence[:10], TOKENS, PARENTS, [0])
+    runtime.forward_tree(TreeFeed(0, 0, sequence[:10], TOKENS, PARENTS, [0]))
     assert runtime.length(0) == 10
     accepted = [5, 8, 11]
-    again = runtime.forward_tree(0, 10, [*accepted, 20], (1, 2), (-1, 0), [-1, 1])
+    again = runtime.forward_tree(TreeFeed(0, 10, [*accepted, 20], (1, 2), (-1, 0), [-1, 1]))
     assert_same(again[0], full_logits(model, [*sequence[:10], *accepted, 20])[-1])
     assert_same(again[1], full_logits(model, [*sequence[:10], *accepted, 20, 1, 2])[-1])
     assert_same(runtime.forward(0, 14, [7])[0], full_logits(model, [*sequence[:10], *accepted, 20, 7])[-1])
@@ -75,7 +76,7 @@ def test_positions_by_place_instead_of_depth_would_be_noticed(
     apart = {}
     for name, build in families.items():
         model = build(0)
-        rows = CausalRuntime(model).forward_tree(0, 0, sequence[:10], (5, 6), (-1, -1), [1])
+        rows = CausalRuntime(model).forward_tree(TreeFeed(0, 0, sequence[:10], (5, 6), (-1, -1), [1]))
         # 6 as it would be if it stood one place later, with the gap that the first sibling leaves
         mask = torch.zeros(1, 1, 12, 12, dtype=torch.float64).masked_fill(
             torch.ones(12, 12).triu(1).bool(), torch.finfo(torch.float64).min
@@ -97,9 +98,9 @@ def test_a_position_outside_the_cache_is_refused(family: Any, position: int) -> 
     runtime = CausalRuntime(family(0))
     runtime.forward(0, 0, [1, 2, 3, 4, 5])
     with pytest.raises(ValueError, match="beyond the 5 cached tokens"):
-        runtime.forward_tree(0, position, [1], [2], [-1], [0])
+        runtime.forward_tree(TreeFeed(0, position, [1], [2], [-1], [0]))
     with pytest.raises(ValueError, match="parent token is fed"):
-        runtime.forward_tree(0, 5, [], [2], [-1], [0])
+        runtime.forward_tree(TreeFeed(0, 5, [], [2], [-1], [0]))
 
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def test_the_shipped_pair_drafts_a_tree_as_it_drafts_paths() -> None:
     model = load_model("tiny-draft", threads=1)
     prompt = model.tokenizer.encode("The road went on and on through the trees")
     together, apart = CausalRuntime(model.model), CausalRuntime(model.model)
-    rows = together.forward_tree(0, 0, prompt, TOKENS, PARENTS, WANTED)
+    rows = together.forward_tree(TreeFeed(0, 0, prompt, TOKENS, PARENTS, WANTED))
     for node, row in zip(WANTED, rows, strict=True):
         alone = apart.forward(0, 0, [*prompt, *path_to(node)])[0]
         assert_same(row, alone, atol=1e-3)

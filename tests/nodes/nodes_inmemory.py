@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.policies import registry
 from testbed.policies.api import (
+    DeviceLimits,
     Draft,
     DraftTree,
     RoleContext,
@@ -30,6 +32,7 @@ from testbed.workload.planned import PlannedRequest
 
 VOCABULARY = 5
 NODES = {"user0": "user", "target0": "target", "drafter0": "drafter"}
+NO_LIMITS = DeviceLimits()
 PEERS = {role: [node] for node, role in NODES.items()}
 
 
@@ -61,12 +64,12 @@ class TableRuntime:
             rows.append(self.logits(tuple(cached)))
         return np.stack(rows[-last:])
 
-    def forward_tree(self, request, position, tokens, nodes, parents, wanted):
-        self.forward(request, position, tokens)
-        paths = {-1: tuple(self._cached[request])}
-        for node, (token, parent) in enumerate(zip(nodes, parents, strict=True)):
+    def forward_tree(self, feed):
+        self.forward(feed.request, feed.position, feed.tokens)
+        paths = {-1: tuple(self._cached[feed.request])}
+        for node, (token, parent) in enumerate(zip(feed.nodes, feed.parents, strict=True)):
             paths[node] = (*paths[parent], token)
-        return np.stack([self.logits(paths[node]) for node in wanted])
+        return np.stack([self.logits(paths[node]) for node in feed.wanted])
 
     def forward_batch(self, feeds):
         return [self.forward(one.request, one.position, one.tokens, max(1, one.last)) for one in feeds]
@@ -114,8 +117,25 @@ def whole(count: int) -> list[int]:
     return [count]
 
 
-async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0, noise=1.0) -> PhaseLog:
-    """All requests at once through one policy; returns the merged log of the three nodes."""
+def inline(noise: float = 1.0) -> InlineDevice:
+    """Made-up models; `noise` is how far the drafter is from the target."""
+    runtimes = {"target": TableRuntime(), "draft": TableRuntime(noise)}
+    return InlineDevice(Compute(runtimes, dict.fromkeys(runtimes, whole)))
+
+
+async def decode(
+    policy: str,
+    params: dict[str, Any],
+    requests: list[PlannedRequest],
+    one_way_ms: float = 0.0,
+    noise: float = 1.0,
+    device: Callable[[], Any] | None = None,
+    limits: DeviceLimits = NO_LIMITS,
+) -> PhaseLog:
+    """All requests at once through one policy; returns the merged log of the three nodes.
+
+    `device` makes each node's, which has `limits`; otherwise they run made-up models.
+    """
     spec = registry.get(policy)
     parsed = spec.params.model_validate(params)
     hub = MemoryHub({(a, b): one_way_ms for a in NODES for b in NODES if a != b})
@@ -135,14 +155,12 @@ async def decode(policy, params, requests: list[PlannedRequest], one_way_ms=0.0,
     for node, name in NODES.items():
         if name not in spec.roles:
             continue
-        runtimes = {"target": TableRuntime(), "draft": TableRuntime(noise)}
-        device = InlineDevice(Compute(runtimes, {"target": whole, "draft": whole}))
         logs[node] = PhaseLog()
         recorders[node] = Recorder(policy, 0, node, node, logs[node])
         hosts[node] = RoleHost(
-            spec.role(name, parsed, RoleContext(node, PEERS)),
+            spec.role(name, parsed, RoleContext(node, PEERS, limits)),
             hub.endpoint(node, partial(arrived, node)),
-            device,
+            inline(noise) if device is None else device(),
             recorders[node],
             (min(left), max(left)),
             finished if name == "user" else lambda request: None,

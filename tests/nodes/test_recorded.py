@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,16 @@ from testbed.nodes.capacity import limits_of
 from testbed.nodes.control import Bound
 from testbed.nodes.jobs import Answer
 from testbed.nodes.recorded import LATE_NS, RecordedDevice
-from testbed.nodes.recorder import PhaseLog, Recorder
-from testbed.nodes.rolehost import RoleHost
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.nodes.workerclient import precise_loop
-from testbed.policies import registry
-from testbed.policies.api import DeviceJob, Draft, DraftReady, RoleContext, Verify, VerifyReady
+from testbed.policies.api import DeviceJob, Draft, DraftReady, Verify, VerifyReady
 from testbed.simulation.kernel import Kernel
 from testbed.system.units import NS_PER_MS
 from testbed.tables.carried import carried, carry
 from testbed.tables.replay import Replay
 from testbed.tables.table import load_table
-from testbed.wire.memory import MemoryHub
-from testbed.wire.transport import Arrival
 from testbed.workload.planned import PlannedRequest
-from tests.nodes.nodes_inmemory import NODES, PEERS
+from tests.nodes.nodes_inmemory import decode
 from tests.simulation.made_up import PROMPT_TOKENS, decode_table
 
 TABLE = decode_table(0.6, prompts=3, output_tokens=30)
@@ -106,7 +100,8 @@ def test_answers_are_the_simulation_s_in_order_at_the_profile_s_times_and_never_
 def test_an_answer_handed_on_late_says_by_how_much_and_delays_none_after_it(tmp_path: Path) -> None:
     found = answered(tmp_path, busy_ms=60.0)
     first = found[0][2].passes[-1]
-    assert first.overrun_ms == pytest.approx(60 - first.paced_ms, abs=20) and first.overrun_ms > LATE_NS / NS_PER_MS
+    late_ms = (found[0][0] - first.finished_ns) / NS_PER_MS  # as it was handed on, a moment after the device looked
+    assert LATE_NS / NS_PER_MS < 60 - first.paced_ms - 1 < first.overrun_ms <= late_ms
     took_ms = (found[4][2].passes[-1].finished_ns - first.started_ns) / NS_PER_MS
     assert took_ms == pytest.approx(5 * first.paced_ms), "the device itself was never late"
 
@@ -159,56 +154,19 @@ def test_every_policy_emits_what_is_recorded(tmp_path: Path, policy: str, params
         "{device: d, model: m, kind: synthetic, source: s, pass_ms: [[1, 1.0], [4096, 1.0]]}"
     )
     devices = dict.fromkeys(("target", "draft"), str(tmp_path / "fast.yaml"))
-    spec = registry.get(policy)
-    parsed, keys = spec.params.model_validate(params), list(table.prompts)[:2]
+    keys = list(table.prompts)[:2]
     planned = [PlannedRequest(at, key, table.prompts[key].prompt, 12, GREEDY, (), None) for at, key in enumerate(keys)]
     (tmp_path / "node.answers").write_bytes(carry(table, keys))
-    log, lookups = PhaseLog(), [0, 0]
+    made: list[RecordedDevice] = []
 
-    async def run() -> None:
-        hub = MemoryHub({(a, b): 0.5 for a in NODES for b in NODES if a != b})
-        hosts: dict[str, RoleHost] = {}
-        recorders: dict[str, Recorder] = {}
-        made: list[RecordedDevice] = []
-        left, done = set(range(len(planned))), asyncio.Event()
+    def device() -> RecordedDevice:
+        made.append(RecordedDevice(tmp_path / "node.answers", devices))
+        made[-1].begin(0, [Bound(one.request, one.prompt_id, one.sampling) for one in planned])
+        return made[-1]
 
-        def arrived(node: str, arrival: Arrival) -> None:
-            hosts[node].arrived(arrival)
-
-        def finished(request: int) -> None:
-            recorders["user0"].finished(request, time.monotonic_ns())
-            left.discard(request)
-            if not left:
-                done.set()
-
-        for node, role in NODES.items():
-            if role in spec.roles:
-                made.append(RecordedDevice(tmp_path / "node.answers", devices))
-                made[-1].begin(0, [Bound(one.request, one.prompt_id, one.sampling) for one in planned])
-                limits = limits_of(load_profile(devices["target"]))
-                recorders[node] = Recorder(policy, 0, node, node, log)
-                hosts[node] = RoleHost(
-                    spec.role(role, parsed, RoleContext(node, PEERS, limits)),
-                    hub.endpoint(node, partial(arrived, node)),
-                    made[-1],
-                    recorders[node],
-                    (0, len(planned) - 1),
-                    finished if role == "user" else lambda request: None,
-                )
-        for node in hosts:
-            for peer in hosts.keys() - {node}:
-                hosts[node].sample(peer, 1.0)
-        for one in planned:
-            hosts["user0"].issue(one, time.monotonic_ns())
-        await asyncio.wait_for(done.wait(), 30)
-        for host in hosts.values():
-            host.stop()
-        for one_lookups in (device.lookups for device in made):
-            lookups[0] += one_lookups[0]
-            lookups[1] += one_lookups[1]
-
-    asyncio.run(run())
+    limits = limits_of(load_profile(devices["target"]))
+    log = asyncio.run(decode(policy, params, planned, one_way_ms=0.5, device=device, limits=limits))
     outputs = {row.request: row.tokens for row in log.requests}
     assert outputs == {at: table.prompts[key].tokens[:12] for at, key in enumerate(keys)}
-    assert (lookups[0] > 0) == (params.get("branches", 1) > 1), "answers about trees are counted"
+    assert any(one.lookups[0] > 0 for one in made) == (params.get("branches", 1) > 1), "answers about trees are counted"
     assert all(step.real_ms == 0 and step.paced_ms == 1.0 for step in log.steps)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from testbed.decoding.tree import depths, visible
-from testbed.models.batch import BatchFeed
+from testbed.decoding.tree import visible
+from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.models.guard import Guard
 from testbed.models.lean.decoder import Decoder, LeanFeed, causal
 from testbed.models.lean.held import Held
@@ -59,35 +59,22 @@ class LeanRuntime:
         held.length = position + len(tokens)
         return logits
 
-    def forward_tree(
-        self,
-        request: int,
-        position: int,
-        tokens: Sequence[int],
-        nodes: Sequence[int],
-        parents: Sequence[int],
-        wanted: Sequence[int],
-    ) -> Array:
-        """Feed `tokens` at `position` and a tree of `nodes` below the last of them; only `tokens` stay in the cache.
-
-        As `testbed.models.runtime.CausalRuntime.forward_tree`.
-        """
-        if not tokens:
-            raise ValueError("a tree's parent token is fed in the same pass")
+    def forward_tree(self, feed: TreeFeed) -> Array:
+        """As `testbed.models.runtime.CausalRuntime.forward_tree`."""
+        places = feed.places
         self.guard.allows("tree")
-        self.guard.fits([*tokens, *nodes], position + len(tokens) + max(depths(parents), default=0))
-        held = self._at(request, position)
-        if (early := len(tokens) - max(1, MOST_ROWS - len(nodes))) > 0:
-            self._passes([(held, position, tokens[:early], 0)])
-            position, tokens = position + early, tokens[early:]
-        text, total = position + len(tokens), len(tokens) + len(nodes)
-        held.reserve(position + total)
-        places = [*range(position, text), *(text + depth - 1 for depth in depths(parents))]
+        self.guard.fits([*feed.tokens, *feed.nodes], max(places) + 1)
+        held = self._at(feed.request, feed.position)
+        if (early := len(feed.tokens) - max(1, MOST_ROWS - len(feed.nodes))) > 0:
+            self._passes([(held, feed.position, feed.tokens[:early], 0)])
+            feed, places = feed._replace(position=feed.position + early, tokens=feed.tokens[early:]), places[early:]
+        tokens = len(feed.tokens)
+        total = tokens + len(feed.nodes)
+        held.reserve(feed.position + total)
         hidden = np.array(self._below(total))
-        hidden[len(tokens) :, len(tokens) :] = np.where(visible(parents), 0, -np.inf)
-        feed = LeanFeed(held, position, [*tokens, *nodes], places, hidden)
-        logits = self._run([feed], [len(tokens) + node for node in wanted])
-        held.length = text
+        hidden[tokens:, tokens:] = np.where(visible(feed.parents), 0, -np.inf)
+        logits = self._run([LeanFeed(held, feed.position, [*feed.tokens, *feed.nodes], places, hidden)], feed.rows)
+        held.length = feed.text
         return logits
 
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> list[Array]:
