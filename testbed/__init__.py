@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from testbed.api.verbs import capacity as capacity
     from testbed.api.verbs import compare as compare
     from testbed.api.verbs import emulate as emulate
+    from testbed.api.verbs import query as query
     from testbed.api.verbs import simulate as simulate
     from testbed.api.verbs import sweep as sweep
     from testbed.errors import BadInput as BadInput
@@ -38,6 +39,7 @@ _PLACES = {
     "compare": "api.verbs",
     "emulate": "api.verbs",
     "load": "api.run",
+    "query": "api.verbs",
     "simulate": "api.verbs",
     "sweep": "api.verbs",
     "testing": "testing:",
@@ -45,7 +47,7 @@ _PLACES = {
 
 __all__ = [
     "BadInput", "MachineCannot", "Policy", "Run", "RunInvalid", "__version__", "capacity", "compare", "emulate", "load",
-    "simulate", "sweep", "testing",
+    "query", "simulate", "sweep", "testing",
 ]  # fmt: skip
 
 if os.environ.get("TESTBED_COMPILED"):

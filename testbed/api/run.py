@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ import pandas as pd
 from testbed.errors import BadInput
 from testbed.files.yamlfile import nearest
 from testbed.results.metrics import LISTS, REGISTRY, PolicyLog, policy_logs
+from testbed.results.metrics.base import FIGURES, figures
 from testbed.results.stamps import SIMULATED, across, stamps
 from testbed.results.store import RunData, RunDirectory, using
 from testbed.results.store import load as read_run
 
 LATEST = "latest"  # of a folder of runs
-FIGURES = ("value", "low", "high", "p95", "n")
 
 
 class Run:
@@ -104,7 +104,11 @@ class Run:
         if name not in REGISTRY:
             raise BadInput(f"no metric {name!r}{nearest(name, REGISTRY)}")
         with using(self.directory):
-            rows = [row for label, log in self._logs.items() for row in _rows(label, REGISTRY[name].compute(log))]
+            rows = [
+                {"policy": label, **row}
+                for label, log in self._logs.items()
+                for row in figures(REGISTRY[name].compute(log))
+            ]
         frame = pd.DataFrame(rows, columns=["policy", "at", *FIGURES]).assign(unit=REGISTRY[name].unit)
         if name in LISTS:
             return frame.dropna(subset="at").set_index(["policy", "at"])
@@ -132,17 +136,3 @@ def load(run: str | Path | Run) -> Run:
     found = Run(directory.resolve() if directory.exists() else directory)
     _ = found.summary  # says in one line what is not a finished run
     return found
-
-
-def _rows(label: str, statistic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Of one policy: one row, or one for each position or class."""
-    known = statistic or {}
-    values = known.get("value")
-    if isinstance(values, list):
-        at = known.get("classes", range(1, len(values) + 1))
-        for where, value, n in zip(at, values, known["n"], strict=True):
-            yield {"policy": label, "at": where, "value": value, "n": n}
-        return
-    low, high = known.get("ci95") or (None, None)
-    value = known.get("median", values)
-    yield {"policy": label, "value": value, "low": low, "high": high, "p95": known.get("p95"), "n": known.get("n")}

@@ -17,6 +17,7 @@ from testbed.api.commandline import call
 from testbed.api.given import Experiment, Overrides, as_file, as_overrides
 from testbed.api.run import Run, load
 from testbed.api.watching import watching
+from testbed.errors import BadInput
 
 if TYPE_CHECKING:
     from testbed.experiment.compute import NodeChoice
@@ -108,6 +109,32 @@ def sweep(
     frame = pd.read_parquet(found["table"])
     frame.attrs = {key: found[key] for key in ("directory", "valid", "failed", "not_valid")}
     return frame
+
+
+def query(
+    sql: str | None = None,
+    runs: str | Path = "runs",
+    *,
+    experiment: str | None = None,
+    policy: str | None = None,
+    metric: str | None = None,
+    engine: str | None = None,
+    valid: bool | None = None,
+) -> pd.DataFrame:
+    """Queries all finished runs of a folder, as `testbed runs query` does.
+
+    With `sql`, what the SELECT finds in the tables `runs`, `metrics`, `requests`, `rounds`, `steps`, `messages`,
+    `links`, `replay`, `probes`, which `run` joins. Without it, one row per run, policy and metric that passes the other
+    arguments. Nothing but these tables is read, and nothing is written. Raises BadInput with the database's own words.
+    """
+    from testbed.results import query as database
+
+    filters = database.Filters(experiment, policy, metric, engine, valid)
+    if sql is None:
+        return database.metrics(Path(runs), filters)
+    if filters.any:
+        raise BadInput("query: options choose where there is no SQL; put the condition into its WHERE")
+    return database.query(Path(runs), sql)
 
 
 def compare(run: str | Path | Run, *others: str | Path | Run) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What lies in a folder of runs: finished ones, attempts in progress, and what ended without a result.
 
-Rule kept: only an attempt that has ended, by its lock, is ever removed, and only a folder that the testbed named; what
-cannot be told to be one is left alone (invariant 5).
+Rule kept: only an attempt that has ended, by its lock, is removed, and only a folder that the testbed named; a
+finished run only where it is asked for; what cannot be told to be either is left alone (invariant 5).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,13 +23,16 @@ import msgspec
 
 from testbed.errors import BadInput
 from testbed.files.whole import REPLACING
-from testbed.results.rundir import CLAIM, SUFFIX, Claim
+from testbed.results.rundir import CLAIM, SUFFIX, Claim, point_latest
 from testbed.results.store import FILES
 from testbed.system.makers import lock
 
 State = Literal["finished", "damaged", "in progress", "unfinished"]
 
 NAMED_BY_US = re.compile(rf"\.(.*-)?[0-9a-f]{{10}}(-[0-9a-f]{{8}})?{re.escape(SUFFIX)}")
+LATEST = "latest"  # a link to the newest run of a folder
+SUMMARY = "summary.json"
+DAY_S = 86_400.0
 YOUNG_S = 60.0  # a folder without a claim, or with half of one, may be just being made or published
 
 
@@ -62,12 +66,29 @@ def unfinished(out: Path) -> list[Found]:
     return [found for path in paths if (found := _found(path)) is not None and found.state == "unfinished"]
 
 
+def outdated(out: Path, not_valid: bool, older_than_days: float | None, experiment: str | None) -> list[Found]:
+    """Finished runs that are not valid, or older than so many days, or both where both is asked; else none."""
+    if not not_valid and older_than_days is None:
+        return []
+    before = time.time() - (older_than_days or 0.0) * DAY_S
+    return [
+        one
+        for one in find(out)
+        if one.state == "finished"
+        and experiment in (None, one.experiment)
+        and not (not_valid and one.valid is not False)
+        and (older_than_days is None or (one.path / SUMMARY).stat().st_mtime < before)
+    ]
+
+
 def _places(out: Path) -> list[Path]:
     return [out, *sorted(path for path in out.glob("*-sweep-*/runs") if path.is_dir())]
 
 
 def prune(found: Found) -> bool:
-    """Removes an unfinished attempt; False where it turned out to be in progress, or is gone by now."""
+    """Removes an unfinished attempt or a finished run; False where it is in progress after all, or gone by now."""
+    if found.state == "finished":
+        return _prune_finished(found)
     if found.state != "unfinished":
         raise ValueError(f"{found.path} is {found.state}")
     with _claim(found.path, shared=False) as (alone, claim):
@@ -79,6 +100,26 @@ def prune(found: Found) -> bool:
             return False
         except OSError as error:
             raise BadInput(f"{found.path}: cannot be removed ({error.strerror}); remove it by hand") from error
+    return True
+
+
+def _prune_finished(found: Found) -> bool:
+    """First it stops being a run, in one step; then its files go. `latest` points at the newest that is left."""
+    out, doomed = found.path.parent, found.path.parent / f".{found.path.name}-{secrets.token_hex(4)}{SUFFIX}"
+    try:
+        found.path.rename(doomed)
+        shutil.rmtree(doomed)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BadInput(f"{found.path}: cannot be removed ({error.strerror}); remove it by hand") from error
+    latest = out / LATEST
+    if latest.is_symlink() and not latest.exists():
+        left = [one.path for one in find(out) if one.state == "finished" and one.path.parent == out]
+        if left:
+            point_latest(out, max(left, key=lambda path: (path / SUMMARY).stat().st_mtime).name)
+        else:
+            latest.unlink(missing_ok=True)
     return True
 
 
@@ -99,7 +140,7 @@ def _found(path: Path) -> Found | None:
     if not there:
         return None
     state: State = "finished" if len(there) == len(FILES) else "damaged"
-    facts = _facts(path / "summary.json")
+    facts = _facts(path / SUMMARY)
     judged = facts.get("validity")
     valid = judged.get("valid") if isinstance(judged, dict) else None
     return Found(path, state, str(facts.get("experiment", "")), str(facts.get("run_id", "")), valid=valid)

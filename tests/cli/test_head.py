@@ -53,6 +53,8 @@ WORDS: dict[str, tuple[list[str], int]] = {
     "reproduce": ([NONE], 2),
     "run": (["{one}", "--engine", "simulation", "--out", "{out}"], 0),
     "runs list": (["--out", "{runs}"], 0),
+    "runs query": (["--out", "{runs}"], 0),
+    "runs show": (["{run}"], 0),
     "runs prune": (["--out", "{runs}", "--dry-run"], 0),
     "schema": (["experiment"], 0),
     "shell": ([NONE], 2),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -32,6 +32,7 @@ KEY = ["repeat", "request"]  # names one request within one policy
 PASS = ["policy", "repeat", "node", "job", "started_ns"]  # names one pass among the batched ones of a run
 BASELINE = "speculative"  # co-located speculation: what offloading is held against
 DECIMALS = 6
+FIGURES = ("value", "low", "high", "p95", "n")  # of a statistic as a row
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,19 @@ class PolicyLog:
         """The prompt of each sample, for resampling by prompt."""
         prompts = self.requests["prompt_id"].to_dict()
         return [prompts[key] for key in index]
+
+
+def figures(statistic: Mapping[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """A statistic as rows: one for a number, one for each position or class of a list."""
+    known = statistic or {}
+    values = known.get("value")
+    if isinstance(values, list):
+        at = known.get("classes", range(1, len(values) + 1))
+        for where, value, n in zip(at, values, known["n"], strict=True):
+            yield {"at": where, "value": value, "n": n}
+        return
+    low, high = known.get("ci95") or (None, None)
+    yield {"value": known.get("median", values), "low": low, "high": high, "p95": known.get("p95"), "n": known.get("n")}
 
 
 class Metric(ABC):
