@@ -112,8 +112,8 @@ def prune(
 ) -> None:
     """Remove what attempts without a result left.
 
-    Finished runs go only where an option says so. They are named and asked about first; without a terminal, --yes is needed. With both options a run must be
-    not valid and older.
+    Finished runs go only where an option says so. They are named and asked about first; without a terminal, --yes is
+    needed. With both options a run must be not valid and older.
     """
     from testbed.results import attempts
 
