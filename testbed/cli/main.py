@@ -18,6 +18,7 @@ from testbed.cli import capacity as cli_capacity
 from testbed.cli import completion as cli_completion
 from testbed.cli import files as cli_files
 from testbed.cli import images as cli_images
+from testbed.cli import loads as cli_loads
 from testbed.cli import models as cli_models
 from testbed.cli import policies as cli_policies
 from testbed.cli import runs as cli_runs
@@ -310,6 +311,7 @@ add(app, shelves.Experiments())
 add(app, shelves.Topologies())
 add(app, shelves.Traces())
 add(app, shelves.Prompts())
+cli_loads.add_to(add(app, cli_loads.Loads()))
 cli_models.add_to(add(app, shelves.Models()))
 add(app, shelves.Devices())
 cli_policies.add_to(add(app, cli_policies.Policies()))

@@ -26,11 +26,13 @@ class Kind:
     suffix: str
     deep: bool = False  # files of folders inside have names too, `wanspec/same-coast`
     but: tuple[str, ...] = ()  # files that lie there and are something else
+    also: tuple[str, ...] = ()  # suffixes of files that have no names, but can be meant by their paths
 
 
 TOPOLOGY = Kind("topology", "topologies", ".yaml")
-PROMPTS = Kind("prompt set", "workloads/prompts", ".jsonl")
+PROMPTS = Kind("prompt set", "workloads/prompts", ".jsonl", also=(".json",))
 SERIES = Kind("RTT trace", "workloads/rtt", ".csv")
+LOAD = Kind("load", "workloads/load", ".yaml", also=(".csv", ".json", ".jsonl", ".txt"))
 TABLE = Kind("decode table", "workloads/tables", ".parquet")
 EXPERIMENT = Kind("experiment", "experiments", ".yaml", deep=True, but=("claims.yaml",))
 
@@ -45,7 +47,8 @@ def is_path(text: str, kind: Kind) -> bool:
     """Whether the text can only be a path; for experiments a slash alone does not say so."""
     if kind.deep:
         return text.endswith((".yaml", ".yml")) or text.startswith(("/", "./", "../", "~"))
-    return "/" in text or text.endswith((".yaml", ".yml") if kind.suffix == ".yaml" else kind.suffix)
+    own = (".yaml", ".yml") if kind.suffix == ".yaml" else (kind.suffix,)
+    return "/" in text or text.endswith((*own, *kind.also))
 
 
 def experiment(text: str) -> Path:

@@ -1,0 +1,34 @@
+"""One request of a load: when it comes and how many tokens it has. What traces hold and generators make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Asked(NamedTuple):
+    """`at_s` counts from the beginning of the load."""
+
+    at_s: float
+    input_tokens: int
+    output_tokens: int
+    session: str | None = None  # requests of one session are turns of one conversation
+    known_tokens: int = 0  # leading ones of the input that earlier requests of the trace had, too
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A checked file of requests, earliest first. `about` is what a reader should know of how it was read."""
+
+    name: str
+    format: str
+    requests: tuple[Asked, ...]
+    sha256: str
+    starts: str | None  # the time of day of its first request, where the file has times of day
+    about: Mapping[str, str]
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last."""
+        return self.requests[-1].at_s
