@@ -39,6 +39,16 @@ OVERRIDES = (
 )  # fmt: skip
 
 
+TRACES = (
+    "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,4808,10\n2023-11-16 18:17:04.03,3180,8\n",
+    "Timestamp,Session ID,Elapsed time,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+    "5,a,43,GPT-4,906,446,1352,Conversation log\n45,,2,ChatGPT,36,29,65,API log\n",
+    '{"timestamp": 0, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]}\n'
+    '{"timestamp": 3000, "input_length": 1500, "output_length": 6, "hash_ids": [0, 2]}\n',
+    "0,1.5,2.0,Gamma,0.3,0.4\n600,0,0,,0,0\n1200,0.5,0.9,Weibull,0.4,3.3\n",
+)
+
+
 @dataclass(frozen=True)
 class Loader:
     """`read` gets a path; `suffix` is that of the files; `seeds` are contents to begin with."""
@@ -119,6 +129,13 @@ def _series(path: Path) -> object:
     replay, topology = SeriesReplay(series, 0.001), load_topology("two-sites")
     a, b = topology.region_names[:2]
     return summary(series), pair_rows(series), replay.delay(topology, a, b)
+
+
+def _load(path: Path) -> object:
+    from testbed.workload.load.source import load_load
+
+    found = load_load(str(path))
+    return sum(one.input_tokens for _, one in zip(range(100), found.requests(1, 0.0, found.seconds), strict=False))
 
 
 def _prompts(path: Path) -> object:
@@ -280,6 +297,8 @@ LOADERS: Mapping[str, Loader] = {
         Loader("profile", ".yaml", _profile, _profiles),
         Loader("series", ".csv", _series, _shipped("workloads/rtt", "*.csv", 2_000)),
         Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),
+        Loader("load", ".csv", _load, lambda: [one.encode() for one in TRACES]),
+        Loader("load profile", ".yaml", _load, _shipped("workloads/load", "mooncake-synthetic.yaml", 3_000)),
         Loader("table", ".parquet", _table, _tables),
         Loader("controller", ".json", _controller, _controllers),
         Loader("claims", ".yaml", _claims, _shipped("experiments", "*/claims.yaml", 1_500)),

@@ -22,7 +22,7 @@ SHOWN = (1, 25, 50, 75, 90, 99)  # per cent of requests
 class Loads(Shelf["Load"]):
     group = key = "loads"
     help = "Loads, of profiles and traces: list, show, fit."
-    lists = "List the load profiles that `workload.load` and `background:` can name."
+    lists = "List the load profiles that `workload.load` can name."
     shows = """Show a load: requests over time, lengths, figures, source.
 
     Also of a trace's own file: Azure, BurstGPT, Mooncake, a folder of ServeGen, or CSV.

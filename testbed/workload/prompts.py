@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from testbed.errors import BadInput
 from testbed.files.named import PROMPTS, find
 from testbed.files.reading import as_text, decode_json, read_bytes, refuse_file, shown
 from testbed.files.refusals import Refusals
@@ -83,8 +84,15 @@ def _entries(text: str, path: Path) -> Iterator[tuple[int, str | dict[str, Any]]
     # by this end of a line alone: others, such as U+2028, may stand inside a prompt
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            found = decode_json(line, path, None, "a prompt (needs id and text)", line=number)
-            yield number, found if isinstance(found, dict) and is_foreign(found) else line
+            yield number, _if_foreign(line, path) or line
+
+
+def _if_foreign(line: str, path: Path) -> dict[str, Any] | None:
+    try:
+        found = decode_json(line, path)
+    except BadInput:  # it is said where it is read as one of ours
+        return None
+    return found if isinstance(found, dict) and is_foreign(found) else None
 
 
 def _foreign(found: dict[str, Any], path: Path, number: int, before: Mapping[str, Prompt]) -> Prompt | None:

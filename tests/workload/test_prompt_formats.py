@@ -10,6 +10,7 @@ import pytest
 from testbed.errors import BadInput
 from testbed.workload.prompts import load_prompts
 
+NAMES = {"human": "user", "gpt": "assistant"}
 TALK = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}, {"from": "human", "value": "Bye"}]
 CHAT = [
     {"role": "system", "content": "Be short."},
@@ -22,9 +23,7 @@ ONE = {
     "ShareGPT with items": {"id": "a", "items": TALK},
     "ShareGPT, user and assistant": {
         "id": "a",
-        "conversations": [
-            {"from": {"human": "user", "gpt": "assistant"}[t["from"]], "value": t["value"]} for t in TALK
-        ],
+        "conversations": [{"from": NAMES[t["from"]], "value": t["value"]} for t in TALK],
     },
     "chat messages": {"id": "a", "messages": CHAT},
     "MT-Bench": {"question_id": "a", "category": "writing", "turns": ["Hi", "Bye"], "reference": ["Hello."]},

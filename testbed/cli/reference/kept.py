@@ -52,7 +52,14 @@ _FILES: Mapping[str, tuple[str, str, tuple[str, ...]]] = MappingProxyType(
         "prompts": (
             "Prompt sets",
             """A `.jsonl` file: one JSON object per line, with these keys. Other keys are ignored. The sets that ship
-            lie in `workloads/prompts`.""",
+            lie in `workloads/prompts`. ShareGPT, MT-Bench, Spec-Bench and others are read as they are
+            ([loads](../load.md#prompts-of-public-collections)).""",
+            (),
+        ),
+        "load": (
+            "Load profiles",
+            """`workloads/load/*.yaml`: how often requests come and how long they are ([loads](../load.md)). Lists of
+            numbers hold one a step, from the first on.""",
             (),
         ),
     }

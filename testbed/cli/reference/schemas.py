@@ -20,6 +20,7 @@ from testbed.policies import registry
 from testbed.policies.spec import PolicySpec
 from testbed.reproduce.claims import Claims
 from testbed.sweeps.matrix import MAX_POINTS, MAX_VALUE
+from testbed.workload.load.profile import Profile
 from testbed.workload.prompts import Prompt
 
 Schema = dict[str, Any]
@@ -83,7 +84,7 @@ def of_model(model: type[BaseModel], refs: str = "#/$defs/{model}") -> Schema:
     return {"$schema": DIALECT, **schema}
 
 
-KINDS = ("experiment", "topology", "device", "claims", "prompts")  # of files, each with one in schemas/
+KINDS = ("experiment", "topology", "device", "claims", "prompts", "load")  # of files, each with one in schemas/
 ALL = (*KINDS, "sweep", "policy")  # those, experiments with a matrix, and one entry of `policies:`
 
 
@@ -100,6 +101,8 @@ def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
             return of_model(Claims)
         case "prompts":
             return prompt()
+        case "load":
+            return of_model(Profile)
         case "sweep":
             schema = experiment(policies)
             return {**schema, "required": [*schema["required"], "matrix"]}

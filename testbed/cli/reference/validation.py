@@ -14,15 +14,16 @@ from typing import Any, NoReturn
 
 from testbed.errors import BadInput
 from testbed.files.pyfile import PythonFile
-from testbed.files.reading import decode_json, first_bytes, read_text, refuse_file, shown
+from testbed.files.reading import MIB, decode_json, first_bytes, read_text, refuse_file, shown
 from testbed.files.refusals import Refusals, lines_of
 from testbed.files.yamlfile import load_yaml
 
 PARQUET = b"PAR1"  # how such a file begins
 YAML = (".yaml", ".yml")
+LOAD_BYTES = 256 * MIB  # of a trace of requests
 KINDS = (
     "experiment", "sweep", "topology", "device profile", "claims", "prompt set", "RTT trace", "decode table",
-    "controller", "policy",
+    "controller", "policy", "load",
 )  # fmt: skip
 
 
@@ -65,9 +66,15 @@ def _recognised(text: str) -> tuple[str, Callable[[], str]]:
     path = Path(text)
     if path.suffix == ".py":
         raise BadInput(f"{shown(path)}: name the policy or the Mininet Topo in it, as in {shown(path)}:SPEC")
+    if path.is_dir() and _is_load(path, ""):
+        return "load", lambda: _load(text)
     if first_bytes(path, len(PARQUET)) == PARQUET or path.suffix == ".parquet":
         return "decode table", lambda: _table(text)
-    content = read_text(path)
+    content = read_text(path, LOAD_BYTES)
+    if path.suffix not in YAML and _is_load(path, content):
+        return "load", lambda: _load(text)
+    if path.suffix not in YAML and content.lstrip().startswith("["):
+        return "prompt set", lambda: _prompts(str(path))
     if path.suffix not in YAML and content.lstrip().startswith("{"):
         return _json(path, content)
     if path.suffix not in YAML and (path.suffix == ".csv" or _has_columns(content)):
@@ -99,6 +106,14 @@ def _json(path: Path, content: str) -> tuple[str, Callable[[], str]]:
     _refuse(path, found)
 
 
+def _is_load(path: Path, content: str) -> bool:
+    """Whether it has a trace's columns or keys, or ServeGen's windows."""
+    from testbed.workload.load.rows import looks_like
+    from testbed.workload.load.servegen import is_servegen
+
+    return looks_like(content) or is_servegen(path)
+
+
 def _has_columns(content: str) -> bool:
     """Whether the first line after the comments looks like the header of an RTT trace."""
     from testbed.network.spec.series import COLUMNS
@@ -114,6 +129,7 @@ def _yaml(path: Path) -> tuple[str, Callable[[], str]]:
     from testbed.network.spec.topology import Topology
     from testbed.reproduce.claims import Claims
     from testbed.sweeps.matrix import KEY
+    from testbed.workload.load.profile import Profile
 
     data, _ = load_yaml(path)
     if not isinstance(data, dict):
@@ -121,6 +137,7 @@ def _yaml(path: Path) -> tuple[str, Callable[[], str]]:
     keys = {
         "experiment": {*Scenario.model_fields, KEY}, "topology": {*Topology.model_fields},
         "device profile": {*DeviceProfile.model_fields}, "claims": {*Claims.model_fields},
+        "load": {*Profile.model_fields},
     }  # fmt: skip
     own = {kind: mine.difference(*(keys[other] for other in keys if other != kind)) for kind, mine in keys.items()}
     matches = {kind: len(own[kind] & data.keys()) for kind in keys}
@@ -129,7 +146,7 @@ def _yaml(path: Path) -> tuple[str, Callable[[], str]]:
         _refuse(path, data)
     if kind == "experiment":
         return ("sweep", lambda: _sweep(path)) if KEY in data else ("experiment", lambda: _experiment(path))
-    readers = {"topology": _topology, "device profile": _device, "claims": _claims}
+    readers = {"topology": _topology, "device profile": _device, "claims": _claims, "load": _load}
     return kind, lambda: readers[kind](str(path) if path.is_absolute() else f"./{path}")
 
 
@@ -205,6 +222,16 @@ def _device(name: str) -> str:
 
     found = load_profile(name)
     return f"{found.model} on {found.device}, {found.kind}"
+
+
+def _load(name: str) -> str:
+    from testbed.workload.load.profile import Profile
+    from testbed.workload.load.source import load_load
+
+    found = load_load(_path(name))
+    if isinstance(found.of, Profile):
+        return f"{_several(len(found.of.streams), 'stream', 'streams')}, {found.seconds:g} s"
+    return f"{_several(len(found.of.requests), 'request', 'requests')} of {found.of.format}, {found.seconds:g} s"
 
 
 def _claims(name: str) -> str:

@@ -19,10 +19,11 @@ SHARES = (
     0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9,
     0.92, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995, 0.999, 1.0,
 )  # fmt: skip
-STEPS_S = (1.0, 3.0, 10.0, 20.0, 30.0, 60.0, 300.0)
+STEPS_S = (300.0, 60.0, 30.0, 20.0, 10.0, 3.0, 1.0)
 CVS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0, 1.1, 1.3, 1.6, 2.0)
 MOST_STEPS = 4000  # of a rate: a profile is small
 SEEDS = (0, 1, 2)
+BETTER = 0.01  # than longer steps, to be worth more numbers
 FLOOR = 0.1  # a figure near 0 is compared as if it were this
 
 
@@ -54,7 +55,7 @@ def profile_of(requests: Sequence[Asked], description: str, source: LoadSource, 
                 streams=(Stream(rate=rate, gap_cv=cv),), lengths=lengths, figures=dict(measured),
             )  # fmt: skip
             away = distance(made, math.inf if best is None else best[0])
-            if best is None or away < best[0]:
+            if best is None or away < best[0] - BETTER:
                 best = away, made
     assert best is not None
     return best[1]

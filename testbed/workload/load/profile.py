@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from testbed.errors import BadInput
-from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, S, Strict
+from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, S, Strict, Unit
 from testbed.files.yamlfile import explain, load_yaml, nearest, problem
 from testbed.workload.load.figures import KEY, KEYS
 
@@ -22,6 +22,7 @@ MOST_LENGTH = 10_000_000
 
 Count = Annotated[float, REQUESTS, Field(ge=0, le=1e9)]
 Cv = Annotated[float, NUMBER, Field(ge=0, le=100)]
+Figure = Annotated[float, Unit("as the metric"), Field(ge=-1)]
 Knot = Annotated[
     tuple[Annotated[float, SHARE, Field(ge=0, le=1)], Annotated[float, TOKENS, Field(ge=1, le=MOST_LENGTH)]],
     Field(strict=False),
@@ -122,7 +123,8 @@ class Profile(Strict):
 
     description: str = Field(description="what service it was, for readers")
     kind: Literal["measured", "composed"] = Field(
-        description="measured: all figures are of one trace; composed: put together from several sources, as source says"
+        description="measured: all figures are of one trace; composed: put together from several sources, as source "
+        "says"
     )
     source: LoadSource = Field(description="where the figures come from")
     starts: str | None = Field(
@@ -135,7 +137,7 @@ class Profile(Strict):
     )
     streams: tuple[Stream, ...] = Field(strict=False, min_length=1, description="requests over time, added up")
     lengths: Lengths = Field(description="tokens of a request")
-    figures: dict[str, float] = Field(
+    figures: dict[str, Figure] = Field(
         default={}, description="of the source: requests, seconds, quantiles of lengths, gap_cv, autocorrelations"
     )
 

@@ -61,12 +61,25 @@ def columns(names: Sequence[str], path: Path, line: int) -> dict[str, str]:
     for role, what in NEEDED.items():
         if role not in found:
             known = ROLES[role]
-            close = next((hint for name in names if "did you" in (hint := nearest(name, known))), "")
+            taken = found.values()
+            hints = (nearest(name, known) for name in names if name not in taken)
+            close = next((hint for hint in hints if "did you" in hint), "")
             refuse_file(
                 path, f"no column says {what}: {', '.join(known[:4])}, ... are known{close}; its columns are "
                 f"{', '.join(said(name) for name in names[:8])}", line,
             )  # fmt: skip
     return found
+
+
+def looks_like(content: str) -> bool:
+    """Whether text that is not YAML begins as a trace does: with a header, or an object, that has what is needed."""
+    begins = content.lstrip().lstrip("[").lstrip()
+    if begins.startswith("{"):
+        names = re.findall(r'"([^"\n]{1,40})"\s*:', begins[:4000])
+    else:
+        header = next((line for line in begins.splitlines() if line.strip() and not line.startswith("#")), "")
+        names = re.split(r"[,;\t]", header[:1000])
+    return NEEDED.keys() <= {_ROLE_OF.get(plain(name)) for name in names}
 
 
 def unit_of(column: str, otherwise: str) -> str:

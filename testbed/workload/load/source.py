@@ -1,4 +1,4 @@
-"""Finds a load by name or path and gives its requests over a stretch of its own time, whatever kind it is.
+"""Finds a load by name or path and gives its requests over a stretch of time, whatever kind it is.
 
 Rule kept: a trace gives back exactly its requests where nothing is scaled; a profile draws them from the seed.
 """
@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from heapq import merge
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -41,7 +42,7 @@ class Load:
         return self.of.starts
 
     def requests(self, seed: int | str, begin_s: float, end_s: float, scale: float = 1.0) -> Iterator[Asked]:
-        """From `begin_s` to `end_s` of its own time, earliest first; `at_s` counts from `begin_s`.
+        """From `begin_s` to `end_s` of the load's time, earliest first; `at_s` counts from `begin_s`.
 
         `scale` times as many: a profile's rate, and of a trace's requests a random part, or copies shifted by equal
         parts of its length.
@@ -87,20 +88,25 @@ def _profile(path: Path) -> Load:
 
 def _replayed(trace: Trace, seed: int | str, begin_s: float, end_s: float, scale: float) -> Iterator[Asked]:
     """The trace's requests, again from the first after the last; one mean gap lies between."""
-    period_s = trace.seconds + trace.seconds / max(1, len(trace.requests) - 1)
     copies = max(1, math.ceil(scale - 1e-9))
-    random = Random(f"load/{seed}/part/{begin_s:g}")
-    found: list[Asked] = []
-    for copy in range(copies):
-        share = min(1.0, scale - copy)
-        shift_s = period_s * copy / copies
-        turn = math.floor((begin_s - shift_s) / period_s)
-        while turn * period_s + shift_s < end_s:
-            for one in trace.requests:
-                at_s = turn * period_s + shift_s + one.at_s
-                if begin_s <= at_s < end_s and (share >= 1 or random.random() < share):
-                    session = one.session and f"{one.session}/{turn}/{copy}"
-                    found.append(one._replace(at_s=at_s - begin_s, session=session))
-            turn += 1
-    found.sort(key=lambda one: one.at_s)
-    yield from found
+    return merge(
+        *(_copy(trace, seed, begin_s, end_s, copy / copies, min(1.0, scale - copy), copy) for copy in range(copies)),
+        key=lambda one: one.at_s,
+    )
+
+
+def _copy(
+    trace: Trace, seed: int | str, begin_s: float, end_s: float, shift: float, share: float, copy: int
+) -> Iterator[Asked]:
+    """A part of the requests, shifted by a part of the trace's length."""
+    period_s = trace.seconds * len(trace.requests) / (len(trace.requests) - 1)
+    random = Random(f"load/{seed}/part/{copy}/{begin_s:g}")
+    shift_s = period_s * shift
+    turn = math.floor((begin_s - shift_s) / period_s)
+    while turn * period_s + shift_s < end_s:
+        for one in trace.requests:
+            at_s = turn * period_s + shift_s + one.at_s
+            if begin_s <= at_s < end_s and (share >= 1 or random.random() < share):
+                session = one.session and f"{one.session}/{turn}/{copy}"
+                yield one._replace(at_s=at_s - begin_s, session=session)
+        turn += 1

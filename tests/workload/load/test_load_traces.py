@@ -61,7 +61,8 @@ AZURES = {
     "1,2023-11-16 18:15:50.9951690,396,109\n",
     "whole numbers as floats": AZURE.replace("374,44", "374.0,44.0"),
     "epoch in seconds": "TIMESTAMP,ContextTokens,GeneratedTokens\n1700158546.68059,374,44\n1700158550.995169,396,109\n",
-    "epoch in milliseconds": "TIMESTAMP,ContextTokens,GeneratedTokens\n1700158546680.59,374,44\n1700158550995.169,396,109\n",
+    "epoch in milliseconds": "TIMESTAMP,ContextTokens,GeneratedTokens\n1700158546680.59,374,44\n"
+    "1700158550995.169,396,109\n",
     "epoch in nanoseconds": "TIMESTAMP,ContextTokens,GeneratedTokens\n1700158546680590000,374,44\n"
     "1700158550995169000,396,109\n",
     "comments": "# from somewhere\n" + AZURE,
@@ -131,7 +132,7 @@ def test_csv_of_simulators_is_read_by_its_names(tmp_path: Path, form: str) -> No
     assert [one[:3] for one in found.requests] == [(0.0, 374, 44), (4.5, 396, 109)]
 
 
-REFUSED = {
+REFUSED: dict[str, str | bytes] = {
     r":2: time 'yesterday': .*a time is a number, or as 2023": AZURE.replace(
         "2023-11-16 18:15:46.6805900", "yesterday"
     ),
@@ -211,7 +212,7 @@ def servegen(folder: Path, client: str, rows: str, lengths: dict[str, object] | 
 
 
 ROWS = "0,1.5,2.0,Gamma,0.3,0.4\n600,0,0,,0,0\n1200,0.5,0.9,Weibull,0.4,3.3\n"
-LENGTHS = {"0": {"input_tokens": "{10: 0.5, 20: 0.5}", "output_tokens": "{3: 1.0}"}}
+LENGTHS: dict[str, object] = {"0": {"input_tokens": "{10: 0.5, 20: 0.5}", "output_tokens": "{3: 1.0}"}}
 
 
 def test_a_folder_of_servegen_is_a_profile_of_its_clients(tmp_path: Path) -> None:
