@@ -117,7 +117,13 @@ class Resolved:
             "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
             "node_placement": dict(self.placement),
             **({"pass_times": varying} if (varying := self._varying()) else {}),
+            **({"powers": powers} if (powers := self._powers()) else {}),
         }
+
+    def _powers(self) -> dict[str, dict[str, Any]]:
+        """What devices draw, by role, where their profile says so."""
+        known = {role: profile.power for role, profile in self.devices.items()}
+        return {role: power.model_dump() for role, power in known.items() if power is not None}
 
     def _varying(self) -> dict[str, str]:
         """Law and source of devices whose passes vary, by role."""

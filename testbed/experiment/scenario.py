@@ -21,8 +21,9 @@ from testbed.experiment.compute import Compute, NodeCompute
 from testbed.experiment.faults import Event, unknown_nodes
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.policyentry import FileName, PolicyEntry
+from testbed.experiment.prices import Prices
 from testbed.experiment.timing import Time, chosen, why_undilated
-from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Unit
+from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Terse, Unit
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import KeyPath
 from testbed.models.devices import NATIVE
@@ -170,8 +171,10 @@ def _expand(sites: Sites | None) -> list[str]:
     return list(sites)
 
 
-class Scenario(Strict):
+class Scenario(Terse):
     """An experiment: what runs where, on which links, under which policies."""
+
+    quiet = ("prices",)
 
     name: FileName = Field(
         description="names the run directory: letters, digits, '.', '_' and '-'", examples=["quickstart"]
@@ -211,6 +214,11 @@ class Scenario(Strict):
         description="links that break, come back or change, and nodes that stop, at times counted from the start of "
         "every policy's run",
         examples=[[{"at_s": 5, "link": ["us-east-1", "us-east-2"], "up": False}, {"at_s": 7, "heal": True}]],
+    )
+    prices: Prices | None = Field(
+        default=None,
+        description="what things cost, for the metric cost; null: not asked for",
+        examples=[{"source": "made up", "device_h": {"target": 1.8, "drafter": 0.7}, "wan_gb": 0.02}],
     )
     repeats: Annotated[int, Unit("times"), Field(ge=1, le=1000)] = Field(
         default=1, description="how often every policy runs the workload"

@@ -29,8 +29,9 @@ from pydantic import Field, ValidationError, model_validator
 from testbed.decoding.rng import uniform
 from testbed.errors import BadInput
 from testbed.files.reading import shown
-from testbed.files.strict import MS, TOKENS, Strict, Unit
+from testbed.files.strict import MS, TOKENS, Terse, Unit
 from testbed.files.yamlfile import explain, load_yaml, problem
+from testbed.models.power import Power
 from testbed.models.variation import Variation
 
 NATIVE = "native"
@@ -56,8 +57,10 @@ def padded(feeds: Sequence[Feed]) -> list[Feed]:
     return [Feed(longest, one.cached) for one in feeds]
 
 
-class DeviceProfile(Strict):
+class DeviceProfile(Terse):
     """Time of one forward pass as a function of what is fed and cached; `pass_ms` is linear between knots."""
+
+    quiet = ("power",)
 
     name: str = Field(description="its name; not given: that of its file")
     device: str = Field(description="the hardware")
@@ -93,6 +96,9 @@ class DeviceProfile(Strict):
 
     varies: Variation | None = Field(
         default=None, description="how passes vary around the times above; null: each takes just as long"
+    )
+    power: Power | None = Field(
+        default=None, description="what the device draws during a pass; null: not known, so runs have no joules"
     )
 
     @model_validator(mode="after")

@@ -11,4 +11,9 @@ NARROW = {
     "target_site_draft_passes": "drafts\nat\ntarget",
     "target_site_draft_ratio": "draft\nratio",
     "latency_ratio": "latency\nratio",
+    "gpu_seconds": "device\ns",
+    "draft_passes": "drafts\nevery-\nwhere",
+    "wan_bytes": "kB\nbetween\nsites",
+    "joules": "J",
+    "cost": "cost",
 }

@@ -15,7 +15,7 @@ import pandas as pd
 
 from testbed.results import during, heldclock
 from testbed.results.lateness import Late, by_device, shares
-from testbed.results.metrics import RTT_ERROR, compute
+from testbed.results.metrics import RTT_ERROR, compute, not_accounted
 from testbed.results.metrics.base import rounded
 from testbed.results.overload import overload
 from testbed.results.recorded import as_recorded
@@ -46,6 +46,8 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         **({"clock": clock} if (clock := heldclock.summary(manifest)) else {}),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
+        # Only where there is any: what has no joules or cost, by policy, and why.
+        **({"not_accounted": unknown} if (unknown := not_accounted(run)) else {}),
         # Only where there are any: policies with too few prompts for an interval, and how many they have.
         **({"few_prompts": few} if (few := _few_prompts(run)) else {}),
         **({"unmet_events": events} if (events := unmet(manifest)) else {}),

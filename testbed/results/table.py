@@ -34,7 +34,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [stamped(one) for one in stamps(summary)]
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
-    parts += [_policies(summary, papers), *_few(summary), Text(_lossless(summary))]
+    parts += [_policies(summary, papers), *_few(summary), *_spent(summary), Text(_lossless(summary))]
     parts += [*_clock(summary), *_references(papers)]
     return Group(*parts)
 
@@ -74,6 +74,47 @@ def _policies(summary: Summary, papers: Mapping[str, Reference | None]) -> Table
             paper = (f"x ~{reference.target_site_draft_ratio}", f"~{reference.latency_ratio}")
             table.add_row("  paper", *[""] * (len(HEADINGS) - len(paper)), *paper, style="dim")
     return table
+
+
+def _spent(summary: Summary) -> Iterator[RenderableType]:
+    """What each policy cost, where the summary says; old ones do not."""
+    by_policy = summary["policies"]
+    if not any(metrics.get("gpu_seconds") for metrics in by_policy.values()):
+        return
+    priced = any(metrics.get("cost") for metrics in by_policy.values())
+    columns = [("gpu_seconds", 1.0, 1), ("draft_passes", 1.0, 0), ("wan_bytes", 1e-3, 1), ("joules", 1.0, 0)]
+    columns += [("cost", 1.0, 4)] if priced else []
+    table = Table(
+        caption="per 1000 output tokens; drafts per request" + ("; cost by the experiment's prices" if priced else ""),
+        caption_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1),
+    )  # fmt: skip
+    table.add_column("policy", overflow="fold")
+    table.add_column("device s by site")
+    for name, _, _ in columns:
+        table.add_column(NARROW[name], justify="right")
+    for label, metrics in by_policy.items():
+        cells = (_scaled(metrics.get(name), scale, digits) for name, scale, digits in columns)
+        table.add_row(label, _by_site(metrics.get("gpu_seconds_by_site")), *cells)
+    yield table
+    lines: Mapping[str, Sequence[str]] = summary.get("not_accounted", {})
+    for line in dict.fromkeys(one for said in lines.values() for one in said):
+        named = [label for label, said in lines.items() if line in said]
+        yield Text(f"{'' if len(named) == len(by_policy) else ', '.join(named) + ': '}{line}")
+
+
+def _by_site(statistic: Mapping[str, Any] | None) -> str:
+    if statistic is None:
+        return UNDEFINED
+    return "\n".join(
+        f"{name}: {value:.1f}" for name, value in zip(statistic["classes"], statistic["value"], strict=True)
+    )
+
+
+def _scaled(statistic: Mapping[str, Any] | None, scale: float, digits: int) -> str:
+    if statistic is None:
+        return UNDEFINED
+    value = statistic["median"] if "median" in statistic else statistic["value"]
+    return f"{value * scale:.{digits}f}"
 
 
 def _lossless(summary: Summary) -> str:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from testbed.results.metrics import latency, network, offload, serving, slo, speculation, wait
+from testbed.results.metrics import cost, latency, network, offload, serving, slo, speculation, wait
+from testbed.results.metrics.accounts import Accounts
 from testbed.results.metrics.base import BASELINE, KEY, Metric, PolicyLog, Statistic
 from testbed.results.store import RunData
 
@@ -27,6 +28,7 @@ FAMILIES: Mapping[str, tuple[Metric, ...]] = types.MappingProxyType(
         "Serving": serving.METRICS,
         "SLO": slo.METRICS,
         "Network": network.METRICS,
+        "Cost": cost.METRICS,
     }
 )
 REGISTRY: Mapping[str, Metric] = types.MappingProxyType(
@@ -37,21 +39,21 @@ LISTS = tuple(tag for tag, metric in REGISTRY.items() if metric.shape == "list")
 
 __all__ = [
     "BASELINE", "FAMILIES", "LISTS", "REGISTRY", "RTT_ERROR", "Metric", "PolicyLog", "Statistic", "compute",
-    "policy_logs",
+    "not_accounted", "policy_logs",
 ]  # fmt: skip
 
 
 def policy_logs(run: RunData) -> dict[str, PolicyLog]:
     """The run split by policy label, in the manifest's order, each with the run's baseline if it has one."""
-    seed = run.manifest["scenario"]["seed"]
+    seed, accounts = run.manifest["scenario"]["seed"], Accounts.of(run.manifest)
     entries = [(str(entry["label"]), str(entry["name"])) for entry in run.manifest["policies"]]
     baseline_label = next((label for label, name in entries if name == BASELINE), None)
-    baseline = None if baseline_label is None else _policy_log(run, baseline_label, BASELINE, None, seed)
+    baseline = None if baseline_label is None else _policy_log(run, baseline_label, BASELINE, None, seed, accounts)
     return {
         # of the baseline itself the log is at hand already
         label: replace(baseline, baseline=baseline)
         if baseline is not None and label == baseline_label
-        else _policy_log(run, label, name, baseline, seed)
+        else _policy_log(run, label, name, baseline, seed, accounts)
         for label, name in entries
     }
 
@@ -63,7 +65,15 @@ def compute(run: RunData) -> dict[str, dict[str, Statistic | None]]:
     }
 
 
-def _policy_log(run: RunData, label: str, name: str, baseline: PolicyLog | None, seed: int | None) -> PolicyLog:
+def not_accounted(run: RunData) -> dict[str, list[str]]:
+    """By policy: what has no joules or no cost, and why; without those that have all."""
+    said = {label: list(cost.missing(log)) for label, log in policy_logs(run).items()}
+    return {label: lines for label, lines in said.items() if lines}
+
+
+def _policy_log(
+    run: RunData, label: str, name: str, baseline: PolicyLog | None, seed: int | None, accounts: Accounts
+) -> PolicyLog:
     """What never finished, or is logged twice, is left out here and is a reason in `testbed.results.validity`."""
     requests = run.requests[run.requests["policy"] == label].drop_duplicates(KEY).set_index(KEY)
 
@@ -81,6 +91,7 @@ def _policy_log(run: RunData, label: str, name: str, baseline: PolicyLog | None,
         messages=finished(run.messages),
         baseline=baseline,
         seed=seed,
+        accounts=accounts,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from testbed.results.metrics.accounts import Accounts
 from testbed.results.statistics import median_interval, ratio_interval
 
 Direction = Literal["lower", "higher", "neither"]
@@ -32,6 +33,7 @@ KEY = ["repeat", "request"]  # names one request within one policy
 PASS = ["policy", "repeat", "node", "job", "started_ns"]  # names one pass among the batched ones of a run
 BASELINE = "speculative"  # co-located speculation: what offloading is held against
 DECIMALS = 6
+NOTHING_KNOWN = Accounts()
 FIGURES = ("value", "low", "high", "p95", "n")  # of a statistic as a row
 
 
@@ -47,6 +49,7 @@ class PolicyLog:
     messages: pd.DataFrame
     baseline: PolicyLog | None
     seed: int | None  # None: no intervals are wanted, as in a sweep of very many points
+    accounts: Accounts = NOTHING_KNOWN
 
     @cached_property
     def target_nodes(self) -> frozenset[str]:
