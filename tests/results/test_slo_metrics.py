@@ -73,7 +73,7 @@ def log(**changes: Any) -> PolicyLog:
         "messages": frame_of("messages", [asked(0, 30), asked(0, 45), asked(0, 120), asked(0, 200), asked(1, 48)]),
         **changes,
     }  # fmt: skip
-    return PolicyLog("wisp", "wisp", baseline=None, seed=1, **frames)
+    return PolicyLog("wisp", "wisp", baseline=None, seed=1, **frames)  # type: ignore[arg-type]
 
 
 def compute(tag: str, of: PolicyLog) -> Any:
