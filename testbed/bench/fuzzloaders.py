@@ -87,6 +87,23 @@ def _override(path: Path) -> object:
     return document.scenario()
 
 
+IMPORTS = (
+    "src;dst;rtt (ms)\na;b;12,5\nb;a;13\n",
+    "x,a,b\na,,12.5\nb,13,\n",
+    "|Source|West Europe|UK South|\n|---|---|---|\n|West Europe||9|\n|UK South|10||\n",
+    '{"data": {"a": {"b": 12.5}, "b": {"a": "13 ms"}}}',
+    '[{"region": "a", "averages": [{"regionTo": "b", "average": 12.5}]}]',
+    '[{"type": "ping", "prb_id": 7, "dst_name": "t", "timestamp": 1, "result": [{"rtt": 12.0}, {"x": "*"}]}]',
+    "PING h (192.0.2.1) 56(84) bytes of data.\n64 bytes from h: icmp_seq=1 ttl=9 time=12 ms\n\n--- h ---\n"
+    "2 packets transmitted, 1 received, 50% packet loss\nrtt min/avg/max/mdev = 1/2/3/1 ms\n",
+    "Pinging h [192.0.2.1] with 32 bytes of data:\nReply from 192.0.2.1: bytes=32 time<1ms TTL=9\nRequest timed out.\n",
+    '{"round_trips": [{"seqno": 0, "lost": "false", "delay": {"rtt": 5}}]}',
+    '{"eth0": {"outgoing": {"dst-network=192.0.2.1/32": {"delay": "10.0ms", "loss": "1%", "rate": "1Mbps"}}}}',
+    "Paris <-> Rome: 21.5 ms\nParis - Oslo: 30 ms\n",
+    "1\n1\n5\n1000\n",
+)
+
+
 def _small(folder: Path) -> Path:
     path = folder / "small.yaml"
     if not path.exists():
@@ -111,6 +128,16 @@ def _matrix(path: Path) -> object:
     from testbed.network.spec.matrixfile import matrix_text, read_matrix
 
     return matrix_text(read_matrix(path))
+
+
+def _import(path: Path) -> object:
+    from testbed.files.reading import read_others_text
+    from testbed.network.imports.formats import OF_TOPOLOGIES, format_of
+    from testbed.network.imports.found import Options
+
+    text, _ = read_others_text(path)
+    found, _ = format_of(text, path, OF_TOPOLOGIES, None)
+    return found.figures and found.figures(text, path, Options(src="here"))
 
 
 def _profile(path: Path) -> object:
@@ -294,6 +321,7 @@ LOADERS: Mapping[str, Loader] = {
         Loader("override", ".txt", _override, _texts(*OVERRIDES)),
         Loader("topology", ".yaml", _topology, _topologies),
         Loader("matrix", ".csv", _matrix, _shipped("topologies", "*.csv", 2_000)),
+        Loader("import", ".txt", _import, _texts(*IMPORTS)),
         Loader("profile", ".yaml", _profile, _profiles),
         Loader("series", ".csv", _series, _shipped("workloads/rtt", "*.csv", 2_000)),
         Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),

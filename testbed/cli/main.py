@@ -18,6 +18,7 @@ from testbed.cli import capacity as cli_capacity
 from testbed.cli import completion as cli_completion
 from testbed.cli import files as cli_files
 from testbed.cli import images as cli_images
+from testbed.cli import imports as cli_imports
 from testbed.cli import loads as cli_loads
 from testbed.cli import models as cli_models
 from testbed.cli import policies as cli_policies
@@ -308,8 +309,7 @@ cli_capacity.add_to(app)
 cli_files.add_to(app)
 cli_completion.add_to(app)
 add(app, shelves.Experiments())
-add(app, shelves.Topologies())
-add(app, shelves.Traces())
+cli_imports.add_to(add(app, shelves.Topologies()), add(app, shelves.Traces()))
 add(app, shelves.Prompts())
 cli_loads.add_to(add(app, cli_loads.Loads()))
 cli_models.add_to(add(app, shelves.Models()))

@@ -89,7 +89,7 @@ class Experiments(Shelf[AnExperiment]):
 
 class Topologies(Shelf["Topology"]):
     group, key = "topology", "topologies"
-    help = "Topologies: list, show."
+    help = "Topologies: list, show, import."
     lists = "List the topologies."
     shows = "Show a topology's round-trip times and their source."
     argument = "Name or file of a topology."
@@ -121,7 +121,7 @@ class Topologies(Shelf["Topology"]):
 
 class Traces(Shelf["RttSeries"]):
     group, key = "trace", "traces"
-    help = "RTT traces: list, show."
+    help = "RTT traces: list, show, import."
     lists = "List the RTT traces that `network.rtt_series` can name."
     shows = "Show a trace's metadata and each pair's round-trip times."
     argument = "RTT trace name or file."

@@ -107,6 +107,33 @@ def as_text(raw: bytes, path: Name) -> str:
         return raw.decode("utf-8-sig")
 
 
+def read_others_text(path: Name, most: int = MAX_TEXT_BYTES) -> tuple[str, str | None]:
+    """What another program wrote, and how it had to be read where that is no plain UTF-8: packed with gzip, UTF-16 with
+    its mark, or Windows-1252, as which every other file passes."""
+    import gzip
+    import io
+
+    raw, how = read_bytes(path, most), []
+    if raw.startswith(b"\x1f\x8b"):
+        how.append("gzip")
+        with reading(path, "a gzip file"), gzip.open(io.BytesIO(raw)) as packed:
+            raw = packed.read(most + 1)
+        if len(raw) > most:
+            _refuse_size(path, len(raw), most)
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        with reading(path, "UTF-16 text", "save it as UTF-8"):
+            return raw.decode("utf-16"), ", ".join([*how, "UTF-16"])
+    _refuse_pointer(raw, path)
+    if b"\0" in raw:
+        refuse_file(path, "is not text; a file of measurements as text is expected")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        how.append("Windows-1252")
+        text = raw.decode("cp1252", errors="replace")
+    return text, ", ".join(how) or None
+
+
 @overload
 def decode_json(raw: bytes | str, path: Name, kind: type[_Type], what: str = ..., fix: str = ...,
                 line: int | None = ...) -> _Type: ...  # fmt: skip
