@@ -68,7 +68,7 @@ def round_trips(text: str, path: Path, options: Options) -> dict[Pair, RoundTrip
         if kind != "ping":
             refuse_file(path, f"is the result of a {said(kind)} measurement; export one of type ping", line)
         if "prb_id" not in one:
-            refuse_file(path, "has no prb_id, so nobody knows who measured; export results of RIPE Atlas whole", line)
+            refuse_file(path, "has no prb_id, so the probe is unknown; export results of RIPE Atlas whole", line)
         target = one.get("dst_name") or one.get("dst_addr") or one.get("addr") or one.get("name")
         if target is None:
             refuse_file(path, "has neither dst_name nor dst_addr; export results of RIPE Atlas whole", line)

@@ -13,8 +13,7 @@ from testbed.files.yamlfile import said
 from testbed.network.imports.found import Options, RoundTrips
 from testbed.network.imports.jsonplace import line_of
 from testbed.network.spec.fabric import Pair
-
-NS_PER_MS, NS_PER_S = 1e6, 1e9
+from testbed.system.units import NS_PER_MS, NS_PER_S
 
 
 def round_trips(text: str, path: Path, options: Options) -> dict[Pair, RoundTrips]:

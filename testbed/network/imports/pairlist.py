@@ -32,7 +32,7 @@ def looks(text: str) -> bool:
 
 
 def found_in(text: str, path: Path, options: Options) -> Found:
-    """Raises BadInput for a line that is no pair."""
+    """Raises BadInput for a line that is not a pair."""
     if not looks(text):
         return pairs_from(max(tables(text, path), key=lambda table: len(table.rows)), path, options)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
@@ -50,7 +50,7 @@ def found_in(text: str, path: Path, options: Options) -> Found:
         with refusals.one():
             if match is None:
                 if re.search(r"[0-9]\s*(?:ms|s|us)?\s*$", line):
-                    refuse_file(path, f"{said(line.strip())} is no pair; write `A - B: 12.3 ms`", number)
+                    refuse_file(path, f"{said(line.strip())} is not a pair; write `A - B: 12.3 ms`", number)
                 titles += 1
                 continue
             try:
@@ -70,5 +70,5 @@ def found_in(text: str, path: Path, options: Options) -> Found:
         if len({value for _, value in several}) > 1 and options.repeats != "median":
             refuse_file(path, f"{a} -> {b} {TWICE}", several[1][0])
         rtt[a, b] = round(median(value for _, value in several), 6)
-    notes = (f"{titles} lines that are no pair",) if titles else ()
+    notes = (f"{titles} lines without a pair",) if titles else ()
     return Found(rtt, "public_ping", "as given", notes=notes)
