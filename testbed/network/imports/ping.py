@@ -70,7 +70,7 @@ class _Block:
 
 
 def round_trips(text: str, path: Path, options: Options) -> tuple[dict[Pair, RoundTrips], tuple[str, ...]]:
-    """Of each host that was pinged, and notes. Raises BadInput where the pinging side is not named, or without a ping."""
+    """Of each host that was pinged, and notes. Raises BadInput without a ping, or where the pinging side is unnamed."""
     blocks = list(_blocks(text))
     if not blocks:
         refuse_file(path, "holds no output of ping: no reply with a time, and no summary", 1)
