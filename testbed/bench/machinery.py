@@ -74,7 +74,7 @@ def worker_overhead() -> tuple[Measurement, Measurement]:
 
     async def scenario() -> tuple[list[float], list[float]]:
         client = WorkerClient(lambda why: None, Barriers(WALL), {"draft": load_profile("native")})
-        await client.start(WorkerConfig({"draft": "tiny-draft"}, {"draft": "native"}))
+        await client.start(WorkerConfig({"draft": "tiny-draft"}, {"draft": load_profile("native").timing}))
         whole, overhead = [], []
         for index in range(400):
             answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

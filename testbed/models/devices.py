@@ -1,7 +1,7 @@
 """Device profiles: how long one forward pass takes on the device that is being emulated, and what its memory holds.
 
-A profile is data with a source (`profiles/<device>/<model>.yaml`); this module only reads and interpolates it. It keeps
-the rule that nothing is extrapolated in silence: a pass outside the profile's range is refused.
+A profile is data with a source (`profiles/<device>/<model>.yaml`); this module reads it, `testbed.models.timing` does
+its arithmetic. Nothing is extrapolated in silence: a pass outside the profile's range is refused.
 
 One pass over the feeds of one or several requests takes, in milliseconds,
 
@@ -16,22 +16,20 @@ passes vary (`varies`), each takes that long times its own factor.
 from __future__ import annotations
 
 import difflib
-from bisect import bisect_left
-from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from testbed.decoding.rng import uniform
 from testbed.errors import BadInput
 from testbed.files.reading import shown
 from testbed.files.strict import MS, TOKENS, Terse, Unit
 from testbed.files.yamlfile import explain, load_yaml, problem
 from testbed.models.power import Power
+from testbed.models.timing import Timed, Timing
 from testbed.models.variation import Variation
 
 NATIVE = "native"
@@ -44,20 +42,7 @@ Knot = Annotated[
 ]  # a list in a file
 
 
-class Feed(NamedTuple):
-    """One request's part in a pass: tokens fed, and tokens of it that are cached before."""
-
-    new: int
-    cached: int = 0
-
-
-def padded(feeds: Sequence[Feed]) -> list[Feed]:
-    """The feeds as a device without ragged batches computes them: each as long as the longest."""
-    longest = max(one.new for one in feeds)
-    return [Feed(longest, one.cached) for one in feeds]
-
-
-class DeviceProfile(Terse):
+class DeviceProfile(Timed, Terse):
     """Time of one forward pass as a function of what is fed and cached; `pass_ms` is linear between knots."""
 
     quiet = ("power",)
@@ -117,46 +102,19 @@ class DeviceProfile(Terse):
         return self.kind == "native"
 
     @property
-    def by_tokens_alone(self) -> bool:
-        """Whether a pass takes the same time whatever is cached."""
-        return self.attention_ms == 0 and self.kv_read_ms == 0
-
-    def duration_ms(self, tokens: int, cached: int = 0) -> float:
-        """Milliseconds one request's pass takes; 0 for `native`. Raises ValueError outside the knots."""
-        return self.batch_ms((Feed(tokens, cached),))
-
-    def long_ms(self, tokens: int) -> float:
-        """What all but one in a hundred of one request's passes stay within."""
-        return self.duration_ms(tokens) * (1.0 if self.varies is None else self.varies.factor(0.99))
-
-    def batch_ms(self, feeds: Sequence[Feed]) -> float:
-        """Milliseconds one pass over all these feeds takes; 0 for `native`. Raises ValueError outside the knots."""
-        if self.native:
-            return 0.0
-        total = self._dense_ms(sum(one.new for one in feeds))
-        if not self.by_tokens_alone:
-            total += self.attention_ms * sum(one.new * (one.new + one.cached) for one in feeds)
-            total += self.kv_read_ms * sum(one.cached for one in feeds)
-        return total + self.sequence_ms * len(feeds) + self.step_ms
-
-    def factor(self, seed: int, job: int, index: int) -> float:
-        """By what the pass `index` of a device's job differs from these times; `seed` is the device's in this trial."""
-        return 1.0 if self.varies is None else self.varies.factor(uniform(seed, job, index, "pass-time"))
-
-    def _dense_ms(self, tokens: int) -> float:
-        if not 1 <= tokens <= self.pass_ms[-1][0]:
-            raise ValueError(f"{self.name}: {tokens} tokens are outside the profiled 1 to {self.pass_ms[-1][0]}")
-        at = bisect_left(self.pass_ms, (tokens, 0.0))
-        right_tokens, right_ms = self.pass_ms[at]
-        if right_tokens == tokens:
-            return right_ms
-        left_tokens, left_ms = self.pass_ms[at - 1]
-        return left_ms + (right_ms - left_ms) * (tokens - left_tokens) / (right_tokens - left_tokens)
-
-    def passes(self, tokens: int) -> list[int]:
-        """How a feed of `tokens` is cut into passes: full ones first."""
-        full, rest = divmod(tokens, self.max_pass_tokens)
-        return [self.max_pass_tokens] * full + ([rest] if rest else [])
+    def timing(self) -> Timing:
+        """What a worker is told of it."""
+        return Timing(
+            self.name,
+            self.native,
+            self.pass_ms,
+            self.max_pass_tokens,
+            self.attention_ms,
+            self.kv_read_ms,
+            self.sequence_ms,
+            self.step_ms,
+            None if self.varies is None else self.varies.factors,
+        )
 
 
 @cache

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from random import Random
 
-from testbed.models.devices import DeviceProfile, Feed
+from testbed.models.devices import DeviceProfile
+from testbed.models.timing import Feed
 
 CONFIGURATIONS = 173
 TRAIN = 123

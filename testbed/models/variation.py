@@ -6,19 +6,16 @@ never from time or order, so emulation and simulation draw the same; who uses a 
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
-from statistics import NormalDist
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from testbed.files.strict import NUMBER, SHARE, Strict
 from testbed.files.yamlfile import problem
+from testbed.models.timing import Law
 
 MAX_FACTOR = 1000.0  # beyond it a figure is a time, not a factor
-LEAST_SHARE = 2.0**-54  # half of the smallest step of a uniform draw: a law without an end has no value at 0
-_NORMAL = NormalDist()
 
 Share = Annotated[float, SHARE, Field(ge=0, le=1)]
 Factor = Annotated[float, NUMBER, Field(gt=0, le=MAX_FACTOR)]
@@ -58,14 +55,16 @@ class Variation(Strict):
                 raise problem(("quantiles",), "varies.quantiles: a larger share cannot have a smaller factor")
         return self
 
+    @cached_property
+    def factors(self) -> Law:
+        """As a worker is told it."""
+        if self.lognormal is not None:
+            return Law(sigma=self.lognormal.sigma, most=self.lognormal.most)
+        return Law(self.quantiles or ())
+
     def factor(self, share: float) -> float:
         """The quantile function: what `share` of all passes do not exceed. `share` in [0, 1)."""
-        if self.lognormal is not None:
-            return min(self.lognormal.most, math.exp(self.lognormal.sigma * _NORMAL.inv_cdf(share or LEAST_SHARE)))
-        knots = self.quantiles or ()
-        right = min(bisect_right(knots, share, key=lambda knot: knot[0]), len(knots) - 1)
-        (left_share, left), (right_share, high) = knots[right - 1], knots[right]
-        return left + (high - left) * (share - left_share) / (right_share - left_share)
+        return self.factors.factor(share)
 
     @property
     def law(self) -> str:

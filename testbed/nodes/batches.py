@@ -6,7 +6,7 @@ by rows, passes by (node, job, start), as `testbed.results.metrics.base.passes` 
 
 from __future__ import annotations
 
-from testbed.models.devices import DeviceProfile, Feed, padded
+from testbed.models.timing import Feed, Timed, padded
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import VerifyBatch
 
@@ -19,7 +19,7 @@ def feeds_of(job: VerifyBatch) -> list[Feed]:
 
 def member_records(
     job: VerifyBatch,
-    profile: DeviceProfile,
+    profile: Timed,
     started_ns: int,
     finished_ns: int,
     paced_ms: float,

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from testbed.models.cut import cut
-from testbed.models.devices import DeviceProfile
+from testbed.models.timing import Timed
 from testbed.nodes.batches import feeds_of
 from testbed.policies.api import DeviceJob, Draft, DraftTree, Verify, VerifyBatch, VerifyTree
 
 
-def paced_ms(job: DeviceJob, profiles: Mapping[str, DeviceProfile], seed: int) -> list[float]:
+def paced_ms(job: DeviceJob, profiles: Mapping[str, Timed], seed: int) -> list[float]:
     """Of each pass; profiles by what they are for, "target" and "draft". 0 for a device that is not paced.
 
     `seed`: of the device, where its pass times vary.
@@ -45,7 +45,7 @@ def paced_ms(job: DeviceJob, profiles: Mapping[str, DeviceProfile], seed: int) -
 class ExpectedDues:
     """One device's queue, as its node sees it."""
 
-    def __init__(self, profiles: Mapping[str, DeviceProfile]) -> None:
+    def __init__(self, profiles: Mapping[str, Timed]) -> None:
         self._profiles = profiles
         self._free_ns = 0
 

@@ -9,15 +9,16 @@ import msgspec
 
 from testbed.errors import TestbedError
 from testbed.models.fit import Fitness
+from testbed.models.timing import Timing
 from testbed.policies.api import KIND, DeviceJob, JobDone
 from testbed.wire.framing import framed
 
 
 class WorkerConfig(msgspec.Struct, frozen=True):
-    """First frame a worker gets: models and device profiles by what they are for, "target" and "draft"."""
+    """First frame a worker gets: models and the times of their devices by what they are for, "target" and "draft"."""
 
     models: dict[str, str]
-    devices: dict[str, str]
+    devices: dict[str, Timing]
     threads: int = 1
     accelerator: str = "cpu"  # torch's name of what the models run on
     gpu_memory_fraction: float | None = None  # of the GPU, for workers that share one

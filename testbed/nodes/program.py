@@ -150,7 +150,7 @@ class NodeProgram:
         self._worker = worker = WorkerClient(self._failed, self._barriers, profiles)
         wanted = WorkerConfig(
             self._config.models,
-            self._config.devices,
+            {role: profile.timing for role, profile in profiles.items()},
             self._config.threads,
             self._config.accelerator,
             self._config.gpu_memory_fraction,

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from testbed.errors import BadInput
 from testbed.models.cut import cut
-from testbed.models.devices import DeviceProfile
+from testbed.models.timing import Timed
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.jobs import PassRecord
 from testbed.policies.api import (
@@ -63,7 +63,7 @@ class Models(Protocol):
 class PassTimes:
     """One model on one device: feeds cut into passes, and how long each pass takes."""
 
-    def __init__(self, profile: DeviceProfile) -> None:
+    def __init__(self, profile: Timed) -> None:
         if profile.native:
             raise BadInput(
                 "devices: 'native' has no pass times, so it cannot be simulated; use a device profile, for example "
@@ -113,7 +113,7 @@ class VirtualDevice:
         self,
         kernel: Timeline,
         models: Models,
-        profiles: Mapping[str, DeviceProfile],
+        profiles: Mapping[str, Timed],
         overhead_ns: int = 0,
         detailed: bool = True,
         seed: int = 0,

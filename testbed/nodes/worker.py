@@ -11,7 +11,7 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +23,8 @@ from testbed.clock.api import WALL, Clock
 from testbed.clock.page import reading
 from testbed.errors import TestbedError
 from testbed.models.compute import Compute, RealPass
-from testbed.models.devices import DeviceProfile, load_profile
 from testbed.models.speed import resident_mib
+from testbed.models.timing import Timed
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.expected import paced_ms
 from testbed.nodes.jobs import Answer, Order, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
@@ -43,7 +43,7 @@ READ_BYTES = 1 << 16
 class Worker:
     """Takes jobs in order and runs them at once. An answer says when the emulated device would have had it."""
 
-    def __init__(self, compute: Compute, profiles: dict[str, DeviceProfile]) -> None:
+    def __init__(self, compute: Compute, profiles: Mapping[str, Timed]) -> None:
         self._compute = compute
         self._profiles = profiles
         self._clock = DeviceClock()
@@ -125,7 +125,7 @@ class LoadedModels:
         use_blas_threads(config.threads)
         prepare(config.accelerator, config.gpu_memory_fraction)
         self._clock = clock
-        self._profiles = {role: load_profile(name) for role, name in config.devices.items()}
+        self._profiles = config.devices
         self.refusals = partial(plain_words, config.accelerator)
         self.hashes: dict[str, str] = {}
         self._passes: dict[str, Passes] = {}

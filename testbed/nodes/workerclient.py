@@ -20,7 +20,7 @@ import msgspec
 
 from testbed.clock.waiting import HANDLING_NS, SPIN_NS, STANDING_S, Barriers
 from testbed.errors import RunInvalid, TestbedError, error_of
-from testbed.models.devices import DeviceProfile
+from testbed.models.timing import Timed
 from testbed.nodes.control import Bound
 from testbed.nodes.expected import ExpectedDues
 from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
@@ -45,7 +45,7 @@ class WorkerClient(Inbox):
         self,
         on_death: Callable[[TestbedError], None],
         barriers: Barriers,
-        profiles: Mapping[str, DeviceProfile],
+        profiles: Mapping[str, Timed],
     ) -> None:
         super().__init__()
         self._on_death = on_death

@@ -19,12 +19,13 @@ NODE_IMPORTS = """\
 import sys
 import testbed.nodes.program, testbed.nodes.worker, testbed.nodes.contained, testbed.nodes.health
 import testbed.models.placement
+from testbed.models.timing import Timing
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.worker import Models
 from testbed.policies import registry
 for name in registry.names(): registry.get(name)
 for passes in ("lean", "transformers"):
-    Models(WorkerConfig({"draft": "tiny-draft"}, {"draft": "native"}, passes=passes)).compute()
+    Models(WorkerConfig({"draft": "tiny-draft"}, {"draft": Timing("native", True, (), 4096)}, passes=passes)).compute()
 """
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from testbed.errors import BadInput
-from testbed.models.devices import DeviceProfile, Feed, load_profile, names, padded
+from testbed.models.devices import DeviceProfile, load_profile, names
+from testbed.models.timing import Feed, padded
 
 
 def test_every_shipped_profile_loads_and_names_its_source():

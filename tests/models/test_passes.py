@@ -9,13 +9,14 @@ import pytest
 
 from testbed.errors import BadInput
 from testbed.models.batch import BatchRuntime
+from testbed.models.devices import load_profile
 from testbed.models.lean.runtime import LeanRuntime
 from testbed.models.passes import passes_of
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.worker import LoadedModels
 from tests.models.lean_examples import KNOWN, UNKNOWN, build
 
-DEVICES = {"draft": "raspberry-pi-5/qwen3-0.6b-q4"}
+DEVICES = {"draft": load_profile("raspberry-pi-5/qwen3-0.6b-q4").timing}
 WINDOW = "mistral with a window"
 
 

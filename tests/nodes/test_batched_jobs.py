@@ -11,8 +11,9 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.models.batch import BatchRuntime
 from testbed.models.compute import Compute
-from testbed.models.devices import DeviceProfile, Feed
+from testbed.models.devices import DeviceProfile
 from testbed.models.load import load_model
+from testbed.models.timing import Feed
 from testbed.nodes.batches import feeds_of
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.jobs import Reply, Submit, frame

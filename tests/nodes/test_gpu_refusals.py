@@ -26,7 +26,7 @@ from testbed.nodes.worker import LoadedModels
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft
 
-CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": "raspberry-pi-5/qwen3-0.6b-q4"})
+CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": load_profile("raspberry-pi-5/qwen3-0.6b-q4").timing})
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB.\nSee")
 SAID = "accelerator cpu: CUDA out of memory"
 

@@ -14,6 +14,7 @@ import pytest
 
 from testbed.models import packs
 from testbed.models.compute import Compute
+from testbed.models.devices import load_profile
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit
 from testbed.models.limits import Text
@@ -25,8 +26,11 @@ from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady, V
 from testbed.wire.framing import Frames
 
 MODELS = {"target": "tiny-target", "draft": "tiny-draft"}
-PROFILES = {"target": "l40s/llama-3.1-8b", "draft": "l40s/llama-3.2-1b"}
-HEAVY = ("torch", "transformers", "tokenizers", "pandas", "pyarrow", "matplotlib", "scipy")
+PROFILES = {
+    "target": load_profile("l40s/llama-3.1-8b").timing,
+    "draft": load_profile("l40s/llama-3.2-1b").timing,
+}
+HEAVY = ("torch", "transformers", "tokenizers", "pydantic", "yaml", "pandas", "pyarrow", "matplotlib", "scipy")
 CHILD = f"""
 import json, sys
 from testbed.nodes.worker import main

@@ -23,7 +23,7 @@ from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft, DraftReady
 from testbed.wire.framing import Frames
 
-CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": "raspberry-pi-5/qwen3-0.6b-q4"})
+CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": load_profile("raspberry-pi-5/qwen3-0.6b-q4").timing})
 USERS = 6
 
 
@@ -166,7 +166,7 @@ def test_the_node_hands_no_answer_on_before_it_is_due_and_none_before_an_earlier
     async def run():
         ours, theirs = socket.socketpair()
         with theirs:
-            client = WorkerClient(lambda why: None, Barriers(WALL), {"draft": load_profile(CONFIG.devices["draft"])})
+            client = WorkerClient(lambda why: None, Barriers(WALL), {"draft": CONFIG.devices["draft"]})
             theirs.sendall(frame(WorkerReady({})))
             await client.join(ours.detach(), CONFIG)
             dues = [time.monotonic_ns() + round(ms * 1e6) for ms in (30, 30, 31.5, 60)]

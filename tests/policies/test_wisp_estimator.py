@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from testbed.errors import BadInput
-from testbed.models.devices import Feed, load_profile
+from testbed.models.devices import load_profile
 from testbed.models.profiled import CONFIGURATIONS, TRAIN, configurations, profiled_passes, row, rows_of
+from testbed.models.timing import Feed
 from testbed.policies.wisp.estimator import Load, PassTime, Refit, TimedPass, accuracy, fit, load_of, timed
 
 TRUE = PassTime(new_ms=0.3, attended_ms=2e-5, cached_ms=1e-4, pass_ms=40.0)

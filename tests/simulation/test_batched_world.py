@@ -9,7 +9,8 @@ import pytest
 
 from testbed.errors import RunInvalid
 from testbed.experiment.requests import plan_requests
-from testbed.models.devices import DeviceProfile, Feed, load_profile
+from testbed.models.devices import DeviceProfile, load_profile
+from testbed.models.timing import Feed
 from testbed.nodes.pacing import DeviceClock
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import BatchReady, Draft, Verify, VerifyBatch

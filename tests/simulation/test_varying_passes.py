@@ -10,7 +10,8 @@ import pytest
 from testbed.decoding.rng import device_seed
 from testbed.models.compute import RealPass
 from testbed.models.cut import cut
-from testbed.models.devices import DeviceProfile, Feed
+from testbed.models.devices import DeviceProfile
+from testbed.models.timing import Feed
 from testbed.models.variation import Lognormal, Variation
 from testbed.nodes.batches import feeds_of
 from testbed.nodes.jobs import Submit
