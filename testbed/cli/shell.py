@@ -65,6 +65,7 @@ def _in_network(what: str, fabric: Fabric, commands: list[str] | None) -> None:
 def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
     """Topology and placement: the experiment's nodes, or one node per region of a topology."""
     from testbed.experiment.document import load_scenario, read_document
+    from testbed.experiment.timing import chosen, refuse_outsiders
     from testbed.files.named import EXPERIMENT, TOPOLOGY, is_path, known
     from testbed.network.spec.topology import load_topology
 
@@ -72,6 +73,7 @@ def _network_of(what: str) -> tuple[Topology, dict[str, str]]:
     named = what in known(TOPOLOGY) or path is None or path.suffix not in (".yaml", ".yml")
     if path is not None and not named and "place" in read_document(path).data:
         scenario = load_scenario(path)
+        refuse_outsiders(chosen(scenario.time), "testbed shell and testbed pingall")
         topology = scenario.network.applied_to(load_topology(scenario.topology))
         return topology, {name: site for name, (_, site) in scenario.place.nodes().items()}
     topology = load_topology(what)

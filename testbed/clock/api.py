@@ -27,6 +27,10 @@ class Clock(Protocol):
         Returns the barrier in force: later than asked if the clock may have passed that already.
         """
 
+    @property
+    def dilation(self) -> float:
+        """Wall time by virtual time, while the clock runs."""
+
     def wall_ns(self, virtual_ns: int) -> int:
         """How long so much virtual time takes while the clock runs."""
 
@@ -43,6 +47,10 @@ class WallClock:
 
     def set_barrier(self, due_ns: int) -> int:
         return due_ns
+
+    @property
+    def dilation(self) -> float:
+        return 1.0
 
     def wall_ns(self, virtual_ns: int) -> int:
         return virtual_ns

@@ -90,6 +90,10 @@ class HeldClock:
     def now_ns(self) -> Callable[[], int]:
         return self._now_ns
 
+    @property
+    def dilation(self) -> float:
+        return self._rate / RATE_ONE
+
     def wall_ns(self, virtual_ns: int) -> int:
         return virtual_ns * self._rate // RATE_ONE
 

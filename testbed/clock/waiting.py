@@ -103,3 +103,23 @@ class Alarm:
             self._call()
         finally:
             self._barriers.lift(self)
+
+
+class Limit:
+    """How long something may take: over once that has passed on the run's clock and on the machine's.
+
+    A part of it is packets on links, whose time is the run's, and a part of it programs, whose time is the machine's.
+    """
+
+    def __init__(self, clock: Clock, limit_s: float) -> None:
+        self._clock = clock
+        self._limits_ns = clock.now_ns() + round(limit_s * NS_PER_S), time.monotonic_ns() + round(limit_s * NS_PER_S)
+
+    def over(self) -> bool:
+        virtual_ns, wall_ns = self._limits_ns
+        return self._clock.now_ns() > virtual_ns and time.monotonic_ns() > wall_ns
+
+
+def longest_s(clock: Clock, limit_s: float) -> float:
+    """By the machine's clock, for as long as it runs: what `Limit` allows."""
+    return limit_s * max(1.0, clock.dilation)

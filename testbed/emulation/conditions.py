@@ -30,8 +30,7 @@ from testbed.results.records import STOPPED, ProbeRow, ReplayRow
 from testbed.results.unmet import PhaseTime
 from testbed.system.journal import Journal
 from testbed.system.units import NS_PER_S
-
-MAX_RECOVERY_S = 120.0  # TCP_RTO_MAX, include/net/tcp.h: a connection tries again no later than this
+from testbed.wire.tcpinfo import longest_timeout_s
 
 
 class Phase(Protocol):
@@ -128,7 +127,8 @@ class Conditions:
         applied: list[Applied] = []
         if self._schedule.pairs:
             applied = self._network.stop_replay()
-            self._recovery_s = recovery_s(self._schedule.pairs.values(), ended_ns - running.start_ns)
+            took_ns = ended_ns - running.start_ns
+            self._recovery_s = recovery_s(self._schedule.pairs.values(), took_ns, self._clock.dilation)
             self.rewind()
         self.replayed += [
             ReplayRow(policy, repeat, index, self._about.get(one.scheduled_ns - running.start_ns, "series"), *one)
@@ -238,16 +238,16 @@ class _Running:
         self.stopped.append((stop, self.start_ns + stop.at_ns, self._clock.now_ns()))
 
 
-def recovery_s(pairs: Iterable[PairSchedule], took_ns: int) -> float:
+def recovery_s(pairs: Iterable[PairSchedule], took_ns: int, dilation: float = 1.0) -> float:
     """For how long after a phase of `took_ns`, with all links up, a connection may still wait to use one again.
 
     It doubles its timeout while its link is cut, so it tries again within as long as the cut; allowed is twice that.
     """
-    waits_ns = [0]
+    waits_ns, most_ns = [0], int(longest_timeout_s(dilation) * NS_PER_S)
     for since_ns, until_ns in (cut for pair in pairs for cut in pair.cuts):
         up_ns = took_ns if until_ns is None else min(until_ns, took_ns)
         if since_ns < up_ns:
-            waits_ns.append(up_ns + min(2 * (up_ns - since_ns), int(MAX_RECOVERY_S * NS_PER_S)) - took_ns)
+            waits_ns.append(up_ns + min(2 * (up_ns - since_ns), most_ns) - took_ns)
     return max(waits_ns) / NS_PER_S
 
 

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from testbed.clock.api import WALL, Clock
 from testbed.clock.run import RunClock
+from testbed.clock.waiting import Limit
 from testbed.containers import mounts
 from testbed.containers.nodes import ContainerNodes
 from testbed.containers.specification import CLOCK, pack_inside
@@ -37,7 +38,6 @@ from testbed.system import environment
 from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.processes import ending_with_this
-from testbed.system.units import NS_PER_S
 from testbed.wire.greeting import keys_of, new_secret
 
 LOAD_TIMEOUT_S = 180.0
@@ -106,20 +106,20 @@ class Deployment(BroughtUp):
 
         A node that is silent for SILENCE_S is not waited for any longer; `limit_s` bounds the whole wait.
         """
-        deadline_ns = self._clock.now_ns() + round(limit_s * NS_PER_S)
+        over = Limit(self._clock, limit_s).over
         while True:
             try:
                 node, reply = self.inbox.get(timeout=LOOK_S)
             except Empty:
                 self._look_around()
-                if self._clock.now_ns() > deadline_ns:
+                if over():
                     raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}") from None
                 continue
             if reply is None or isinstance(reply, Failed):
                 raise node.failure("failed")  # why, and whether it is only a consequence, is found in `_raise_cause`
             if not isinstance(reply, Beat):
                 return node, reply
-            if self._clock.now_ns() > deadline_ns:
+            if over():
                 raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
             self._look_around()
 

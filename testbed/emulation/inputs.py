@@ -11,13 +11,13 @@ from testbed.emulation import means
 from testbed.emulation.loads import loads, processes, sharing
 from testbed.emulation.nodekind import NodeKind
 from testbed.emulation.nodekind import choose as choose_nodes
+from testbed.emulation.timeouts import refuse_long_cuts
 from testbed.errors import BadInput
 from testbed.experiment.compute import NodeChoice
 from testbed.experiment.links import refuse_unmeasurable
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.resolve import FILES, Resolved, resolve
 from testbed.experiment.scenario import Scenario
-from testbed.experiment.timing import UNDILATED, chosen
 from testbed.models.facts import facts_of, tokenizer_of
 from testbed.models.fit import Fitness
 from testbed.models.fitness import require_fit, slower
@@ -73,14 +73,13 @@ class Inputs:
 def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lambda text: None) -> Inputs:
     """Raises BadInput, or MachineCannot for a fabric or a kind of node that is not available here."""
     scenario.refuse_emulation()
-    if chosen(scenario.time) != UNDILATED:
-        raise BadInput("time.dilation: no other than 1 can be emulated yet; use dilation: 1")
     if scenario.compute.recorded:
         return _recorded(scenario, options, note)
     experiment = resolve(scenario, FILES)
     for text in options.pcap:
         parse_pair(text, experiment.placement)
     refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
+    refuse_long_cuts(experiment)
     models = scenario.models.model_dump()
     require_known(**models)  # an unknown name is said before the machine is looked at
     fabric, _ = resolve_fabric(options.fabric)  # refuses before anything is made, or slow to read
@@ -117,6 +116,7 @@ def _recorded(scenario: Scenario, options: Options, note: Callable[[str], None])
     for text in options.pcap:
         parse_pair(text, experiment.placement)
     refuse_unmeasurable(experiment.topology, experiment.schedule.pairs, set(experiment.sites))
+    refuse_long_cuts(experiment)
     fabric, _ = resolve_fabric(options.fabric)
     nodes = choose_nodes(options.nodes, scenario)
     means.secure(means.of_run(processes(scenario), []))

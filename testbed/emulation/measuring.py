@@ -5,6 +5,7 @@ The order is the guarantee: links are measured before any result is recorded, an
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,17 @@ from testbed.emulation.phases import run_phase
 from testbed.emulation.rowlogs import RowLog
 from testbed.emulation.stages import Stages
 from testbed.emulation.timeouts import patience
+from testbed.experiment.faults import node_stops
 from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
-from testbed.network.spec.fabric import Counters
+from testbed.network.spec.fabric import Counters, Pair
 from testbed.results.reasons import some
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
+from testbed.wire.tcpinfo import TcpState, least_timeout_ms
 
 # Over each directed link; the check before is the network's. Of 200 probes the 99th percentile lets two be late, so one
 # stray packet moves nothing. Where none of the first 100 of any link is late or lost, the others are not sent: of pairs
@@ -51,6 +54,7 @@ class Measured:
     replay: list[ReplayRow] = field(default_factory=list)
     probes: list[RowLog] = field(default_factory=list)
     lookups: dict[str, tuple[int, int]] = field(default_factory=dict)  # by policy: about trees, approximated of them
+    tcp: list[dict[str, Any]] = field(default_factory=list)  # of each phase
     facts: dict[str, Any] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
 
@@ -69,12 +73,13 @@ def measure(
 ) -> None:
     """Brings everything up, runs every phase, takes everything down; `measured` is filled as it comes."""
     log_dir = partial / "logs"
+    dilation = inputs.experiment.dilation
     log_dir.mkdir()
     measured.stages.begin(stages.NETWORK)
     progress.note("bringing up and measuring the network")
     try:
         with (
-            RunClock(journal, contained=inputs.nodes.name == "docker") as clock,
+            RunClock(journal, dilation, contained=inputs.nodes.name == "docker") as clock,
             containers(
                 inputs.nodes, inputs.scenario, inputs.fitness.packs.values(), journal.attempt, journal, clock.path
             ) as contained,
@@ -89,6 +94,7 @@ def measure(
                 live=bool(inputs.experiment.schedule.pairs),
                 watch=contained.check if contained is not None else lambda: None,
                 clock=str(clock.path),
+                dilation=dilation,
             ) as network,
         ):
             network.require(inputs.experiment.schedule.lowest())
@@ -113,6 +119,7 @@ def measure(
                 _run_phases(inputs, deployment, conditions, measured, progress)
                 measured.stages.begin(stages.NODES)
                 measured.facts |= deployment.facts()
+                measured.facts["tcp"] = {"least_timeout_ms": least_timeout_ms(dilation), "phases": measured.tcp}
             if contained is not None:
                 contained.note_exits()
                 measured.facts["containers"] = contained.facts()
@@ -151,6 +158,8 @@ def _run_phases(
     progress: Progress,
 ) -> None:
     scenario = inputs.scenario
+    stopped = {stop.node for stop in node_stops(scenario.events)}
+    steady = {pair for pair in inputs.experiment.schedule.steady() if stopped.isdisjoint(pair)}
     drain_s = inputs.experiment.slowest_rtt_ms / 1e3 + DRAIN_MARGIN_S
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
@@ -160,10 +169,37 @@ def _run_phases(
             patient = patience(inputs.experiment, requests)
             phase = run_phase(deployment, conditions, entry, repeat, requests, drain_s, patient, progress)
             measured.logs += phase.logs
+            measured.tcp.append(tcp_of_phase(entry.label, repeat, phase.connections, steady))
             measured.stale_messages += phase.stale_messages
             measured.add_lookups(entry.label, phase.lookups)
             if phase.given_up:
                 measured.given_up.setdefault(entry.label, []).extend(phase.given_up)
+
+
+def tcp_of_phase(
+    policy: str, repeat: int, connections: Mapping[Pair, TcpState], steady: Collection[Pair]
+) -> dict[str, Any]:
+    """For the manifest: the shortest timeout, in wall time, and which connections sent anything again.
+
+    `judged`: over links of this pair nothing is lost or late on purpose, so TCP has nothing to send again.
+    """
+    return {
+        "policy": policy,
+        "repeat": repeat,
+        "connections": len(connections),
+        "shortest_timeout_ms": min((one.timeout_ms for one in connections.values()), default=None),
+        "sent_again": [
+            {
+                "src": src,
+                "dst": dst,
+                "segments": one.sent_again,
+                "duplicates": one.duplicates,
+                "judged": (src, dst) in steady,
+            }
+            for (src, dst), one in connections.items()
+            if one.sent_again
+        ],
+    }
 
 
 def _link_rows(phase: str, network: Network) -> list[LinkRow]:

@@ -13,8 +13,10 @@ from testbed.emulation.rowlogs import RowLog
 from testbed.emulation.timeouts import Patience
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.progress import Progress
+from testbed.network.spec.fabric import Pair
 from testbed.nodes.control import AllDone, Issue, PolicyStarted, PolicyStopped, RequestDone, StartPolicy, StopPolicy
 from testbed.results.records import RequestRow
+from testbed.wire.tcpinfo import TcpState
 from testbed.workload.planned import PlannedRequest
 
 CONTROL_S = 20.0
@@ -28,6 +30,7 @@ class PhaseResult:
     stale_messages: int = 0
     given_up: tuple[int, ...] = ()
     lookups: tuple[int, int] = (0, 0)  # of recorded answers about trees, and how many of them were approximated
+    connections: dict[Pair, TcpState] = field(default_factory=dict)  # as their first node has them
 
 
 def run_phase(
@@ -135,6 +138,7 @@ def _stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) ->
     return PhaseResult(
         [RowLog(deployment.keep(path), stopped[name].rows) for name, path in paths.items()],
         sum(reply.stale_messages for reply in stopped.values()),
+        connections={(node, peer): state for node, one in stopped.items() for peer, state in one.connections.items()},
         lookups=(
             sum(reply.lookups[0] for reply in stopped.values()),
             sum(reply.lookups[1] for reply in stopped.values()),

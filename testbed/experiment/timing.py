@@ -64,3 +64,12 @@ def refuse_native(dilation: float, native: Sequence[str]) -> None:
     """BadInput as `why_undilated` says."""
     if (why := why_undilated(dilation, native)) is not None:
         raise BadInput(why)
+
+
+def refuse_outsiders(dilation: float, who: str) -> None:
+    """BadInput for `who` has a clock of its own, by which a dilated network is another one."""
+    if dilation != UNDILATED:
+        raise BadInput(
+            f"time.dilation: {who} would see a network {dilation:g} times as slow, as their clock is the machine's; "
+            "use dilation: 1"
+        )

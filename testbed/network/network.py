@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
-from testbed.network import congestion
+from testbed.network import tcproutes
 from testbed.network.capabilities import FabricChoice, resolve_fabric
 from testbed.network.fabrics import make_fabric
 from testbed.network.hosts import MininetHosts
@@ -60,7 +60,8 @@ class Network(BroughtUp):
     `pids` names nodes that have a network namespace already, such as containers, by any process in it; for the others
     one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`). `watch`
     raises when something that the nodes live on has died: called whenever the network looks for its own parts. `clock`:
-    the page of the run's clock; None: the machine's.
+    the page of the run's clock, which takes `dilation` of the machine's time; None: the machine's. All delays here are
+    in its time.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Network(BroughtUp):
         live: bool = False,
         watch: Callable[[], None] = lambda: None,
         clock: str | None = None,
+        dilation: float = 1.0,
     ) -> None:
         if len(placement) < 2:
             raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
@@ -89,11 +91,12 @@ class Network(BroughtUp):
         self.base_one_way_ms: dict[Pair, float] = {}
         self._pids = dict(pids or {})
         self.clock = clock
+        self._dilation = dilation
         self._watch = watch
         many = used is not None and len(self.links) > MANY_PAIRS
         self._used = frozenset(way for pair in used or () for way in (pair, pair[::-1])) if many else None
-        self._live = LiveFabric(self.fabric_name, run_id, journal, clock) if live else None
-        self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal, clock)
+        self._live = LiveFabric(self.fabric_name, run_id, journal, clock, dilation) if live else None
+        self._fabric: Fabric = self._live or make_fabric(self.fabric_name, run_id, journal, clock, dilation)
 
     def address(self, node: str) -> str:
         return self._port(node).address
@@ -186,6 +189,7 @@ class Network(BroughtUp):
             pace=pace,
             check=self.check,
             clock=self.clock,
+            dilation=self._dilation,
         )
 
     def invalid_reasons(self) -> list[str]:
@@ -246,7 +250,7 @@ class Network(BroughtUp):
         for index, (node, pid) in enumerate(zip(self.placement, pids, strict=True)):
             self.ports.append(Port(node, index, node_address(index), pid))
         self._fabric.attach(self.ports)
-        congestion.pin(self.ports)
+        tcproutes.set_up(self.ports, self._dilation)
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
         pairs = [(link.src, link.dst) for link in self.links]
         measured: dict[Pair, float] = {}

@@ -13,6 +13,7 @@ import msgspec
 from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.models.fit import Fitness
+from testbed.wire.tcpinfo import TcpState
 from testbed.workload.planned import PlannedRequest
 
 MOST_REPLY_BYTES = 1 << 20  # a reply is hundreds of bytes
@@ -132,6 +133,7 @@ class PolicyStopped(msgspec.Struct, frozen=True, tag="policy_stopped"):
     stale_messages: int
     rows: int  # that the log holds
     lookups: tuple[int, int] = (0, 0)  # of recorded answers about trees, and how many of them were approximated
+    connections: dict[str, TcpState] = {}  # by peer, counted from the start of the policy
 
 
 Cause = Literal["own", "policy", "worker", "peer"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from testbed.clock.page import taking_part
-from testbed.clock.waiting import Barriers
+from testbed.clock.waiting import Barriers, longest_s
 from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid, TestbedError
 from testbed.models.devices import load_profile
@@ -59,6 +59,7 @@ from testbed.system.linux import precise_timers
 from testbed.system.units import NS_PER_MS, NS_PER_S
 from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
+from testbed.wire.tcpinfo import NONE_SENT_AGAIN, TcpState
 from testbed.wire.transport import Arrival
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class NodeProgram:
         self._tidied = 0.0  # time.monotonic of the last collection
         self._finished = asyncio.Event()
         self._pinger: asyncio.Task[None] | None = None
+        self._tcp_before: dict[str, TcpState] = {}  # as this policy began
 
     async def run(self, commands: Commands) -> None:
         """Returns when the engine has said Quit, or a failure has been reported; raises what else goes wrong."""
@@ -196,7 +198,7 @@ class NodeProgram:
                     self._driver.stop()
                 self._log.close()
                 lookups = (0, 0) if self._worker is None else self._worker.lookups
-                stopped = PolicyStopped(self._host.stale_messages, self._log.rows, lookups)
+                stopped = PolicyStopped(self._host.stale_messages, self._log.rows, lookups, self._tcp_since())
                 self._host = self._recorder = self._driver = self._log = None
                 gc.collect()
                 self._reply(stopped)
@@ -213,7 +215,12 @@ class NodeProgram:
         await self._endpoint.wait_for(command.expect)
         await self._measure_peers()
 
+    def _tcp_since(self) -> dict[str, TcpState]:
+        before, now = self._tcp_before, self._endpoint.tcp_states()
+        return {peer: state.since(before.get(peer, NONE_SENT_AGAIN)) for peer, state in now.items()}
+
     def _start_policy(self, command: StartPolicy) -> None:
+        self._tcp_before = self._endpoint.tcp_states()
         spec = registry.get(command.policy, command.files)
         params = spec.params.model_validate(command.params)
         context, capacity = RoleContext(self._config.node, command.peers), None
@@ -266,7 +273,7 @@ class NodeProgram:
             for peer in peers:
                 self._endpoint.send(peer, Ping(self._clock.now_ns()))
             try:
-                async with asyncio.timeout(PONG_TIMEOUT_S):
+                async with asyncio.timeout(longest_s(self._clock, PONG_TIMEOUT_S)):
                     while any(len(samples) < number for samples in self._rtt_samples.values()):
                         await asyncio.sleep(0.001)
             except TimeoutError:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-WAITING_FABRICS = ("relay",)  # whose queue reads the run's clock
+from testbed.network.spec.fabric import ON_RUN_CLOCK
+
 MOST_HELD_SHARE = 0.01  # of a phase, elsewhere: a packet in flight comes so much too early
 LEAST_SPEED = 0.2  # below, a run takes five times as long as it says: the machine does not carry it
 
@@ -42,7 +43,7 @@ def reasons(manifest: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}: {holder} held it for too long {held['broken']} times, and was not waited for any longer"
         share, most = phase["held_share"], phase["holders"]
         by = f"; {max(most, key=lambda one: most[one]['ms'])} held it longest" if most else ""
-        if manifest["fabric"] not in WAITING_FABRICS and share > MOST_HELD_SHARE:
+        if manifest["fabric"] not in ON_RUN_CLOCK and share > MOST_HELD_SHARE:
             yield f"{name}: held for {share:.1%} of the time, allowed {MOST_HELD_SHARE:.0%} on {manifest['fabric']}{by}"
         elif 1 - share < LEAST_SPEED:
             yield f"{name}: ran at {1 - share:.2f} of its speed, at least {LEAST_SPEED} is wanted{by}"

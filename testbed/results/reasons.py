@@ -36,6 +36,7 @@ class Cause(Enum):
     LATE_ANSWERS = auto()
     LATE_REQUESTS = auto()
     CLOCK = auto()
+    TCP = auto()
 
 
 ADVICE: Mapping[Cause, str] = MappingProxyType(
@@ -55,6 +56,7 @@ ADVICE: Mapping[Cause, str] = MappingProxyType(
         "nice, or slower devices",
         Cause.LATE_REQUESTS: "ask for less at a time: fewer users, a lower rate of arrivals, other programs stopped",
         Cause.CLOCK: "leave each model process a free core, or use --fabric relay, whose packets wait with the clock",
+        Cause.TCP: "leave the fabric a free core, or raise time.dilation: TCP then waits longer before it sends again",
     }
 )
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from testbed.results import during, heldclock
+from testbed.results import during, heldclock, tcp
 from testbed.results.lateness import Late, by_device, shares
 from testbed.results.metrics import RTT_ERROR, compute, not_accounted
 from testbed.results.metrics.base import rounded
@@ -44,6 +44,7 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "links": {**_links(run.links, counts), "not_judged": not_judged(run), **during.summary(run.probes, run.replay)},
         "compute": _compute(run),
         **({"clock": clock} if (clock := heldclock.summary(manifest)) else {}),
+        **({"tcp": said} if (said := tcp.summary(manifest)) else {}),
         "network": {RTT_ERROR.tag: RTT_ERROR.compute(run.links), "stale_messages": counts.stale_messages},
         "policies": compute(run),
         # Only where there is any: what has no joules or cost, by policy, and why.

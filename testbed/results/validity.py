@@ -19,7 +19,7 @@ from testbed.network.measure.probe import beyond_law
 from testbed.network.measure.terms import Terms
 from testbed.network.spec.fabric import Pair
 from testbed.network.spec.topology import link_between
-from testbed.results import during, heldclock
+from testbed.results import during, heldclock, tcp
 from testbed.results.conservation import broken
 from testbed.results.lateness import HANDED_ON, TOOK_LONGER, by_device, too_late
 from testbed.results.metrics.base import milliseconds
@@ -152,6 +152,7 @@ def _network(run: RunData, counts: Counts, limits: Thresholds) -> Iterator[Reaso
     yield from _caused(Cause.LINK_DURING, _during(run, limits))
     yield from _caused(Cause.LINK_LATE, _late_changes(run.replay, limits))
     yield from _caused(Cause.CLOCK, heldclock.reasons(run.manifest))
+    yield from _caused(Cause.TCP, tcp.reasons(run.manifest))
     if counts.dropped_packets > 0 and not _has_rate(run.manifest):  # a link with a rate has a buffer that may be full
         dropped = f"packets dropped by queues of links specified without a rate: {counts.dropped_packets}"
         yield Reason(Cause.DROPPED, dropped)

@@ -1,7 +1,8 @@
 """One TCP connection between two nodes: both sides greet, then it answers pings and hands messages to its endpoint.
 
 asyncio sets TCP_NODELAY itself; it is set and read back here all the same, because a silent 40 ms would look like WAN.
-Congestion control is pinned (RFC 8312 cubic, else reno), since the machine's default differs from host to host.
+Congestion control is pinned (RFC 8312 cubic, else reno; in a dilated run reno), since the machine's default differs
+from host to host.
 
 Rule kept: until the peer has proven the pair's key (`greeting`), nothing that it says reaches the endpoint's node.
 """
@@ -14,6 +15,8 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from testbed.clock.api import Clock
+from testbed.clock.waiting import longest_s
 from testbed.wire.delivery import Delivery
 from testbed.wire.framing import (
     HEADER_BYTES,
@@ -30,6 +33,7 @@ from testbed.wire.messages import PROTOCOL_VERSION, Again, Envelope, Hello, Mess
 from testbed.wire.transport import Arrival
 
 CONGESTION_CONTROL = ("cubic", "reno")
+CLOCKED_BY_ACKS = ("reno",)  # which knows no absolute time; cubic's window grows by the machine's seconds
 GREETING_S = 15.0  # from the connection to the last proof: two round trips, of seconds where packets are lost
 
 Stream = Delivery[Envelope, tuple[Envelope, int, int]]
@@ -39,7 +43,8 @@ class Endpoint(Protocol):
     """What a connection asks of its node's endpoint, and tells it."""
 
     node: str
-    now_ns: Callable[[], int]  # of the run's clock
+    clock: Clock  # the run's
+    now_ns: Callable[[], int]  # of it
     incarnation: int
     keys: dict[str, bytes]
     congestion_control: str
@@ -70,14 +75,19 @@ class Endpoint(Protocol):
     def failed(self, error: str, /) -> None: ...
 
 
-def tune(sock: socket.socket) -> str:
+def congestion_control(dilation: float) -> tuple[str, ...]:
+    """What a run's connections use: the first of these that is there."""
+    return CONGESTION_CONTROL if dilation == 1 else CLOCKED_BY_ACKS
+
+
+def tune(sock: socket.socket, dilation: float = 1.0) -> str:
     """No delay, pinned congestion control; returns the congestion control in force."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if not sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY):
         raise ProtocolError("the kernel refused TCP_NODELAY")
     if not hasattr(socket, "TCP_CONGESTION"):
         return "unknown"
-    for name in CONGESTION_CONTROL:
+    for name in congestion_control(dilation):
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, name.encode())
             break
@@ -110,8 +120,9 @@ class Connection(Inbox):
         if self._dialled is None and not self._endpoint.has_room(self):
             transport.abort()
             return
-        self._endpoint.congestion_control = tune(transport.get_extra_info("socket"))
-        self._limit = asyncio.get_running_loop().call_later(GREETING_S, self._refuse, "did not authenticate in time")
+        self._endpoint.congestion_control = tune(transport.get_extra_info("socket"), self._endpoint.clock.dilation)
+        limit_s = longest_s(self._endpoint.clock, GREETING_S)
+        self._limit = asyncio.get_running_loop().call_later(limit_s, self._refuse, "did not authenticate in time")
         self.send(Hello(self._endpoint.node, self._nonce, incarnation=self._endpoint.incarnation))
 
     def received(self, data: memoryview) -> None:

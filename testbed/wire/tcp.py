@@ -15,10 +15,13 @@ import time
 from collections.abc import Callable, Mapping
 
 from testbed.clock.api import WALL, Clock
+from testbed.clock.waiting import longest_s
 from testbed.errors import TestbedError
+from testbed.wire import tcpinfo
 from testbed.wire.connection import Connection, Stream
 from testbed.wire.delivery import Delivery
 from testbed.wire.messages import Again, Envelope, Hello, Message, Ping, Pong, Proof
+from testbed.wire.tcpinfo import TcpState
 from testbed.wire.transport import Arrival, OnArrival
 
 PORT = 7433
@@ -47,6 +50,7 @@ class TcpEndpoint:
         `keys` are those of `greeting.keys_of`: a peer without a key is rejected.
         """
         self.node = node
+        self.clock = clock
         self.now_ns = clock.now_ns
         self.incarnation = time.monotonic_ns()
         self.keys = dict(keys or {})
@@ -74,7 +78,7 @@ class TcpEndpoint:
     async def connect(self, peer: str, address: str, port: int = PORT, timeout_s: float = CONNECT_S) -> None:
         """Dials `peer` until both have proven who they are; tries again while the peer is not listening yet."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(longest_s(self.clock, timeout_s)):
                 while not await self._dial(peer, address, port):
                     await asyncio.sleep(RETRY_S)
             self._dialled[peer] = address, port
@@ -98,7 +102,7 @@ class TcpEndpoint:
     async def wait_for(self, peers: list[str], timeout_s: float = CONNECT_S) -> None:
         """Returns once every one of `peers` is connected."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(longest_s(self.clock, timeout_s)):
                 while not set(peers) <= set(self._connections):
                     self._changed.clear()
                     await self._changed.wait()
@@ -118,6 +122,14 @@ class TcpEndpoint:
 
     def peers(self) -> list[str]:
         return sorted(self._connections)
+
+    def tcp_states(self) -> dict[str, TcpState]:
+        """Of the connections there are, by peer."""
+        return {
+            peer: tcpinfo.of(one.transport.get_extra_info("socket"))
+            for peer, one in self._connections.items()
+            if one.transport is not None and not one.transport.is_closing()
+        }
 
     async def close(self) -> None:
         self._closing = True
@@ -179,7 +191,7 @@ class TcpEndpoint:
     async def _resume(self, peer: str) -> None:
         """Until `greeted` ends it, or time does."""
         try:
-            async with asyncio.timeout(RESUME_S):
+            async with asyncio.timeout(longest_s(self.clock, RESUME_S)):
                 while peer not in self._dialled or not await self._dial(peer, *self._dialled[peer]):
                     await asyncio.sleep(RETRY_S)
         except TimeoutError:

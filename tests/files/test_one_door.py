@@ -28,7 +28,7 @@ GUARDED = "what is damaged there counts as not there, or is answered on the spot
 ELSEWHERE = {
     "containers/nodes.py": KERNEL, "containers/priority.py": KERNEL, "emulation/evidence.py": KERNEL,
     "emulation/lock.py": KERNEL, "emulation/means.py": KERNEL,
-    "emulation/sharedworkers.py": KERNEL, "network/congestion.py": KERNEL,
+    "emulation/sharedworkers.py": KERNEL, "network/tcproutes.py": KERNEL,
     "system/makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
     "network/capabilities.py": KERNEL, "network/lab/modules.py": KERNEL, "system/netns.py": KERNEL,
     "system/undoing.py": KERNEL, "system/userns.py": KERNEL, "results/manifest.py": KERNEL, "system/rights.py": KERNEL,

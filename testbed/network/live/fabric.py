@@ -24,8 +24,10 @@ STOP_PATIENCE_S = 8.0  # of a guest kernel that must be ended by force, and some
 class LiveFabric:
     """A fabric (see `Fabric`) that lives in its own process; every call is carried there and answered."""
 
-    def __init__(self, name: FabricName, run_id: str, journal: Journal, clock: str | None = None) -> None:
-        self._clock = clock
+    def __init__(
+        self, name: FabricName, run_id: str, journal: Journal, clock: str | None = None, dilation: float = 1.0
+    ) -> None:
+        self._clock = [] if clock is None else [clock, dilation]
         self.name = name
         self._run_id = run_id
         self._journal = journal
@@ -37,7 +39,7 @@ class LiveFabric:
         descriptor = theirs.fileno()
         self._helper = HelperProcess(
             "testbed.network.live.process",
-            *(descriptor, self.name, self._run_id, self._journal.path, *([self._clock] if self._clock else [])),
+            *(descriptor, self.name, self._run_id, self._journal.path, *self._clock),
             journal=self._journal,
             speaks=False,
             pass_fds=[descriptor],

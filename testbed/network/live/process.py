@@ -111,9 +111,11 @@ def serve(connection: Connection[Any, Any], server: Server) -> None:
             return
 
 
-def main(descriptor: int, fabric: Any, run_id: str, journal: str, clock: str | None = None) -> None:
+def main(
+    descriptor: int, fabric: Any, run_id: str, journal: str, clock: str | None = None, dilation: str = "1"
+) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    made = make_fabric(fabric, run_id, Journal(Path(journal), holder=False), clock)
+    made = make_fabric(fabric, run_id, Journal(Path(journal), holder=False), clock, float(dilation))
     server = Server(made, taking_part(clock, "changes of links"))
     try:
         serve(Connection(descriptor), server)

@@ -92,17 +92,21 @@ def probe_links(
     pace: Pace = CHECK,
     check: Callable[[], None] = lambda: None,
     clock: str | None = None,
+    dilation: float = 1.0,
 ) -> list[PairSample]:
     """Sends `count` probes over each pair of `specified_ms` (its RTTs), interleaved and several in flight.
 
     Each pair gets a probe every `interval_s`, or more or less often where all pairs together would not keep to `pace`;
     less often where they would fill the slowest link, which has the rate `slowest_bps`.
-    `check` is called again and again meanwhile, and may raise. `clock`: the page of the run's; None: the machine's.
+    `check` is called again and again meanwhile, and may raise. `clock`: the page of the run's, which takes `dilation`
+    of the machine's time; None: the machine's. Delays are by that clock; how often probes leave is by the machine's,
+    which has to carry them, but on a link with a rate, whose time is the run's.
     """
     index = {port.node: number for number, port in enumerate(ports)}
     if pace.least_per_s:
         interval_s = min(interval_s, len(specified_ms) / pace.least_per_s)
-    interval_s = max(spaced_s(interval_s, slowest_bps), len(specified_ms) / pace.most_per_s)
+    interval_s = max(interval_s, len(specified_ms) / pace.most_per_s) / dilation
+    interval_s = spaced_s(interval_s, slowest_bps)
     slowest_s = max(specified_ms.values(), default=0.0) / 1000
     question = {
         "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
@@ -113,7 +117,7 @@ def probe_links(
         "interval_ns": int(interval_s * 1e9),
         "patience_ns": int((slowest_s + 0.5) * 1e9),  # after the last probe
     }
-    patience_s = count * interval_s + slowest_s + 60
+    patience_s = (count * interval_s + slowest_s) * dilation + 60
     helper = HelperProcess("testbed.network.measure.probe_process", journal=journal, tied=True)
     try:
         helper.send(json.dumps(question).encode())

@@ -16,6 +16,7 @@ from testbed.errors import RunInvalid
 from testbed.network.spec.effects import BY_CHANCE, Effects
 
 FabricName = Literal["netem", "lab", "relay"]
+ON_RUN_CLOCK: frozenset[FabricName] = frozenset({"relay"})  # its packets wait by the run's clock, others' in a kernel
 Pair = tuple[str, str]  # source and destination: of nodes, or of the sites they stand at
 
 

@@ -141,6 +141,16 @@ class LinkSchedule:
             if changed:
                 yield Step(at_ns, tuple(changed))
 
+    def steady(self) -> frozenset[Pair]:
+        """Pairs of nodes whose links, there and back, never change, lose, spread, reorder or queue a packet."""
+        plain = {
+            (link.src, link.dst)
+            for link in self._links
+            if self._pair(link) not in self.pairs
+            and not (link.loss or link.burst_loss or link.jitter_ms or link.reorder or link.rate_bps)
+        }
+        return frozenset(pair for pair in plain if pair[::-1] in plain)
+
     def lowest(self) -> list[Link]:
         """Links whose delay changes, with the shortest it will be: what a fabric must be able to do."""
         return [replace(link, one_way_ms=min(link.one_way_ms, *self._of(link).one_way_ms)) for link in self._links
