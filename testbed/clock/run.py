@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
 from testbed.clock.held import Holds
@@ -59,7 +60,7 @@ class RunClock:
     def moment(self) -> Moment:
         """Now, to be compared with a later one."""
         holds = {self._page.name(slot): self.clock.holds(slot) for slot in self.clock.slots()}
-        return Moment(time.monotonic_ns(), self.clock.now_ns(), holds)
+        return Moment(time.monotonic_ns(), self.clock.now_ns(), holds, time.time_ns())
 
 
 class Moment(NamedTuple):
@@ -68,6 +69,7 @@ class Moment(NamedTuple):
     wall_ns: int
     virtual_ns: int
     holds: dict[str, Holds]
+    since_1970_ns: int = 0  # the machine's clock as people read it
 
 
 class Held(NamedTuple):
@@ -89,6 +91,8 @@ class PhaseClock(NamedTuple):
     held_share: float
     speed: float
     holders: dict[str, Held]
+    began: str  # by the machine's clock, UTC
+    began_ns: int  # by the run's, as in the log
 
 
 def between(policy: str, repeat: int, first: Moment, last: Moment, dilation: float) -> PhaseClock:
@@ -111,4 +115,6 @@ def between(policy: str, repeat: int, first: Moment, last: Moment, dilation: flo
         round(max(0.0, 1.0 - speed * dilation), 6),
         round(speed, 6),
         holders,
+        datetime.fromtimestamp(first.since_1970_ns / NS_PER_S, UTC).isoformat(timespec="milliseconds"),
+        first.virtual_ns,
     )

@@ -28,6 +28,7 @@ from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
 from testbed.network.spec.fabric import Counters, Pair
 from testbed.results.reasons import some
+from testbed.results import heldclock
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 from testbed.system.interrupt import taking_down
@@ -110,7 +111,7 @@ def measure(
             progress.note(f"starting {len(inputs.experiment.placement)} nodes, loading models")
             captured = [parse_pair(text, inputs.experiment.placement) for text in options.pcap]
             with (
-                Capture(network.ports, captured, partial, journal) as capture,
+                Capture(network.ports, captured, partial, journal, dilation) as capture,
                 Deployment(
                     inputs.scenario, network, log_dir, contained, inputs.fitness, Answers(inputs), clock
                 ) as deployment,
@@ -118,7 +119,8 @@ def measure(
                 measured.stages.begin(stages.REQUESTS)
                 _run_phases(inputs, deployment, conditions, measured, progress)
                 measured.stages.begin(stages.NODES)
-                measured.facts |= deployment.facts()
+                measured.facts |= deployment.facts() | {"clock": conditions.clock_facts()}
+                capture.clock = heldclock.mark(heldclock.of_phases(measured.facts["clock"]))
                 measured.facts["tcp"] = {"least_timeout_ms": least_timeout_ms(dilation), "phases": measured.tcp}
             if contained is not None:
                 contained.note_exits()
@@ -127,7 +129,6 @@ def measure(
                 measured.facts["captures"] = capture.facts
             measured.replay, measured.probes = conditions.replayed, conditions.probes
             measured.facts["strange_probe_packets"] = conditions.strange_packets
-            measured.facts["clock"] = conditions.clock_facts()
             measured.facts["phases"] = [one._asdict() for one in conditions.phases]
             conditions.restore()
             measured.stages.begin(stages.LINKS)

@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from testbed.files.whole import check_file
 from testbed.report import header, validity_statement
 from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
-from testbed.report.style import colours, drawing, stamp, svg
+from testbed.report.style import colours, drawing, foot, stamp, svg
+from testbed.results import heldclock
 from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
 from testbed.results.metrics.base import passes
 from testbed.results.recorded import recorded_compute
@@ -123,6 +124,8 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         with drawing(title):
             figure = draw()
             stamp(figure, titles)
+            if "clock" in summary:
+                foot(figure, heldclock.mark(summary["clock"]))
             return Panel(title, caption, svg(figure, title))
 
     if logs:

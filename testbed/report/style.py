@@ -15,6 +15,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from testbed.results.stamps import NOT_VALID
 
@@ -30,6 +31,7 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # colour 
 
 WIDTH_IN = 6.6
 MOST_ROWS = 100  # of one figure: beyond, nobody looks for one of them, and drawing takes minutes
+FOOT_IN = 0.16
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "font.size": 9.0,
@@ -86,6 +88,14 @@ def stamp(figure: Figure, titles: Sequence[str]) -> None:
             0.5, 0.5, "\n".join(titles), ha="center", va="center", rotation=18, fontsize=34, fontweight="bold",
             color=VERMILION if NOT_VALID in titles else BLUE, alpha=0.28, zorder=100,
         )  # fmt: skip
+
+
+def foot(figure: Figure, text: str) -> None:
+    """A line below the figure, in its corner: how its run's clock went."""
+    height_in = figure.get_size_inches()[1]
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(rect=(0, FOOT_IN / height_in, 1, 1 - FOOT_IN / height_in))
+    figure.text(0.995, 0.01, text, ha="right", va="bottom", fontsize=6.5, color=GREY)
 
 
 def svg(figure: Figure, title: str) -> str:

@@ -21,10 +21,11 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     """One short paragraph a check, in the order in which a sceptic asks."""
     emulated = summary["engine"] == "emulation"
     links, messages = summary["links"], summary["network"]
-    checked = [_links(links), _during(links), _replay(links), _packets(links), _stale(messages)]
+    dilation = heldclock.dilation_of(manifest)
+    checked = [_links(links, dilation), _during(links), _replay(links), _packets(links), _stale(messages)]
     recorded = recorded_compute(summary)
     checked.append(_compute(summary["compute"], HANDED_ON if recorded else TOOK_LONGER))
-    checked.append(_clock(summary))
+    checked += [_clock(summary), _tcp(summary)]
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(
@@ -57,14 +58,39 @@ def _clock(summary: Summary) -> str:
     return f"Clock: {heldclock.sentence(summary['clock'])}." if "clock" in summary else ""
 
 
-def _links(links: Mapping[str, Any]) -> str:
+def _tcp(summary: Summary) -> str:
+    tcp = summary.get("tcp")
+    if tcp is None:
+        return ""
+    again = tcp["sent_again"]
+    lossless = tcp["sent_again_without_loss"]
+    return (
+        f"TCP: {tcp['congestion_control']}; no retransmission timeout was shorter than "
+        f"{tcp['shortest_timeout_ms'] or 0:.0f} ms of this machine's time (least that is right: "
+        f"{tcp['least_timeout_ms']:.0f} ms); {again} segments were sent again, {lossless} of them on links without "
+        "loss (allowed: none)."
+    )
+
+
+def _links(links: Mapping[str, Any], dilation: float) -> str:
     if links["worst_median_error_ms"] is None:
         return "Links: no round-trip time was measured."
     return (
         f"Links: on {links['pairs']} directed links the median round-trip time was at worst "
         f"{links['worst_median_error_ms']:.2f} ms from its specification (allowed: {LIMITS.link_median_error_ms} ms or "
         f"{LIMITS.link_median_error_share:.0%}, whichever is more), the 99th percentile {links['p99_error_ms']:.2f} ms "
-        f"(allowed: {LIMITS.link_p99_error_ms:g} ms)."
+        f"(allowed: {LIMITS.link_p99_error_ms:g} ms).{_wall(links, dilation)}"
+    )
+
+
+def _wall(links: Mapping[str, Any], dilation: float) -> str:
+    """What the errors are on this machine, where its time is not the run's."""
+    if dilation == 1:
+        return ""
+    wall = links["wall"]
+    return (
+        f" By this machine's clock, which goes {dilation:g} times as fast as the run's, these are "
+        f"{wall['worst_median_error_ms']:.2f} ms and {wall['p99_error_ms']:.2f} ms."
     )
 
 

@@ -18,8 +18,16 @@ LEAST_SPEED = 0.2  # below, a run takes five times as long as it says: the machi
 def summary(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
     """`clock` of summary.json; None where nothing could be held (simulated, or before there was such a clock)."""
     clock = manifest.get("clock")
-    if clock is None:
-        return None
+    return None if clock is None else of_phases(clock)
+
+
+def dilation_of(manifest: Mapping[str, Any]) -> float:
+    """N of a run; 1 where there was no clock but the machine's, or nothing but virtual time."""
+    return float((manifest.get("clock") or {}).get("dilation", 1.0))
+
+
+def of_phases(clock: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole run's, of `clock` in the manifest."""
     phases = clock["phases"]
     wall_s, virtual_s = sum(one["wall_s"] for one in phases), sum(one["virtual_s"] for one in phases)
     speed = virtual_s / wall_s if wall_s else 1 / clock["dilation"]
@@ -51,8 +59,14 @@ def reasons(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def sentence(clock: Mapping[str, Any]) -> str:
     """Of `summary`, for people."""
-    share = clock["held_share"]
-    return (
-        f"the run's clock was held for {share:.2%} of {clock['wall_s']:.0f} s, so that nothing was late that it could "
-        "wait for"
-    )
+    held = f"the run's clock was held for {clock['held_share']:.2%} of"
+    why = "so that nothing was late that it could wait for"
+    if clock["dilation"] == 1:
+        return f"{held} {clock['wall_s']:.0f} s, {why}"
+    took = f"{clock['virtual_s']:.0f} s took {clock['wall_s']:.0f} s of this machine's time"
+    return f"at dilation {clock['dilation']:g} {took}; {held} that, {why}"
+
+
+def mark(clock: Mapping[str, Any]) -> str:
+    """Of `summary`, for the corner of a figure and the head of a capture."""
+    return f"dilation {clock['dilation']:g}, clock held {clock['held_share']:.2%}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from testbed.results import overload
+from testbed.results import heldclock, overload
 from testbed.results.recorded import recorded_compute
 from testbed.results.sampling import unverified
 from testbed.results.unmet import sentence
@@ -37,6 +37,9 @@ def stamps(summary: Mapping[str, Any]) -> list[Stamp]:
     if recorded_compute(summary):
         said = "the network was real; no model ran: tokens come from a decode table, times from device profiles"
         found.append(Stamp("RECORDED COMPUTE", "as recorded, not computed", (said,)))
+    if (clock := summary.get("clock")) is not None and clock["dilation"] != 1:
+        title = f"DILATION {clock['dilation']:g}"
+        found.append(Stamp(title, "times are the run's, not this machine's", (heldclock.sentence(clock),)))
     if by_choice := summary.get("not_lossless_by_choice"):
         lines = tuple(f"{label}: {unverified(counts)}" for label, counts in by_choice.items())
         found.append(Stamp("NOT LOSSLESS BY CHOICE", "", lines))

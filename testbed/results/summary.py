@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from testbed.results import during, heldclock, tcp
+from testbed.results.heldclock import dilation_of
 from testbed.results.lateness import Late, by_device, shares
 from testbed.results.metrics import RTT_ERROR, compute, not_accounted
 from testbed.results.metrics.base import rounded
@@ -41,7 +42,11 @@ def summarise(run: RunData, counts: Counts) -> dict[str, Any]:
         "validity": {"valid": validity.valid, "reasons": list(validity.reasons), "advice": list(validity.advice)},
         **_lossless(run),
         "sampling": manifest.get("sampling"),  # None: a run of before this was said
-        "links": {**_links(run.links, counts), "not_judged": not_judged(run), **during.summary(run.probes, run.replay)},
+        "links": {
+            **_links(run.links, counts, dilation_of(manifest)),
+            "not_judged": not_judged(run),
+            **during.summary(run.probes, run.replay),
+        },
         "compute": _compute(run),
         **({"clock": clock} if (clock := heldclock.summary(manifest)) else {}),
         **({"tcp": said} if (said := tcp.summary(manifest)) else {}),
@@ -79,7 +84,8 @@ def _equal(compared: pd.DataFrame) -> dict[str, int]:
     return {"checked": len(compared), "equal": int(compared["lossless"].astype(bool).sum())}
 
 
-def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
+def _links(links: pd.DataFrame, counts: Counts, dilation: float) -> dict[str, Any]:
+    """All in virtual time, but for `wall`: what of an error is this machine's."""
     counting = checks_that_count(links)
     measured = counting[counting["received"] > 0]
     error = (measured["median_ms"] - measured["specified_ms"]).abs()
@@ -93,6 +99,10 @@ def _links(links: pd.DataFrame, counts: Counts) -> dict[str, Any]:
         "lost_packets": counts.lost_packets,
         "cut_packets": counts.cut_packets,
         "one_way": {"worst_median_error_ms": _largest(one_way)},
+        "wall": {
+            "worst_median_error_ms": _largest(error * dilation),
+            "p99_error_ms": _largest((measured["p99_ms"] - measured["specified_ms"]) * dilation),
+        },
     }
 
 

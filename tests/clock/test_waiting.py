@@ -11,7 +11,8 @@ import pytest
 
 from testbed.clock.api import NEVER, WALL
 from testbed.clock.page import Page, make
-from testbed.clock.waiting import GRACE_NS, HANDLING_NS, Alarm, Barriers, hold_until, left_s
+from testbed.clock.waiting import GRACE_NS, HANDLING_NS, Alarm, Barriers, Limit, hold_until, left_s
+from testbed.clock.waiting import longest_s as longest_s_of
 from tests.clock.interleaved import START_NS
 from tests.clock.test_held import Machine
 from tests.clock.test_page import Holder
@@ -131,3 +132,20 @@ def test_a_thread_may_read_while_another_sets_barriers(tmp_path: Path) -> None:
     over.set()
     reader.join()
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize(("dilation", "longest_s"), [(1.0, 2.0), (4.0, 8.0), (0.25, 2.0)])
+def test_a_limit_has_passed_on_both_clocks(tmp_path: Path, dilation: float, longest_s: float) -> None:
+    make(tmp_path / "clock", dilation)
+    clock = Page(tmp_path / "clock").clock("node")
+    assert clock.dilation == dilation
+    assert longest_s_of(clock, 2.0) == longest_s
+    limit, began, now = Limit(clock, 0.04), time.monotonic(), clock.now_ns()
+    while not limit.over():
+        time.sleep(0.001)
+    assert time.monotonic() - began >= 0.04
+    assert clock.now_ns() - now >= 40 * MS
+
+
+def test_the_machines_own_clock_is_not_dilated() -> None:
+    assert WALL.dilation == 1

@@ -27,3 +27,9 @@ def test_twice_as_long_as_links_were_cut_less_what_has_passed_since(
     heals = () if heals_at_s is None else (PairEvent(heals_at_s * S, up=True),)
     cut = PairSchedule(None, (PairEvent(10 * S, up=False), *heals))
     assert recovery_s([PairSchedule(), cut], ended_at_s * S) == waits_s
+
+
+@pytest.mark.parametrize(("dilation", "waits_s"), [(0.25, 480), (1, 120), (4, 30)])
+def test_the_longest_timeout_is_wall_time(dilation: float, waits_s: float) -> None:
+    cut = PairSchedule(None, (PairEvent(10 * S, up=False),))
+    assert recovery_s([cut], 1000 * S, dilation) == waits_s

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from testbed.results.heldclock import WAITING_FABRICS
+from testbed.network.spec.fabric import ON_RUN_CLOCK
 from tests.emulation.leftovers import command_line, lock_is_free, remains, wait_until
 from tests.run_examples import command, experiment, finished
 
@@ -74,7 +74,7 @@ def test_the_far_link_takes_its_specified_time_on_the_wire(whole):
     On lab a packet in flight comes early by what the clock was held for meanwhile; on relay the packet waits too.
     """
     fabric, _, run = whole
-    early = 0.0 if fabric in WAITING_FABRICS else 0.05  # of messages: 1 % of a phase may be held, in a few short holds
+    early = 0.0 if fabric in ON_RUN_CLOCK else 0.05  # of messages: 1 % of a phase may be held, in a few short holds
     messages, links = pd.read_parquet(run / "messages.parquet"), pd.read_parquet(run / "links.parquet")
     took = (messages["received_ns"] - messages["sent_ns"]) / 1e6
     for (src, dst), times in took.groupby([messages["src"], messages["dst"]]):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from testbed.emulation.timeouts import GIVE_UP_S, STALLED_S, Patience, patience
+import pytest
+
+from testbed.emulation.timeouts import GIVE_UP_S, STALLED_S, Patience, patience, refuse_long_cuts
+from testbed.errors import BadInput
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
 
@@ -53,3 +57,23 @@ def test_what_is_gone_for_good_is_given_up_soon_after() -> None:
     stopped = of({"at_s": 5, "stop_node": "drafter0"})
     assert stopped == of({**CUT, "at_s": 5})
     assert stopped.gives_up and abs(stopped.limit_s - (5 + GIVE_UP_S + work_s)) < 1e-9
+
+
+def test_a_cut_that_a_dilated_tcp_cannot_carry_is_refused() -> None:
+    """TCP waits for 120 s of wall time at the most, so a cut of 30 s is right up to a dilation of almost 4."""
+    cut = resolve(scenario(CUT, HEAL))
+    for dilation in (0.25, 1, 3.9):
+        refuse_long_cuts(replace(cut, dilation=dilation))
+    with pytest.raises(BadInput, match=r"events: (near to far|far to near) is cut for 30 s.*right up to 29\.. s"):
+        refuse_long_cuts(replace(cut, dilation=4))
+
+
+def test_what_never_heals_has_no_timeout_to_come_back_from() -> None:
+    refuse_long_cuts(replace(resolve(scenario(CUT)), dilation=50))
+
+
+def test_undilated_tcp_is_as_it_is() -> None:
+    long = resolve(scenario(CUT, {"at_s": 400, "heal": True}))
+    refuse_long_cuts(long)
+    with pytest.raises(BadInput, match="is cut for 390 s"):
+        refuse_long_cuts(replace(long, dilation=0.5))

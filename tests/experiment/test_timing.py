@@ -2,11 +2,12 @@
 
 import pytest
 
+from testbed.cli.shell import _network_of
 from testbed.clock.held import RATE_ONE
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.experiment.resolve import resolve
-from testbed.experiment.timing import DIGITS, Time, chosen
+from testbed.experiment.timing import DIGITS, Time, chosen, refuse_outsiders
 from testbed.sweeps.plan import load_sweep
 
 GOOD = """\
@@ -81,3 +82,17 @@ def test_the_points_of_a_sweep_have_one(write, axis):
         load_sweep(write(f"{GOOD}matrix: {{{axis}}}\n"))
     points = load_sweep(write(f"{GOOD}time: {{dilation: 2}}\nmatrix: {{seed: [1, 2]}}\n")).points
     assert [point.scenario.time.given for point in points] == [2, 2]
+
+
+@pytest.mark.parametrize("dilation", [0.5, 2])
+def test_what_has_its_own_clock_is_refused(dilation):
+    with pytest.raises(BadInput, match=rf"pingall would see a network {dilation:g} times as slow"):
+        refuse_outsiders(dilation, "pingall")
+    refuse_outsiders(1, "pingall")
+
+
+def test_shell_and_pingall_refuse_a_dilated_experiment(write):
+    path = write(f"{GOOD}time: {{dilation: 2}}\n")
+    with pytest.raises(BadInput, match="testbed shell and testbed pingall would see a network 2 times as slow"):
+        _network_of(str(path))
+    assert list(_network_of(str(write(GOOD)))[1]) == ["user0", "target0", "drafter0"]

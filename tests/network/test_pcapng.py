@@ -28,10 +28,11 @@ def options(data: bytes) -> dict[int, bytes]:
 
 
 def test_a_file_begins_with_a_section_and_its_interfaces_in_nanoseconds() -> None:
-    data = pcapng.section("x") + pcapng.interface("n0 eth0", "as n0 sees it", pcapng.LINKTYPE_RAW, 65535)
+    data = pcapng.section("x", "so") + pcapng.interface("n0 eth0", "as n0 sees it", pcapng.LINKTYPE_RAW, 65535)
     (section, head), (interface, described) = blocks(data)
     assert (section, interface) == (0x0A0D0D0A, 1)
     assert struct.unpack_from("=IHHq", head) == (0x1A2B3C4D, 1, 0, -1)
+    assert options(head[16:]) == {1: b"so".ljust(pcapng.COMMENT_BYTES), 4: b"x"}
     assert struct.unpack_from("=HHI", described) == (101, 0, 65535)
     assert options(described[8:]) == {2: b"n0 eth0", 3: b"as n0 sees it", 9: b"\x09"}
 
@@ -44,3 +45,8 @@ def test_a_packet_keeps_its_time_to_the_nanosecond_its_length_and_its_way() -> N
     assert high << 32 | low == time_ns
     assert body[20:28] == b"abcde\0\0\0"
     assert options(body[28:]) == {2: struct.pack("=I", 2)}
+
+
+def test_a_comment_is_written_over_another_one_of_any_length() -> None:
+    heads = [pcapng.section("x", text) for text in ("", "short", "long " * 200, "\u00fc")]
+    assert len({len(head) for head in heads}) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -114,3 +115,15 @@ def test_what_a_fabric_must_be_able_to_do_is_known_before_anything_runs() -> Non
     }  # fmt: skip
     assert changing.slowest_rtt_ms() == 110
     assert schedule().slowest_rtt_ms() == 20 and schedule().moving == [] and list(schedule().steps()) == []
+
+
+def test_steady_pairs_are_those_over_which_nothing_is_lost_late_or_out_of_order() -> None:
+    pairs = {(link.src, link.dst) for link in LINKS}
+    assert schedule().steady() == pairs
+    moving = schedule(near_far=PairSchedule(None, (PairEvent(S, one_way_ms=20.0),)))
+    assert moving.steady() == {("a", "b"), ("b", "a")}, "a packet and its acknowledgement go both ways"
+    for effect in ({"loss": 0.1}, {"burst_loss": BurstLoss(0.1, 0.5)}, {"jitter_ms": 1.0}, {"reorder": 0.1},
+                   {"rate_bps": 10_000_000}):  # fmt: skip
+        first, *others = LINKS
+        one = LinkSchedule([replace(first, **effect), *others], PLACEMENT, {})  # type: ignore[arg-type]
+        assert pairs - one.steady() == {("a", "b"), ("b", "a")}

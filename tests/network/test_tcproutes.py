@@ -62,7 +62,7 @@ def test_every_route_of_a_node_gets_it_and_stays_what_it_was(hosts: MininetHosts
     for line in SET_UP.splitlines():
         subprocess.run(enter(node, ["ip", *line.split()]), check=True)
     before = routes()
-    metrics = of_run(2.5, "reno cubic", "reno") | {RTAX_CC_ALGO: b"cubic\0"}
+    metrics = {**of_run(2.5, "reno cubic", "reno"), RTAX_CC_ALGO: b"cubic\0"}
     assert in_node("node a", node, lambda: tell_routes(metrics)) is None
     after = routes()
     assert len(before) == 2

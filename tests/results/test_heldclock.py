@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from testbed.network.spec.fabric import ON_RUN_CLOCK
 from testbed.results import heldclock
+from testbed.results.stamps import stamps
 
 
 def manifest(fabric: str, share: float, broken: int = 0) -> dict[str, Any]:
@@ -53,3 +55,21 @@ def test_the_summary_is_over_all_phases() -> None:
         "dilation": 1.0, "held_share": 0.025, "speed": 0.975, "wall_s": 40.0, "virtual_s": 39.0,
     }  # fmt: skip
     assert "2.50%" in heldclock.sentence(told)
+
+
+def test_a_dilated_run_says_both_times_and_stamps_its_dilation() -> None:
+    whole = {**manifest("relay", 0.1), "clock": {**manifest("relay", 0.1)["clock"], "dilation": 4.0}}
+    whole["clock"]["phases"][0] |= {"virtual_s": 2.25, "speed": 0.225}
+    told = heldclock.summary(whole)
+    assert told is not None
+    said = heldclock.sentence(told)
+    assert said.startswith("at dilation 4 2 s took 10 s of this machine's time; the run's clock was held for 10.00% of")
+    assert heldclock.mark(told) == "dilation 4, clock held 10.00%"
+    summary = {"validity": {"valid": True}, "engine": "emulation", "clock": told}
+    (stamp,) = stamps(summary)
+    assert (stamp.title, stamp.lines) == ("DILATION 4", (said,))
+    assert stamps({**summary, "clock": {**told, "dilation": 1.0}}) == []
+
+
+def test_the_fabrics_whose_packets_wait_are_those_on_the_runs_clock() -> None:
+    assert {"relay"} == ON_RUN_CLOCK

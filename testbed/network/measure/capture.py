@@ -36,13 +36,23 @@ def parse_pair(text: str, nodes: Collection[str]) -> Ends:
     return src, dst
 
 
+def comment(dilation: float, clock: str) -> str:
+    """What stands at the head of a file: which time its stamps are, and how the run's clock went."""
+    stamps = "the kernel's, wall time" if dilation == 1 else f"virtual: wall time by {dilation:g} from the start on"
+    return f"dilation {dilation:g}; time stamps are {stamps}; {clock}"
+
+
 class Capture:
     """The captures of one run, one process for all of them.
 
     `facts` says what each file holds, once it has ended: null where the process died, whose file then lacks its end.
     """
 
-    def __init__(self, ports: Sequence[Port], pairs: Sequence[Ends], folder: Path, journal: Journal) -> None:
+    def __init__(
+        self, ports: Sequence[Port], pairs: Sequence[Ends], folder: Path, journal: Journal, dilation: float = 1.0
+    ) -> None:
+        self._dilation = dilation
+        self.clock = ""  # how the run's clock went, for the comment in the files; set before the end
         self._ports = {port.node: port for port in ports}
         self._files = {pair: folder / f"{pair[0]}-{pair[1]}.pcapng" for pair in pairs}
         self._journal = journal
@@ -67,18 +77,22 @@ class Capture:
         self.facts = {path.name: {"packets": None, "dropped": None} for path in self._files.values()}
         # ValueError: of what a process that died did not say
         with contextlib.suppress(HelperSilent, HelperEnded, ValueError):
+            if self.clock:
+                helper.send(comment(self._dilation, self.clock).encode())
             self.facts = json.loads(helper.rest(ENDING_PATIENCE_S))
         helper.end(0.0)
 
     def _start(self) -> None:
         question = {
+            "dilation": self._dilation,
+            "comment": comment(self._dilation, "how its clock went is not known, as the capture was cut off"),
             "captures": [
                 {
                     "file": str(path.absolute()),
                     "ends": [{"node": n, "address": self._ports[n].address, "pid": self._ports[n].pid} for n in pair],
                 }
                 for pair, path in self._files.items()
-            ]
+            ],
         }
         self._helper = HelperProcess("testbed.network.measure.capture_process", journal=self._journal)
         try:

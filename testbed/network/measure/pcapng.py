@@ -11,6 +11,8 @@ from collections.abc import Iterable
 SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 1, 6  # block types
 BYTE_ORDER_MAGIC = 0x1A2B3C4D
 OPTION_END = 0
+COMMENT = 1  # opt_comment
+COMMENT_BYTES = 256  # of the section, so that it can be written again when all is known
 SECTION_APPLICATION = 4  # shb_userappl
 INTERFACE_NAME, INTERFACE_DESCRIPTION, INTERFACE_RESOLUTION = 2, 3, 9  # if_name, if_description, if_tsresol
 PACKET_FLAGS = 2  # epb_flags; the lowest two bits say which way
@@ -21,10 +23,11 @@ NANOSECONDS = b"\x09"  # if_tsresol: negative power of ten
 LINKTYPE_ETHERNET, LINKTYPE_RAW = 1, 101
 
 
-def section(application: str) -> bytes:
-    """The head of a file; the length of all that follows is left open."""
+def section(application: str, comment: str) -> bytes:
+    """The head of a file, as long for every comment; the length of all that follows is left open."""
     body = struct.pack("=IHHq", BYTE_ORDER_MAGIC, 1, 0, -1)
-    return _block(SECTION, body + _options([(SECTION_APPLICATION, application.encode())]))
+    said = comment.encode("ascii", "replace")[:COMMENT_BYTES].ljust(COMMENT_BYTES)
+    return _block(SECTION, body + _options([(COMMENT, said), (SECTION_APPLICATION, application.encode())]))
 
 
 def interface(name: str, description: str, linktype: int, snap_bytes: int) -> bytes:
