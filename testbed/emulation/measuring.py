@@ -27,8 +27,8 @@ from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
 from testbed.network.network import Network
 from testbed.network.spec.fabric import Counters, Pair
-from testbed.results.reasons import some
 from testbed.results import heldclock
+from testbed.results.reasons import some
 from testbed.results.records import LinkRow, ReplayRow
 from testbed.results.validity import AFTER, REPEATED
 from testbed.system.interrupt import taking_down
@@ -100,6 +100,8 @@ def measure(
         ):
             network.require(inputs.experiment.schedule.lowest())
             progress.note(f"fabric {network.fabric_name}: {network.fabric_reason}")
+            if dilation != 1:
+                progress.note(f"dilation {dilation:g}: a second of the run takes {dilation:g} s")
             for reason in some(network.invalid_reasons()):
                 progress.note(f"not valid: {reason}")
             measured.links += _link_rows("before", network)

@@ -67,7 +67,7 @@ def refuse_native(dilation: float, native: Sequence[str]) -> None:
 
 
 def refuse_outsiders(dilation: float, who: str) -> None:
-    """BadInput for `who` has a clock of its own, by which a dilated network is another one."""
+    """BadInput for `who` reads the machine's clock, by which a dilated network is another one."""
     if dilation != UNDILATED:
         raise BadInput(
             f"time.dilation: {who} would see a network {dilation:g} times as slow, as their clock is the machine's; "

@@ -1,7 +1,7 @@
 """What the nodes' routes tell TCP, whatever the machine's defaults are: its shortest timeout, prompt acknowledgements.
 
 TCP's constants are wall time. In a run at dilation N the least retransmission timeout is N times 200 ms, or a lost
-packet would be repaired N times too early; the time-out of tail loss probes follows it. Acknowledgements are not
+packet would be repaired N times too early; the timeout of tail loss probes follows it. Acknowledgements are not
 delayed at any N: their 40 ms would be 40 / N, and show in every round-trip time that TCP measures. Other sockets than
 the nodes' own cannot tell the difference.
 

@@ -173,5 +173,5 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
             "Each forward pass really runs; its result is then held until the emulated device would have finished "
             "(bar). The box is the middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at "
             "its real time." + (PASSES_TOGETHER if pacing.share_rows(run.steps) else ""),
-            lambda: pacing.draw(passes(run.steps)),
+            lambda: pacing.draw(passes(run.steps), heldclock.dilation_of(run.manifest)),
         )  # fmt: skip

@@ -34,7 +34,7 @@ class Step(msgspec.Struct, frozen=True, array_like=True, tag="step", gc=False):
     started_ns: Annotated[int, about("when the emulated device started it")]
     finished_ns: Annotated[int, about("when the emulated device was done: what the policy sees")]
     paced_ms: Annotated[float, about("what the device profile says; 0 for `native`")]
-    real_ms: Annotated[float, about("what the real forward pass took")]
+    real_ms: Annotated[float, about("what the real forward pass took, by the machine's clock")]
     overrun_ms: Annotated[float, about("how much later than the profile the result was there; 0 when in time")]
     position: Annotated[int, about("cached tokens before the pass")]
     tokens: Annotated[int, about("tokens fed")]

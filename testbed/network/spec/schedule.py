@@ -146,8 +146,7 @@ class LinkSchedule:
         plain = {
             (link.src, link.dst)
             for link in self._links
-            if self._pair(link) not in self.pairs
-            and not (link.loss or link.burst_loss or link.jitter_ms or link.reorder or link.rate_bps)
+            if self._pair(link) not in self.pairs and not (link.by_chance or link.rate_bps)
         }
         return frozenset(pair for pair in plain if pair[::-1] in plain)
 

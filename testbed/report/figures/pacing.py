@@ -17,12 +17,15 @@ def share_rows(steps: pd.DataFrame) -> bool:
     return len(steps[["node", "kind"]].drop_duplicates()) > MOST_ROWS
 
 
-def draw(steps: pd.DataFrame) -> Figure:
-    """One row per node and kind of pass: a box for the middle half of the real times, a line from 5 % to 99 %."""
+def draw(steps: pd.DataFrame, dilation: float = 1.0) -> Figure:
+    """One row per node and kind of pass: a box for the middle half of the real times, a line from 5 % to 99 %.
+
+    All by the run's clock: a real pass has `dilation` times as long as the device to be in time.
+    """
     groups = list(steps.groupby(["site" if share_rows(steps) else "node", "kind"]))
     figure, (axes,) = new_figure(1.0 + 0.46 * max(len(groups), 1))
     for row, ((_, kind), passes) in enumerate(groups):
-        real = passes["real_ms"]
+        real = passes["real_ms"] / dilation
         low, first, median, third, high = (float(real.quantile(q)) for q in (0.05, 0.25, 0.5, 0.75, 0.99))
         colour = VERIFY if kind == "verify" else DRAFT
         axes.hlines(row, low, high, color=colour, linewidth=1.2)
