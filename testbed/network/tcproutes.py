@@ -38,7 +38,8 @@ from testbed.wire.tcpinfo import least_timeout_ms
 
 SETTINGS: Final = Path("/proc/sys/net/ipv4")
 # linux/rtnetlink.h
-RTA_METRICS, RTA_CACHEINFO, RTAX_RTO_MIN, RTAX_QUICKACK, RTAX_CC_ALGO = 8, 12, 13, 15, 16
+RTA_METRICS, RTA_CACHEINFO = 8, 12
+RTAX_LOCK, RTAX_RTO_MIN, RTAX_QUICKACK, RTAX_CC_ALGO = 1, 13, 15, 16
 RT_TABLE_MAIN = 254
 RTNH_F_DEAD, RTNH_F_LINKDOWN = 1, 16  # what the kernel finds out about a route, and takes from nobody
 U32 = struct.Struct("=I")
@@ -48,7 +49,11 @@ Metrics = Mapping[int, bytes]  # by RTAX number
 
 def of_run(dilation: float, available: str, allowed: str) -> Metrics:
     """What every route of a node says. `available`, `allowed`: congestion controls, as the kernel lists them."""
-    found = {RTAX_RTO_MIN: U32.pack(round(least_timeout_ms(dilation))), RTAX_QUICKACK: U32.pack(1)}
+    found = {
+        RTAX_LOCK: U32.pack(1 << RTAX_RTO_MIN),  # else TCP does not look at it (net/ipv4/tcp_input.c, tcp_rto_min)
+        RTAX_RTO_MIN: U32.pack(round(least_timeout_ms(dilation))),
+        RTAX_QUICKACK: U32.pack(1),
+    }
     best = next((name for name in congestion_control(dilation) if name in available.split()), None)
     if best is not None and best not in allowed.split():
         found[RTAX_CC_ALGO] = best.encode() + b"\0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 
@@ -9,8 +10,10 @@ import pytest
 
 from testbed.network import tcproutes
 from testbed.network.hosts import MininetHosts, enter
-from testbed.network.tcproutes import RTAX_CC_ALGO, RTAX_QUICKACK, RTAX_RTO_MIN, of_run, tell_routes
+from testbed.network.spec.fabric import Port
+from testbed.network.tcproutes import RTAX_CC_ALGO, RTAX_LOCK, RTAX_QUICKACK, RTAX_RTO_MIN, of_run, set_up, tell_routes
 from testbed.system.netns import in_node
+from testbed.wire import tcpinfo
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,8 @@ def test_the_least_timeout_grows_with_the_dilation_and_acknowledgements_are_prom
     dilation: float, least_ms: int
 ) -> None:
     metrics = of_run(dilation, "reno cubic", "reno cubic")
-    assert metrics == {RTAX_RTO_MIN: struct.pack("=I", least_ms), RTAX_QUICKACK: struct.pack("=I", 1)}
+    told = {RTAX_LOCK: 1 << 13, RTAX_RTO_MIN: least_ms, RTAX_QUICKACK: 1}
+    assert metrics == {key: struct.pack("=I", value) for key, value in told.items()}
 
 
 SET_UP = """\
@@ -67,10 +71,43 @@ def test_every_route_of_a_node_gets_it_and_stays_what_it_was(hosts: MininetHosts
     after = routes()
     assert len(before) == 2
     told = [part for line in after for part in (line.split(),)]
-    said = ("rto_min", "500ms", "quickack", "1", "congctl", "cubic")
+    said = ("rto_min", "lock", "500ms", "quickack", "1", "congctl", "cubic")
     assert all(word in line for line in told for word in said)
     assert sorted([word for word in line if word not in said] for line in told) == sorted(
         [word for word in line.split() if word not in said] for line in before
     )
     refused = {RTAX_CC_ALGO: b"no-such\0"}
     assert in_node("node a", node, lambda: tell_routes(refused)) is not None
+
+
+CABLE = """\
+ip link add v0 type veth peer name v1 netns {peer}
+ip addr add 10.9.9.1/32 dev v0
+ip link set v0 up
+ip route add 10.9.9.2 dev v0"""
+FAR_END = """\
+ip addr add 10.9.9.2/32 dev v1
+ip link set v1 up
+ip route add 10.9.9.1 dev v1"""
+
+
+@pytest.mark.shaped
+@pytest.mark.parametrize("dilation", [0.25, 1.0, 4.0])
+def test_a_connection_has_the_timeout_that_its_route_says(hosts: MininetHosts, dilation: float) -> None:
+    """On a path without delay the timeout is the least there is, and a little."""
+    near, far = hosts.add("a"), hosts.add("b")
+    for node, text in ((near, CABLE.format(peer=far)), (far, FAR_END)):
+        for line in text.splitlines():
+            subprocess.run(enter(node, line.split()), check=True)
+    set_up([Port("a", 0, "10.9.9.1", near), Port("b", 1, "10.9.9.2", far)], dilation)
+    server = in_node("b", far, lambda: socket.create_server(("10.9.9.2", 7)))
+    one = in_node("a", near, lambda: socket.create_connection(("10.9.9.2", 7)))
+    two = server.accept()[0]
+    with server, one, two:
+        for _ in range(4):
+            one.sendall(b"x")
+            assert two.recv(1) == b"x"
+            two.sendall(b"y")
+            assert one.recv(1) == b"y"
+        for state in (tcpinfo.of(one), tcpinfo.of(two)):
+            assert -tcpinfo.JIFFY_MS <= state.timeout_ms - 200 * dilation < 60
