@@ -122,7 +122,7 @@ def measure(
                 _run_phases(inputs, deployment, conditions, measured, progress)
                 measured.stages.begin(stages.NODES)
                 measured.facts |= deployment.facts() | {"clock": conditions.clock_facts()}
-                capture.clock = heldclock.mark(heldclock.of_phases(measured.facts["clock"]))
+                capture.clock = heldclock.held(heldclock.of_phases(measured.facts["clock"]))
                 measured.facts["tcp"] = {"least_timeout_ms": least_timeout_ms(dilation), "phases": measured.tcp}
             if contained is not None:
                 contained.note_exits()

@@ -59,14 +59,19 @@ def reasons(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 def sentence(clock: Mapping[str, Any]) -> str:
     """Of `summary`, for people."""
-    held = f"the run's clock was held for {clock['held_share']:.2%} of"
+    share = f"the run's clock was held for {clock['held_share']:.2%} of"
     why = "so that nothing was late that it could wait for"
     if clock["dilation"] == 1:
-        return f"{held} {clock['wall_s']:.0f} s, {why}"
+        return f"{share} {clock['wall_s']:.0f} s, {why}"
     took = f"{clock['virtual_s']:.0f} s took {clock['wall_s']:.0f} s of this machine's time"
-    return f"at dilation {clock['dilation']:g} {took}; {held} that, {why}"
+    return f"at dilation {clock['dilation']:g} {took}; {share} that, {why}"
 
 
 def mark(clock: Mapping[str, Any]) -> str:
-    """Of `summary`, for the corner of a figure and the head of a capture."""
-    return f"dilation {clock['dilation']:g}, clock held {clock['held_share']:.2%}"
+    """Of `summary`, for the corner of a figure."""
+    return f"dilation {clock['dilation']:g}, {held(clock)}"
+
+
+def held(clock: Mapping[str, Any]) -> str:
+    """Of `summary`, in three words."""
+    return f"clock held {clock['held_share']:.2%}"
