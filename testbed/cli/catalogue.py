@@ -7,7 +7,7 @@ A `Shelf` says what there is and what is known of each; this makes the verbs, ta
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, TypeVar
 
 import typer
@@ -57,8 +57,8 @@ class Shelf(ABC, Generic[Thing]):
         show(pairs("", self.about(thing)))
 
 
-def add(app: typer.Typer, shelf: Shelf[Any]) -> typer.Typer:
-    """The group of a shelf, in which further verbs may be put."""
+def add(app: typer.Typer, shelf: Shelf[Any], shows: Callable[..., None] | None = None) -> typer.Typer:
+    """The group of a shelf, in which further verbs may be put. `shows`: its verb `show`, if not the usual one."""
     group = typer.Typer(help=shelf.help, no_args_is_help=True)
 
     def list_all(as_json: Json = False) -> None:
@@ -85,7 +85,7 @@ def add(app: typer.Typer, shelf: Shelf[Any]) -> typer.Typer:
     argument = typer.Argument(metavar=shelf.metavar, help=shelf.argument, autocompletion=names)
     show_one.__annotations__["name"] = Annotated[str, argument]
     group.command("list")(list_all)
-    group.command("show")(show_one)
+    group.command("show")(show_one if shows is None else shows)
     app.add_typer(group, name=shelf.group)
     return group
 

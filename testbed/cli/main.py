@@ -26,6 +26,7 @@ from testbed.cli import runs as cli_runs
 from testbed.cli import shell as cli_shell
 from testbed.cli import shelves
 from testbed.cli import sweep as cli_sweep
+from testbed.cli import topologies as cli_topologies
 from testbed.cli.catalogue import add
 from testbed.cli.entry import INTERRUPTED
 from testbed.cli.options import (
@@ -309,7 +310,9 @@ cli_capacity.add_to(app)
 cli_files.add_to(app)
 cli_completion.add_to(app)
 add(app, shelves.Experiments())
-cli_imports.add_to(add(app, shelves.Topologies()), add(app, shelves.Traces()))
+topologies = add(app, shelves.Topologies(), cli_topologies.show_topology)
+topologies.command()(cli_topologies.diff)
+cli_imports.add_to(topologies, add(app, shelves.Traces()))
 add(app, shelves.Prompts())
 cli_loads.add_to(add(app, cli_loads.Loads()))
 cli_models.add_to(add(app, shelves.Models()))

@@ -89,7 +89,7 @@ class Experiments(Shelf[AnExperiment]):
 
 class Topologies(Shelf["Topology"]):
     group, key = "topology", "topologies"
-    help = "Topologies: list, show, import."
+    help = "Topologies: list, show, diff, import."
     lists = "List the topologies."
     shows = "Show a topology's round-trip times and their source."
     argument = "Name or file of a topology."
@@ -109,14 +109,6 @@ class Topologies(Shelf["Topology"]):
 
     def about(self, thing: Topology) -> dict[str, Any]:
         return thing.model_dump(mode="json", by_alias=True)
-
-    def show(self, thing: Topology) -> None:
-        rows = [
-            {"from \\ to": a, **{b: f"{thing.rtt_ms(a, b):.2f}" for b in thing.region_names}}
-            for a in thing.region_names
-        ]
-        show(table(f"{thing.name}: round-trip times in ms, {thing.measured_on}", rows))
-        print(f"source: {thing.source.citation} ({thing.source.licence})")
 
 
 class Traces(Shelf["RttSeries"]):

@@ -61,6 +61,7 @@ WORDS: dict[str, tuple[list[str], int]] = {
     "sweep": (["{many}", "--out", "{out}", "--workers", "1"], 0),
     "tables list": ([], 0),
     "tables show": (["tiny-prose"], 0),
+    "topology diff": (["aws-europe", "aws"], 0),
     "topology import": ([NONE], 2),
     "topology list": ([], 0),
     "topology show": (["aws-europe"], 0),
