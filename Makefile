@@ -1,7 +1,7 @@
 # Two commands for everyone: `make demo` runs the main job, `make test` passes the tests. Both set up what they need.
 PY := .venv/bin/python
 
-.PHONY: demo check test test-fast test-exact test-shaped test-docker coverage docs bench lock audit setup clean
+.PHONY: demo check test test-fast test-exact test-worlds test-alone test-shaped test-docker coverage docs bench lock audit setup clean
 
 setup:
 	@./setup.sh
@@ -32,18 +32,28 @@ test-fast: setup
 test-exact: setup
 	$(PYTEST) $(PARALLEL) -m "not shaped and not docker"
 
-# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), then what measures time alone.
-WORLDS := $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), two a core as they mostly wait,
+# then what measures time alone.
+WORLDS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 4 ? n : 4)))
 # no:rerunfailures: an older environment may still have that plugin, which reaches its workers over the loopback of one world
 WORLD := TESTS_PYTHON=$(CURDIR)/$(PY) $(PYTEST) -p no:rerunfailures --dist worksteal
-test-shaped: setup
+test-worlds: setup
 	$(WORLD) --tx "$(WORLDS)*popen//python=tests/own_world.sh" -m "shaped and not docker and not alone"
+
+test-alone: setup
 	$(WORLD) --tx "popen//python=tests/own_world.sh" -m "shaped and not docker and alone"
+
+test-shaped:
+	@$(MAKE) --no-print-directory test-worlds
+	@$(MAKE) --no-print-directory test-alone
 
 test-docker: setup
 	$(PYTEST) -m docker
 
-test: check test-exact test-shaped test-docker
+# Containers beside the worlds: each of them waits for most of its time.
+test: check test-exact
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-worlds test-docker
+	@$(MAKE) --no-print-directory test-alone
 
 # How much of testbed/ the fast tests run; what runs in child processes is not counted.
 coverage: setup
