@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from testbed.errors import MachineCannot
 from testbed.training.options import Shape, TrainingOptions
 from testbed.training.tokens import Tokens
 
@@ -41,7 +42,9 @@ def seed_of(options: TrainingOptions, name: str) -> int:
 
 
 def new_model(shape: Shape, options: TrainingOptions, name: str) -> Any:
-    """A freshly initialised Llama with tied embeddings."""
+    """A freshly initialised Llama with tied embeddings. MachineCannot, before any step, where it cannot be trained."""
+    if not hasattr(torch.optim, "Muon"):  # everything else here does with older ones
+        raise MachineCannot(f"training: PyTorch {torch.__version__} has no torch.optim.Muon; install 2.9 or later")
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(seed_of(options, name))

@@ -8,10 +8,12 @@ import random
 from pathlib import Path
 
 import pytest
+import torch
 
-from testbed.errors import BadInput
+from testbed.errors import BadInput, MachineCannot
 from testbed.models.load import check_same_tokenizer, load_model, model_hash
 from testbed.training import Drafter, Shape, Target, TrainingOptions, train_pair
+from testbed.training.optimise import new_model
 from testbed.training.options import Domain
 
 WORDS = ("the", "old", "miller", "went", "down", "to", "a", "river", "and", "saw", "that", "boat", "stones", "again")
@@ -106,6 +108,14 @@ def test_training_lowers_the_loss(toy: TrainingOptions) -> None:
     card = json.loads((train_pair(longer, quietly) / "card.json").read_text())
     trained = card["models"]["target"]["trained"]
     assert trained["final_loss"] < 0.8 * trained["first_loss"]
+
+
+def test_a_pytorch_without_the_optimiser_is_refused_before_any_step(
+    toy: TrainingOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(MachineCannot, match=r"has no torch\.optim\.Muon; install 2\.9 or later"):
+        new_model(toy.target.shape, toy, "target")
 
 
 def test_a_folder_without_text_is_refused(toy: TrainingOptions, tmp_path: Path) -> None:
