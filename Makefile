@@ -32,9 +32,9 @@ test-fast: setup
 test-exact: setup
 	$(PYTEST) $(PARALLEL) -m "not shaped and not docker"
 
-# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), two a core as they mostly wait,
-# then what measures time alone.
-WORLDS := $(shell n=$$((2 * $$(nproc))); echo $$((n < 4 ? n : 4)))
+# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), one more than cores as they
+# wait for half of their time; then what measures time alone.
+WORLDS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 # no:rerunfailures: an older environment may still have that plugin, which reaches its workers over the loopback of one world
 WORLD := TESTS_PYTHON=$(CURDIR)/$(PY) $(PYTEST) -p no:rerunfailures --dist worksteal
 test-worlds: setup

@@ -38,7 +38,7 @@ def stream(ports: list[Port], count: int, meanwhile: threading.Event | None = No
         arguments = (sender, (ports[1].address, UDP_PORT), count, 0.001)
         sending = threading.Thread(target=send_numbered, args=arguments)
         sending.start()
-        received = receive_numbered(receiver)
+        received = receive_numbered(receiver, sending)
         sending.join()
     if meanwhile:
         meanwhile.set()

@@ -119,14 +119,19 @@ def send_numbered(sender: socket.socket, address: tuple[str, int], count: int, g
         time.sleep(gap_s)
 
 
-def receive_numbered(receiver: socket.socket, silence_s: float = 0.5) -> list[tuple[int, float]]:
-    """Number and one-way delay in ms of every packet, in order of arrival, until none comes any more."""
+def receive_numbered(
+    receiver: socket.socket, sending: threading.Thread, silence_s: float = 0.5
+) -> list[tuple[int, float]]:
+    """Number and one-way delay in ms of every packet, in order of arrival, until none is sent or comes any more."""
     receiver.settimeout(silence_s)
     received = []
     while True:
         try:
+            was_sending = sending.is_alive()
             number, sent_ns = struct.unpack("!Iq", receiver.recv(64))
         except TimeoutError:
+            if was_sending:
+                continue
             return received
         received.append((number, (time.monotonic_ns() - sent_ns) / 1e6))
 

@@ -49,7 +49,7 @@ def test_a_thousand_updates_lose_no_packet_and_keep_their_order(lab: tuple[LabFa
         arguments = (sender, (ports[1].address, UDP_PORT), PACKETS, 0.001)
         sending = threading.Thread(target=send_numbered, args=arguments)
         received: list[tuple[int, float]] = []
-        receiving = threading.Thread(target=lambda: received.extend(receive_numbered(receiver)))
+        receiving = threading.Thread(target=lambda: received.extend(receive_numbered(receiver, sending)))
         sending.start()
         receiving.start()
         updates = 0

@@ -52,7 +52,7 @@ def travel(ports: list[Port], count: int, gap_s: float = 0.002) -> Numbered:
     with udp_socket(ports[0]) as sender, udp_socket(ports[1], UDP_PORT) as receiver:
         sending = threading.Thread(target=send_numbered, args=(sender, (ports[1].address, UDP_PORT), count, gap_s))
         sending.start()
-        received = receive_numbered(receiver)
+        received = receive_numbered(receiver, sending)
         sending.join()
     return received
 

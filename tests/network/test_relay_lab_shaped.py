@@ -116,7 +116,7 @@ def test_change_keeps_every_packet_in_flight(attached: tuple[Fabric, list[Port]]
         fabric.shape(levels[step % 2])
         time.sleep(0.02)
     sending.join()
-    received = [number for number, _ in receive_numbered(receiver)]
+    received = [number for number, _ in receive_numbered(receiver, sending)]
     sender.close()
     receiver.close()
     assert sorted(received) == list(range(400))
