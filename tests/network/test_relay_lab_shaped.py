@@ -66,6 +66,7 @@ def attached(
         yield made
 
 
+@pytest.mark.alone
 def test_every_pair_has_the_round_trip_its_links_add_up_to(attached: tuple[Fabric, list[Port]]) -> None:
     fabric, ports = attached
     fabric.shape(undelayed(ports))
@@ -75,6 +76,7 @@ def test_every_pair_has_the_round_trip_its_links_add_up_to(attached: tuple[Fabri
     assert not wrong
 
 
+@pytest.mark.alone
 def test_delay_is_one_way(attached: tuple[Fabric, list[Port]]) -> None:
     """All of a round trip's delay on one direction: the namespaces share one clock, so each direction shows alone."""
     fabric, ports = attached
