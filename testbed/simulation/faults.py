@@ -18,7 +18,7 @@ from typing import Literal
 from testbed.experiment.policyentry import PolicyEntry
 from testbed.nodes.recorder import PhaseLog
 from testbed.simulation.anydrafter import AnyDrafter
-from testbed.simulation.ways import framed_size
+from testbed.simulation.ways import Constant, framed_size
 from testbed.simulation.world import PING_INTERVAL_NS, World, WorldSpec
 from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
@@ -168,9 +168,11 @@ class FaultyWorld(World):
         met = [one for one in self._schedule.faults if one.on(src, dst, now_ms) and chance.random() < one.share]
         kinds = {one.kind for one in met}
         lost = "drop" in kinds or (self._schedule.sessions and kinds & {"cut", "half_open"})
-        at_ns = self._links[src, dst].arrival_ns(now_ns, size_bytes)
-        if lost or at_ns is None:
+        if lost:
             return
+        carrier = self._carriers[src, dst]
+        assert isinstance(carrier, Constant), "what fails is the schedule's business alone"
+        at_ns = now_ns + carrier.delay_ns
         for one in met:
             if one.kind in ("cut", "half_open"):  # as TCP would, held back until the link is up
                 at_ns = max(at_ns, round(one.until_ms * NS_PER_MS))

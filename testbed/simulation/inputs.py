@@ -32,7 +32,8 @@ from testbed.simulation.fitting import (
     refuse_sampled_drafts,
     refuse_unverified,
 )
-from testbed.simulation.links import MAX_RTO_NS, link_specs
+from testbed.simulation.links import link_specs
+from testbed.simulation.tcp.estimate import MAX_RTO_NS
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.system.units import NS_PER_MS, NS_PER_S
 from testbed.tables.outcomes import MadeUp, Recorded, outcome_table

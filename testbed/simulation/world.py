@@ -20,8 +20,11 @@ from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import LinkSample, RoleContext
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
-from testbed.simulation.links import LinkSpec, make_links
-from testbed.simulation.ways import PING_BYTES, Way
+from testbed.simulation.links import LinkSpec
+from testbed.simulation.tcp.estimate import MIN_RTO_NS
+from testbed.simulation.tcp.path import Path
+from testbed.simulation.tcp.stream import Stream
+from testbed.simulation.ways import PING_BYTES, Way, carriers
 from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable
@@ -95,7 +98,7 @@ class World:
         self._replays: list[Replay] = []
         # each link has its own seed, so leaving out those that carry nothing changes none of the others
         used = {pair: spec.links[pair] for node in spec.nodes for peer in self._peers(node) for pair in [(node, peer)]}
-        self._links = make_links(used, f"{spec.seed}/{entry.label}/{repeat}")
+        self._carriers = carriers(self.kernel, used, f"{spec.seed}/{entry.label}/{repeat}")
         self._policy = entry.spec
         self._params = self._policy.params.model_validate(entry.params)
         self._table = table
@@ -238,19 +241,18 @@ class World:
     def _path(self, src: str, dst: str) -> Callable[[Message], None]:
         """How a message of `src` gets to `dst`."""
         overhead_ns = round(self._spec.overheads.message_ms * NS_PER_MS)
-        link, arrived = self._links[src, dst], self._hosts[dst].arrived
-        return Way(self.kernel, link, src, arrived, overhead_ns, self._spec.detailed).send
+        carrier, arrived = self._carriers[src, dst], self._hosts[dst].arrived
+        return Way(self.kernel, carrier, src, arrived, overhead_ns, self._spec.detailed).send
 
     def _connect(self, node: str) -> None:
         """The round trips that a node knows when the phase starts; on links that vary it goes on measuring."""
+        seed = f"{self._spec.seed}/connect"
         for peer in self._peers(node):
             there, back = self._spec.links[node, peer], self._spec.links[peer, node]
-            both = {(node, peer): there, (peer, node): back}
-            probes = make_links(both, f"{self._spec.seed}/connect")  # of their own: nothing is under way yet
+            # paths of their own: nothing is under way yet
+            out, home = Path(there, f"{seed}/{node}/{peer}"), Path(back, f"{seed}/{peer}/{node}")
             for _ in range(PINGS_AT_CONNECT):
-                there_ns, back_ns = probes[node, peer].arrival_ns(0, 0), probes[peer, node].arrival_ns(0, 0)
-                assert there_ns is not None and back_ns is not None, "nothing is cut at 0"
-                self._hosts[node].sample(LinkSample(peer, self._rtt_ms(there_ns + back_ns)))
+                self._hosts[node].sample(LinkSample(peer, self._rtt_ms(_round_trip_ns(out, home))))
             if there.varies or back.varies:
                 self.kernel.at(PING_INTERVAL_NS, self._ping, (node, peer))
 
@@ -258,20 +260,37 @@ class World:
         node, peer = pair
         now_ns = self.kernel.now_ns
         self.kernel.at(now_ns + PING_INTERVAL_NS, self._ping, pair)
-        there_ns = self._links[node, peer].arrival_ns(now_ns, PING_BYTES)
-        if there_ns is not None and not self._stopped(node):
-            self.kernel.at(there_ns, self._pong, (node, peer, now_ns))
+        if not self._stopped(node):
+            self._stream(node, peer).send(PING_BYTES, self._pong, (node, peer, now_ns))
 
     def _pong(self, ping: tuple[str, str, int]) -> None:
+        node, peer, _ = ping
+        if not self._stopped(peer):
+            self._stream(peer, node).send(PING_BYTES, self._answered, ping)
+
+    def _answered(self, ping: tuple[str, str, int]) -> None:
         node, peer, sent_ns = ping
-        back_ns = None if self._stopped(peer) else self._links[peer, node].arrival_ns(self.kernel.now_ns, PING_BYTES)
-        if back_ns is None:
-            return
-        sample = LinkSample(peer, self._rtt_ms(back_ns - sent_ns))
-        self.kernel.at(back_ns, self._hosts[node].sample, sample)
+        sample = LinkSample(peer, self._rtt_ms(self.kernel.now_ns - sent_ns))
+        self.kernel.at(self.kernel.now_ns, self._hosts[node].sample, sample)
+
+    def _stream(self, src: str, dst: str) -> Stream:
+        carrier = self._carriers[src, dst]
+        assert isinstance(carrier, Stream), "a link that varies is one"
+        return carrier
 
     def _stopped(self, node: str) -> bool:
         return node in self._hosts and self._hosts[node].stopped
 
     def _rtt_ms(self, path_ns: int) -> float:
         return path_ns / NS_PER_MS + 2 * self._spec.overheads.message_ms
+
+
+def _round_trip_ns(out: Path, home: Path) -> int:
+    """Of a ping on an idle connection; one that is lost is sent again after a timeout."""
+    lost_ns = 0
+    while True:
+        at_ns = out.arrives_ns(0, PING_BYTES)
+        back_ns = None if at_ns is None else home.arrives_ns(at_ns, PING_BYTES)
+        if back_ns is not None:
+            return back_ns + lost_ns
+        lost_ns += lost_ns + MIN_RTO_NS
