@@ -11,7 +11,6 @@ import pytest
 from testbed.network.spec.schedule import PairEvent, PairSchedule
 from testbed.simulation.engine import rows_of, simulate, write_run
 from testbed.simulation.inputs import SimulationInputs
-from testbed.simulation.links import LinkSpec, SimulatedLink
 from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts
 from tests.simulation.made_up import decode_table, inputs_of, scenario
 
@@ -77,14 +76,6 @@ def test_one_direction_that_is_cut_for_good_is_a_silent_worker() -> None:
     simulated = simulate(cut(PairEvent(300 * MS, up=False)))
     assert set(simulated.given_up) == {"wanspec"}
     assert len([row for row in simulated.log.requests if row.policy == "silent"]) == 4
-
-
-def test_nothing_arrives_over_a_link_that_never_comes_back() -> None:
-    link = SimulatedLink(LinkSpec(10.0, events=(PairEvent(1000 * MS, up=False),)), 20 * MS, "a")
-    assert link.arrival_ns(999 * MS, 100) == 1009 * MS
-    assert link.arrival_ns(1000 * MS, 100) is None and link.arrival_ns(5000 * MS, 100) is None
-    healed = SimulatedLink(LinkSpec(10.0, events=(PairEvent(0, up=False), PairEvent(100 * MS, up=True))), 20 * MS, "a")
-    assert healed.arrival_ns(10 * MS, 100) is not None
 
 
 def test_a_phase_that_gave_up_met_its_event(tmp_path: Path) -> None:

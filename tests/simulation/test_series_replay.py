@@ -107,7 +107,7 @@ def test_jitter_loss_and_rate_of_the_experiment_reach_the_links(tmp_path: Path, 
     between = messages[messages["src"].str.startswith("drafter") | messages["dst"].str.startswith("drafter")]
     delays_ms = (between["received_ns"] - between["sent_ns"]) / 1e6
     assert delays_ms.nunique() > 0.5 * len(delays_ms)
-    assert delays_ms.max() > 200  # a loss costs a retransmission timeout
+    assert delays_ms.max() > 45  # a loss costs more than a round trip of 20 ms
 
 
 @pytest.mark.usefixtures("without_page")
