@@ -95,7 +95,8 @@ def inputs_of(
     there = load_topology("two-sites").model_dump(by_alias=True)  # validated again: a copy would take any key
     topology = Topology.model_validate({**there, "rtt_ms": far, "intra_site_rtt_ms": min(1.0, rtt_ms)})
     prompts = by_id("made-up", list(table.prompts), table.sha256)
-    return SimulationInputs(resolve(made, topology=made.network.applied_to(topology), prompts=prompts), table, overheads)
+    changed = made.network.applied_to(topology)
+    return SimulationInputs(resolve(made, topology=changed, prompts=prompts), table, overheads)
 
 
 def rows(
