@@ -56,6 +56,7 @@ HARM = {
     "loss 15 %, lone": ({"loss": 0.15}, lone()),
     "loss 15 %, pairs": ({"loss": 0.15}, pairs_of_messages()),
     "loss 2 %, every 3 ms": ({"loss": 0.02}, dense(1, 1800, 3.0)),
+    "jitter 5 ms": ({"jitter_ms": 5.0}, dense()),
     "jitter 5 ms, loss 1 %": ({"jitter_ms": 5.0, "loss": 0.01}, dense()),
     "reordering 3 %, loss 1 %": ({"reorder": 0.03, "loss": 0.01}, dense()),
     "prompts, loss 1 %": ({"loss": 0.01}, [plan for _ in range(3) for plan in prompts(700.0, messages=10)]),
