@@ -95,7 +95,8 @@ def test_large_prompts_take_the_flights_of_the_kernel(
     (real,), (simulated,) = real_delays_ms(attached[1], plans), simulated_delays_ms(there, back, plans, 0)
     print(f"gap {gap_ms}, rate {rate_bps}: real {[round(one, 1) for one in real]}, simulated {simulated}")
     off = [a - b for a, b in zip(real, simulated, strict=True)]
-    assert abs(median(off)) < MACHINE_MS and sum(abs(one) < 10 for one in off) >= len(off) - 1
+    # a flight more or less is a round trip; the relay itself takes some 0.4 ms a packet on a busy machine
+    assert abs(median(off)) < ONE_WAY_MS / 2 and sum(abs(one) < ONE_WAY_MS for one in off) >= len(off) - 1
     assert (simulated[1] < simulated[0] - 10) is (gap_ms < 240)
 
 
