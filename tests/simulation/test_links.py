@@ -94,7 +94,12 @@ def test_a_link_that_ends_all_is_refused() -> None:
 
 
 def test_the_topology_s_burst_loss_reordering_and_buffer_reach_the_links() -> None:
-    effects = {"burst_loss": BurstLossShares(p=0.1, r=0.2), "reorder": 0.3, "rate_bps": 8_000_000, "buffer_ms": 20.0}
+    effects: dict[str, Any] = {
+        "burst_loss": BurstLossShares(p=0.1, r=0.2),
+        "reorder": 0.3,
+        "rate_bps": 8_000_000,
+        "buffer_ms": 20.0,
+    }
     topology = load_topology("two-sites").with_effects(effects)
     specs = link_specs(topology, {"a": "near", "b": "far", "c": "far"})
     assert (specs["a", "b"].burst_loss, specs["a", "b"].reorder) == (BurstLoss(0.1, 0.2), 0.3)
