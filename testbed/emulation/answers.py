@@ -13,12 +13,7 @@ from testbed.files.whole import writing
 from testbed.nodes.control import Bound
 from testbed.tables.carried import carry
 from testbed.tables.table import DecodeTable, output_key
-from testbed.workload.planned import PlannedRequest
-
-
-def by_user(planned: Sequence[PlannedRequest], users: Sequence[str]) -> dict[str, list[PlannedRequest]]:
-    """Who asks what: requests go to users in turn, in both engines."""
-    return {user: list(planned[index :: len(users)]) for index, user in enumerate(users)}
+from testbed.workload.planned import PlannedRequest, by_user
 
 
 class Answers:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import Empty, Queue
 from typing import TypeVar
@@ -39,6 +39,7 @@ from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
 from testbed.system.processes import ending_with_this
 from testbed.wire.greeting import keys_of, new_secret
+from testbed.workload.background import Background
 
 LOAD_TIMEOUT_S = 180.0
 CONNECT_TIMEOUT_S = 60.0
@@ -67,7 +68,9 @@ class Deployment(BroughtUp):
         fitness: Fitness = Fitness(),  # noqa: B008  # a frozen struct
         answers: Answers | None = None,  # None: models run
         clock: RunClock | None = None,
+        background: Callable[[int], Mapping[str, Background]] = lambda repeat: {},
     ) -> None:
+        self.background = background  # other tenants of the nodes' devices, by repeat
         self.answers = answers
         self._run_clock = clock
         self._clock: Clock = WALL if clock is None else clock.clock

@@ -67,6 +67,8 @@ class Inputs:
 
     def plan(self, first: int, repeat: int) -> list[PlannedRequest]:
         """The requests of one phase, the same at each call, so that they need not be kept."""
+        if self.recorded is not None:
+            return self.recorded.plan(first, repeat)
         return self.experiment.plan(self.encode, self.eos, first, repeat)
 
 
@@ -88,9 +90,11 @@ def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lam
     check_same_tokenizer(target, scenario.models.draft, tokenizer_of)
     tokenizer = tokenizer_of(target)
     hashes = {role: FILES.weights(name) for role, name in models.items()}
+    ends = facts_of(target).ends
+    asked = [one for repeat in range(scenario.repeats) for one in experiment.plan(tokenizer.encode, ends, 1, repeat)]
     texts = [
-        Text(one.id, ids := tokenizer.encode(one.text), len(ids) + scenario.workload.output_tokens)
-        for one in experiment.prompts.prompts[: scenario.workload.requests]
+        Text(one.prompt_id, one.prompt, len(one.prompt) + one.max_tokens)
+        for one in {(each.prompt_id, each.max_tokens): each for each in asked}.values()
     ]
     loaded = loads(scenario)
     on_gpus = {name for name in loaded if scenario.compute_of(name).accelerator != "cpu"}
@@ -101,7 +105,7 @@ def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lam
         note(line)
     means.secure(means.of_run(loaded, served, on_gpus, {models[role] for role in fitness.packs}))
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
-    return Inputs(experiment, tokenizer.encode, facts_of(target).ends, hashes, fitness, nodes, experiment.run_id(more))
+    return Inputs(experiment, tokenizer.encode, ends, hashes, fitness, nodes, experiment.run_id(more))
 
 
 def _recorded(scenario: Scenario, options: Options, note: Callable[[str], None]) -> Inputs:

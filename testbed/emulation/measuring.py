@@ -115,7 +115,14 @@ def measure(
             with (
                 Capture(network.ports, captured, partial, journal, dilation) as capture,
                 Deployment(
-                    inputs.scenario, network, log_dir, contained, inputs.fitness, Answers(inputs), clock
+                    inputs.scenario,
+                    network,
+                    log_dir,
+                    contained,
+                    inputs.fitness,
+                    Answers(inputs),
+                    clock,
+                    inputs.experiment.background,
                 ) as deployment,
             ):
                 measured.stages.begin(stages.REQUESTS)

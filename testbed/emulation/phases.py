@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from testbed.emulation.answers import by_user
 from testbed.emulation.conditions import Conditions
 from testbed.emulation.deployment import Deployment, Stalled
 from testbed.emulation.rowlogs import RowLog
@@ -17,7 +16,7 @@ from testbed.network.spec.fabric import Pair
 from testbed.nodes.control import AllDone, Issue, PolicyStarted, PolicyStopped, RequestDone, StartPolicy, StopPolicy
 from testbed.results.records import RequestRow
 from testbed.wire.tcpinfo import TcpState
-from testbed.workload.planned import PlannedRequest
+from testbed.workload.planned import PlannedRequest, by_user
 
 CONTROL_S = 20.0
 
@@ -78,6 +77,7 @@ def _start(
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
     wanted = set(entry.spec.roles)
+    backgrounds = deployment.background(repeat)
     paths = {
         name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows")
         for name, role in roles.items()
@@ -97,6 +97,7 @@ def _start(
                 seen,
                 entry.files,
                 deployment.seed,
+                backgrounds.get(name),
                 [] if deployment.answers is None else deployment.answers.bound(name, planned),
             )
             for name, (_, seen) in paths.items()

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from testbed.files.named import PROMPTS, SERIES, TABLE, TOPOLOGY, Kind, is_path, told
+from testbed.files.named import LOAD, PROMPTS, SERIES, TABLE, TOPOLOGY, Kind, is_path, told
 from testbed.files.pyfile import PythonFile
 
 NAMED = {
     ("topology",): TOPOLOGY,
     ("network", "rtt_series"): SERIES,
     ("workload", "prompts"): PROMPTS,
+    ("workload", "load"): LOAD,
     ("outcomes", "table"): TABLE,
     ("outcomes", "drawn", "table"): TABLE,
 }
@@ -84,6 +85,8 @@ def _changed(value: Any, place: tuple[Any, ...], change: Change, models: bool) -
 def _is_path(text: str, place: tuple[Any, ...], models: bool) -> bool:
     if place in NAMED:
         return PythonFile.named(text) is not None or is_path(text, NAMED[place])
+    if len(place) > 2 and place[0] == "background" and place[-1] == "load":
+        return is_path(text, LOAD)
     if place in PROFILES:
         return text.endswith(".yaml")
     if place in MODELS:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 from testbed.decoding.rng import request_seed
 from testbed.errors import BadInput
+from testbed.experiment.load import LOADED, sent
 from testbed.experiment.scenario import Scenario
-from testbed.workload.arrivals import BurstArrivals, ClosedLoopArrivals, due_times_ms
+from testbed.workload.arrivals import BurstArrivals, ClosedLoopArrivals, due_times_ms, think_times_ms
+from testbed.workload.load.source import Load
+from testbed.workload.made import Text, made_id
 from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import PromptSet
+
+Encode = Callable[[str], Sequence[int]]
 
 
 def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
     """Raises BadInput when there are fewer prompts than requests: results are paired by prompt."""
     asked, held = scenario.workload.requests, len(prompts.prompts)
-    if asked > held and not isinstance(scenario.workload.arrivals, ClosedLoopArrivals | BurstArrivals):
+    again = isinstance(scenario.workload.arrivals, ClosedLoopArrivals | BurstArrivals)
+    if asked > held and not again and scenario.workload.load is None:
         raise BadInput(
             f"workload.requests is {asked}, but prompt set '{prompts.name}' holds {held}; use fewer or a larger set"
         )
@@ -24,15 +31,24 @@ def check_enough_prompts(scenario: Scenario, prompts: PromptSet) -> None:
 def plan_requests(
     scenario: Scenario,
     prompts: PromptSet,
-    encode: Callable[[str], Sequence[int]],
+    encode: Encode,
     eos: tuple[int, ...],
     first: int,
     repeat: int,
+    load: Load | None = None,
+    made: Encode | None = None,
 ) -> list[PlannedRequest]:
-    """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy."""
+    """The requests of one phase, numbered from `first`; the same prompts, seeds and due times for every policy.
+
+    With a load their lengths are its own; `made` gives the tokens of a prompt that was made for one, by its name, where
+    `encode` cannot.
+    """
+    if load is not None:
+        return _loaded(scenario, prompts, encode, first, repeat, load, made)
     workload = scenario.workload
-    users = sum(role == "user" for role, _ in scenario.place.nodes().values())
+    users = len(scenario.user_sites)
     due = due_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat, users)
+    think = think_times_ms(workload.arrivals, workload.requests, scenario.seed + repeat)
     used = prompts.prompts[: workload.requests]
     tokens = [tuple(encode(prompt.text)) for prompt in used]
     classes = workload.slo_classes
@@ -54,6 +70,51 @@ def plan_requests(
                 eos=() if workload.ignore_eos else eos,
                 due_ms=due[index],
                 slo_tokens_per_s=classes[index % users % len(classes)],
+                think_ms=0.0 if index < users else think[index],
             )
         )
+    return planned
+
+
+def _loaded(
+    scenario: Scenario,
+    prompts: PromptSet,
+    encode: Encode,
+    first: int,
+    repeat: int,
+    load: Load,
+    made: Encode | None,
+) -> list[PlannedRequest]:
+    """As the load has them. Answers are as long as they were, since no text ends them and no cap is lower."""
+    workload, sites = scenario.workload, scenario.user_sites
+    asked = list(islice(sent(workload, load, sites, scenario.seed + repeat), workload.requests))
+    if len(asked) < workload.requests:
+        raise BadInput(
+            f"workload.requests is {workload.requests}, but the window of load {load.name} holds {len(asked)}; use "
+            "fewer, or widen workload.window"
+        )
+    as_loaded = workload.arrivals == LOADED
+    due = due_times_ms(workload.arrivals, len(asked), scenario.seed + repeat, len(sites))
+    think = think_times_ms(workload.arrivals, len(asked), scenario.seed + repeat)
+    make = Text([(one.id, tuple(encode(one.text))) for one in prompts.prompts]).tokens if made is None else made
+    classes = workload.slo_classes
+    planned = []
+    begun: set[int] = set()
+    for index, (at_s, user, one) in enumerate(asked):
+        prompt_id = made_id(prompts.prompts[index % len(prompts.prompts)].id, one.input_tokens)
+        planned.append(
+            PlannedRequest(
+                request=first + index,
+                prompt_id=prompt_id,
+                prompt=tuple(make(prompt_id)),
+                max_tokens=min(one.output_tokens, workload.output_tokens),
+                sampling=workload.sampling.with_seed(request_seed(scenario.seed, index, repeat)),
+                eos=(),
+                due_ms=at_s * 1e3 if as_loaded else due[index],
+                slo_tokens_per_s=classes[user % len(classes)],
+                user=user,
+                think_ms=think[index] if user in begun else 0.0,
+            )
+        )
+        begun.add(user)
     return planned

@@ -6,16 +6,17 @@ from the same file, or the same refusal. What only one of them needs (models, de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+from testbed.experiment.background import names_of, on_nodes
 from testbed.experiment.filepaths import changed
 from testbed.experiment.links import pair_schedules, replay_of
-from testbed.experiment.requests import check_enough_prompts, plan_requests
+from testbed.experiment.requests import Encode, check_enough_prompts, plan_requests
 from testbed.experiment.scenario import Scenario, run_id
 from testbed.experiment.timing import chosen, refuse_native
 from testbed.models.devices import DeviceProfile, load_profile
@@ -24,6 +25,8 @@ from testbed.network.spec.fabric import Pair
 from testbed.network.spec.schedule import LinkSchedule, PairSchedule
 from testbed.network.spec.series import RttSeries, SeriesReplay, load_series
 from testbed.network.spec.topology import Topology, load_topology, specified_links
+from testbed.workload.background import Background
+from testbed.workload.load.source import Load, load_load
 from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import PromptSet, load_prompts
 
@@ -44,6 +47,9 @@ class Sources:
         """The hash of a model."""
         return model_hash(name)
 
+    def load(self, name: str) -> Load:
+        return load_load(name)
+
     def profile(self, name: str) -> DeviceProfile:
         return load_profile(name)
 
@@ -62,6 +68,8 @@ class Resolved:
     prompts: PromptSet
     devices: Mapping[str, DeviceProfile]  # by key of `devices:`
     dilation: float  # N of an emulation: wall time by virtual time
+    load: Load | None = None  # what says when requests come and how long they are
+    loads: Mapping[str, Load] = field(default_factory=dict)  # of other tenants, by name
 
     @cached_property
     def placement(self) -> dict[str, str]:
@@ -87,10 +95,17 @@ class Resolved:
         return max(inside, LinkSchedule(specified_links(self.topology, sites), sites, self.schedules).slowest_rtt_ms())
 
     def plan(
-        self, encode: Callable[[str], Sequence[int]], eos: tuple[int, ...], first: int, repeat: int
+        self, encode: Encode, eos: tuple[int, ...], first: int, repeat: int, made: Encode | None = None
     ) -> list[PlannedRequest]:
         """The requests of one phase, the same at each call, so that they need not be kept."""
-        return plan_requests(self.scenario, self.prompts, encode, eos, first, repeat)
+        return plan_requests(self.scenario, self.prompts, encode, eos, first, repeat, self.load, made)
+
+    def background(self, repeat: int) -> dict[str, Background]:
+        """The other tenants of each node's device in a repeat."""
+        scenario = self.scenario
+        return on_nodes(
+            scenario.background, scenario.place.nodes(), self.devices, scenario.seed + repeat, self.loads.__getitem__
+        )
 
     def run_id(self, more: Mapping[str, str]) -> str:
         """`more`: what decides the run besides the experiment and its files."""
@@ -103,6 +118,9 @@ class Resolved:
         found = {"topology": topology, "prompts": self.prompts.sha256}
         if self.replay is not None:
             found["rtt_series"] = self.replay.series.sha256
+        if self.load is not None:
+            found["load"] = self.load.sha256
+        found |= {f"load.{name}": load.sha256 for name, load in self.loads.items()}
         return found | {
             f"device.{role}": profile.model_dump_json(exclude={"name"}) for role, profile in self.devices.items()
         }
@@ -116,6 +134,8 @@ class Resolved:
             "topology": self.topology.model_dump(mode="json", by_alias=True),
             "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
             "node_placement": dict(self.placement),
+            **({} if not self.loads else {"tenants": [load.as_manifest() for load in self.loads.values()]}),
+            **({} if self.load is None else {"load": self._load_facts(self.load)}),
             **({"pass_times": varying} if (varying := self._varying()) else {}),
             **({"powers": powers} if (powers := self._powers()) else {}),
         }
@@ -124,6 +144,14 @@ class Resolved:
         """What devices draw, by role, where their profile says so."""
         known = {role: profile.power for role, profile in self.devices.items()}
         return {role: power.model_dump() for role, power in known.items() if power is not None}
+
+    def _load_facts(self, load: Load) -> dict[str, Any]:
+        """Of a load as it was sent."""
+        return {
+            **load.as_manifest(),
+            "answers": "as long as the load says, or output_tokens where that is less: no text ends them",
+            "prompts": f"made of prompt set {self.prompts.name}, one after another, cut to the load's lengths",
+        }
 
     def _varying(self) -> dict[str, str]:
         """Law and source of devices whose passes vary, by role."""
@@ -163,4 +191,8 @@ def resolve(
     devices = {role: sources.profile(name) for role, name in scenario.devices.model_dump().items()}
     dilation = chosen(scenario.time)
     refuse_native(dilation, [role for role in scenario.devices_in_use() if devices[role].native])
-    return Resolved(scenario, topology, replay, schedules, prompts, devices, dilation)
+    load = None if scenario.workload.load is None else sources.load(scenario.workload.load)
+    loads = {name: sources.load(name) for name in names_of(scenario.background)}
+    resolved = Resolved(scenario, topology, replay, schedules, prompts, devices, dilation, load, loads)
+    resolved.background(0)  # refuses what cannot be shared
+    return resolved

@@ -12,13 +12,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     Field,
+    ValidationError,
     model_validator,
 )
 
 from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
+from testbed.experiment.background import Tenants, misplaced
 from testbed.experiment.compute import Compute, NodeCompute
 from testbed.experiment.faults import Event, unknown_nodes
+from testbed.experiment.load import LOADED, LoadKeys, filled, require_sites
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.policyentry import FileName, PolicyEntry
 from testbed.experiment.prices import Prices
@@ -54,21 +57,25 @@ class SamplingOptions(Strict):
 SloRate = Annotated[float, TOKENS_PER_S, Field(gt=0, le=10_000)]
 
 
-class Workload(Strict):
+class Workload(LoadKeys):
     """What the users ask for, and when."""
 
     prompts: str = Field(
         description="prompt set, by name (a file of workloads/prompts) or path to a .jsonl file", examples=["prose"]
     )
     requests: Annotated[int, REQUESTS, Field(ge=1, le=100_000)] = Field(
-        description="requests of all users together, per policy and repeat"
+        description="requests of all users together, per policy and repeat; of a load the first ones, by default all "
+        "of its window"
     )
-    output_tokens: Annotated[int, TOKENS, Field(ge=1, le=4096)] = Field(
-        default=100, description="most output tokens of a request; the default is that of the WANSpec paper"
+    output_tokens: Annotated[int, TOKENS, Field(ge=1, le=131_072)] = Field(
+        default=100,
+        description="most output tokens of a request; the default is that of the WANSpec paper, with a load that of "
+        "its longest answer",
     )
     arrivals: Arrivals = Field(
         default="sequential",
-        description="when requests are sent; sequential: each user sends the next one when the previous one has ended",
+        description="when requests are sent; sequential: each user sends the next one when the previous one has ended; "
+        "load: when they came in the load, the default with one",
         examples=[
             "sequential",
             {"poisson": {"rate_per_s": 0.5}},
@@ -84,6 +91,17 @@ class Workload(Strict):
         "in turn; a class listed twice has twice as many users; null: no SLO",
         examples=[8, [2, 4, 8]],
     )
+
+    @model_validator(mode="after")
+    def _as_loaded(self) -> Self:
+        if self.load is None and self.arrivals == LOADED:
+            raise problem(("arrivals",), "arrivals: load needs a load; add `load: NAME`, or describe the arrivals")
+        if self.load is not None and not self.ignore_eos:
+            raise problem(
+                ("ignore_eos",),
+                "ignore_eos: a load says how long answers are, so they go on past the end of text; remove it",
+            )  # fmt: skip
+        return self
 
     @property
     def slo_classes(self) -> list[float | None]:
@@ -161,6 +179,14 @@ def _count(sites: Sites | None) -> int:
     return 1 if isinstance(sites, str) else sum(sites.values()) if isinstance(sites, Mapping) else len(sites)
 
 
+def _user_sites(place: Any) -> list[str] | None:
+    """Of a mapping that is not validated; None where it is wrong."""
+    try:
+        return _expand(Place.model_validate(place).user)
+    except ValidationError:
+        return None
+
+
 def _expand(sites: Sites | None) -> list[str]:
     if sites is None:
         return []
@@ -174,7 +200,7 @@ def _expand(sites: Sites | None) -> list[str]:
 class Scenario(Terse):
     """An experiment: what runs where, on which links, under which policies."""
 
-    quiet = ("prices",)
+    quiet = ("background", "prices")
 
     name: FileName = Field(
         description="names the run directory: letters, digits, '.', '_' and '-'", examples=["quickstart"]
@@ -209,6 +235,14 @@ class Scenario(Terse):
         examples=[{"models": "recorded"}, {"drafter0": {"cpus": "0-1", "memory": "2GiB"}}],
     )
     time: Time = Field(default=Time(), description="how fast an emulated run goes", examples=[{"dilation": 4}])
+    background: dict[str, Tenants] = Field(
+        default={},
+        description="by site: what other tenants ask of the devices there, which they share in time with ours",
+        examples=[
+            {"us-east-1": {"load": "azure-2024-conv", "rate_scale": 0.01, "from_s": 50400}},
+            {"us-east-1": [{"role": "target", "rate_per_s": 0.5}, {"role": "target", "by_hour": [0.1] * 24}]},
+        ],
+    )
     events: list[Event] = Field(
         default=[],
         description="links that break, come back or change, and nodes that stop, at times counted from the start of "
@@ -226,6 +260,11 @@ class Scenario(Terse):
     seed: Annotated[int, NUMBER, Field(ge=0, lt=2**63)] = Field(
         default=0, description="decides every random draw of the experiment"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, data: Any) -> Any:
+        return filled(data, _user_sites)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -245,6 +284,9 @@ class Scenario(Terse):
                     yield Mistake(at, f"policy {entry.label!r} needs a {role}; add it under place:")
         if len(_expand(self.place.target)) != 1:
             yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
+        yield from misplaced(self.background, self.place.nodes())
+        if wrong := require_sites(self.workload, self.user_sites):
+            yield Mistake(("workload", "local_time"), wrong)
         yield from unknown_nodes(self.events, list(self.place.nodes()))
         devices = self.devices.model_dump()
         native = [key for key in self.devices_in_use() if devices[key] == NATIVE]
@@ -254,6 +296,11 @@ class Scenario(Terse):
         for name in self.compute.by_name:
             if name not in known:
                 yield Mistake(("compute", name), f"compute: no role or node {name!r}; known: {', '.join(known)}")
+
+    @property
+    def user_sites(self) -> list[str]:
+        """Of user0, user1, ..."""
+        return _expand(self.place.user)
 
     def compute_of(self, node: str) -> NodeCompute:
         """Of a node: its own, else its role's, else the defaults."""

@@ -88,11 +88,19 @@ class Timed:
         """Milliseconds one pass over all these feeds takes; 0 for `native`. Raises ValueError outside the knots."""
         if self.native:
             return 0.0
-        total = self._dense_ms(sum(one.new for one in feeds))
+        new = sum(one.new for one in feeds)
+        if self.by_tokens_alone:
+            return self.total_ms(new, 0, 0, len(feeds))
+        pairs = sum(one.new * (one.new + one.cached) for one in feeds)
+        return self.total_ms(new, pairs, sum(one.cached for one in feeds), len(feeds))
+
+    def total_ms(self, new: int, pairs: int, cached: int, requests: int) -> float:
+        """The same from the feeds' sums; `pairs` are those of new tokens and the tokens they attend to."""
+        total = self._dense_ms(new)
         if not self.by_tokens_alone:
-            total += self.attention_ms * sum(one.new * (one.new + one.cached) for one in feeds)
-            total += self.kv_read_ms * sum(one.cached for one in feeds)
-        return total + self.sequence_ms * len(feeds) + self.step_ms
+            total += self.attention_ms * pairs
+            total += self.kv_read_ms * cached
+        return total + self.sequence_ms * requests + self.step_ms
 
     def factor(self, seed: int, job: int, index: int) -> float:
         """By what the pass `index` of a device's job differs from these times; `seed` is the device's in this trial."""

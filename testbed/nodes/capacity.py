@@ -14,13 +14,17 @@ from testbed.models.devices import DeviceProfile
 from testbed.models.profiled import profiled_passes
 from testbed.nodes.batches import feeds_of
 from testbed.policies.api import DeviceLimits, TargetJob, Verify, VerifyBatch, VerifyTree
+from testbed.workload.background import Background
 
 
-def limits_of(profile: DeviceProfile) -> DeviceLimits:
-    """What the role that runs the target there is told."""
+def limits_of(profile: DeviceProfile, background: Background | None = None) -> DeviceLimits:
+    """What the role that runs the target there is told; memory of other tenants is not its to use."""
+    capacity = profile.kv_capacity_tokens
+    if capacity is not None and background is not None and background.model == "target":
+        capacity -= int(capacity * background.kv_share)
     if profile.native:
-        return DeviceLimits(profile.kv_capacity_tokens)
-    return DeviceLimits(profile.kv_capacity_tokens, profile.max_pass_tokens, profiled_passes(profile))
+        return DeviceLimits(capacity)
+    return DeviceLimits(capacity, profile.max_pass_tokens, profiled_passes(profile))
 
 
 class Capacity:

@@ -14,6 +14,7 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.models.fit import Fitness
 from testbed.wire.tcpinfo import TcpState
+from testbed.workload.background import Background
 from testbed.workload.planned import PlannedRequest
 
 MOST_REPLY_BYTES = 1 << 20  # a reply is hundreds of bytes
@@ -76,6 +77,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     log_path: str
     files: dict[str, str] = {}  # texts of a policy from a file (`testbed.files.pyfile`)
     seed: int = 0  # the experiment's
+    background: Background | None = None  # other tenants of its device
     bound: list[Bound] = []  # what is recorded of the requests that its device meets; empty where models run
 
 

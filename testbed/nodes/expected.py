@@ -57,6 +57,11 @@ class ExpectedDues:
         self._free_ns = max(submitted_ns, self._free_ns) + sum(round(one * 1e6) for one in durations)
         return self._free_ns
 
+    @property
+    def free_ns(self) -> int:
+        """When the device will have done what was put so far."""
+        return self._free_ns
+
     def done(self, finished_ns: int) -> None:
         """A job is: the device was not free earlier than that."""
         self._free_ns = max(self._free_ns, finished_ns)

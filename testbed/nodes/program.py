@@ -50,6 +50,7 @@ from testbed.nodes.priority import precede_compute
 from testbed.nodes.recorder import Recorder
 from testbed.nodes.rolehost import RoleHost
 from testbed.nodes.rowfile import RowFile
+from testbed.nodes.tenants import ALONE, Alone, Tenants
 from testbed.nodes.userdriver import UserDriver
 from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
@@ -61,6 +62,7 @@ from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Ping, Pong
 from testbed.wire.tcp import TcpEndpoint
 from testbed.wire.tcpinfo import NONE_SENT_AGAIN, TcpState
 from testbed.wire.transport import Arrival
+from testbed.workload.background import Background
 
 if TYPE_CHECKING:
     from testbed.nodes.recorded import RecordedDevice
@@ -225,12 +227,13 @@ class NodeProgram:
         params = spec.params.model_validate(command.params)
         context, capacity = RoleContext(self._config.node, command.peers), None
         if "target" in self._config.models:
-            limits = limits_of(load_profile(self._config.devices["target"]))
+            limits = limits_of(load_profile(self._config.devices["target"]), command.background)
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
         role = spec.role(command.role, params, context, command.label)
         if self._worker is not None:
-            self._worker.begin(device_seed(command.seed, command.repeat, self._config.node), command.bound)
+            seed = device_seed(command.seed, command.repeat, self._config.node)
+            self._worker.begin(seed, command.bound, self._tenants(command.background))
         self._log = RowFile(Path(command.log_path))
         self._recorder = Recorder(command.label, command.repeat, self._config.node, self._config.site, self._log)
         self._host = RoleHost(
@@ -246,6 +249,12 @@ class NodeProgram:
         for peer, samples in self._rtt_samples.items():
             for rtt_ms in samples:
                 self._host.sample(peer, rtt_ms)
+
+    def _tenants(self, background: Background | None) -> Alone:
+        """Others on this node's device, from now on."""
+        if background is None:
+            return ALONE
+        return Tenants(background, load_profile(self._config.devices[background.model]), self._clock.now_ns())
 
     def _request_finished(self, request: int) -> None:
         self._tidy()

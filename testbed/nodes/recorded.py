@@ -19,6 +19,7 @@ from testbed.models.devices import load_profile
 from testbed.nodes.control import Bound
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.rolehost import OnAnswer
+from testbed.nodes.tenants import ALONE, Alone
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import DeviceJob, JobDone
 from testbed.policies.estimates import RecentMedian
@@ -80,12 +81,12 @@ class RecordedDevice:
         self._device: VirtualDevice
         self.begin(0, ())
 
-    def begin(self, seed: int, bound: Sequence[Bound]) -> None:
+    def begin(self, seed: int, bound: Sequence[Bound], tenants: Alone = ALONE) -> None:
         """A new trial: caches are empty, the device draws by `seed`."""
         self._replay = Replay(self._table)
         for one in bound:
             self._replay.bind(one.request, one.prompt_id, one.sampling)
-        self._device = VirtualDevice(self._time, self._replay, self._profiles, seed=seed)
+        self._device = VirtualDevice(self._time, self._replay, self._profiles, seed=seed, tenants=tenants)
 
     @property
     def lookups(self) -> tuple[int, int]:

@@ -30,6 +30,7 @@ class UserDriver:
         self._now_ns = self._barriers.clock.now_ns
         self._begin_ns = 0
         self._alarm: Alarm | None = None  # of the next arrival
+        self._thinking: Alarm | None = None  # until the next request without a due time
         self._issue = issue
         self._on_all_done = on_all_done
         self._sequential = deque(one for one in planned if one.due_ms is None)
@@ -47,8 +48,9 @@ class UserDriver:
 
     def stop(self) -> None:
         """No more arrivals."""
-        if self._alarm is not None:
-            self._alarm.cancel()
+        for alarm in (self._alarm, self._thinking):
+            if alarm is not None:
+                alarm.cancel()
 
     def _await_arrival(self) -> None:
         self._alarm = Alarm(self._barriers, self._begin_ns + _due_ns(self._timed[0]), self._arrive)
@@ -69,7 +71,12 @@ class UserDriver:
     def _next(self) -> None:
         if self._sequential:
             one = self._sequential.popleft()
-            self._issue(one, self._now_ns())
+            now_ns = self._now_ns()
+            if one.think_ms:
+                at_ns = now_ns + round(one.think_ms * NS_PER_MS)
+                self._thinking = Alarm(self._barriers, at_ns, lambda: self._issue(one, at_ns))
+            else:
+                self._issue(one, now_ns)
 
 
 def _due_ns(one: PlannedRequest) -> int:

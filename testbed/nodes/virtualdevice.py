@@ -18,6 +18,7 @@ from testbed.models.cut import cut
 from testbed.models.timing import Timed
 from testbed.nodes.batches import feeds_of, member_records
 from testbed.nodes.jobs import PassRecord
+from testbed.nodes.tenants import ALONE, Alone
 from testbed.policies.api import (
     BatchReady,
     DeviceJob,
@@ -107,6 +108,7 @@ class VirtualDevice:
     """A node's device with its models. `overhead_ns` passes between the end of a job and its role hearing of it.
 
     `detailed`: records of passes are wanted, of a batch one a member. `seed`: of the device's draws in this trial.
+    `tenants`: others in its queue.
     """
 
     def __init__(
@@ -117,7 +119,9 @@ class VirtualDevice:
         overhead_ns: int = 0,
         detailed: bool = True,
         seed: int = 0,
+        tenants: Alone = ALONE,
     ) -> None:
+        self._tenants = tenants
         self._seed = seed
         self._kernel = kernel
         self._models = models
@@ -137,7 +141,7 @@ class VirtualDevice:
             return
         assert type(job) is Draft or type(job) is Verify
         submitted_ns = self._kernel.now_ns
-        at_ns = started_ns = max(submitted_ns, self._free_ns)
+        at_ns = started_ns = self._tenants.start(submitted_ns, self._free_ns)
         fed = len(job.tokens)
         passes: list[PassRecord] = []
         ready: DraftReady | VerifyReady
@@ -169,7 +173,7 @@ class VirtualDevice:
     def _submit_batch(self, job: VerifyBatch, answered: Answered) -> None:
         """One pass for all members."""
         submitted_ns = self._kernel.now_ns
-        started_ns = max(submitted_ns, self._free_ns)
+        started_ns = self._tenants.start(submitted_ns, self._free_ns)
         profile = self._target.profile
         factor = profile.factor(self._seed, job.job, 0)
         ms = profile.batch_ms(feeds_of(job)) * factor
@@ -185,7 +189,7 @@ class VirtualDevice:
     def _submit_tree(self, job: DraftTree | VerifyTree, answered: Answered) -> None:
         """As a device that keeps trees in its cache: a pass takes what its fresh tokens take."""
         submitted_ns = self._kernel.now_ns
-        at_ns = started_ns = max(submitted_ns, self._free_ns)
+        at_ns = started_ns = self._tenants.start(submitted_ns, self._free_ns)
         model = self._draft if type(job) is DraftTree else self._target
         times, most = model.of_job(self._seed, job.job), job.most if type(job) is DraftTree else 0
         position = job.position + len(job.tokens) + len(job.nodes) - job.fresh

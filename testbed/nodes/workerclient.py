@@ -25,6 +25,7 @@ from testbed.nodes.control import Bound
 from testbed.nodes.expected import ExpectedDues
 from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.rolehost import OnAnswer
+from testbed.nodes.tenants import ALONE, Alone
 from testbed.policies.api import DeviceJob
 from testbed.system.processes import ending, ending_with_this
 from testbed.system.units import NS_PER_S, NS_PER_US
@@ -63,6 +64,7 @@ class WorkerClient(Inbox):
         self._death: asyncio.Future[None] | None = None
         self._decode = msgspec.msgpack.Decoder(Reply).decode
         self._seed = 0
+        self._tenants: Alone = ALONE
         self.lookups = 0, 0  # a model asks no table
 
     async def start(self, config: WorkerConfig, cpus: tuple[int, ...] = ()) -> WorkerReady:
@@ -94,18 +96,21 @@ class WorkerClient(Inbox):
         self._transport.write(frame(config))
         return await self._ready
 
-    def begin(self, seed: int, bound: Sequence[Bound]) -> None:
+    def begin(self, seed: int, bound: Sequence[Bound], tenants: Alone = ALONE) -> None:
         """A new trial: the device draws by `seed`. Models need no recorded outputs."""
         self._seed = seed
+        self._tenants = tenants
 
     def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         assert self._transport is not None
         now = self._clock.now_ns()
         self._waiting.append((now, on_answer))
-        self._dues.append(self._expected.put(job, now, self._seed))
+        # to the worker a job comes when others let the device have it: real passes are made at once all the same
+        begins = self._tenants.start(now, self._expected.free_ns)
+        self._dues.append(self._expected.put(job, begins, self._seed))
         if len(self._dues) == 1:
             self._await_first()
-        self._transport.write(frame(Submit(job, now, self._seed)))
+        self._transport.write(frame(Submit(job, begins, self._seed)))
 
     def release(self, request: int) -> None:
         assert self._transport is not None

@@ -1,8 +1,8 @@
 """Detects requests that arrive faster than they are served: latencies then grow with the length of the run.
 
-Only an open loop can be overloaded: requests with their own time (`poisson`, `burst`) come whether or not earlier
-ones have ended. Served slower than offered means: over the later half of the arrivals the number of open requests rose
-by more than chance moves it, 2 standard deviations of as many arrivals.
+Only an open loop can be overloaded: requests with their own time (`poisson`, `burst`, a load's) come whether or not
+earlier ones have ended. Served slower than offered means: over the later half of the arrivals the number of open
+requests rose by more than chance moves it, 2 standard deviations of as many arrivals.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import pandas as pd
 from testbed.system.units import NS_PER_S
 
 OPEN_LOOPS = ("poisson", "burst")
+LOADED = "load"  # when they came in a load
 LEAST_RISE = 5  # requests
 
 
 def overload(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """`overload` of summary.json: each phase in which requests piled up, in the order of the log."""
     arrivals = manifest["scenario"].get("workload", {}).get("arrivals")
-    if not isinstance(arrivals, Mapping) or not any(kind in arrivals for kind in OPEN_LOOPS):
+    if arrivals != LOADED and not (isinstance(arrivals, Mapping) and any(kind in arrivals for kind in OPEN_LOOPS)):
         return []
     found = []
     for (policy, _), rows in requests.groupby(["policy", "repeat"], sort=False):

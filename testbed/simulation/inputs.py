@@ -7,13 +7,14 @@ weights are needed: the table holds the prompts' tokens and the end-of-text toke
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from testbed.decoding.output import ended
 from testbed.decoding.rng import request_seed
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.experiment import resolve
 from testbed.experiment.faults import node_stops
@@ -37,8 +38,8 @@ from testbed.simulation.tcp.estimate import MAX_RTO_NS
 from testbed.simulation.world import Overheads, WorldSpec
 from testbed.system.units import NS_PER_MS, NS_PER_S
 from testbed.tables.outcomes import MadeUp, Recorded, outcome_table
+from testbed.tables.stretched import POOL, stretched
 from testbed.tables.table import DecodeTable, Provenance, load_provenance, load_table
-from testbed.workload.arrivals import due_times_ms
 from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import Prompt, PromptSet
 
@@ -59,7 +60,10 @@ class Sources(resolve.Sources):
         """The table of an experiment whose outcomes are not recorded ones."""
         assert isinstance(scenario.outcomes, MadeUp)
         workload = scenario.workload
-        return outcome_table(scenario.outcomes, workload.requests, workload.output_tokens, scenario.seed, self.table)
+        pooled = workload.load is not None
+        prompts = min(workload.requests, POOL) if pooled else workload.requests
+        made = outcome_table(scenario.outcomes, prompts, workload.output_tokens, scenario.seed, self.table, pooled)
+        return stretched(made) if pooled else made
 
 
 FILES = Sources()
@@ -77,10 +81,19 @@ class SimulationInputs:
 
     def plan(self, first: int, repeat: int) -> list[PlannedRequest]:
         """The requests of one phase."""
-        return self.experiment.plan(self.encode, self.table.provenance.ends, first, repeat)
+        return self.experiment.plan(self.encode, self.table.provenance.ends, first, repeat, self.made)
 
     def encode(self, prompt_id: str) -> Sequence[int]:
         return self.table.prompt_tokens[prompt_id]
+
+    def made(self, name: str) -> Sequence[int]:
+        """The tokens of a prompt that was made for a load."""
+        if name not in self.table.prompts:
+            raise BadInput(
+                f"decode table {self.table.name}: prompt {name!r}, made for load {self.scenario.workload.load}, is not "
+                f"in it; {record_command(self.scenario)}, or make outcomes up, as outcomes: {{drawn: {{table: NAME}}}}"
+            )
+        return self.table.prompts[name].prompt
 
     def expected(self, planned: PlannedRequest) -> tuple[int, ...]:
         """The output that was recorded for a request."""
@@ -104,6 +117,7 @@ class SimulationInputs:
             overheads=self.overheads,
             stops=node_stops(scenario.events),
             patience_ns=self._patience_ns(),
+            background=experiment.background,
         )
 
     def _patience_ns(self) -> int | None:
@@ -113,10 +127,9 @@ class SimulationInputs:
         if for_good_ns is None:
             return None
         step_ms = sum(device.long_ms(1) for device in experiment.devices.values())
-        workload = scenario.workload
-        due = due_times_ms(workload.arrivals, workload.requests, scenario.seed, len(scenario.place.nodes()))
-        gap_ms = max((one for one in due if one is not None), default=0.0)
-        seconds = gap_ms / 1e3 + work_s(step_ms, experiment.slowest_rtt_ms, workload.output_tokens, ())
+        output_tokens = scenario.workload.output_tokens
+        gap_ms = max((one.due_ms or one.think_ms for one in self.plan(1, 0)), default=0.0)
+        seconds = gap_ms / 1e3 + work_s(step_ms, experiment.slowest_rtt_ms, output_tokens, ())
         # virtual seconds cost nothing: room for a connection that comes back after a cut, too
         return round((gives_up_s(for_good_ns, seconds) + MAX_RTO_NS / NS_PER_S) * NS_PER_S)
 
@@ -216,22 +229,32 @@ def _checked(inputs: SimulationInputs, simulated: bool = True) -> SimulationInpu
             f"decode table {table.name}: was recorded past the end of text; set workload.ignore_eos=true, or "
             f"{record_command(scenario)}"
         )
-    for repeat in range(scenario.repeats if workload.sampling.temperature > 0 else 1):
-        for index, prompt in enumerate(inputs.experiment.prompts.prompts[: workload.requests]):
-            sampling = workload.sampling.with_seed(request_seed(scenario.seed, index, repeat))
-            one = table.output(prompt.id, sampling)
-            if one is None:
-                raise BadInput(
-                    f"decode table {table.name}: prompt {prompt.id!r} is not in it; {record_command(scenario)}"
-                )
-            if len(one.tokens) < workload.output_tokens and not any(token in eos for token in one.tokens):
-                raise BadInput(
-                    f"decode table {table.name}: prompt {prompt.id!r} has {len(one.tokens)} output tokens, "
-                    f"workload.output_tokens is {workload.output_tokens}; {record_command(scenario)}"
-                )
+    for prompt_id, sampling, needed in [] if table.synthetic and workload.load is not None else _asked(inputs):
+        one = table.output(prompt_id, sampling)
+        if one is None:
+            raise BadInput(f"decode table {table.name}: prompt {prompt_id!r} is not in it; {record_command(scenario)}")
+        if len(one.tokens) < needed and not any(token in eos for token in one.tokens):
+            raise BadInput(
+                f"decode table {table.name}: prompt {prompt_id!r} has {len(one.tokens)} output tokens, "
+                f"workload.output_tokens is {needed}; {record_command(scenario)}"
+            )
     if simulated:
         inputs.world()  # refuses links that cannot be simulated
     return inputs
+
+
+def _asked(inputs: SimulationInputs) -> Iterator[tuple[str, Sampling, int]]:
+    """Each output that the requests need: its prompt, how it is decoded, and how many tokens."""
+    scenario = inputs.scenario
+    workload = scenario.workload
+    for repeat in range(scenario.repeats if workload.sampling.temperature > 0 or workload.load is not None else 1):
+        if workload.load is not None:
+            for planned in inputs.plan(1, repeat):
+                yield planned.prompt_id, planned.sampling, planned.max_tokens
+            continue
+        for index, prompt in enumerate(inputs.experiment.prompts.prompts[: workload.requests]):
+            sampling = workload.sampling.with_seed(request_seed(scenario.seed, index, repeat))
+            yield prompt.id, sampling, workload.output_tokens
 
 
 def _weights(name: str, note: Callable[[str], None], sources: Sources) -> str | None:

@@ -16,6 +16,7 @@ from testbed.experiment.policyentry import PolicyEntry
 from testbed.models.devices import DeviceProfile
 from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
+from testbed.nodes.tenants import ALONE, Tenants
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import LinkSample, RoleContext
 from testbed.simulation.host import VirtualHost
@@ -29,7 +30,8 @@ from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable
 from testbed.wire.messages import PING_INTERVAL_MS, PINGS_AT_CONNECT, Message
-from testbed.workload.planned import PlannedRequest
+from testbed.workload.background import Background
+from testbed.workload.planned import PlannedRequest, by_user
 
 PING_INTERVAL_NS = PING_INTERVAL_MS * NS_PER_MS
 
@@ -59,6 +61,7 @@ class WorldSpec:
     stops: tuple[NodeStop, ...] = ()  # nodes that fall silent
     # No request ends for so long: those that are open are given up. None: nothing is gone for good, so none is.
     patience_ns: int | None = None
+    background: Callable[[int], Mapping[str, Background]] = lambda repeat: {}  # other tenants, by node
     detailed: bool = True  # False: the log has requests alone, as for a search over many fleets
 
 
@@ -106,6 +109,8 @@ class World:
         for node, (role, _) in spec.nodes.items():
             peers.setdefault(role, []).append(node)
         self._role_peers = peers
+        self._by_user = by_user(planned, peers["user"])
+        self._background = spec.background(repeat)
         recorder = Recorder if spec.detailed else RequestRecorder
         self._logs: list[PhaseLog] = []  # by node, in their order: what is merged at the end
         self._hosts: dict[str, VirtualHost] = {}
@@ -113,10 +118,8 @@ class World:
             if role in self._policy.roles:
                 self._logs.append(PhaseLog())
                 self._hosts[node] = self._host(node, recorder(entry.label, repeat, node, site, self._logs[-1]))
-        users = peers["user"]
         self._waiting = {
-            user: deque(one for one in planned[index :: len(users)] if one.due_ms is None)
-            for index, user in enumerate(users)
+            user: deque(one for one in of_user if one.due_ms is None) for user, of_user in self._by_user.items()
         }
         for node, host in self._hosts.items():
             host.paths = {peer: self._path(node, peer) for peer in self._peers(node) if peer in self._hosts}
@@ -124,7 +127,7 @@ class World:
     def _host(self, node: str, recorder: Recorder) -> VirtualHost:
         """The node with a role that knows nothing yet."""
         role, policy = self._spec.nodes[node][0], self._policy
-        limits = limits_of(self._spec.profiles["target"])
+        limits = limits_of(self._spec.profiles["target"], self._background.get(node))
         return VirtualHost(
             self.kernel,
             policy.role(role, self._params, RoleContext(node, self._role_peers, limits), self._entry.label),
@@ -137,12 +140,13 @@ class World:
     def run(self) -> PhaseLog:
         for node in self._hosts:
             self._connect(node)
-        users = list(self._waiting)
-        for index, one in enumerate(self._planned):
+        timed = set()
+        user_of = {one.request: user for user, of_user in self._by_user.items() for one in of_user}
+        for one in self._planned:
             if one.due_ms is not None:
-                self.kernel.at(round(one.due_ms * NS_PER_MS), self._due, (users[index % len(users)], one))
-        timed = {users[index % len(users)] for index, one in enumerate(self._planned) if one.due_ms is not None}
-        for user in users:
+                timed.add(user_of[one.request])
+                self.kernel.at(round(one.due_ms * NS_PER_MS), self._due, (user_of[one.request], one))
+        for user in self._waiting:
             if user not in timed:  # a user whose first request has a due time goes on when that has ended
                 self._next(user)
         for stop in self._spec.stops:
@@ -179,7 +183,11 @@ class World:
             if not self._left:
                 self._end()
         elif waiting:
-            self._hosts[user].issue(waiting.popleft(), self.kernel.now_ns)
+            one = waiting.popleft()
+            if one.think_ms:
+                self.kernel.at(self.kernel.now_ns + round(one.think_ms * NS_PER_MS), self._due, (user, one))
+            else:
+                self._hosts[user].issue(one, self.kernel.now_ns)
 
     def _due(self, due: tuple[str, PlannedRequest]) -> None:
         user, one = due
@@ -221,13 +229,14 @@ class World:
     def _device(self, table: DecodeTable, node: str) -> VirtualDevice:
         models = self._models(table)
         self._replays.append(models)
-        users = [name for name, (role, _) in self._spec.nodes.items() if role == "user"]
         # a user's own device only ever meets that user's requests
-        for one in self._planned[users.index(node) :: len(users)] if node in users else self._planned:
+        for one in self._by_user.get(node, self._planned):
             models.bind(one.request, one.prompt_id, one.sampling)
         overhead_ns = round(self._spec.overheads.job_ms * NS_PER_MS)
         seed = device_seed(self._spec.seed, self._repeat, node)
-        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed, seed)
+        background = self._background.get(node)
+        tenants = ALONE if background is None else Tenants(background, self._spec.profiles[background.model], 0)
+        return VirtualDevice(self.kernel, models, self._spec.profiles, overhead_ns, self._spec.detailed, seed, tenants)
 
     def _models(self, table: DecodeTable) -> Replay:
         return Replay(table)

@@ -27,6 +27,7 @@ class CachedSources(Sources):
         self.series = cache(read.series)  # type: ignore[method-assign]
         self.weights = cache(read.weights)  # type: ignore[method-assign]
         self.profile = cache(read.profile)  # type: ignore[method-assign]
+        self.load = cache(read.load)  # type: ignore[method-assign]
         self._made_up: OrderedDict[str, DecodeTable] = OrderedDict()
 
     def made_up(self, scenario: Scenario) -> DecodeTable:
@@ -46,4 +47,5 @@ def table_key(scenario: Scenario) -> str:
     parts = {"models": resolved["models"], "prompts": workload["prompts"], "outcomes": resolved["outcomes"]}
     if isinstance(scenario.outcomes, MadeUp):
         parts |= {"seed": scenario.seed, "n": workload["requests"], "tokens": workload["output_tokens"]}
+        parts |= {"load": workload.get("load")}
     return json.dumps(parts, sort_keys=True)

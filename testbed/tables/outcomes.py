@@ -99,13 +99,34 @@ def refuse_emulation(outcomes: Outcomes, recorded: bool = False) -> None:
 
 
 def outcome_table(
-    outcomes: MadeUp, prompts: int, output_tokens: int, seed: int, load: Callable[[str], DecodeTable]
+    outcomes: MadeUp,
+    prompts: int,
+    output_tokens: int,
+    seed: int,
+    load: Callable[[str], DecodeTable],
+    any_length: bool = False,
 ) -> DecodeTable:
-    """The table of one seed. `load` reads a recorded table by name."""
-    from testbed.tables.synthetic import ByOutcome, Exponential, iid_table, made_up_prompts, resampled_table
+    """The table of one seed. `load` reads a recorded table by name.
+
+    `any_length`: outputs of `output_tokens` each, also where recorded ones are dealt, which are dealt again when all
+    have been.
+    """
+    from testbed.tables.synthetic import (
+        ByOutcome,
+        Exponential,
+        drawn_table,
+        iid_table,
+        made_up_prompts,
+        outcomes_of,
+        resampled_table,
+    )
 
     if outcomes.drawn is not None:
-        return resampled_table(load(outcomes.drawn.table), seed)
+        recorded = load(outcomes.drawn.table)
+        if not any_length:
+            return resampled_table(recorded, seed)
+        of_recorded = {key: one.prompt for key, one in list(recorded.prompts.items())[:prompts]}
+        return drawn_table(outcomes_of(recorded), of_recorded, output_tokens, seed, recorded.depth)
     iid = outcomes.iid
     assert iid is not None
 

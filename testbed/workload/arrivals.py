@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from testbed.decoding.rng import uniform
-from testbed.files.strict import REQUESTS_PER_S, S, Strict
+from testbed.files.strict import REQUESTS_PER_S, S, Strict, Terse
 from testbed.files.yamlfile import problem
 
 MAX_S = 1e6  # eleven days
@@ -35,11 +35,21 @@ class PoissonArrivals(Strict):
     poisson: Poisson = Field(description="requests arrive at seeded Poisson times, whether or not others have ended")
 
 
-class ClosedLoop(Strict):
-    """Every user has one request open at any time, until the workload's requests are used up."""
+class ClosedLoop(Terse):
+    """Every user has one request open at a time, until the workload's requests are used up."""
+
+    quiet = ("think_s",)
 
     stagger_s: Seconds = Field(
         default=0.0, ge=0, le=3600, description="users start at uniform random times within this", examples=[5]
+    )
+
+    think_s: Seconds = Field(
+        default=0.0,
+        ge=0,
+        le=MAX_S,
+        description="mean time that a user thinks before the next request; exponential, drawn from the run's seed",
+        examples=[10],
     )
 
 
@@ -101,7 +111,7 @@ def _no_file(given: Any) -> Any:
 
 
 Arrivals = Annotated[
-    Literal["sequential"] | PoissonArrivals | ClosedLoopArrivals | BurstArrivals, BeforeValidator(_no_file)
+    Literal["sequential", "load"] | PoissonArrivals | ClosedLoopArrivals | BurstArrivals, BeforeValidator(_no_file)
 ]
 
 
@@ -127,6 +137,14 @@ def due_times_ms(arrivals: Arrivals, requests: int, seed: int, users: int = 1) -
         begins = [uniform(seed, user, 0, "arrival") * arrivals.closed_loop.stagger_s * 1e3 for user in range(first)]
         return [*begins, *(None,) * (requests - first)]
     return [None] * requests
+
+
+def think_times_ms(arrivals: Arrivals, requests: int, seed: int) -> list[float]:
+    """How long each request's user thinks before it, once the previous one has ended."""
+    if not isinstance(arrivals, ClosedLoopArrivals) or not arrivals.closed_loop.think_s:
+        return [0.0] * requests
+    mean_ms = arrivals.closed_loop.think_s * 1e3
+    return [mean_ms * -math.log(1.0 - uniform(seed, index, 1, "arrival")) for index in range(requests)]
 
 
 def _exponential(seed: int, index: int) -> float:

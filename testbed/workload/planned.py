@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from testbed.decoding.sampling import Sampling
@@ -19,9 +21,19 @@ class PlannedRequest(msgspec.Struct, frozen=True):
     eos: tuple[int, ...]  # tokens that end the output
     due_ms: float | None
     slo_tokens_per_s: float | None = None  # the SLO of its user
+    user: int | None = None  # whose it is, by number; None: users have them in turn
+    think_ms: float = 0.0  # without `due_ms`: what the user waits after the previous one
 
     def arrived(self) -> RequestArrived:
         """What the user's role is told when it is due: not its prompt's name, nor when it was to come."""
         return RequestArrived(
             self.request, self.prompt, self.max_tokens, self.sampling, self.eos, self.slo_tokens_per_s
         )
+
+
+def by_user(planned: Sequence[PlannedRequest], users: Sequence[str]) -> dict[str, list[PlannedRequest]]:
+    """Who asks what, in both engines."""
+    of: dict[str, list[PlannedRequest]] = {user: [] for user in users}
+    for index, one in enumerate(planned):
+        of[users[index % len(users) if one.user is None else one.user]].append(one)
+    return of

@@ -25,7 +25,7 @@ def test_list_and_show_say_what_there_is() -> None:
     found = json.loads(run("loads", "show", "azure-2023-conv", "--json"))
     assert found["figures"]["input_p50"] == 1020 and found["lengths"]["output"]["50"] == 129
     mean = sum(found["requests_per_s_over_time"]) / len(found["requests_per_s_over_time"])
-    assert mean == pytest.approx(found["requests_per_s"], rel=1e-3) == pytest.approx(5.53, rel=0.01)
+    assert mean == pytest.approx(found["requests_per_s"], rel=1e-3) and mean == pytest.approx(5.53, rel=0.01)
 
 
 def test_show_draws_the_load_and_names_its_source() -> None:

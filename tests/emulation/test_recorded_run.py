@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from testbed.emulation.answers import Answers, by_user
+from testbed.emulation.answers import Answers
 from testbed.emulation.inputs import Inputs, Options, read
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
+from testbed.workload.planned import by_user
 from tests.run_examples import experiment, finished, workload
 
 RECORDED: dict[str, Any] = {"compute": {"models": "recorded"}, "workload": workload(3, 16)}

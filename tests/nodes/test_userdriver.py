@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
+
+import msgspec
 
 from testbed.decoding.sampling import Sampling
 from testbed.nodes.userdriver import UserDriver
@@ -43,5 +46,22 @@ def test_without_times_the_first_is_issued_at_once() -> None:
             [planned(1, None), planned(2, None)], lambda one, _: issued.append(one.request), lambda: None
         ).start()
         assert issued == [1]
+
+    asyncio.run(drive())
+
+
+def test_a_user_thinks_before_the_next_request() -> None:
+    issued: list[tuple[int, int]] = []
+
+    async def drive() -> None:
+        requests = [planned(1, None), msgspec.structs.replace(planned(2, None), think_ms=30.0)]
+        driver = UserDriver(requests, lambda one, at_ns: issued.append((one.request, at_ns)), lambda: None)
+        driver.start()
+        driver.finished(1)
+        ended_ns = time.monotonic_ns()
+        assert [request for request, _ in issued] == [1]
+        while len(issued) < 2:
+            await asyncio.sleep(0.001)
+        assert issued[1][0] == 2 and issued[1][1] - ended_ns >= 29_000_000
 
     asyncio.run(drive())

@@ -30,5 +30,5 @@ class Trace:
 
     @property
     def seconds(self) -> float:
-        """From the first request to the last."""
-        return self.requests[-1].at_s
+        """From the first request to a mean gap after the last, when it may start again."""
+        return self.requests[-1].at_s * len(self.requests) / max(1, len(self.requests) - 1)

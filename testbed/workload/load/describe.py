@@ -18,9 +18,7 @@ def rates(load: Load, parts: int) -> list[float]:
             for number in range(parts)
         ]
     times = [one.at_s for one in load.of.requests]
-    edges = counts(times, part_s, 0.0, part_s * (parts + 0.5))
-    edges[-1] += len(times) - sum(edges)  # the last request is where the last part ends
-    return [one / part_s for one in edges]
+    return [one / part_s for one in counts(times, part_s, 0.0, part_s * (parts + 0.5))]
 
 
 def lengths(load: Load, percents: Sequence[int]) -> dict[str, dict[int, float]]:

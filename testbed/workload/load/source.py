@@ -99,7 +99,7 @@ def _copy(
     trace: Trace, seed: int | str, begin_s: float, end_s: float, shift: float, share: float, copy: int
 ) -> Iterator[Asked]:
     """A part of the requests, shifted by a part of the trace's length."""
-    period_s = trace.seconds * len(trace.requests) / (len(trace.requests) - 1)
+    period_s = trace.seconds
     random = Random(f"load/{seed}/part/{copy}/{begin_s:g}")
     shift_s = period_s * shift
     turn = math.floor((begin_s - shift_s) / period_s)

@@ -82,7 +82,7 @@ def test_azure_is_read_however_it_is_written(tmp_path: Path, form: str) -> None:
 
 def test_azure_2024_has_a_zone_and_sometimes_no_fraction(tmp_path: Path) -> None:
     found = read(tmp_path, AZURE_2024)
-    assert found.starts == "2024-05-10T00:00:00" and found.seconds == pytest.approx(0.00993)
+    assert found.starts == "2024-05-10T00:00:00" and found.requests[-1].at_s == pytest.approx(0.00993)
     assert found.about["sorted"].startswith("1 rows were earlier")
 
 
