@@ -11,7 +11,7 @@ import hashlib
 import struct
 from typing import Literal
 
-Stream = Literal["target", "draft", "accept", "residual", "arrival", "request-seed", "pass-time"]
+Stream = Literal["target", "draft", "accept", "residual", "arrival", "request-seed", "pass-time", "route"]
 
 _MANTISSA_BITS = 53  # of an IEEE 754 double: every value drawn is exact
 

@@ -28,12 +28,14 @@ from testbed.emulation.nodekind import model_folders
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.scenario import Scenario
 from testbed.files.whole import writing
 from testbed.models.fit import Fitness
 from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.leftfile import open_left
+from testbed.policies.routing.options import as_data
 from testbed.system import environment
 from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
@@ -125,6 +127,10 @@ class Deployment(BroughtUp):
             if over():
                 raise Stalled(f"nothing happened for {limit_s:.0f} s while waiting for {waiting_for}")
             self._look_around()
+
+    def routing(self, entry: PolicyEntry) -> dict[str, object] | None:
+        """What its nodes are told of how requests find their target; None where there is one."""
+        return as_data(self._scenario.routing_of(entry))
 
     def freeze(self, name: str) -> None:
         """The node neither runs nor answers from now on, and nothing of it ends: see `thaw`."""

@@ -99,6 +99,7 @@ def _start(
                 deployment.seed,
                 backgrounds.get(name),
                 [] if deployment.answers is None else deployment.answers.bound(name, planned),
+                deployment.routing(entry),
             )
             for name, (_, seen) in paths.items()
         },

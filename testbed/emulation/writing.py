@@ -105,10 +105,10 @@ def _real(inputs: Inputs) -> dict[str, Any]:
 
 
 def _target_drafter_rtt_ms(inputs: Inputs) -> float | None:
-    """RTT between the target's site and the drafters'; None without drafters or with drafters at several sites."""
+    """RTT between the target's site and the drafters'; None without drafters, or with either at several sites."""
     sites: dict[str, set[str]] = {}
     for role, site in inputs.scenario.place.nodes().values():
         sites.setdefault(role, set()).add(site)
-    if len(sites.get("drafter", ())) != 1:
+    if len(sites.get("drafter", ())) != 1 or len(sites["target"]) != 1:
         return None
     return inputs.experiment.topology.rtt_ms(*sites["target"], *sites["drafter"])

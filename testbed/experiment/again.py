@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from testbed.experiment.filepaths import changed
+from testbed.experiment.policyentry import RESOLVED
 from testbed.files.pyfile import PythonFile
 from testbed.files.whole import writing
 from testbed.files.yamlfile import load_yaml
@@ -78,10 +79,11 @@ def _model(name: str, run_dir: Path) -> str:
 
 
 def _as_people_write(entry: Mapping[str, Any]) -> Any:
-    if set(entry) != {"name", "label", "params"}:
+    if not RESOLVED <= set(entry) <= {*RESOLVED, "routing"}:
         return dict(entry)
-    label = {} if entry["label"] == entry["name"] else {"label": entry["label"]}
-    return {entry["name"]: {**label, **entry["params"]}} if label or entry["params"] else entry["name"]
+    beside = {} if entry["label"] == entry["name"] else {"label": entry["label"]}
+    beside |= {"routing": entry["routing"]} if entry.get("routing") else {}
+    return {entry["name"]: {**beside, **entry["params"]}} if beside or entry["params"] else entry["name"]
 
 
 def _yaml(data: Any) -> str:

@@ -25,10 +25,12 @@ from testbed.files.strict import Strict, not_finite
 from testbed.files.yamlfile import complaints, problem, problems
 from testbed.files.yamltext import KeyPath
 from testbed.policies import registry
+from testbed.policies.routing.options import Routing, Rule
 from testbed.policies.spec import PolicySpec
 
 FOLDER = "folder"  # of the experiment file, in the context of its validation
 RESOLVED = {"name", "label", "params"}
+BESIDE = ("label", "routing")  # written among a policy's parameters, and none of them
 
 
 def _file_name(text: str) -> str:
@@ -49,6 +51,9 @@ class PolicyEntry(Strict):
     name: str = Field(description="registered name, or FILE.py:SPEC with a path relative to this file")
     label: FileName = Field(description="what the results call it; the name, if not given")
     params: dict[str, Any] = Field(description="parameters of the policy")
+    routing: Rule | Routing | None = Field(
+        default=None, description="how its requests find their target; null: as the experiment's `routing`"
+    )
     files: dict[str, str] = Field(
         default={}, description="texts of a policy from a file, by file name; written by the testbed, not by hand"
     )
@@ -60,9 +65,9 @@ class PolicyEntry(Strict):
         return item if isinstance(item, cls) else _entry(item, (info.context or {}).get(FOLDER))
 
     @model_serializer(mode="wrap")
-    def _without_no_files(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         found: dict[str, Any] = dump(self)
-        return found if self.files else {key: value for key, value in found.items() if key != "files"}
+        return {key: value for key, value in found.items() if value or key not in ("files", "routing")}
 
     @property
     def spec(self) -> PolicySpec:
@@ -78,15 +83,17 @@ def _entry(item: Any, folder: Path | None) -> Any:
     """`folder` is that of the experiment file; paths are relative to it."""
     if isinstance(item, str):
         item = {item: {}}
-    files, label = {}, None
-    if isinstance(item, dict) and RESOLVED <= set(item) <= {*RESOLVED, "files"}:  # a manifest read back
-        name, label, params, files = item["name"], item["label"], item["params"], item.get("files", {})
+    files: dict[str, str] = {}
+    beside: dict[str, Any] = {}
+    if isinstance(item, dict) and RESOLVED <= set(item) <= {*RESOLVED, "files", "routing"}:  # a manifest read back
+        name, params, files = item["name"], item["params"], item.get("files", {})
+        beside = {key: item.get(key) for key in BESIDE}
     elif isinstance(item, dict) and len(item) == 1:
         name, params = next(iter(item.items()))
         params = {} if params is None else params
         if isinstance(params, dict):
-            label = params.get("label")
-            params = {key: value for key, value in params.items() if key != "label"}
+            beside = {key: params.get(key) for key in BESIDE}
+            params = {key: value for key, value in params.items() if key not in BESIDE}
     else:
         raise problem((), "a policy is a name, or one name with its parameters: `- wanspec: {k: 2}`")
     if not isinstance(name, str):
@@ -102,8 +109,9 @@ def _entry(item: Any, folder: Path | None) -> Any:
     if not isinstance(params, dict):
         words = f"{name}: parameters are given by name, as in `{name}: {{k: 2}}`, not {params!r}"
         raise problem((written,), words)
-    label = spec.name if label is None else label
-    return {"name": name, "label": label, "params": _params((written,), spec, params), "files": files}
+    label = spec.name if beside.get("label") is None else beside["label"]
+    checked = _params((written,), spec, params)
+    return {"name": name, "label": label, "params": checked, "routing": beside.get("routing"), "files": files}
 
 
 def _params(at: KeyPath, spec: PolicySpec, given: dict[str, Any]) -> dict[str, Any]:

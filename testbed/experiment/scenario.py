@@ -30,6 +30,7 @@ from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, 
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import KeyPath
 from testbed.models.devices import NATIVE
+from testbed.policies.routing.options import Routing, Rule, of
 from testbed.tables.outcomes import RECORDED, Outcomes, refuse_emulation
 from testbed.workload.arrivals import Arrivals
 
@@ -149,7 +150,8 @@ class Place(Strict):
         examples=["us-east-1", ["us-east-1", "us-east-2"], {"us-east-1": 8}],
     )
     target: Sites = Field(
-        description="site of the target model", examples=["us-east-1", ["us-east-1"], {"us-east-1": 1}]
+        description="site of the target model, or sites of several targets, which `routing` chooses among",
+        examples=["us-east-1", ["us-east-1", "eu-west-1"], {"us-east-1": 2}],
     )
     drafter: Sites | None = Field(
         default=None,
@@ -223,6 +225,12 @@ class Scenario(Terse):
         examples=["recorded", {"iid": {"match": 0.8}}, {"drawn": {"table": "tiny-prose"}}],
     )
     place: Place = Field(description="where the roles run")
+    routing: Rule | Routing | None = Field(
+        default=None,
+        description="how a request finds one of several targets: a rule, or a rule with its options; null: nearest. A "
+        "policy may have its own, beside its label",
+        examples=["jsq", {"rule": "weighted", "weights": {"target0": 3, "target1": 1}}],
+    )
     policies: Annotated[list[PolicyEntry], Field(min_length=1)] = Field(
         description="the policies to compare: `- name`, or `- name: {parameter: value, label: text}`; label is what "
         "the results call it, needed where a policy is listed twice",
@@ -282,11 +290,18 @@ class Scenario(Terse):
             for role in entry.spec.roles:
                 if role not in roles:
                     yield Mistake(at, f"policy {entry.label!r} needs a {role}; add it under place:")
-        if len(_expand(self.place.target)) != 1:
-            yield Mistake(("place", "target"), "one target is supported; several need a router in front of them")
         yield from misplaced(self.background, self.place.nodes())
         if wrong := require_sites(self.workload, self.user_sites):
             yield Mistake(("workload", "local_time"), wrong)
+        targets = [node for node, (role, _) in self.place.nodes().items() if role == "target"]
+        if not targets:
+            yield Mistake(("place", "target"), "no target is placed; the model must run somewhere")
+            return
+        routings: list[tuple[KeyPath, Rule | Routing | None]] = [(("routing",), self.routing)]
+        routings += [(("policies", index, "routing"), entry.routing) for index, entry in enumerate(self.policies)]
+        for where, given in routings:
+            for inside, words in () if given is None else of(given).misfits(targets):
+                yield Mistake((*where, *inside), f"routing: {words}")
         yield from unknown_nodes(self.events, list(self.place.nodes()))
         devices = self.devices.model_dump()
         native = [key for key in self.devices_in_use() if devices[key] == NATIVE]
@@ -301,6 +316,12 @@ class Scenario(Terse):
     def user_sites(self) -> list[str]:
         """Of user0, user1, ..."""
         return _expand(self.place.user)
+
+    def routing_of(self, entry: PolicyEntry) -> Routing | None:
+        """How this policy's requests find their target; None where there is one."""
+        if _count(self.place.target) == 1:
+            return None
+        return of(entry.routing or self.routing or "nearest")
 
     def compute_of(self, node: str) -> NodeCompute:
         """Of a node: its own, else its role's, else the defaults."""

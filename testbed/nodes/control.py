@@ -79,6 +79,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     seed: int = 0  # the experiment's
     background: Background | None = None  # other tenants of its device
     bound: list[Bound] = []  # what is recorded of the requests that its device meets; empty where models run
+    routing: dict[str, object] | None = None  # between several targets (`testbed.policies.routing`)
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):

@@ -4,6 +4,9 @@ Rule kept: every message is idempotent by (request, round) (invariant 9). What a
 text's length, a position in it, a node's number. So nothing is added to messages, a role is told each of them once and
 in the order in which they were sent, and where the wire keeps that order, as TCP does, this changes nothing.
 
+A worker may be told of a request by several targets, when the request moved from one to another: each has
+its own stream.
+
 What must be known besides is how far the text of a request is at this node. Prompts begin it (`RequestArrived`,
 `Request`, `Open`); it grows with what the role hands out (`Emit`), what it sends (`Tokens`) or is sent (`Validation`).
 """
@@ -11,6 +14,7 @@ What must be known besides is how far the text of a request is at this node. Pro
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 from testbed.policies.api import (
     Command,
@@ -52,6 +56,7 @@ class _Open:
 
 UNKNOWN, CLOSED = -1, 2**31 - 1  # a request that never came; one that opens no more, however long its prompt
 BLOCK = 1024  # requests
+APART = 2**40  # between the numbers of one target's requests and the next one's
 
 
 class Longest:
@@ -74,8 +79,9 @@ class Longest:
 class Once:
     """Stands before a role; see `PolicySpec.role`."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, targets: Sequence[str] = ()) -> None:
         self.role = role
+        self._apart = {target: index * APART for index, target in enumerate(targets)}
         self._rounds = Longest()
         self._open: dict[int, _Open] = {}
         self._early: dict[int, list[MessageReceived]] = {}
@@ -118,16 +124,16 @@ class Once:
         message = event.message
         kind = type(message)
         if kind is Branches:
-            one = self._open.get(message.request)  # type: ignore[union-attr]
+            one = self._open.get(self._key(event))
             if one is not None:
                 number = one.streams.get(event.sender, 0)
                 first: int = message.first  # type: ignore[union-attr]
                 return NEXT if first == number else EARLY if first > number else LATE
         elif kind is Request or kind is Open:
-            return NEXT if len(message.prompt) > self._rounds[message.request] else LATE  # type: ignore[union-attr]
-        request: int | None = getattr(message, "request", None)
-        if request is None:
+            return NEXT if len(message.prompt) > self._rounds[self._key(event)] else LATE  # type: ignore[union-attr]
+        if getattr(message, "request", None) is None:
             return NEXT
+        request = self._key(event)
         one = self._open.get(request)
         if kind is Close:
             if one is None:
@@ -152,16 +158,21 @@ class Once:
         """What follows this message is next now."""
         message = event.message
         if type(message) is Branches:
-            self._open[message.request].streams[event.sender] = message.first + len(message.tokens)
+            self._open[self._key(event)].streams[event.sender] = message.first + len(message.tokens)
         elif type(message) is Validation:
-            self._open[message.request].text = message.position + len(message.tokens)
+            self._open[self._key(event)].text = message.position + len(message.tokens)
         elif type(message) is Tokens:
-            self._open[message.request].answers.add(message.position)
+            self._open[self._key(event)].answers.add(message.position)
         elif type(message) is Request or type(message) is Open:
-            self._opens(message.request, len(message.prompt))
+            self._opens(self._key(event), len(message.prompt))
         elif type(message) is Close:
-            self._ends(message.request)
-            self._rounds[message.request] = CLOSED
+            self._ends(self._key(event))
+            self._rounds[self._key(event)] = CLOSED
+
+    def _key(self, event: MessageReceived) -> int:
+        """Of the stream that a message about a request belongs to."""
+        request: int = event.message.request  # type: ignore[union-attr]
+        return request + self._apart.get(event.sender, 0) if self._apart else request
 
     def _opens(self, request: int, text: int) -> None:
         self._rounds[request] = text
@@ -172,7 +183,7 @@ class Once:
         self._early.pop(request, None)
 
     def _keep(self, event: MessageReceived) -> None:
-        kept = self._early.setdefault(event.message.request, [])  # type: ignore[union-attr]
+        kept = self._early.setdefault(self._key(event), [])
         if len(kept) < MOST_EARLY:
             kept.append(event)
 

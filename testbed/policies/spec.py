@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 from pydantic import BaseModel, ValidationError
 
 from testbed.errors import BadInput
 from testbed.policies.api import Role, RoleContext
 from testbed.policies.faults import guarded
 from testbed.policies.once import Once
+from testbed.policies.routing.options import Routing
+from testbed.policies.routing.report import Reporting
+from testbed.policies.routing.router import Router
 
 RoleFactory = Callable[[Any, RoleContext], Role]  # called with the policy's own parameter model
 
@@ -26,14 +30,30 @@ class PolicySpec(msgspec.Struct, frozen=True):
     # cannot do them right is refused before anything runs; what is not named here is refused when it is asked for.
     passes: Callable[[Any], Mapping[str, frozenset[str]]] = lambda params: {}
 
-    def role(self, name: str, params: Any, context: RoleContext, label: str | None = None) -> Role:
+    def role(
+        self,
+        name: str,
+        params: Any,
+        context: RoleContext,
+        label: str | None = None,
+        routing: Routing | None = None,
+    ) -> Role:
         """The role of one node, which takes every message once, however often and in whatever order it comes.
 
         Its faults are named (`testbed.policies.faults`), with the policy's label in the experiment where it has one.
+        `routing`: between several targets, of which a user's role then sees one; None: a user's role sees them all.
         """
         called = self.name if label in (None, self.name) else f"{label} ({self.name})"
         who = f"policy {called}, role {name} at {context.node}"
-        return Once(guarded(self.roles[name], params, context, who, self.roles))
+        targets, users = context.peers.get("target", ()), context.peers.get("user", ())
+        if routing is not None and name == "user":
+            one = replace(context, peers={**context.peers, "target": targets[:1]})
+            inner = Once(guarded(self.roles[name], params, one, who, self.roles))
+            return Router(inner, targets, routing, users.index(context.node))
+        once = Once(guarded(self.roles[name], params, context, who, self.roles), targets if len(targets) > 1 else ())
+        if routing is not None and routing.reports and name == "target":
+            return Reporting(once, users, routing.report_ms)
+        return once
 
     def parse(self, values: Mapping[str, Any]) -> Any:
         """The policy's parameters from the experiment file; one line for the first thing that is wrong."""

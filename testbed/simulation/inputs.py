@@ -18,6 +18,7 @@ from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
 from testbed.experiment import resolve
 from testbed.experiment.faults import node_stops
+from testbed.experiment.policyentry import PolicyEntry
 from testbed.experiment.resolve import Resolved
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.timeouts import gives_up_s, last_for_good_ns, work_s
@@ -25,6 +26,7 @@ from testbed.files.named import TABLE
 from testbed.files.named import known as known_files
 from testbed.models.devices import NATIVE
 from testbed.network.spec.topology import Topology
+from testbed.policies.routing.options import Routing
 from testbed.simulation.fitting import (
     Hashes,
     misfit,
@@ -118,7 +120,15 @@ class SimulationInputs:
             stops=node_stops(scenario.events),
             patience_ns=self._patience_ns(),
             background=experiment.background,
+            routing={entry.label: self._routing(entry) for entry in scenario.policies},
         )
+
+    def _routing(self, entry: PolicyEntry) -> Routing | None:
+        """Without events no target falls silent, so none is looked after: that would cost four pings a second each."""
+        routing = self.scenario.routing_of(entry)
+        if routing is None or self.scenario.events:
+            return routing
+        return routing.model_copy(update={"failover_ms": None})
 
     def _patience_ns(self) -> int | None:
         experiment, scenario = self.experiment, self.scenario

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from testbed.decoding.rng import device_seed
 from testbed.errors import RunInvalid
@@ -19,13 +20,13 @@ from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.nodes.tenants import ALONE, Tenants
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import LinkSample, RoleContext
+from testbed.policies.routing.options import Routing
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.links import LinkSpec
 from testbed.simulation.tcp.estimate import MIN_RTO_NS
 from testbed.simulation.tcp.path import Path
-from testbed.simulation.tcp.stream import Stream
-from testbed.simulation.ways import PING_BYTES, Way, carriers
+from testbed.simulation.ways import PING_BYTES, Constant, Way, carriers
 from testbed.system.units import NS_PER_MS
 from testbed.tables.replay import Replay
 from testbed.tables.table import DecodeTable
@@ -62,6 +63,7 @@ class WorldSpec:
     # No request ends for so long: those that are open are given up. None: nothing is gone for good, so none is.
     patience_ns: int | None = None
     background: Callable[[int], Mapping[str, Background]] = lambda repeat: {}  # other tenants, by node
+    routing: Mapping[str, Routing | None] = field(default_factory=dict)  # of a policy, by its label
     detailed: bool = True  # False: the log has requests alone, as for a search over many fleets
 
 
@@ -103,6 +105,7 @@ class World:
         used = {pair: spec.links[pair] for node in spec.nodes for peer in self._peers(node) for pair in [(node, peer)]}
         self._carriers = carriers(self.kernel, used, f"{spec.seed}/{entry.label}/{repeat}")
         self._policy = entry.spec
+        self._routing = spec.routing.get(entry.label)
         self._params = self._policy.params.model_validate(entry.params)
         self._table = table
         peers: dict[str, list[str]] = {}
@@ -130,7 +133,9 @@ class World:
         limits = limits_of(self._spec.profiles["target"], self._background.get(node))
         return VirtualHost(
             self.kernel,
-            policy.role(role, self._params, RoleContext(node, self._role_peers, limits), self._entry.label),
+            policy.role(
+                role, self._params, RoleContext(node, self._role_peers, limits), self._entry.label, self._routing
+            ),
             self._device(self._table, node) if role != "user" or role in policy.models else None,
             recorder,
             self._finisher(node) if role == "user" else lambda request: None,
@@ -254,15 +259,19 @@ class World:
         return Way(self.kernel, carrier, src, arrived, overhead_ns, self._spec.detailed).send
 
     def _connect(self, node: str) -> None:
-        """The round trips that a node knows when the phase starts; on links that vary it goes on measuring."""
+        """The round trips that a node knows when the phase starts; on links that vary it goes on measuring.
+
+        So it does where a target may fall silent and a user would leave it; elsewhere pings would say nothing new.
+        """
         seed = f"{self._spec.seed}/connect"
+        watched = self._routing is not None and self._routing.failover_ms is not None
         for peer in self._peers(node):
             there, back = self._spec.links[node, peer], self._spec.links[peer, node]
             # paths of their own: nothing is under way yet
             out, home = Path(there, f"{seed}/{node}/{peer}"), Path(back, f"{seed}/{peer}/{node}")
             for _ in range(PINGS_AT_CONNECT):
                 self._hosts[node].sample(LinkSample(peer, self._rtt_ms(_round_trip_ns(out, home))))
-            if there.varies or back.varies:
+            if there.varies or back.varies or watched:
                 self.kernel.at(PING_INTERVAL_NS, self._ping, (node, peer))
 
     def _ping(self, pair: tuple[str, str]) -> None:
@@ -270,22 +279,25 @@ class World:
         now_ns = self.kernel.now_ns
         self.kernel.at(now_ns + PING_INTERVAL_NS, self._ping, pair)
         if not self._stopped(node):
-            self._stream(node, peer).send(PING_BYTES, self._pong, (node, peer, now_ns))
+            self._carry((node, peer), self._pong, (node, peer, now_ns))
 
     def _pong(self, ping: tuple[str, str, int]) -> None:
         node, peer, _ = ping
         if not self._stopped(peer):
-            self._stream(peer, node).send(PING_BYTES, self._answered, ping)
+            self._carry((peer, node), self._answered, ping)
 
     def _answered(self, ping: tuple[str, str, int]) -> None:
         node, peer, sent_ns = ping
         sample = LinkSample(peer, self._rtt_ms(self.kernel.now_ns - sent_ns))
         self.kernel.at(self.kernel.now_ns, self._hosts[node].sample, sample)
 
-    def _stream(self, src: str, dst: str) -> Stream:
-        carrier = self._carriers[src, dst]
-        assert isinstance(carrier, Stream), "a link that varies is one"
-        return carrier
+    def _carry(self, pair: tuple[str, str], then: Callable[[Any], None], what: tuple[str, str, int]) -> None:
+        """A ping's way in one direction."""
+        carrier = self._carriers[pair]
+        if isinstance(carrier, Constant):
+            self.kernel.at(carrier.arrives_ns(self.kernel.now_ns, PING_BYTES), then, what)
+        else:
+            carrier.send(PING_BYTES, then, what)
 
     def _stopped(self, node: str) -> bool:
         return node in self._hosts and self._hosts[node].stopped

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import permutations
+from math import inf
 from typing import Any, assert_never
 
 import numpy as np
@@ -21,9 +23,10 @@ from testbed.decoding.tree import check_tree, depths, verify_tree_greedy
 from testbed.decoding.verify import DraftChoice
 from testbed.errors import RunInvalid
 from testbed.policies import api
+from testbed.policies.routing.options import Routing
 from testbed.policies.spec import PolicySpec
 from testbed.testing.models import Job, Models, TreeModels
-from testbed.wire.messages import Message
+from testbed.wire.messages import PING_INTERVAL_MS, Message
 
 Context = tuple[int, ...]
 _Pass = api.Draft | api.Verify | api.DraftTree | api.VerifyTree  # of one request
@@ -94,6 +97,12 @@ class Loop:
     t_draft_ms: float = 7.5
     drafters: int = 1
     users: int = 1  # requests go to them round-robin
+    targets: int = 1
+    routing: Routing | None = None
+    ways_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)  # round trip of a user and a target
+    stopped: Mapping[str, float] = field(default_factory=dict)  # node to when it falls silent for good
+    cuts: Mapping[tuple[str, str], float] = field(default_factory=dict)  # pair to when it is cut for good, both ways
+    pings_until_ms: float = 0.0  # every PING_INTERVAL_MS, where `link_samples`
     far: str = "drafter"
     limits: api.DeviceLimits = field(default_factory=api.DeviceLimits)
     link_samples: bool = True
@@ -107,8 +116,9 @@ class Loop:
         if "drafter" in names:
             names["drafter"] = tuple(f"drafter{index}" for index in range(self.drafters))
         names["user"] = tuple(f"user{index}" for index in range(self.users))
+        names["target"] = tuple(f"target{index}" for index in range(self.targets))
         self.roles: dict[str, api.Role] = {
-            node: self.spec.role(role, self.params, api.RoleContext(node, names, self.limits))
+            node: self.spec.role(role, self.params, api.RoleContext(node, names, self.limits), routing=self.routing)
             for role, nodes in names.items()
             for node in nodes
         }
@@ -123,10 +133,11 @@ class Loop:
 
     def run(self, jobs: Sequence[Job]) -> Result:
         if self.link_samples:
-            for node in self.roles:
-                for peer in self.roles:
-                    if node != peer:
-                        self._at(0.0, node, api.LinkSample(peer, 2 * self._one_way(node, peer)))
+            for ping in range(1 + int(self.pings_until_ms // PING_INTERVAL_MS)):
+                for node, peer in permutations(self.roles, 2):
+                    sent, rtt_ms = float(ping * PING_INTERVAL_MS), 2 * self._one_way(node, peer)
+                    if not ping or sent < min(self.stopped.get(peer, inf), self._cut(node, peer)):
+                        self._at(sent + rtt_ms if ping else 0.0, node, api.LinkSample(peer, rtt_ms))
         for job in jobs:
             arrived = api.RequestArrived(
                 job.request, job.prompt, job.max_tokens, job.sampling, job.eos, job.slo_tokens_per_s
@@ -135,6 +146,8 @@ class Loop:
         handled = 0
         while self._heap:
             now, _, node, event = heapq.heappop(self._heap)
+            if now >= self.stopped.get(node, inf):
+                continue
             if isinstance(event, _Ring):
                 if self._timers.get((node, event.name)) != event.serial:
                     continue
@@ -164,13 +177,20 @@ class Loop:
         elif isinstance(event, api.DraftReady | api.TreeDraftReady | api.VerifyReady | api.BatchReady):
             self._running.discard(node)
 
+    def _cut(self, node: str, peer: str) -> float:
+        return min(self.cuts.get((node, peer), inf), self.cuts.get((peer, node), inf))
+
     def _one_way(self, src: str, dst: str) -> float:
+        if (way := self.ways_ms.get((src, dst), self.ways_ms.get((dst, src)))) is not None:
+            return way / 2
         return self.rtt_ms / 2 if src.startswith(self.far) != dst.startswith(self.far) else 0.0
 
     def _do(self, node: str, command: api.Command, now: float) -> None:
         match command:
             case api.Send(to, message):
                 self.result.sent.append((node, to, message))
+                if now >= self._cut(node, to):
+                    return
                 arrival = now + self._one_way(node, to) + self.jitter(self._serial)
                 arrival = self._last_arrival[node, to] = max(self._last_arrival[node, to], arrival)
                 self._at(arrival, to, api.MessageReceived(node, message))

@@ -10,7 +10,7 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -123,8 +123,17 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False)
     request: int
 
 
+class Load(msgspec.Struct, frozen=True, array_like=True, tag="load", gc=False):
+    """Target to user: what it had open when it said so; `request`, the newest that it had, says in which trial."""
+
+    request: int
+    open: int  # requests
+    left: int  # tokens that it may still have to emit for them
+    pace_us: int = 0  # that it took for a token of any request, while it had some; 0: it emitted none yet
+
+
 # What policies say; the rest is the wire's own.
-Said = Request | Tokens | Open | Branches | Drafts | Slo | Validation | Close
+Said = Request | Tokens | Open | Branches | Drafts | Slo | Validation | Close | Load
 Message = Hello | Proof | Ping | Pong | Again | Said
 
 

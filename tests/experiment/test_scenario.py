@@ -56,6 +56,36 @@ def test_a_resolved_scenario_is_itself_a_scenario(write):
     assert Scenario.model_validate(scenario.resolved()) == scenario
 
 
+SEVERAL = GOOD.replace("target: a,", "target: [a, b],")
+
+
+def test_a_policy_is_routed_by_its_own_rule_else_by_the_experiments_else_to_the_nearest(write):
+    text = SEVERAL.replace("label: sd3}", "label: sd3, routing: {rule: jsq, report_ms: 50}}")
+    near = load_scenario(write(text))
+    assert [near.routing_of(entry).rule for entry in near.policies] == ["nearest", "jsq"]
+    assert near.routing_of(near.policies[1]).report_ms == 50
+    turns = load_scenario(write(text + "routing: round_robin\n"))
+    assert [turns.routing_of(entry).rule for entry in turns.policies] == ["round_robin", "jsq"]
+    assert Scenario.model_validate(turns.resolved()) == turns
+    alone = load_scenario(write(GOOD))
+    assert [alone.routing_of(entry) for entry in alone.policies] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "routing: jsq\n", r"e.yaml:9: routing: there is one target"),
+        (SEVERAL + "routing: weighted\n", r"e.yaml:9: routing: weighted needs weights"),
+        (SEVERAL + "routing: {rule: jsq, weights: {target0: 2}}\n", r"weights belong to rule: weighted"),
+        (SEVERAL + "routing: {rule: weighted, weights: {target2: 2}}\n", r"e.yaml:9: routing: no target 'target2'"),
+        (SEVERAL.replace("label: sd3}", "label: sd3, routing: weighted}"), r"e.yaml:8: routing: weighted needs"),
+    ],
+)
+def test_a_routing_that_would_do_nothing_is_refused_with_its_place(write, text, expected):
+    with pytest.raises(BadInput, match=expected):
+        load_scenario(write(text))
+
+
 def test_overrides_reach_mappings_and_lists(write):
     scenario = load_scenario(write(GOOD), ["workload.requests=9", "seed=3", "policies.1={speculative: {k: 1}}"])
     assert (scenario.workload.requests, scenario.seed, scenario.policies[1].params["k"]) == (9, 3, 1)
@@ -72,7 +102,7 @@ def test_overrides_reach_mappings_and_lists(write):
         ("{k: 3, label: sd3}", "{k: 0}", r"e.yaml:\d+: speculative: k: should be greater than"),
         ("- autoregressive", "- autoregresive", r"e.yaml:\d+: .*autoregressive"),
         ("- autoregressive", "- speculative: {label: sd3}", r"e.yaml:\d+: two policies have the label 'sd3'"),
-        ("target: a,", "target: [a, b],", r"e.yaml:5: one target"),
+        ("target: a,", "target: [],", r"e.yaml:5: .*target"),
         ("target: a, drafter: [b, a]}", "target: a}\nmatrix: {seed: [1, 2]}", r"e.yaml:6: matrix: .*testbed sweep"),
         ("- autoregressive", "- wanspec", None),
         ("{k: 3, label: sd3}", "3", r"e.yaml:8: speculative: parameters are given by name.*not 3"),

@@ -51,6 +51,21 @@ def test_without_the_target_what_is_open_is_given_up(policy: Any) -> None:
     assert all(row.lossless for row in requests)
 
 
+@pytest.mark.parametrize("policy", ["autoregressive", "speculative", SILENT, "sled", "centralised"])
+def test_with_another_target_everything_goes_on(policy: Any) -> None:
+    """Requests of the one that stopped move; what is logged of them agrees with itself."""
+    made = scenario(
+        policy, place={"user": {"near": 2}, "target": ["near", "far"], "drafter": "far"},
+        routing={"rule": "round_robin", "failover_ms": 750}, events=[{"at_s": 0.2, "stop_node": "target0"}],
+    )  # fmt: skip
+    inputs = inputs_of(made, DEEP)
+    simulated = simulate(inputs)
+    rows = rows_of(inputs, simulated)
+    assert simulated.given_up == {} and [row.lossless for row in rows["requests"]] == [True] * 4
+    served = {one: {row.node for row in rows["rounds"] if row.request == one} for one in (0, 1, 2, 3)}
+    assert {"target0", "target1"} in served.values(), "one of them was in the middle"
+
+
 def test_a_users_node_takes_its_own_requests_along_and_no_others() -> None:
     made = scenario(
         "speculative", place={"user": {"near": 2}, "target": "near", "drafter": "far"},

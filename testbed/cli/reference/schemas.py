@@ -145,13 +145,14 @@ def _entry(params: Mapping[str, Schema]) -> Schema:
 
 
 def _labelled(name: str, model: type[BaseModel]) -> Schema:
-    """A policy's parameters and its label; definitions have the policy's name before theirs."""
+    """A policy's parameters, its label and its routing; definitions have the policy's name before theirs."""
     schema = of_model(model, f"#/$defs/{name}.{{model}}")
     del schema["$schema"]
     if own := schema.pop("$defs", None):
         schema["$defs"] = {f"{name}.{key}": value for key, value in own.items()}
     label = {"type": "string", "description": "what the results call it; the name of the policy, if not given"}
-    return {**schema, "properties": {"label": label, **schema.get("properties", {})}}
+    routing = {"$ref": "#/properties/routing", "description": "how its requests find one of several targets"}
+    return {**schema, "properties": {"label": label, "routing": routing, **schema.get("properties", {})}}
 
 
 def _axis() -> Schema:

@@ -45,6 +45,7 @@ class _Request:
         self.tree = Tree(self.validated)
         self.drafting = drafting(branches)
         self.streamed = 0  # nodes so far
+        self.job: int | None = None  # that was last asked for it
 
     def validate(self, validation: Validation) -> None:
         """Takes the next tokens of the text. Raises RunInvalid if they are not the next ones."""
@@ -66,20 +67,24 @@ class Worker:
         commands: list[Command] = []
         if type(event) is DraftReady or type(event) is TreeDraftReady:
             drafted = self._queue.finished(event)
-            if drafted is not None:
+            if drafted is not None and drafted.job == event.job:
                 commands = self._drafted(drafted, event)
         elif type(event) is MessageReceived:
             message = event.message
             if type(message) is Validation:
-                state = self._queue.get(message.request)
-                assert state is not None
-                state.validate(message)
+                if (state := self._opened_by(event.sender, message.request)) is not None:
+                    state.validate(message)
             elif type(message) is Open:
                 self._queue.open(message.request, _Request(message, event.sender, self._params.branches))
-            elif type(message) is Close:
+            elif type(message) is Close and self._opened_by(event.sender, message.request) is not None:
                 self._queue.close(message.request)
                 commands = [Finish(message.request)]
         return commands + self._queue.start(self._next)
+
+    def _opened_by(self, controller: str, request: int) -> _Request | None:
+        """None for a request that has moved on to another controller, which opened it anew."""
+        state = self._queue.get(request)
+        return state if state is not None and state.controller == controller else None
 
     def _next(self, state: _Request, job: int) -> Draft | DraftTree | None:
         """The next draft pass of a request; None while it must wait."""
@@ -94,6 +99,7 @@ class Worker:
                 return None
         if len(leaves) > 1:
             leaves = nlargest(params.leaves, leaves, key=by_probability)
+        state.job = job
         return state.drafting.draft(job, state.opened, state.validated, tree, leaves, params.branches)
 
     def _drafted(self, state: _Request, event: DraftReady | TreeDraftReady) -> list[Command]:

@@ -1,0 +1,75 @@
+"""`routing:` of an experiment or of one policy."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from testbed.files.strict import MS, NUMBER, Strict
+from testbed.files.yamlfile import nearest
+
+Rule = Literal["nearest", "round_robin", "weighted", "jsq", "least_loaded", "power_of_two", "predicted"]
+RULES: tuple[Rule, ...] = get_args(Rule)
+LOAD_AWARE: frozenset[Rule] = frozenset({"jsq", "least_loaded", "power_of_two", "predicted"})
+
+Weight = Annotated[float, NUMBER, Field(gt=0, le=1e6)]
+
+
+class Routing(Strict):
+    """How a user's requests find their target, where there are several."""
+
+    rule: Rule = Field(
+        default="nearest",
+        description="nearest: least round trip; round_robin: in turn; weighted: by chance, by `weights`; jsq: fewest "
+        "requests open (join the shortest queue); least_loaded: fewest tokens still to emit; power_of_two: the shorter "
+        "queue of two drawn by chance; predicted: least time expected, from the round trip, the tokens still to emit "
+        "and how fast the target says that it emits them",
+    )
+    weights: dict[str, Weight] | None = Field(
+        default=None,
+        description="for weighted: target node to its weight; a target that is not named gets 1",
+        examples=[{"target0": 3, "target1": 1}],
+    )
+    sticky: bool = Field(
+        default=False, description="true: a user stays with the target of its first request, unless that falls silent"
+    )
+    failover_ms: Annotated[float, MS, Field(ge=750, le=3_600_000)] | None = Field(
+        default=2000.0,
+        description="a target that has not answered a ping for so long is silent: its requests go on at another "
+        "target, from the last token that arrived, and new ones avoid it; pings are sent every 250 ms; null: it is "
+        "waited for",
+    )
+    report_ms: Annotated[float, MS, Field(ge=1, le=600_000)] = Field(
+        default=250.0,
+        description="for rules that ask for load: a target reports to every user when its load changes, and at most "
+        "once in so long",
+    )
+
+    @property
+    def reports(self) -> bool:
+        """Targets say how loaded they are."""
+        return self.rule in LOAD_AWARE
+
+    def misfits(self, targets: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Place and words of what does not fit these target nodes."""
+        if len(targets) == 1:
+            yield (), "there is one target, so there is nothing to choose; place several targets, or remove routing"
+        if self.rule == "weighted" and self.weights is None:
+            yield (), "weighted needs weights, as in {rule: weighted, weights: {target0: 3}}"
+        elif self.rule != "weighted" and self.weights is not None:
+            yield ("weights",), f"weights belong to rule: weighted, not to {self.rule}"
+        for node in self.weights or ():
+            if node not in targets:
+                yield ("weights", node), f"no target {node!r}{nearest(node, targets)}"
+
+
+def of(given: Rule | Routing) -> Routing:
+    """A rule's name stands for the rule with its defaults."""
+    return given if isinstance(given, Routing) else Routing(rule=given)
+
+
+def as_data(routing: Routing | None) -> dict[str, object] | None:
+    """Plain data, for a node's program."""
+    return None if routing is None else routing.model_dump(mode="json")
