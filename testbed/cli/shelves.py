@@ -149,7 +149,7 @@ class Traces(Shelf["RttSeries"]):
 class Models(Shelf["ShippedModel"]):
     group = key = "models"
     help = "Models and pairs: list, show, add, check, train, profile."
-    lists = "List the models that ship or were added, and prompt-lookup."
+    lists = "List the models that ship or were added."
     shows = "Show a model that ships or was added, or prompt-lookup."
     argument = "A model's name."
 

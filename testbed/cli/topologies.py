@@ -24,7 +24,7 @@ def show_topology(
     svg: Annotated[Path | None, typer.Option("--svg", help="Draw both as an SVG file instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show a topology: a map of its regions, their round-trip times, the source.
+    """Show a topology: its map, round-trip times, source.
 
     On a terminal too narrow for the figures a character stands for each pair. Sites that are alike have one row.
     """

@@ -49,7 +49,7 @@ def test_every_group_with_a_list_of_names_shows_one_too() -> None:
     """Runs and images have no names to type."""
     names = [verb.name.split()[1:] for verb in verbs(app)]
     listed = {words[0] for words in names if words[-1] == "list"} - {"runs", "images"}
-    assert listed == {words[0] for words in names if words[-1] == "show"} == set(ONE)
+    assert listed == {words[0] for words in names if words[-1] == "show"} - {"runs"} == set(ONE)
     assert len(Shelf.__subclasses__()) == len(ONE)
 
 
