@@ -94,6 +94,7 @@ def test_a_capture_is_in_the_runs_time(both: list[tuple[dict[str, Any], Path]]) 
 def test_contraction_is_a_run_too(tmp_path: Path) -> None:
     """At a half, without models: emulated time goes by in half of this machine's."""
     changes: dict[str, Any] = {"compute": {"models": "recorded"}, "policies": ["autoregressive", "speculative"]}
+    changes |= {"place": {"user": "far", "target": "near"}}  # no short link: the bare path is twice as long, too
     path = experiment(tmp_path, **FEW, **changes, time={"dilation": 0.5})
     summary, _ = finished(path, tmp_path / "runs", "--fabric", "relay")
     assert summary["clock"]["dilation"] == 0.5
