@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from testbed.errors import BadInput
+from testbed.results.heldclock import dilation_of
 from testbed.results.metrics import REGISTRY, PolicyLog, policy_logs
 from testbed.results.metrics.base import KEY, RatioMetric, SampleMetric, interval_json, rounded
 from testbed.results.statistics import median_interval, ratio_of_medians_interval
@@ -48,6 +49,7 @@ def _about(path: Path, run: RunData, summary: Mapping[str, Any]) -> dict[str, An
     return {
         "path": str(path),
         **{key: manifest[key] for key in ("run_id", "experiment", "engine", "fabric")},
+        "dilation": dilation_of(manifest),
         "validity": summary["validity"],
     }
 

@@ -51,7 +51,8 @@ def _table(base: Mapping[str, Any], one: Mapping[str, Any]) -> Table:
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    return f"{run['experiment']} {run['run_id']} ({run['engine']}, {run['fabric']})"
+    dilated = "" if run["dilation"] == 1 else f", dilation {run['dilation']:g}"
+    return f"{run['experiment']} {run['run_id']} ({run['engine']}, {run['fabric']}{dilated})"
 
 
 def _ratio(one: Mapping[str, Any] | None) -> str:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from msgspec.structs import replace
+from rich.console import Console
 
 from testbed.errors import BadInput
 from testbed.results.compare import compare_runs
@@ -12,13 +13,13 @@ from testbed.results.store import RunDirectory
 from tests.results import tiny_log
 
 
-def written(folder, name, rows=None, policies=tiny_log.POLICIES, valid=True):
+def written(folder, name, rows=None, policies=tiny_log.POLICIES, valid=True, **told):
     (folder / name).mkdir(parents=True, exist_ok=True)
     directory = RunDirectory(folder / name)
     run = tiny_log.run()
     for kind, of_kind in {**tiny_log.rows(), **(rows or {})}.items():
         directory.write_rows(kind, [row for row in of_kind if kind == "links" or row.policy in policies])
-    manifest = {**run.manifest, "run_id": name}
+    manifest = {**run.manifest, "run_id": name, **told}
     directory.write_manifest({**manifest, "policies": [p for p in manifest["policies"] if p["label"] in policies]})
     reasons = [] if valid else ["made up"]
     directory.write_summary({"validity": {"valid": valid, "reasons": reasons}})
@@ -128,3 +129,12 @@ def test_nothing_that_pairs_is_refused_with_the_fix(tmp_path):
         compare_runs([one])
     with pytest.raises(BadInput, match="finished run directory"):
         compare_runs([one, tmp_path / "nothing"])
+
+
+def test_the_dilation_of_a_run_stands_beside_its_fabric(tmp_path, capsys):
+    one = written(tmp_path, "one")
+    two = written(tmp_path, "two", clock={"dilation": 4.0, "phases": []})
+    result = compare_runs([one, two])
+    assert (result["base"]["dilation"], result["comparisons"][0]["run"]["dilation"]) == (1, 4)
+    Console(width=120).print(render(result))
+    assert "dilation 4) against" in capsys.readouterr().out
