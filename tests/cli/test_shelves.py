@@ -30,6 +30,7 @@ ONE = {
     "policies": "wanspec",
     "tables": "tiny-prose",
     "metrics": "tpot_ms",
+    "loads": "azure-2023-conv",
 }
 KEYS = {"topology": "topologies", "trace": "traces"}  # where the group is not called as its list
 
