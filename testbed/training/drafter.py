@@ -1,8 +1,9 @@
 """`python -m testbed.training.drafter`: a small drafter for a model that exists, from that model's own greedy answers.
 
-What it learns from says which token the model chose (`testbed.training.outputs`), so the model itself is not run: on
-one core that is what makes it possible beside a model of a hundred million parameters. Its embeddings begin as the
-directions in which the model's differ most, for most tokens of a large vocabulary are hardly ever met.
+One command: it asks the model first, unless its answers are there (`testbed.training.outputs`). They say which token
+the model chose, so the model itself is not run while the drafter learns: on one core that is what makes it possible
+beside a model of a hundred million parameters. Its embeddings begin as the directions in which the model's differ most,
+for most tokens of a large vocabulary are hardly ever met.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from testbed.training.distil import next_token_loss
 from testbed.training.evaluate import describe_drafter
 from testbed.training.optimise import Batches, Trained, new_model, optimise
 from testbed.training.options import Domain, Drafter, Shape, TrainingOptions
-from testbed.training.outputs import MOST_BYTES, Output, read_outputs
+from testbed.training.outputs import LONGEST, MOST_BYTES, TOGETHER, Output, read_outputs, write_outputs
 from testbed.training.tokens import HELD_OUT, Tokens
 from testbed.workload.prompts import load_prompts
 
+ANSWERS = "answers.jsonl"
 EMBEDDING_RMS = 0.05
 ROWS = 4  # of 256 tokens: logits over a large vocabulary are what memory is needed for
 LICENCE = "Apache-2.0, as the model whose answers it learned from"
@@ -109,22 +111,27 @@ def _card(
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m testbed.training.drafter", description=__doc__)
     parser.add_argument("--target", required=True, help="model that drafts are for")
-    parser.add_argument(
-        "--outputs", type=Path, required=True, help="its answers, as testbed.training.outputs wrote them"
-    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the pair")
+    parser.add_argument(
+        "--outputs", type=Path, help=f"its answers, as testbed.training.outputs writes them; not given: OUT/{ANSWERS}"
+    )
+    parser.add_argument("--answers-cpu-s", type=float, default=600.0, help="processor time to ask for them at most")
     parser.add_argument("--drafter", default="draft:160x3x4:800000", help="NAME:WIDTHxLAYERSxHEADS:TOKENS")
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--prompts", type=Path, required=True, help="prompt file to measure acceptance on")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     name, shape, tokens = given.drafter.split(":")
     plan = Drafter(name, Shape.parse(shape), int(tokens), given.learning_rate)
     note = lambda line: print(line, flush=True)  # noqa: E731
-    print(make(given.target, given.outputs, given.out, plan, given.prompts, given.seed, note))
+    outputs = given.outputs or given.out / ANSWERS
+    if not outputs.exists():
+        outputs.parent.mkdir(parents=True, exist_ok=True)
+        write_outputs(given.target, outputs, LONGEST, TOGETHER, given.answers_cpu_s, note)
+    print(make(given.target, outputs, given.out, plan, given.prompts, given.seed, note))
 
 
 if __name__ == "__main__":

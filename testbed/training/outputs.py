@@ -20,6 +20,8 @@ from testbed.models.passes import passes_of
 from testbed.training.questions import training_questions
 
 MOST_BYTES = 1 << 28
+LONGEST = 80  # tokens of an answer
+TOGETHER = 96  # answers decoded at once
 
 
 class Output(msgspec.Struct, frozen=True):
@@ -84,8 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m testbed.training.outputs", description=__doc__)
     parser.add_argument("--model", required=True, help="whose answers")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .jsonl")
-    parser.add_argument("--tokens", type=int, default=80, help="of an answer at most")
-    parser.add_argument("--together", type=int, default=96, help="answers decoded at once")
+    parser.add_argument("--tokens", type=int, default=LONGEST, help="of an answer at most")
+    parser.add_argument("--together", type=int, default=TOGETHER, help="answers decoded at once")
     parser.add_argument("--cpu-s", type=float, default=1200.0, help="processor time to spend at most")
     given = parser.parse_args()
     progress = lambda line: print(line, flush=True)  # noqa: E731

@@ -12,7 +12,7 @@ import torch
 from testbed.models.load import check_same_tokenizer, load_model
 from testbed.models.passes import passes_of
 from testbed.models.reference import target_only
-from testbed.training import outputs
+from testbed.training import drafter, outputs
 from testbed.training.drafter import EMBEDDING_RMS, begun, make, stream
 from testbed.training.options import Drafter, Shape, TrainingOptions
 from testbed.training.outputs import Output, answers, read_outputs, write_outputs
@@ -60,6 +60,20 @@ def test_a_drafter_is_made_from_answers_and_measured_on_new_prompts(
     assert card["measured"]["new"]["prompts"] == 1 and card["trained"]["steps"] == 4
     check_same_tokenizer("tiny-target", str(folder))
     assert load_model(str(folder)).ends == load_model("tiny-target").ends
+
+
+@pytest.mark.slow
+def test_one_command_asks_the_model_itself_unless_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "training_questions", lambda: ["The miller said", "Once upon a time"] * 6)
+    prompts = tmp_path / "new.jsonl"
+    prompts.write_text(json.dumps({"id": "one", "text": "The miller said nothing"}) + "\n")
+    command = ["--target", "tiny-target", "--out", str(tmp_path / "pair"), "--drafter", "draft:16x1x1:1024"]
+    drafter.main([*command, "--prompts", str(prompts)])
+    asked = (tmp_path / "pair" / drafter.ANSWERS).read_bytes()
+    assert len(asked.splitlines()) == 12 and (tmp_path / "pair" / "draft" / "card.json").is_file()
+    monkeypatch.setattr(drafter, "write_outputs", None)
+    drafter.main([*command, "--prompts", str(prompts)])
+    assert (tmp_path / "pair" / drafter.ANSWERS).read_bytes() == asked
 
 
 def test_embeddings_begin_as_the_models_strongest_directions() -> None:
