@@ -55,6 +55,7 @@ STAGES = {
 OF_NODES = ("starting 3 nodes", REQUESTS)
 LIVES: dict[Kind, tuple[str, ...]] = {
     "engine": tuple(STAGES),
+    "template": OF_NODES,
     "node": OF_NODES,
     "worker": OF_NODES,
     "fabric": tuple(STAGES),
@@ -112,6 +113,7 @@ def expected_words(kind: Kind, fabric: str, name: str) -> str:
     """What the run must say of what was killed."""
     return {
         "engine": "",
+        "template": "template.log) was killed (signal 9)",
         "node": f"node {name} was killed (signal 9)",
         "worker": f"node {name}: its model worker was killed (signal 9)",
         "fabric": f"fabric {fabric}: its {'guest kernel' if fabric == 'lab' else 'process'} was killed (signal 9)",

@@ -17,13 +17,14 @@ from testbed.system.journal import JOURNAL_NAME, read_entries, state_dir
 from testbed.system.makers import start_time
 from testbed.system.undoing import MARK
 
-Kind = Literal["engine", "node", "worker", "fabric", "probe", "container", "daemon"]
-OF_PROCESSES: tuple[Kind, ...] = ("engine", "node", "worker", "fabric", "probe")
+Kind = Literal["engine", "template", "node", "worker", "fabric", "probe", "container", "daemon"]
+OF_PROCESSES: tuple[Kind, ...] = ("engine", "template", "node", "worker", "fabric", "probe")
 OF_CONTAINERS: tuple[Kind, ...] = ("container", "daemon")  # of a run with --nodes docker
 KINDS = OF_PROCESSES + OF_CONTAINERS
 
 # command lines; a guest kernel is a tree of processes, of which the first one's end is the guest's
 COMMANDS: dict[Kind, re.Pattern[str]] = {
+    "template": re.compile(r"testbed\.system\.template "),
     "node": re.compile(r"testbed\.nodes\.piped \S*?(?P<name>[\w-]+)\.json"),
     "worker": re.compile(r"testbed\.nodes\.worker "),
     "fabric": re.compile(r"testbed\.network\.relay\.process|^linux\.uml "),

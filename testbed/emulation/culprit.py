@@ -38,7 +38,9 @@ class Facts:
 
     fabric: str | None = None  # how it died, with its name
     containers: str | None = None  # why their engine does not answer
-    shared_workers: Mapping[str, int] = field(default_factory=dict)  # statuses of those that ended, by name
+    helpers: Mapping[str, int] = field(
+        default_factory=dict
+    )  # that nodes live on: statuses of those that ended, by name
     nodes: Sequence[NodeFacts] = ()
     out_of_memory: bool = False  # the kernel killed something since the nodes were started
 
@@ -59,7 +61,7 @@ def culprit(facts: Facts) -> Culprit | None:
     return (
         _fabric(facts)
         or _engine_of_containers(facts)
-        or _shared_worker(facts)
+        or _helper(facts)
         or _worker(facts)
         or _killed(facts)
         or _crashed(facts)
@@ -76,9 +78,9 @@ def _engine_of_containers(facts: Facts) -> Culprit | None:
     return None if facts.containers is None else Culprit(facts.containers, NoEngine)
 
 
-def _shared_worker(facts: Facts) -> Culprit | None:
-    """With status 0 it has ended in order, because all its nodes had gone."""
-    for name, status in facts.shared_workers.items():
+def _helper(facts: Facts) -> Culprit | None:
+    """A shared worker, or the template. With status 0 it has ended in order, because all its nodes had gone."""
+    for name, status in facts.helpers.items():
         if status == 0:
             continue
         return Culprit(f"{name} {ending(status)}{_why(status, facts)}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -26,6 +25,7 @@ from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, processes, sharing
 from testbed.emulation.nodekind import model_folders
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
+from testbed.emulation.nodetemplate import NodeTemplate
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
 from testbed.experiment.policyentry import PolicyEntry
@@ -36,10 +36,8 @@ from testbed.network.network import Network
 from testbed.nodes.control import Beat, Connect, Connected, ControlCommand, ControlReply, Failed, NodeConfig, Ready
 from testbed.nodes.leftfile import open_left
 from testbed.policies.routing.options import as_data
-from testbed.system import environment
 from testbed.system.broughtup import BroughtUp
 from testbed.system.interrupt import taking_down
-from testbed.system.processes import ending_with_this
 from testbed.wire.greeting import keys_of, new_secret
 from testbed.workload.background import Background
 
@@ -91,7 +89,8 @@ class Deployment(BroughtUp):
         self._pids: dict[str, int] = {}  # of programs that are processes of this machine
         self._confinement: Confinement | None = None  # of processes; containers have theirs from the engine
         self.workers = SharedWorkers(network, log_dir)
-        self._evidence = Evidence(network, self.workers)
+        self._template: NodeTemplate | None = None  # of programs that are processes
+        self._evidence = Evidence(network, self._helpers_ended)
 
     def _raise_cause(self, error: BaseException | None) -> None:
         self._evidence.raise_cause(error, self.nodes.values)
@@ -104,6 +103,8 @@ class Deployment(BroughtUp):
             deadline = time.monotonic() + GRACE_S
             for node in self.nodes.values():
                 node.end(deadline)
+            if self._template is not None:
+                self._template.end(deadline)
             self.workers.end(deadline)
 
     def next_reply(self, limit_s: float, waiting_for: str) -> tuple[NodeProcess, ControlReply]:
@@ -218,6 +219,8 @@ class Deployment(BroughtUp):
             folders = model_folders(names)
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
+            kept = list(self._confinement.kept)
+            self._template = NodeTemplate(self._network.hosts, self._log_dir / "template.log", kept)
             self.workers.start(served, self._confinement)
         fitness = self._fitness
         if self._containers is not None:
@@ -285,19 +288,14 @@ class Deployment(BroughtUp):
     def _launch(self, config: NodeConfig, config_path: Path, log_path: Path) -> Program:
         if self._containers is not None:
             return self._containers.programs[config.node]
-        assert self._confinement is not None
-        with log_path.open("wb") as log:
-            process = self._network.popen(
-                config.node,
-                self._confinement.command(ending_with_this("testbed.nodes.piped", config_path)),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                pass_fds=() if config.shared_worker is None else (config.shared_worker,),
-                env=environment.of_nodes(os.environ),
-            )
+        assert self._template is not None
+        node = self._network.pid(config.node)
+        process = self._template.start(node, "testbed.nodes.piped", config_path, log_path, config.shared_worker)
         self._pids[config.node] = process.pid
         return PipedProgram(process)
+
+    def _helpers_ended(self) -> dict[str, int]:
+        return self.workers.ended() | ({} if self._template is None else self._template.ended())
 
     def _let_them_start(self, born: Mapping[str, float]) -> None:
         """Returns when fewer than STARTING_AT_ONCE programs have not yet reported."""

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from testbed.emulation.culprit import Facts, NodeFacts, culprit
 from testbed.emulation.nodeprocess import NodeProcess
-from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import NoEngine
 from testbed.network.network import SETTLE_S, Network
 
@@ -24,9 +23,10 @@ VMSTAT = Path("/proc/vmstat")
 class Evidence:
     """Made as the nodes are started: what the kernel kills for want of memory counts from then on."""
 
-    def __init__(self, network: Network, workers: SharedWorkers) -> None:
+    def __init__(self, network: Network, helpers_ended: Callable[[], dict[str, int]]) -> None:
+        """`helpers_ended`: how those that the nodes live on have ended, by name."""
         self._network = network
-        self._workers = workers
+        self._helpers_ended = helpers_ended
         self._oom_kills = oom_kills()
 
     def raise_cause(self, error: BaseException | None, nodes: Callable[[], Iterable[NodeProcess]]) -> None:
@@ -56,7 +56,7 @@ class Evidence:
         return Facts(
             fabric=self._network.died(),
             containers=unreachable,
-            shared_workers=self._workers.ended(),
+            helpers=self._helpers_ended(),
             nodes=found,
             out_of_memory=oom_kills() > self._oom_kills,
         )

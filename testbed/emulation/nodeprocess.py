@@ -17,6 +17,7 @@ from typing import Protocol
 import msgspec
 
 from testbed.emulation.culprit import NodeFacts
+from testbed.emulation.nodetemplate import Forked
 from testbed.errors import RunInvalid, TestbedError
 from testbed.nodes.control import ControlCommand, ControlReply, Failed, NodeConfig, Quit, Ready, bounded_lines, line
 
@@ -73,7 +74,7 @@ class PipedProgram:
 
     contained = False
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: Forked) -> None:
         assert process.stdin is not None and process.stdout is not None
         self._process, self._stdin, self._stdout = process, process.stdin, process.stdout
 

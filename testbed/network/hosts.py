@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.system import helper
@@ -60,14 +60,23 @@ def enter(pid: int, argv: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *argv]
 
 
+class Process(Protocol):
+    """A program of the run, as far as it has to be ended."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self) -> int: ...
+
+
 class MininetHosts:
     """The nodes of one run. `stop` ends what still runs in them and then the namespaces themselves."""
 
     def __init__(self, run_id: str, journal: Journal) -> None:
         self._run_id = run_id
-        self._journal = journal
+        self.journal = journal
         self._hosts: dict[str, Host] = {}
-        self._processes: list[subprocess.Popen[Any]] = []
+        self._processes: list[Process] = []
 
     def add(self, name: str, pid: int | None = None) -> int:
         """Makes a node with nothing but a loopback interface; returns the pid that holds its namespace.
@@ -78,13 +87,13 @@ class MininetHosts:
         if name in self._hosts:
             raise BadInput(f"node {name!r} is given twice")
         try:
-            host = _host_class(self._journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
+            host = _host_class(self.journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
         except OSError as error:  # of reading from its shell, which has ended
             if pid is not None:
                 raise RunInvalid(f"node {name}: its container ended before its link was made") from error
             raise MachineCannot(f"nodes: the shell of {name} ended as it was started; see testbed doctor") from error
         host.inNamespace = True
-        self._journal.group(host.pid)
+        self.journal.group(host.pid)
         self._hosts[name] = host
         in_node(f"node {name}", host.pid, _bring_loopback_up)
         return int(host.pid)
@@ -108,9 +117,14 @@ class MininetHosts:
         self, pid: int, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[Any]:
         """Starts a program in the namespace of process `pid`, in its own session; options as for `Popen`."""
-        process = helper.start(enter(pid, argv), self._journal, env, **options)
+        process = helper.start(enter(pid, argv), self.journal, env, **options)
         self._processes.append(process)
         return process
+
+    def adopt(self, process: Process) -> None:
+        """A program that leads a process group, started by another process: ended like all others."""
+        self.journal.group(process.pid)
+        self._processes.append(process)
 
     def facts(self) -> dict[str, object]:
         return {
@@ -123,7 +137,7 @@ class MininetHosts:
         """Ends what `popen_at` started and what that started; the namespaces stay."""
         while self._processes:
             process = self._processes.pop()
-            stop_group(process.pid, self._journal.path)  # also when it has ended itself: its children may not have
+            stop_group(process.pid, self.journal.path)  # also when it has ended itself: its children may not have
             process.wait()
 
     def stop(self) -> None:

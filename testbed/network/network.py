@@ -8,10 +8,8 @@ twice.
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
 from testbed.network import tcproutes
@@ -101,9 +99,9 @@ class Network(BroughtUp):
     def address(self, node: str) -> str:
         return self._port(node).address
 
-    def popen(self, node: str, argv: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """A program at a node: see `MininetHosts.popen_at`."""
-        return self.hosts.popen_at(self._port(node).pid, argv, **options)
+    def pid(self, node: str) -> int:
+        """A process in the node's namespace."""
+        return self._port(node).pid
 
     def shape(self, links: Sequence[Link]) -> None:
         """Makes all links as given (what a packet is to experience, base path included). Keeps packets in flight."""

@@ -81,11 +81,16 @@ def in_namespace(namespace: int, act: Callable[[], T]) -> T:
     """Runs `act` in the namespace of the descriptor; processes it starts are born there too."""
 
     def enter() -> T:
-        if _libc.setns(namespace, CLONE_NEWNET):
-            raise OSError(ctypes.get_errno(), "enter a network namespace")
+        join_namespace(namespace)
         return act()
 
     return _in_thread(enter)
+
+
+def join_namespace(namespace: int) -> None:
+    """This thread lives in the namespace of the descriptor from now on."""
+    if _libc.setns(namespace, CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "enter a network namespace")
 
 
 def in_node(where: str, pid: int, act: Callable[[], T]) -> T:

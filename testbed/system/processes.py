@@ -23,7 +23,18 @@ def ending_with_this(module: str, *arguments: object) -> list[str]:
     Nothing need be read or written for it, so it holds while models are loaded and while a pass is computed. To be
     started from the main thread, or from a thread that outlives the module: prctl(2) means the thread that started it.
     """
-    return [sys.executable, "-m", "testbed.system.processes", str(os.getpid()), module, *map(str, arguments)]
+    return ending_with(os.getpid(), module, *arguments)
+
+
+def ending_with(parent: int, module: str, *arguments: object) -> list[str]:
+    """The same for another process, which is to start it."""
+    return [sys.executable, "-m", "testbed.system.processes", str(parent), module, *map(str, arguments)]
+
+
+def ends_with(parent: int) -> bool:
+    """The kernel kills this process when its parent has ended; False where that has happened already."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == parent
 
 
 def ending(status: int) -> str:
@@ -37,8 +48,7 @@ def from_shell(status: int) -> int:
 
 
 def main(parent: int, module: str, arguments: list[str]) -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the line above
+    if not ends_with(parent):
         return
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 24, 38, 47  # linux/prctl.h
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
-CAP_SETPCAP = 8
+CAPABILITIES = {"dac_read_search": 2, "setpcap": 8, "sys_admin": 21}  # linux/capability.h; by setpriv's names
 ENDING_S = 2.0  # a thread that has been joined may still be leaving the kernel
 LAST_CAPABILITY = Path("/proc/sys/kernel/cap_last_cap")
 
@@ -32,8 +32,9 @@ def started_without(argv: Sequence[str], keep: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def give_up() -> None:
-    """This process, which must have one thread only, has no capability any more and never gets one again."""
+def give_up(keep: Sequence[str] = ()) -> None:
+    """This process, which must have one thread only, has no capability any more but those named, and never gets one."""
+    kept = {CAPABILITIES[name] for name in keep}
     deadline = time.monotonic() + ENDING_S
     while len(list(Path("/proc/self/task").iterdir())) != 1:
         if time.monotonic() > deadline:
@@ -49,12 +50,15 @@ def give_up() -> None:
             raise OSError(code, f"{name}: {os.strerror(code)}")
 
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if held("CapEff") >> CAP_SETPCAP & 1:  # without it there is nothing to drop from, as no_new_privs bars gains
-        for capability in range(int(LAST_CAPABILITY.read_text()) + 1):
+    effective = held("CapEff")
+    if effective >> CAPABILITIES["setpcap"] & 1:  # without it there is nothing to drop from: no_new_privs bars gains
+        for capability in set(range(int(LAST_CAPABILITY.read_text()) + 1)) - kept:
             call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
     call("prctl", PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     header = ctypes.create_string_buffer(struct.pack("=Ii", CAPABILITY_VERSION_3, 0))  # 0: this thread
-    call("capset", header, ctypes.create_string_buffer(bytes(24)))  # two sets of effective, permitted, inheritable
+    left = effective & sum(1 << capability for capability in kept)
+    # effective, permitted, inheritable; of the capabilities up to 31, then of those beyond
+    call("capset", header, ctypes.create_string_buffer(struct.pack("=6I", left, left, 0, 0, 0, 0)))
 
 
 def held(which: str, pid: int | str = "self") -> int:

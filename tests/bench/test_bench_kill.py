@@ -87,6 +87,7 @@ def test_descendants_are_found_and_strangers_are_not() -> None:
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
+        ("template", "python -m testbed.system.processes 12 testbed.system.template 9 testbed.nodes.program "),
         ("node", "python -m testbed.system.processes 12 testbed.nodes.piped /x/.a.partial/logs/target0.json "),
         ("worker", "python -m testbed.system.processes 12 testbed.nodes.worker 7 "),
         ("fabric", "python -m testbed.network.relay.process "),

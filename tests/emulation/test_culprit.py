@@ -34,14 +34,14 @@ cases: list[tuple[str, Facts, type[TestbedError], str]] = [
     ),
     (
         "a shared worker before all nodes that had it",
-        Facts(shared_workers={"shared model worker 0": -9}, nodes=[NodeFacts("user1", WORKER, 0)]),
+        Facts(helpers={"shared model worker 0": -9}, nodes=[NodeFacts("user1", WORKER, 0)]),
         RunInvalid,
         "shared model worker 0 was killed (signal 9)",
     ),
     (
         "a killed node before the shared worker that ended when its last node had",
         Facts(
-            shared_workers={"shared model worker 0": 0},
+            helpers={"shared model worker 0": 0},
             nodes=[NodeFacts("user0", LOST, 0), NodeFacts("target0", status=-9)],
         ),
         RunInvalid,

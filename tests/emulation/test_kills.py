@@ -1,6 +1,6 @@
 """kill -9 of whatever a run consists of: the run ends in time, names what was killed, and leaves nothing (invariant 5).
 
-Five of the trials of `python -m testbed.bench kill`; docs/reliability.md has many more. The engine: `test_killed_run`.
+Six of the trials of `python -m testbed.bench kill`; docs/reliability.md has many more. The engine: `test_killed_run`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ DRAWS = 4  # a moment that comes when the victim has ended already is drawn agai
 @pytest.mark.parametrize(
     ("kind", "fabric"),
     [
+        ("template", "relay"),
         ("node", "relay"),
         ("worker", "relay"),
         ("fabric", "relay"),

@@ -136,7 +136,8 @@ def test_a_node_that_no_longer_answers_ends_the_run_by_name_with_its_log_shown(s
         )
     try:
         wait_until(lambda: "autoregressive: 40 requests" in said.read_text())
-        os.kill(child_of(process.pid, "testbed.nodes.piped", "drafter0.json"), signal.SIGSTOP)
+        template = child_of(process.pid, "testbed.system.template")
+        os.kill(child_of(template, "testbed.nodes.piped", "drafter0.json"), signal.SIGSTOP)
         status = process.wait(timeout=60)
     finally:
         process.kill()

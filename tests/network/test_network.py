@@ -55,7 +55,9 @@ def test_every_pair_has_its_rtt_and_nothing_remains(run_id: str, journal: Journa
         assert all(sample.received == sample.sent for sample in samples.values())
         assert network.counters().unmatched == 0
         pids = [port.pid for port in network.ports]
-        program = network.popen("drafter", ["ping", "-c", "1", network.address("user")], stdout=-1)
+        program = network.hosts.popen_at(
+            network.pid("drafter"), ["ping", "-c", "1", network.address("user")], stdout=-1
+        )
         assert b"1 received" in program.communicate()[0]
     network.close()
     assert all(start_time(pid) is None for pid in pids)
@@ -103,7 +105,7 @@ def test_a_killed_run_is_cleaned_and_only_it(tmp_path: Path) -> None:
         "from testbed.network.spec.topology import load_topology\n"
         "place = {'a': 'near', 'b': 'far'}\n"
         "n = Network(load_topology('two-sites'), place, 'auto', 'killed', Journal(Path(sys.argv[1])))\n"
-        "n.__enter__(); p = n.popen('a', ['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
+        "n.__enter__(); p = n.hosts.popen_at(n.pid('a'), ['sleep', '60']); print(p.pid, flush=True); time.sleep(60)"
     )
     path = tmp_path / "killed" / "journal.jsonl"
     run = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True)
