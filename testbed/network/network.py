@@ -131,28 +131,35 @@ class Network(BroughtUp):
             raise RuntimeError("this network was brought up without changing links")
         return self._live.stop_replay()
 
-    def probe(self, count: int = CHECK_PROBES, enough: int | None = None, sparse: bool = False) -> list[PairSample]:
+    def probe(
+        self, count: int = CHECK_PROBES, enough: int | None = None, sparse: bool = False, again: bool = False
+    ) -> list[PairSample]:
         """Measures every directed link against the links in force, and keeps the result in `samples`.
 
         Each gets `count` probes, or fewer where it is one of many that carry no message. With `enough`, first so many;
-        the rest are sent only if these were not flawless, and all count then. `sparse`: over a longer time.
+        the rest are sent only over those pairs whose first were not flawless, and all count then. `sparse`: over a
+        longer time. `again`: of many that carry no message, and were measured before, a few of each node.
         """
         pace = SPARSE if sparse else CHECK
         specified, slowest_bps = self._specified()
         terms = Terms.of(self.links)
+
+        def measure(pairs: Sequence[Pair], number: int) -> list[PairSample]:
+            return self._probe_links({pair: specified[pair] for pair in pairs}, number, slowest_bps, pace)
+
         if self._used is None:
-            self.samples = _sparing(
-                lambda number: self._probe_links(specified, number, slowest_bps, pace), terms.flawless, count, enough
-            )
+            self.samples = _sparing(measure, list(specified), terms.flawless, count, enough)
             return self.samples
-        idle = {pair: specified[pair] for pair in one_direction(specified) if pair not in self._used}
+        silent = sample(list(self.placement), ()) if again else one_direction(specified)
+        idle = {pair: specified[pair] for pair in silent if pair not in self._used}
         looks = self._probe_links(idle, FEWEST_PROBES, slowest_bps, LOOK)
         found = {(one.src, one.dst): one for one in looks}
         if doubtful := [pair for pair, one in found.items() if not clearly_right(one) or terms.reasons([one])]:
-            again = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
-            found |= {(one.src, one.dst): found[one.src, one.dst].with_more(one) for one in again}
-        used = _sparing(lambda number: self._probe_used(specified, number, slowest_bps), terms.flawless, count, enough)
-        self.samples = both_ways([*found.values(), *used])
+            more = self._probe_links({pair: idle[pair] for pair in doubtful}, IDLE_PAIR_PROBES, slowest_bps)
+            found |= {(one.src, one.dst): found[one.src, one.dst].with_more(one) for one in more}
+        # last, for these count most: then the machine is as awake as it will be
+        used = [pair for pair in one_direction(specified) if pair in self._used]
+        self.samples = both_ways([*found.values(), *_sparing(measure, used, terms.flawless, count, enough)])
         return self.samples
 
     def _specified(self) -> tuple[dict[Pair, float], int | None]:
@@ -290,16 +297,19 @@ class Network(BroughtUp):
 
 
 def _sparing(
-    measure: Callable[[int], list[PairSample]],
+    measure: Callable[[Sequence[Pair], int], list[PairSample]],
+    pairs: Sequence[Pair],
     flawless: Callable[[list[PairSample]], bool],
     count: int,
     enough: int | None,
 ) -> list[PairSample]:
-    """`count` probes a pair, or `enough` where these leave no doubt."""
-    first = measure(min(enough or count, count))
-    if enough is None or enough >= count or flawless(first):
+    """`count` probes a pair, or `enough` over those where these leave no doubt."""
+    first = measure(pairs, min(enough or count, count))
+    if enough is None or enough >= count:
         return first
-    return [one.with_more(more) for one, more in zip(first, measure(count - enough), strict=True)]
+    doubtful = [(one.src, one.dst) for one in first if not flawless([one])]
+    more = dict(zip(doubtful, measure(doubtful, count - enough) if doubtful else (), strict=True))
+    return [one.with_more(more[pair]) if (pair := (one.src, one.dst)) in more else one for one in first]
 
 
 def node_address(index: int) -> str:

@@ -126,6 +126,22 @@ def test_where_there_are_many_every_pair_is_measured_by_few_packets_that_go_both
     assert Terms.of(many.network.links).reasons(found) == []
 
 
+def test_after_a_run_a_few_pairs_of_each_node_stand_for_those_without_messages() -> None:
+    """Nothing of the run went over them; each node and so each shaper is looked at with several partners."""
+    many = Measured(65)
+    found = many.network.probe(200, enough=100, again=True)
+    (partners, few), used = many.asked
+    assert (few, used) == (FEWEST_PROBES, (64, 100))
+    assert partners <= 3 * 65
+    ways = {(one.src, one.dst) for one in found}
+    assert {pair for pair in many.pairs if "n0" in pair} <= ways
+    for node in many.network.placement:
+        assert sum(node in pair for pair in ways) >= 2 * 5
+    again = many.network.probe(200, sparse=True, again=True)
+    assert many.paces[-2:] == [LOOK, SPARSE]
+    assert {(one.src, one.dst) for one in again} == ways
+
+
 def test_an_idle_pair_that_few_packets_do_not_find_right_gets_more_and_loses_none() -> None:
     """One was late by chance, and is right by the median of all; one is wrong, and stays so."""
 
@@ -155,21 +171,22 @@ def test_a_base_path_takes_a_few_pairs_of_each_node_and_tells_all() -> None:
 @pytest.mark.parametrize(
     ("late", "asked"),
     [
-        (None, [100]),
-        (1, [100, 200]),  # in the first probes: they do not suffice
-        (2, [100]),
+        (None, [(6, 100)]),
+        (1, [(6, 100), (1, 200)]),  # in the first probes: they do not suffice
+        (2, [(6, 100)]),
     ],
 )
-def test_fewer_probes_do_where_they_are_flawless(late: int | None, asked: list[int]) -> None:
-    """One late pair, in so many measurements as `late` says, makes all be measured further, and keeps what it had."""
+def test_fewer_probes_do_where_they_are_flawless(late: int | None, asked: list[tuple[int, int]]) -> None:
+    """A late pair, in the measurement that `late` says, is measured further, and keeps what it had; others are not."""
 
     def seen_ms(pair: Pair, turn: int) -> float:
         return 6.0 if pair == ("n0", "n1") and turn == late else 2.5
 
     few = Measured(3, seen_ms)
     found = few.network.probe(300, enough=100)
-    assert few.asked == [(6, count) for count in asked]
-    assert {(one.src, one.dst): one.sent for one in found} == dict.fromkeys(few.pairs, sum(asked))
+    assert few.asked == asked
+    sent = {**dict.fromkeys(few.pairs, 100), ("n0", "n1"): 300 if late == 1 else 100}
+    assert {(one.src, one.dst): one.sent for one in found} == sent
     late_of = {(one.src, one.dst): sum(rtt > 8 for rtt in one.rtts_ms) for one in found}
     assert late_of == {**dict.fromkeys(few.pairs, 0), ("n0", "n1"): 100 if late == 1 else 0}
     few.network.probe(200, sparse=True)
