@@ -47,7 +47,6 @@ GRACE_S = 3.0
 LOOK_S = 0.5
 STARTING_AT_ONCE = 8  # programs that have yet to say a word: dozens at once would be silent for too long on two cores
 FREEZE_TRIES = 20
-SILENCE_S = 15.0  # nodes beat once a second, and a machine that starves one so long cannot be trusted anyway
 
 T = TypeVar("T", bound=ControlReply)
 
@@ -110,7 +109,7 @@ class Deployment(BroughtUp):
     def next_reply(self, limit_s: float, waiting_for: str) -> tuple[NodeProcess, ControlReply]:
         """The next reply but a beat. Raises what a node reported, or what is wrong with a node or the network.
 
-        A node that is silent for SILENCE_S is not waited for any longer; `limit_s` bounds the whole wait.
+        A node that is silent for too long is not waited for any longer; `limit_s` bounds the whole wait.
         """
         over = Limit(self._clock, limit_s).over
         while True:
@@ -153,8 +152,7 @@ class Deployment(BroughtUp):
         self._network.check()
         now = time.monotonic()
         for node in self.nodes.values():
-            if not node.frozen and now - node.heard > SILENCE_S:
-                raise node.failure(f"has not answered for {SILENCE_S:.0f} s")
+            node.check(now)
 
     def facts(self) -> dict[str, object]:
         """Provenance for the manifest: what the nodes said of themselves."""
@@ -230,7 +228,6 @@ class Deployment(BroughtUp):
         self.cpu_sets = cpu_sets(
             [name for name, (role, _) in placed.items() if role != "user" and name not in joined and run[name]]
         )
-        born: dict[str, float] = {}
         for name, (_, site) in placed.items():
             compute = self._scenario.compute_of(name)
             config = NodeConfig(
@@ -257,8 +254,7 @@ class Deployment(BroughtUp):
             self.nodes[name] = NodeProcess(name, program, log_path, self.inbox)
             if self._containers is not None:
                 self.nodes[name].send(config)  # which its program has waited for
-            born[name] = self.nodes[name].heard
-            self._let_them_start(born)
+            self._let_them_start()
         self.ready = self._await(set(placed), Ready, LOAD_TIMEOUT_S, "the nodes to load their models")
         # they cannot do it themselves
         if self._containers is not None:
@@ -297,12 +293,9 @@ class Deployment(BroughtUp):
     def _helpers_ended(self) -> dict[str, int]:
         return self.workers.ended() | ({} if self._template is None else self._template.ended())
 
-    def _let_them_start(self, born: Mapping[str, float]) -> None:
+    def _let_them_start(self) -> None:
         """Returns when fewer than STARTING_AT_ONCE programs have not yet reported."""
-        while True:
-            silent = [one for name, one in self.nodes.items() if one.heard == born[name]]
-            if len([one for one in silent if one.program.status() is None]) < STARTING_AT_ONCE:
-                return
+        while sum(not one.spoke and one.program.status() is None for one in self.nodes.values()) >= STARTING_AT_ONCE:
             self._look_around()
             time.sleep(0.02)
 

@@ -21,6 +21,8 @@ from testbed.emulation.nodetemplate import Forked
 from testbed.errors import RunInvalid, TestbedError
 from testbed.nodes.control import ControlCommand, ControlReply, Failed, NodeConfig, Quit, Ready, bounded_lines, line
 
+SILENCE_S = 15.0  # nodes beat once a second, and a machine that starves one so long cannot be trusted anyway
+FIRST_WORD_S = 60.0  # a program that starts needs a core for a while: beside enough else that has taken 15 s
 KILLED_S = 20.0  # more than the kernel, or a container engine, ever takes to end what was killed
 
 Inbox = Queue[tuple["NodeProcess", ControlReply | None]]
@@ -128,6 +130,7 @@ class NodeProcess:
         self.program = program
         self.log_path = log_path
         self.heard = time.monotonic()  # when it last replied, beats included
+        self.spoke = False  # its program runs
         self.frozen = False
         self.said: Failed | None = None  # why it failed, as it reported first
         self.closed = False  # it replies no more
@@ -157,6 +160,12 @@ class NodeProcess:
             self.program.thaw()
             self.heard = time.monotonic()
             self.frozen = False
+
+    def check(self, now: float) -> None:
+        """NodeFailed when it has been silent for too long at `now` (time.monotonic), and not on purpose."""
+        limit_s = SILENCE_S if self.spoke else FIRST_WORD_S
+        if not self.frozen and now - self.heard > limit_s:
+            raise self.failure(f"has not answered for {limit_s:.0f} s")
 
     @property
     def awaits_status(self) -> bool:
@@ -214,6 +223,7 @@ class NodeProcess:
             for text in self.program.lines():
                 reply = decoder.decode(text)
                 self.heard = time.monotonic()
+                self.spoke = True
                 self._ready = self._ready or isinstance(reply, Ready)
                 if isinstance(reply, Failed):
                     self.said = self.said or reply
