@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from testbed.clock.held import CELLS, HeldClock, prepare
 
@@ -210,7 +211,15 @@ class Cells:
         self._process = process
         self._plain = process.world.plain
 
-    def __getitem__(self, index: int) -> int:
+    @overload
+    def __getitem__(self, index: int) -> int: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[int]: ...
+
+    def __getitem__(self, index: int | slice) -> int | list[int]:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self._plain)))]
         self._process.step()
         return self._plain[index]
 
