@@ -1,6 +1,7 @@
 """`python -m testbed.bench nodes`: what nodes of the shipped pair cost, by the lean path and by transformers, in turns.
 
-Programs are started as a run starts them, one after the other, without a network, and stay until all are measured.
+Programs are started one after the other, each by itself as in a container, without a network, and stay until all are
+measured. Those of a run in processes are forks of a template instead (`testbed.system.template`).
 Seconds are until a node says that it is ready. Memory is that of a node's program and its model worker: PSS
 (proc(5)) shares what several processes map among them, so its sum over nodes is what they take of the machine.
 """
