@@ -58,15 +58,21 @@ class Barriers:
             self._tell()
 
     def hold_until(self, due_ns: int) -> None:
-        """As `hold_until`; other barriers may be earlier, but what they are for must wait until this is over."""
+        """As `hold_until`; other barriers may be earlier, but what they are for must wait until this is over.
+
+        The clock goes no further, whatever other barriers allow, before the next is set or lifted or `go_on` is called.
+        """
         self._busy_ns = due_ns + GRACE_NS
         self._tell()
         hold_until(self.clock, due_ns)
         self._busy_ns = 0
 
+    def go_on(self) -> None:
+        """What `hold_until` waited for is done: other barriers count again."""
+        self._tell()
+
     def _tell(self) -> None:
-        first = min(self._dues.values(), default=NEVER)
-        self.clock.set_barrier(first if first > self._busy_ns else self._busy_ns)
+        self.clock.set_barrier(self._busy_ns or min(self._dues.values(), default=NEVER))
 
 
 class Alarm:

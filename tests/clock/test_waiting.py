@@ -52,6 +52,22 @@ def test_who_waits_for_a_time_is_not_held_by_its_own_earlier_barrier(tmp_path: P
     barriers.lift("arrival")
 
 
+def test_who_has_waited_for_a_time_is_not_late_though_a_later_barrier_would_let_it(tmp_path: Path) -> None:
+    """Whoever loses its core right then finds the clock where it was, until it has said that it is done."""
+    make(tmp_path / "clock")
+    clock = Page(tmp_path / "clock").clock("node")
+    barriers = Barriers(clock)
+    due = clock.now_ns() + 2 * MS
+    barriers.set("handling", due + 30 * MS)
+    barriers.hold_until(due)
+    time.sleep(0.02)
+    assert due <= clock.now_ns() <= due + GRACE_NS
+    barriers.go_on()
+    time.sleep(0.02)
+    assert due + 10 * MS < clock.now_ns() <= due + 30 * MS
+    barriers.lift("handling")
+
+
 @pytest.mark.parametrize("held", [False, True])
 def test_an_alarm_rings_when_the_clock_is_there_and_not_before(tmp_path: Path, held: bool) -> None:
     make(tmp_path / "clock")
