@@ -191,7 +191,7 @@ def tcp_of_phase(
 ) -> dict[str, Any]:
     """For the manifest: the shortest timeout, in wall time, and which connections sent anything again.
 
-    `judged`: over links of this pair nothing is lost or late on purpose, so TCP has nothing to send again.
+    `judged`: over links of this pair nothing is lost or late on purpose, so TCP has nothing to repair.
     """
     return {
         "policy": policy,

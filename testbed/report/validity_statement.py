@@ -62,12 +62,11 @@ def _tcp(summary: Summary) -> str:
     tcp = summary.get("tcp")
     if tcp is None:
         return ""
-    again = tcp["sent_again"]
-    lossless = tcp["sent_again_without_loss"]
+    again = f"{tcp['sent_again']} segments were sent again, {tcp['duplicates']} of them though they had arrived"
     return (
         f"TCP: {tcp['congestion_control']}; no retransmission timeout was shorter than "
         f"{tcp['shortest_timeout_ms'] or 0:.0f} ms of this machine's time (least that is right: "
-        f"{tcp['least_timeout_ms']:.0f} ms); {again} segments were sent again, {lossless} of them on links without "
+        f"{tcp['least_timeout_ms']:.0f} ms); {again}; {tcp['repaired_without_loss']} were missing on links without "
         "loss (allowed: none)."
     )
 

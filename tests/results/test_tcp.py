@@ -19,9 +19,15 @@ STEADY = {("user0", "target0"), ("target0", "user0")}
 
 
 def manifest(
-    dilation: float = 1.0, timeout_ms: float = 242.0, sent_again: int = 0, to: str = "target0", control: str = "reno"
+    dilation: float = 1.0,
+    timeout_ms: float = 242.0,
+    sent_again: int = 0,
+    to: str = "target0",
+    control: str = "reno",
+    duplicates: int = 0,
 ) -> dict[str, Any]:
-    connections = {("user0", to): TcpState(timeout_ms, sent_again, 0), (to, "user0"): TcpState(timeout_ms + 9, 0, 0)}
+    there = TcpState(timeout_ms, sent_again, duplicates)
+    connections = {("user0", to): there, (to, "user0"): TcpState(timeout_ms + 9, 0, 0)}
     phase = tcp_of_phase("wanspec", 1, connections, STEADY)
     clock_phase = {"policy": "wanspec", "repeat": 1, "wall_s": 4.0, "virtual_s": 4.0 / dilation, "held_share": 0.0,
                    "speed": 1 / dilation, "holders": {}, "began": "", "began_ns": 0}  # fmt: skip
@@ -44,9 +50,12 @@ def manifest(
         (manifest(4.0, 842.0, control="cubic"), "congestion control cubic, which counts in wall time; dilation 4"),
         (
             manifest(sent_again=1),
-            "TCP, wanspec, repeat 1: 1 segments sent again on links without loss, most from user0",
+            "TCP, wanspec, repeat 1: 1 segments were missing on links without loss",
         ),
-        (manifest(0.25, 60.0, sent_again=3), "3 segments sent again on links without loss"),
+        (manifest(0.25, 60.0, sent_again=3), "3 segments were missing on links without loss"),
+        (manifest(sent_again=3, duplicates=3), ""),
+        (manifest(sent_again=3, duplicates=1), "2 segments were missing on links without loss"),
+        (manifest(sent_again=3, duplicates=4), ""),
         (manifest(sent_again=9, to="lossy0"), ""),
     ],
 )
@@ -64,14 +73,15 @@ def test_it_makes_a_run_not_valid_and_says_what_to_do() -> None:
 
 
 def test_summary_and_report_say_it() -> None:
-    read = run(**manifest(4.0, 842.0, sent_again=2, to="lossy0"))
+    read = run(**manifest(4.0, 842.0, sent_again=2, to="lossy0", duplicates=1))
     summary = summarise(read, COUNTS)
     assert summary["tcp"] == {
         "congestion_control": "reno",
         "least_timeout_ms": 800.0,
         "shortest_timeout_ms": 842.0,
         "sent_again": 2,
-        "sent_again_without_loss": 0,
+        "duplicates": 1,
+        "repaired_without_loss": 0,
     }
     (said,) = (one for one in statements(summary, read.manifest) if one.startswith("TCP"))
     assert "reno" in said and "842 ms" in said and "800 ms" in said and "2 segments" in said
