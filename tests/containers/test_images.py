@@ -21,11 +21,12 @@ import testbed.nodes.program, testbed.nodes.worker, testbed.nodes.contained, tes
 import testbed.models.placement
 from testbed.models.timing import Timing
 from testbed.nodes.jobs import WorkerConfig
-from testbed.nodes.worker import Models
+from testbed.nodes.worker import LoadedModels
 from testbed.policies import registry
 for name in registry.names(): registry.get(name)
 for passes in ("lean", "transformers"):
-    Models(WorkerConfig({"draft": "tiny-draft"}, {"draft": Timing("native", True, (), 4096)}, passes=passes)).compute()
+    config = WorkerConfig({"draft": "tiny-draft"}, {"draft": Timing("native", True, (), 4096)}, passes=passes)
+    LoadedModels(config).compute()
 """
 
 
