@@ -11,10 +11,10 @@ from testbed.network.imports.cells import MS
 FROM = {"src", "source", "from", "origin", "a", "client", "sender", "start", "prober", "von", "de", "src1", "region1",
         "node1", "city1", "site1", "host1", "regiona", "nodea", "first", "probe", "vantage"}  # fmt: skip
 TO = {"dst", "dest", "destination", "to", "target", "b", "server", "receiver", "end", "nach", "vers", "region2",
-      "node2", "city2", "site2", "host2", "regionb", "nodeb", "second", "peer", "remote"}  # fmt: skip
+      "node2", "city2", "site2", "host2", "regionb", "nodeb", "second", "peer", "remote", "endpoint"}  # fmt: skip
 PLACE = {"region", "name", "city", "site", "node", "location", "loc", "dc", "datacenter", "datacentre", "zone", "id",
-         "code", "host", "hostname", "ip", "addr", "address", "az", "endpoint", "title", "place", "server", "cloud",
-         "vm", "aws", "azure", "gcp"}  # fmt: skip
+         "code", "host", "hostname", "ip", "addr", "address", "az", "endpoint", "point", "title", "place", "server",
+         "cloud", "vm", "aws", "azure", "gcp"}  # fmt: skip
 NOT_PLACES = {"provider", "tier", "lat", "lon", "latitude", "longitude", "country", "continent", "asn", "port", "count"}
 # of several figures the first of these is taken; all are of round trips
 STATISTICS = (

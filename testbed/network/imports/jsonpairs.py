@@ -23,7 +23,7 @@ from testbed.network.imports.reader import TWICE
 from testbed.network.spec.fabric import Pair
 
 WRAPPERS = ("data", "results", "result", "latencies", "latency", "averages", "pings", "pingData", "body", "response",
-            "payload", "items", "values", "rtt", "rtt_ms", "metrics")  # fmt: skip
+            "payload", "items", "values", "rtt", "rtt_ms", "metrics", "DataResponses")  # fmt: skip
 NAMES = ("regions", "names", "labels", "nodes", "locations", "cities", "columns", "index", "sites")
 ABOUT = {"metadata", "meta", "unit", "units", "timestamp", "timeframe", "percentile", "generated", "updated", "date",
          "statusCode", "headers", "description", "source", "license", "licence", "success", "status", "count",
@@ -139,10 +139,17 @@ def _of_grid(grid: list[list[Any]], at: tuple[Key, ...], names: list[str], path:
 
 def _of_list(items: list[Any], at: tuple[Key, ...], options: Options, path: Path) -> Iterator[Entry]:
     """Of pairs, or of sources."""
+    sources = {str(_first(item, OWN_REGION)) for item in items if isinstance(item, dict)}
     for index, item in enumerate(items):
+        if isinstance(item, list) and len(item) > 2 and all(isinstance(one, str) for one in item[:2]):
+            yield Entry((*at, index, 2), item[0], item[1], item[2])
         if not isinstance(item, dict):
             continue
         keys = list(item)
+        if (several := _points(item)) is not None:
+            src, dst = (_first(item, {one}) for one in ("source", "destination"))
+            yield Entry((*at, index), _text(src), _text(dst), median(several) if several else None)
+            continue
         columns = columns_of(keys, options.statistic)
         if columns is not None and not isinstance(item[keys[columns.dst]], (dict, list)):
             a, b = _text(item[keys[columns.src]]), _text(item[keys[columns.dst]])
@@ -151,9 +158,22 @@ def _of_list(items: list[Any], at: tuple[Key, ...], options: Options, path: Path
             yield Entry((*at, index, key), a, b, _with_unit(figures[key], columns.units.get(columns.figures[0])))
             continue
         src = _first(item, OWN_REGION)
+        if src is not None and len(sources & item.keys()) > 1:  # a row of a matrix
+            yield from _of_row(_text(src), {key: item[key] for key in item if key in sources}, (*at, index), options)
+            continue
         for key, row in item.items():
             if src is not None and isinstance(row, (dict, list)):
                 yield from _of_row(_text(src), row, (*at, index, key), options)
+
+
+def _points(item: Mapping[str, Any]) -> list[float] | None:
+    """Of one pair's figures over time, as AWS's network manager gives them; None where there are none."""
+    points = item.get("MetricPoints")
+    if not isinstance(points, list) or not {"Source", "Destination"} <= item.keys():
+        return None
+    return [
+        float(one["Value"]) for one in points if isinstance(one, dict) and isinstance(one.get("Value"), (int, float))
+    ]
 
 
 def _of_row(src: str, row: Any, at: tuple[Key, ...], options: Options) -> Iterator[Entry]:

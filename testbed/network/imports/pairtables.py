@@ -56,9 +56,10 @@ def _measured_from(table: Table, src: str) -> Table:
 
 def _headerless(cells: Sequence[str]) -> bool:
     """`Frankfurt, Paris, 9.8`"""
-    a, b, *rest = cells
-    return not looks_numeric(a) and not looks_numeric(b) and len(rest) == 1 and (
-        looks_numeric(rest[0]) or is_none(rest[0]))  # fmt: skip
+    if len(cells) != 3:
+        return False
+    a, b, value = cells
+    return not looks_numeric(a) and not looks_numeric(b) and (looks_numeric(value) or is_none(value))
 
 
 def pairs_from(table: Table, path: Path, options: Options) -> Found:

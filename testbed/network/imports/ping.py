@@ -30,6 +30,8 @@ _HEADERS = tuple(
         rf"^(?!.*[=<]).*?(?P<name>{_ADDRESS})(?=\D).*\b[0-9]+\b.*[::]\s*$",
     )
 )  # fmt: skip
+_V6 = re.compile(r"[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.%]*:?\s")
+_FPING_REPLY = re.compile(r"^(\S+)\s*:\s*\[([0-9]+)\],\s*(?:[0-9]+ bytes,\s*([0-9.]+)\s*ms|time)")
 _TIME = re.compile(
     r"[=<≤]\s*([0-9]+(?:[.,][0-9]+)?)\s*(ms|msec|мс|毫秒|ミリ秒|us|µs|μs|sec|s)(?![A-Za-z])", re.IGNORECASE
 )
@@ -82,6 +84,8 @@ def round_trips(text: str, path: Path, options: Options) -> tuple[dict[Pair, Rou
     for block in blocks:
         dst = options.dst or options.rename.get(block.name)
         dst = dst or (named[2].strip() if named and options.src is None and len(blocks) == 1 else block.name)
+        if not dst:
+            refuse_file(path, "does not say what was pinged; say --to REGION", block.line)
         pair = trips.setdefault((options.named(src), options.named(dst)), RoundTrips(line=block.line))
         _add(pair, block, options.interval_s or 1.0)
     if (wrong := next((pair for pair in trips if pair[0] == pair[1]), None)) is not None:
@@ -93,7 +97,7 @@ def round_trips(text: str, path: Path, options: Options) -> tuple[dict[Pair, Rou
 def looks(text: str) -> bool:
     """Whether this is output of ping."""
     head = "\n".join(text.splitlines()[:400])
-    if _FPING.search(head) or re.search(r"^\s*PING6?[ (:]", head, re.MULTILINE):
+    if _FPING.search(head) or _FPING_REPLY.search(head) or re.search(r"^\s*PING6?[ (:]", head, re.MULTILINE):
         return True
     return any(_is_reply(line) for line in head.splitlines()) or bool(
         re.search(r"min/avg/max", head) or (_WINDOWS_COUNTS.search(head) and "%" in head)
@@ -102,10 +106,19 @@ def looks(text: str) -> bool:
 
 def _blocks(text: str) -> Iterator[_Block]:
     block: _Block | None = None
+    by_host: dict[str, _Block] = {}
+    host = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if (one := _FPING.match(line)) is not None:
             mean = None if one[4] is None else float(one[4])
             yield _Block(one[1], number, sent=int(one[2]), received=int(one[3]), mean_ms=mean)
+            continue
+        if (reply := _FPING_REPLY.match(line)) is not None:
+            one_host = by_host.setdefault(reply[1], _Block(reply[1], number))
+            if reply[3] is None:
+                one_host.lost.add(int(reply[2]))
+            else:
+                one_host.replies[int(reply[2])] = (None, float(reply[3]))
             continue
         if (name := _header(line)) is not None and not (block is not None and block.ended and _statistics(line, block)):
             if block is not None:
@@ -118,13 +131,16 @@ def _blocks(text: str) -> Iterator[_Block]:
             _reply(block, line)
         elif block is not None:
             _other(block, line)
-        elif _SUMMARY.search(line) is not None or _COUNTS.match(line):
-            block = _Block("", number)
+        elif any(one.search(line) for one in (_SUMMARY, _COUNTS, _WINDOWS_COUNTS, _WINDOWS_SUMMARY)):
+            block = _Block(host, number)
             _other(block, line)
+        elif (address := re.search(_ADDRESS, line)) is not None:
+            host = address[0]
         elif (statistics := re.match(r"-+\s*(\S+)\s.*-+\s*$", line)) is not None:
             block = _Block(statistics[1], number)
     if block is not None:
         yield block
+    yield from by_host.values()
 
 
 def _header(line: str) -> str | None:
@@ -142,7 +158,11 @@ def _statistics(line: str, block: _Block) -> bool:
 
 
 def _is_reply(line: str) -> bool:
-    return _TIME.search(line) is not None and bool(_TTL.search(line) or _SEQ.search(line) or " bytes from " in line)
+    time = _TIME.search(line)
+    if time is None:
+        return False
+    # Windows says no TTL of IPv6
+    return bool(_TTL.search(line) or _SEQ.search(line) or " bytes from " in line or _V6.search(line, 0, time.start()))
 
 
 def _answering(line: str) -> str:

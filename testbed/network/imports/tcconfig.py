@@ -102,7 +102,7 @@ class _Rule:
         value = self._rule.get(key)
         if value is None or isinstance(value, (int, float)):
             return None if value is None else float(value)
-        match = re.fullmatch(r"([0-9.]+)\s*([A-Za-zµμ]*)", str(value).strip())
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-zµμ]*)", str(value).strip())
         unit = "" if match is None else match[2].casefold()
         scale = 1.0 if not unit else HOURS_MS.get(unit, MS.get(unit))
         if match is None or scale is None:
@@ -126,7 +126,9 @@ class _Rule:
         value = self._rule.get(key)
         if value is None:
             return None
-        match = re.fullmatch(r"([0-9.]+)\s*([kmgt]?i?)(?:bit/s|bits/s|bit|bps)?", str(value).strip().casefold())
+        match = re.fullmatch(
+            r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?)(?:bit/s|bits/s|bit|bps)?", str(value).strip().casefold()
+        )
         if match is None or match[2] not in BITS:
             self._refuse(key, "write a rate such as 10Mbps")
         return round(float(match[1]) * BITS[match[2]])

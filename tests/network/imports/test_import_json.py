@@ -46,6 +46,12 @@ CLOUDPING = {
     "lists": {"a": [{"region": "b", "latency_ms": 12.5}], "b": [{"region": "a", "latency_ms": 13}]},
     "sources": {"regions": [{"name": "a", "latencies": {"b": 12.5}}, {"name": "b", "latencies": {"a": 13}}]},
     "a matrix": {"regions": ["a", "b"], "matrix": [[0, 12.5], [13, None]]},
+    "rows of a matrix": [{"region": "a", "a": 0, "b": 12.5}, {"region": "b", "a": 13, "b": 0}],
+    "lists of three": {"latencies": [["a", "b", 12.5], ["b", "a", 13]]},
+    "AWS's own": {"DataResponses": [
+        {"Id": "1", "Source": "a", "Destination": "b", "Metric": "aggregate-latency", "Statistic": "p50",
+         "MetricPoints": [{"Value": 12.4}, {"Value": 12.6}]},
+        {"Id": "2", "Source": "b", "Destination": "a", "MetricPoints": [{"Value": 13}]}]},
     "an answer": {"statusCode": 200, "body": json.dumps({"a": {"b": 12.5}, "b": {"a": 13}})},
     "no figure": {"a": {"b": 12.5, "c": None}, "b": {"a": 13, "c": "n/a"}},
 }  # fmt: skip
@@ -233,6 +239,8 @@ def test_tcconfig_becomes_two_links(tmp_path: Path) -> None:
         ({"delay": "soon"}, "delay is 'soon'; write a time such as 10ms"),
         ({"loss": "lots"}, "loss is 'lots'; write a percentage such as 0.1%"),
         ({"loss": "100%"}, "write a percentage of 0 to less than 100"),
+        ({"rate": "192.0.2.1"}, "write a rate such as 10Mbps"),
+        ({"delay": "1.2.3"}, "write a time such as 10ms"),
         ({"rate": "fast"}, "rate is 'fast'; write a rate such as 10Mbps"),
         ({"corrupt": "1%"}, "corrupt is '1%'; the testbed's links have no corrupted packets; remove it"),
         ({"magic": 1}, "magic is 1; is no setting that is known here; remove it"),

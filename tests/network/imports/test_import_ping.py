@@ -79,6 +79,14 @@ SAME = {  # replies of 12 and 14 ms and one loss
         "Pinging 192.0.2.1 with 32 bytes of data:", "Reply from 192.0.2.1: bytes=32 time=@ms TTL=54",
         "Reply from 192.0.2.9: Destination host unreachable.", "    Packets: Sent = 3, Received = 3, Lost = 0 (0% loss),",
         "    Minimum = 12ms, Maximum = 14ms, Average = 13ms"),
+    "Windows, IPv6": windows(
+        "Pinging host [2001:db8::1] with 32 bytes of data:", "Reply from 2001:db8::1: time=@ms", "Request timed out.",
+        "    Packets: Sent = 3, Received = 2, Lost = 1 (33% loss),", "    Minimum = 12ms, Maximum = 14ms, Average = 13ms"),
+    "Linux in German": "PING host (192.0.2.1) 56(84) Bytes an Daten.\n64 Bytes von 192.0.2.1: icmp_seq=1 ttl=56 Zeit=12.0 ms\n"
+    "64 Bytes von 192.0.2.1: icmp_seq=2 ttl=56 Zeit=14.0 ms\n\n--- host ping-Statistik ---\n3 Pakete übertragen, 2 empfangen, "
+    "33.3% packet loss, time 2003ms\nrtt min/avg/max/mdev = 12/13/14/1 ms\n",
+    "fping": "host : [0], 64 bytes, 12.0 ms (12.0 avg, 0% loss)\nhost : [1], timed out (NaN avg, 50% loss)\n"
+    "host : [2], 64 bytes, 14.0 ms (13.0 avg, 33% loss)\n",
     "German": windows(
         "Ping wird ausgeführt für host [192.0.2.1] mit 32 Bytes Daten:", "Antwort von 192.0.2.1: Bytes=32 Zeit=@ms TTL=54",
         "Zeitüberschreitung der Anforderung.", "    Pakete: Gesendet = 3, Empfangen = 2, Verloren = 1|    (33% Verlust),",
@@ -126,6 +134,13 @@ def test_a_summary_alone_gives_its_mean(tmp_path: Path) -> None:
     assert (one.typical_ms, one.loss) == (31.5, pytest.approx(0.02))
 
 
+def test_a_windows_summary_alone_gives_its_mean(tmp_path: Path) -> None:
+    text = ("Ping statistics for 192.0.2.1:\n    Packets: Sent = 4, Received = 3, Lost = 1 (25% loss),\n"
+            "Approximate round trip times in milli-seconds:\n    Minimum = 11ms, Maximum = 13ms, Average = 12ms\n")  # fmt: skip
+    found = read(tmp_path, text, "x.txt", src="me")
+    assert {name: (one.typical_ms, one.loss) for name, one in found.items()} == {"192.0.2.1": (12.0, 0.25)}
+
+
 def test_fping_s_summaries_are_read(tmp_path: Path) -> None:
     text = "a : xmt/rcv/%loss = 4/4/0%, min/avg/max = 10.1/11.2/12.3\nb : xmt/rcv/%loss = 4/3/25%, min/avg/max = 20.1/21.2/22.3\n"
     found = read(tmp_path, text, "fping.txt", src="me")
@@ -163,6 +178,11 @@ def test_the_file_s_name_says_who_pinged_whom(tmp_path: Path) -> None:
     [
         (LINUX, {}, "x.txt:1: ping does not say where it ran; say --from REGION, or call the file FROM_to_TO.txt"),
         (LINUX, {"src": "host"}, "x.txt:1: host pings itself; name both sides with --from and --to"),
+        (
+            "rtt min/avg/max/mdev = 11.1/12.2/13.3/0.5 ms\n",
+            {"src": "me"},
+            "x.txt:1: does not say what was pinged; say --to",
+        ),
         ("nothing here\n", {"src": "me"}, "x.txt:1: holds no output of ping"),
     ],
 )
