@@ -10,7 +10,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from testbed.nodes.priority import put_first, put_second
@@ -42,17 +42,16 @@ def precede_compute(programs: Mapping[str, int], shared: Iterable[int]) -> dict[
     """Gives node programs, by pid, and their workers their priorities; says what each node program got."""
     for pid in shared:
         put_second(pid)
-    for pid in programs.values():
-        for worker in _others_in_group(pid):
-            put_second(worker)
+    for worker in _others_in_groups(set(programs.values())):
+        put_second(worker)
     return {node: put_first(pid) for node, pid in programs.items()}
 
 
-def _others_in_group(leader: int) -> Iterator[int]:
-    """A node leads a process group, and its model worker is in there."""
+def _others_in_groups(leaders: Collection[int]) -> Iterator[int]:
+    """A node leads a process group, and its model worker is in there. One look for all of hundreds of nodes."""
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(ProcessLookupError):  # ended meanwhile
-            if int(path.name) != leader and os.getpgid(int(path.name)) == leader:
+            if int(path.name) not in leaders and os.getpgid(int(path.name)) in leaders:
                 yield int(path.name)
 
 

@@ -25,7 +25,7 @@ from testbed.system.environment import of_programs
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 from testbed.system.netns import Interface, in_node
-from testbed.system.undoing import stop_group
+from testbed.system.undoing import stop_groups
 from testbed.system.userns import namespace_fix, privilege
 
 if TYPE_CHECKING:
@@ -135,10 +135,10 @@ class MininetHosts:
 
     def stop_programs(self) -> None:
         """Ends what `popen_at` started and what that started; the namespaces stay."""
+        # also of those that have ended by themselves: their children may not have
+        stop_groups({process.pid for process in self._processes}, self.journal.path)
         while self._processes:
-            process = self._processes.pop()
-            stop_group(process.pid, self.journal.path)  # also when it has ended itself: its children may not have
-            process.wait()
+            self._processes.pop().wait()
 
     def stop(self) -> None:
         """Ends programs, then nodes. Idempotent."""

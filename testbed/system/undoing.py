@@ -14,7 +14,7 @@ import shutil
 import signal
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,7 +116,7 @@ def _is_same_process(entry: Entry) -> bool:
 
 def _living(entry: Entry) -> list[int]:
     """The process of an entry and everything in its group, as long as its leader is the one written down."""
-    return _group_members(int(entry.name)) if _is_same_process(entry) else []
+    return _members_of({int(entry.name)}) if _is_same_process(entry) else []
 
 
 def _marked(journal: Path) -> list[int]:
@@ -133,24 +133,26 @@ def _has_mark(pid: int, journal: Path) -> bool:
     return f"{MARK}={journal}".encode() in environment.split(b"\0") and start_time(pid) is not None
 
 
-def _group_members(pgid: int) -> list[int]:
+def _members_of(groups: Collection[int]) -> list[int]:
+    """Of all at once: a look through /proc for each of hundreds of groups takes longer than all else at a run's end."""
     members = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue
-        if int(fields[2]) == pgid and fields[0] not in "ZX":  # proc(5): field 5 is the process group
+        if int(fields[2]) in groups and fields[0] not in "ZX":  # proc(5): field 5 is the process group
             members.append(int(path.parent.name))
     return members
 
 
-def stop_group(pgid: int, journal: Path) -> None:
-    """Ends what carries this journal's mark in a process group: TERM, a moment to obey, then KILL.
+def stop_groups(groups: Collection[int], journal: Path) -> None:
+    """Ends what carries this journal's mark in these process groups: TERM, a moment for all to obey, then KILL.
 
     By the mark, because the number of a group whose leader has been waited for may belong to another process by now.
     """
-    _kill_all(lambda: [pid for pid in _group_members(pgid) if _has_mark(pid, journal)])
+    if groups:
+        _kill_all(lambda: [pid for pid in _members_of(groups) if _has_mark(pid, journal)])
 
 
 def _kill_all(living: Callable[[], list[int]], patience_s: float = 1.0) -> None:
