@@ -34,10 +34,12 @@ def build(
     base: Annotated[
         str | None, typer.Option("--base", help="Base image to use instead; it must contain Python.")
     ] = None,
+    light: Annotated[bool, typer.Option("--light", help="Only the images without PyTorch.")] = False,
 ) -> None:
     """Build the node images.
 
-    Images that are up to date are not rebuilt.
+    Images that are up to date are not rebuilt. Nodes that run a model by transformers use those with PyTorch, all other
+    nodes the small ones.
     """
     from testbed.containers.build import build as build_images
     from testbed.containers.engine import connect
@@ -45,7 +47,7 @@ def build(
 
     if offline and base is not None:
         raise BadInput("--base: the image comes from a registry; drop --base or --offline")
-    for image in build_images(connect(), offline, note, base).values():
+    for image in build_images(connect(), offline, note, base, light).values():
         print(f"{image.name} {image.digest}")
 
 

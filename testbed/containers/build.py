@@ -1,4 +1,5 @@
-"""`testbed images build`: base, drafter and verifier, on an image with Python or on one made from nothing.
+"""`testbed images build`: base, drafter and verifier, on an image with Python or on one made from nothing; then the
+same with PyTorch on top of that base.
 
 Every image carries a label over what it was made from; one that is up to date is left alone, so a second build takes
 seconds. The Dockerfiles are in images/; this module only gathers what they copy. What they run needs no network.
@@ -11,14 +12,14 @@ import io
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from testbed.containers import images, installed, rootfs, startimage
 from testbed.containers.engine import explained
-from testbed.containers.installed import HEAVY, Package
+from testbed.containers.installed import Package
 from testbed.containers.startimage import StartImage
 from testbed.errors import BadInput, MachineCannot
 from testbed.files.datafiles import folders
@@ -30,22 +31,32 @@ Note = Callable[[str], None]
 Contents = Iterable[tuple[str, Path | bytes]]  # place in the build context, and what stands there
 REGISTRY_ROOT = "python:{python}-slim"
 SCRIPTS = ("fits.py", "bytecode.py")  # of images/base: what the Dockerfiles run
+PLACES = {"base": "lib", f"base{images.WITH_TORCH}": "torch"}  # of packages, by image
 JUDGING = ("fits.py", "import ")  # in the steps of the base's Dockerfile that find out whether what is below does
 STDERR = re.compile(r"\x1b\[91m(.*?)\x1b\[0m", re.DOTALL)  # how the engine shows what a command said there
 
 
-def build(client: DockerClient, offline: bool, note: Note, root: str | None = None) -> dict[str, images.Image]:
-    """All images, by kind. `root`: another image to start from, instead of the registry's Python."""
-    base = _base_offline(client, note) if offline else _base_on(client, root, note)
-    code = images.code_key()
+def build(
+    client: DockerClient, offline: bool, note: Note, root: str | None = None, light: bool = False
+) -> dict[str, images.Image]:
+    """All images, by kind. `root`: what to start from, instead of the registry's Python; `light`: none with PyTorch."""
+    made = {"base": _base_offline(client, note) if offline else _base_on(client, root, note)}
+    _add_nodes(client, made, "", note)
+    if not light:
+        made[f"base{images.WITH_TORCH}"] = _with_torch(client, made["base"], note)
+        _add_nodes(client, made, images.WITH_TORCH, note)
+    return made
+
+
+def _add_nodes(client: DockerClient, made: dict[str, images.Image], variant: str, note: Note) -> None:
+    """The kinds of node, on the base of this variant."""
+    base, code = made[f"base{variant}"], images.code_key()
     contents: Contents = [(f"code/testbed/{place}", path) for place, path in images.code_files()]
-    made = {"base": base}
     for kind in images.NODE_IMAGES:
         dockerfile = _from_images(f"{kind}/Dockerfile")
         key = _key(base.digest, code, dockerfile)
         build = _Build(dockerfile, contents, base.name, {"BASE": base.digest}, {images.INPUTS: key, images.CODE: code})
-        made[kind] = _unless_known(client, kind, key, note, build)
-    return made
+        made[f"{kind}{variant}"] = _unless_known(client, f"{kind}{variant}", key, note, build)
 
 
 @dataclass(frozen=True)
@@ -94,28 +105,53 @@ def _base_on(client: DockerClient, root: str | None, note: Note) -> images.Image
 def _base(
     client: DockerClient, start_key: str, start: Callable[[], StartImage], note: Note, fix: str = ""
 ) -> images.Image:
-    packages = installed.packages()
-    dockerfile = _from_images("base/Dockerfile")
     scripts = [(f"build/{name}", _from_images(f"base/{name}")) for name in SCRIPTS]
+
+    def begin() -> tuple[StartImage, dict[str, str]]:
+        image = start()
+        return image, {"ROOT": image.identity, "PYTHON": rootfs.python_version()}
+
+    keys = (start_key, rootfs.python_version())
+    return _of_packages(client, "base", keys, scripts, installed.packages(), begin, note, fix)
+
+
+def _with_torch(client: DockerClient, base: images.Image, note: Note) -> images.Image:
+    packages = installed.heavy_packages(beside=installed.packages())
+    below = StartImage(base.name, base.digest, base.labels.get(images.ORIGIN))
+    begin = lambda: (below, {"BASE": base.digest})  # noqa: E731
+    return _of_packages(client, f"base{images.WITH_TORCH}", (base.digest,), [], packages, begin, note)
+
+
+def _of_packages(
+    client: DockerClient,
+    kind: str,
+    below: Iterable[str],
+    scripts: list[tuple[str, bytes]],
+    packages: list[Package],
+    begin: Callable[[], tuple[StartImage, dict[str, str]]],
+    note: Note,
+    fix: str = "",
+) -> images.Image:
+    """An image of Python packages on another one, which `begin` gives, with what its Dockerfile is told of it."""
+    dockerfile = _from_images(f"{kind}/Dockerfile")
+    files = [(f"{PLACES[kind]}/{place}", path) for package in packages for place, path in package.files]
     key = _key(
-        start_key,
-        rootfs.python_version(),
+        *below,
         dockerfile,
         *(text for _, text in scripts),
         *(one.record_sha256 for one in packages),
-        *(place for place, _ in _package_files(packages)),
+        *(place for place, _ in files),
     )
 
     def describe() -> _Build:
-        image = start()
+        image, arguments = begin()
         note(f"checking {len(packages)} packages against the installed files")
         for package in packages:
             installed.verify(package)
-        arguments = {"ROOT": image.identity, "PYTHON": rootfs.python_version()}
         labels = {images.INPUTS: key, images.ORIGIN: image.origin}
-        return _Build(dockerfile, [*scripts, *_package_files(packages)], image.name, arguments, labels, fix)
+        return _Build(dockerfile, [*scripts, *files], image.name, arguments, labels, fix)
 
-    return _unless_known(client, "base", key, note, describe)
+    return _unless_known(client, kind, key, note, describe)
 
 
 def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: Note) -> StartImage:
@@ -136,13 +172,6 @@ def _root(client: DockerClient, key: str, fetched: list[rootfs.Fetched], note: N
     if found is None:
         raise MachineCannot(f"images build --offline: the Docker daemon imported {name}, which then was missing")
     return StartImage(name, found.digest)
-
-
-def _package_files(packages: list[Package]) -> Iterator[tuple[str, Path]]:
-    for package in packages:
-        layer = "torch" if package.name == HEAVY else "lib"
-        for place, path in package.files:
-            yield f"{layer}/{place}", path
 
 
 def _run(client: DockerClient, name: str, what: _Build, note: Note) -> None:

@@ -1,5 +1,7 @@
 """The images of the nodes: their names, what they were made from, and whether they fit the code that runs.
 
+There are two of each kind of node: a small one for nodes whose models are mapped, and one with PyTorch for the others.
+
 Rule kept: a run uses only images whose code is, byte for byte, the nodes' code of the testbed that starts them. What an
 image was made from stands in its labels, so the question costs one call. Needs no image to exist.
 """
@@ -25,7 +27,8 @@ CODE = "org.wan-testbed.code"  # sha256 over the package's own files
 ORIGIN = "org.wan-testbed.origin"  # the image that everything starts from
 ROLES = {"target": "verifier", "drafter": "drafter", "user": "drafter"}  # a user's own device may draft
 NODE_IMAGES = ("drafter", "verifier")
-KINDS = ("root", "base", *NODE_IMAGES)
+WITH_TORCH = "-torch"  # after the kind
+KINDS = ("root", "base", *NODE_IMAGES, f"base{WITH_TORCH}", *(f"{kind}{WITH_TORCH}" for kind in NODE_IMAGES))
 # what a node's program imports (tests/containers/test_images.py); engine, network, reports and sweeps stay outside
 NODE_CODE = ("__init__.py", "errors.py", "clock", "decoding", "files", "models", "nodes", "policies",
              "results/__init__.py", "results/records.py", "system", "wire", "workload")  # fmt: skip
@@ -77,20 +80,24 @@ def inspected(client: DockerClient, name: str) -> dict[str, Any] | None:
     return shown
 
 
-def for_roles(client: DockerClient, roles: set[str]) -> dict[str, Image]:
-    """The image of each role. Raises MachineCannot when one is missing or holds other code."""
+def for_roles(client: DockerClient, roles: set[str], torch: bool = False) -> dict[str, Image]:
+    """The image of each role, with PyTorch or without. Raises MachineCannot when one is missing or holds other code."""
     code, images = code_key(), {}
-    for kind in sorted({ROLES[role] for role in roles}):
+    kinds = {role: f"{ROLES[role]}{WITH_TORCH}" if torch else ROLES[role] for role in roles}
+    for kind in sorted(set(kinds.values())):
         image = find(client, kind)
         if image is None:
-            raise MachineCannot(f"nodes docker: there is no image {tag(kind)}; run: testbed images build --offline")
+            wanted_for = ", which a node that runs a model by transformers needs" if torch else ""
+            raise MachineCannot(
+                f"nodes docker: there is no image {tag(kind)}{wanted_for}; run: testbed images build --offline"
+            )
         if image.labels.get(CODE) != code:
             raise MachineCannot(
                 f"nodes docker: the image {image.name} was built from other code than this installation; run: "
                 "testbed images build --offline"
             )
         images[kind] = image
-    return {role: images[ROLES[role]] for role in roles}
+    return {role: images[kind] for role, kind in kinds.items()}
 
 
 def code_files() -> list[tuple[str, Path]]:

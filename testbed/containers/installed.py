@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from testbed.errors import MachineCannot
-from testbed.nodes.packages import OURS, needed
-
-HEAVY = "torch"  # its own layer, which changes seldom
+from testbed.nodes.packages import MORE, OURS, needed
 
 # compiled against, never run: headers, build files, test programs
 UNUSED = ("torch/include/", "torch/share/", "torch/test/")
@@ -32,14 +30,19 @@ class Package:
     record_sha256: str
 
 
-def packages(roots: Iterable[str] | None = None) -> list[Package]:
-    """The roots, which are what a node needs if not given, and everything they require, by name.
+def packages(roots: Iterable[str] | None = None, beside: Iterable[Package] = ()) -> list[Package]:
+    """The roots, which are what every node needs if not given, and everything they require, by name; without `beside`.
 
     Raises MachineCannot for one that is missing.
     """
     found = {name: _package(one) for name, one in _closure(needed() if roots is None else roots).items()}
-    found.pop(OURS, None)  # its code goes in by itself, for it changes most often
-    return [found[name] for name in sorted(found)]
+    there = {one.name for one in beside}
+    return [found[name] for name in sorted(found) if found[name].name not in there]
+
+
+def heavy_packages(beside: Iterable[Package]) -> list[Package]:
+    """What nodes that load a model by transformers need more than every node has."""
+    return packages(MORE, beside)
 
 
 def verify(package: Package) -> None:
@@ -68,7 +71,7 @@ def _closure(roots: Iterable[str]) -> dict[str, metadata.Distribution]:
     waiting = [(canonicalize_name(root), "") for root in roots]
     while waiting:
         name, extra = one = waiting.pop()
-        if one in followed:
+        if one in followed or name == OURS:  # its code goes in by itself, for it changes most often
             continue
         followed.add(one)
         try:

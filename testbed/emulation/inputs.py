@@ -9,7 +9,7 @@ from pathlib import Path
 
 from testbed.emulation import means
 from testbed.emulation.loads import loads, processes, sharing
-from testbed.emulation.nodekind import NodeKind
+from testbed.emulation.nodekind import NodeKind, fitted
 from testbed.emulation.nodekind import choose as choose_nodes
 from testbed.emulation.timeouts import refuse_long_cuts
 from testbed.errors import BadInput
@@ -104,6 +104,7 @@ def read(scenario: Scenario, options: Options, note: Callable[[str], None] = lam
     for line in slower(models, fitness):
         note(line)
     means.secure(means.of_run(loaded, served, on_gpus, {models[role] for role in fitness.packs}))
+    nodes = fitted(nodes, scenario, loaded, fitness.packs)
     more = {"fabric": fabric, "code": str(provenance.code()), **nodes.ingredients(), **hashes}
     return Inputs(experiment, tokenizer.encode, ends, hashes, fitness, nodes, experiment.run_id(more))
 

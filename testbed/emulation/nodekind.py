@@ -7,9 +7,9 @@ or tmp).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,13 +23,15 @@ from testbed.experiment.compute import NodeChoice, NodeCompute
 from testbed.experiment.scenario import Scenario
 from testbed.models.load import local_folder
 from testbed.models.lookup import LOOKUP
+from testbed.models.passes import TRANSFORMERS
+from testbed.models.placement import CPU
 from testbed.system.journal import Journal
 from testbed.system.userns import as_root, privilege
 
 
 @dataclass(frozen=True)
 class NodeKind:
-    """The kind, why, and for containers the engine and the image of each role."""
+    """The kind, why, and for containers the engine and the image of each node."""
 
     name: Literal["docker", "process"]
     reason: str
@@ -38,7 +40,7 @@ class NodeKind:
 
     def ingredients(self) -> dict[str, str]:
         """For the run's id."""
-        return {f"image of {role}": image.digest for role, image in self.images.items()}
+        return {f"image {image.name}": image.digest for image in self.images.values()}
 
 
 def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
@@ -55,8 +57,31 @@ def choose(requested: NodeChoice, scenario: Scenario) -> NodeKind:
     if privilege() == "user namespace":
         raise MachineCannot(f"nodes docker: containers belong to root, so their links need root; {as_root()}")
     client = connect()
-    images = for_roles(client, {role for role, _ in nodes.values()})
+    of_roles = for_roles(client, {role for role, _ in nodes.values()})
+    images = {name: of_roles[role] for name, (role, _) in nodes.items()}
     return NodeKind("docker", "requested" if requested == "docker" else f"compute: {needing[0]}", client, images)
+
+
+def fitted(
+    kind: NodeKind, scenario: Scenario, loaded: Mapping[str, Mapping[str, str]], packed: Iterable[str]
+) -> NodeKind:
+    """With PyTorch in the images of the nodes that need it, and of no other; `packed` are the roles of mapped models.
+
+    Raises MachineCannot where there is no such image.
+    """
+    if kind.name == "process":
+        return kind
+    mapped = {*packed}
+    heavy = {name for name, models in loaded.items() if _needs_torch(scenario.compute_of(name), models, mapped)}
+    roles = {name: role for name, (role, _) in scenario.place.nodes().items()}
+    of_roles = for_roles(kind.engine, {roles[name] for name in heavy}, torch=True)
+    return replace(kind, images={**kind.images, **{name: of_roles[roles[name]] for name in heavy}})
+
+
+def _needs_torch(compute: NodeCompute, models: Mapping[str, str], mapped: Collection[str]) -> bool:
+    """As a worker decides it (`testbed.nodes.worker`)."""
+    by_transformers = compute.accelerator != CPU or compute.passes == TRANSFORMERS
+    return any(name != LOOKUP and (by_transformers or role not in mapped) for role, name in models.items())
 
 
 @contextmanager
@@ -77,7 +102,7 @@ def containers(
         Wanted(
             run_id=attempt,
             node=name,
-            image=kind.images[role],
+            image=kind.images[name],
             exchange=exchange_folder(journal, name),
             mounts=tuple(sorted(models | files)),
             packs=tuple(map(Path, packs)),
@@ -87,7 +112,7 @@ def containers(
             clock=clock,
             weights_bytes=weights,
         )
-        for name, (role, _) in scenario.place.nodes().items()
+        for name in scenario.place.nodes()
     ]
     with closing(kind.engine), ContainerNodes(kind.engine, journal, wanted) as made:
         yield made

@@ -10,7 +10,7 @@ from docker.errors import NotFound
 
 from testbed.containers import installed
 
-LIBRARIES = "/opt/testbed/lib/"
+LIBRARIES, WITH_TORCH = "/opt/testbed/lib/", "/opt/testbed/torch/"
 HASHES = """\
 import hashlib, sys
 for place in sys.argv[1:]:
@@ -32,9 +32,15 @@ def said_by_python(client: Any, image: str, *arguments: str) -> str:
 
 
 def assert_libraries_are_those_of_processes(client: Any, image: str) -> None:
-    """Of every package its largest file."""
-    chosen = [max(one.files, key=lambda file: file[1].stat().st_size) for one in installed.packages()]
-    hashes = said_by_python(client, image, "-c", HASHES, *(f"{LIBRARIES}{place}" for place, _ in chosen)).split()
-    for (place, path), inside in zip(chosen, hashes, strict=True):
+    """Of every package its largest file. The image is one with PyTorch."""
+    light = installed.packages()
+    chosen = [
+        (folder, *max(one.files, key=lambda file: file[1].stat().st_size))
+        for folder, packages in ((LIBRARIES, light), (WITH_TORCH, installed.heavy_packages(light)))
+        for one in packages
+    ]
+    places = [f"{folder}{place}" for folder, place, _ in chosen]
+    hashes = said_by_python(client, image, "-c", HASHES, *places).split()
+    for (_, place, path), inside in zip(chosen, hashes, strict=True):
         with path.open("rb") as file:
             assert inside == hashlib.file_digest(file, "sha256").hexdigest(), place

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("docker", reason="the Docker SDK is not installed: pip install 'docker>=7.1'")
 
-from testbed.containers import build
+from testbed.containers import build, images
 from testbed.containers.nodes import ContainerNodes, exchange_folder
 from testbed.containers.removal import remove_named
 from testbed.containers.specification import Limits, Wanted
@@ -57,9 +57,13 @@ def test_the_drafter_and_the_verifier_share_their_base(container_engine, node_im
     layers = {
         kind: container_engine.api.inspect_image(image.name)["RootFS"]["Layers"] for kind, image in node_images.items()
     }
-    for kind in ("drafter", "verifier"):
-        assert layers[kind][: len(layers["base"])] == layers["base"]
-        assert node_images[kind].user == "10001:10001"
+    for variant in ("", images.WITH_TORCH):
+        for kind in ("drafter", "verifier"):
+            below = layers[f"base{variant}"]
+            assert layers[f"{kind}{variant}"][: len(below)] == below
+            assert node_images[f"{kind}{variant}"].user == "10001:10001"
+    assert layers[f"base{images.WITH_TORCH}"][: len(layers["base"])] == layers["base"]
+    assert 5 * node_images["drafter"].bytes < node_images[f"drafter{images.WITH_TORCH}"].bytes
 
 
 def test_an_image_needs_neither_shell_nor_ip(container_engine, node_images):
@@ -73,13 +77,17 @@ def test_an_image_needs_neither_shell_nor_ip(container_engine, node_images):
         container_engine.api.remove_container(made["Id"], force=True)
 
 
-def test_a_start_compiles_nothing(container_engine, node_images):
+@pytest.mark.parametrize(
+    ("kind", "more", "modules"),
+    [("drafter", "", []), (f"drafter{images.WITH_TORCH}", ", torch, transformers", ["torch/__pycache__/functional"])],
+)
+def test_a_start_compiles_nothing(container_engine, node_images, kind, more, modules):
     """Python says of every module where its code came from: a source file, or the bytecode of one."""
-    imports = "import testbed.nodes.program, testbed.nodes.worker, torch, transformers"
-    said = said_by_python(container_engine, node_images["drafter"].digest, "-v", "-c", imports)
+    imports = f"import testbed.nodes.program, testbed.nodes.worker{more}"
+    said = said_by_python(container_engine, node_images[kind].digest, "-v", "-c", imports)
     marker = "# code object from "
     origins = [line.removeprefix(marker).strip("'") for line in said.splitlines() if line.startswith(marker)]
-    for module in ("asyncio/__pycache__/events", "nodes/__pycache__/program", "torch/__pycache__/functional"):
+    for module in ("asyncio/__pycache__/events", "nodes/__pycache__/program", *modules):
         assert any(module in origin for origin in origins), module
     assert [origin for origin in origins if not origin.endswith(".pyc")] == []
 
@@ -92,12 +100,12 @@ def test_bytecode_in_an_image_needs_no_check(container_engine, node_images):
         "for name in sys.argv[1:]:\n"
         "    with open(cache_from_source(find_spec(name).origin), 'rb') as file: print(*file.read(8)[4:])"
     )
-    said = said_by_python(container_engine, node_images["drafter"].digest, "-c", flags, *modules)
+    said = said_by_python(container_engine, node_images[f"drafter{images.WITH_TORCH}"].digest, "-c", flags, *modules)
     assert said.splitlines() == ["1 0 0 0"] * len(modules)  # PEP 552: a hash, unchecked
 
 
 def test_an_image_has_the_library_files_of_processes(container_engine, node_images):
-    assert_libraries_are_those_of_processes(container_engine, node_images["verifier"].digest)
+    assert_libraries_are_those_of_processes(container_engine, node_images[f"verifier{images.WITH_TORCH}"].digest)
 
 
 def test_containers_wait_with_a_loopback_and_nothing_else(container_engine, node_images, journal):

@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from testbed.containers.images import WITH_TORCH
+from tests.policies.policy_file import write_policy
 from tests.run_examples import command, experiment, finished, workload
 
 # the first test to run waits for the images, which are built from nothing on a fresh machine
@@ -55,6 +57,31 @@ def test_containers_give_the_streams_of_processes(container_engine, node_images,
     assert facts["exit_status"] == {"user0": 0, "target0": 0, "drafter0": 0}
     assert facts["engine"]
     assert (run / "logs" / "target0.log").exists()
+
+
+def test_pytorch_is_only_where_a_role_needs_it(container_engine, node_images, contained, tmp_path):
+    """Who must run transformers has the image with it; the streams are those of light nodes."""
+    small = ("workload.requests=1", "policies=[wanspec]")
+    summary, run = finished(contained, tmp_path, *small, "compute.target.passes=transformers", "--fabric", "relay")
+    assert summary["lossless"] == {"checked": 1, "equal": 1, "kind": "checked"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    drafter, with_torch = node_images["drafter"].name, node_images[f"verifier{WITH_TORCH}"].name
+    assert manifest["containers"]["node_images"] == {"user0": drafter, "target0": with_torch, "drafter0": drafter}
+    assert manifest["node_passes"]["target0"]["target"].startswith("transformers")
+    assert manifest["node_passes"]["drafter0"] == {"draft": "lean"}
+
+
+def test_a_policy_of_a_file_runs_in_containers(container_engine, node_images, contained, tmp_path):
+    """It and the file it imports travel by content: no container sees the folder that they lie in."""
+    write_policy(tmp_path / "mine")
+    small = ("workload.requests=1", f"policies=[{tmp_path}/mine/my_policy.py:SPEC]")
+    summary, run = finished(contained, tmp_path, *small, "--fabric", "relay")
+    assert summary["lossless"] == {"checked": 1, "equal": 1, "kind": "checked"}
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [one["name"] for one in manifest["policies"]] == ["my_policy.py:SPEC"]
+    assert manifest["containers"]["exit_status"] == {"user0": 0, "target0": 0, "drafter0": 0}
+    rounds = pd.read_parquet(run / "rounds.parquet")
+    assert len(rounds) and set(rounds["policy"]) == {"lookup"}
 
 
 def test_containers_are_nodes_of_the_lab_too(container_engine, node_images, contained, tmp_path):

@@ -14,27 +14,41 @@ import pytest
 from testbed.containers import images, installed, rootfs
 from testbed.errors import MachineCannot
 from testbed.files.datafiles import PACKAGE
+from testbed.models.fitness import require_fit
+from testbed.models.limits import Text
 
 NODE_IMPORTS = """\
 import sys
 import testbed.nodes.program, testbed.nodes.worker, testbed.nodes.contained, testbed.nodes.health
 import testbed.models.placement
+from testbed.models.fit import Fitness
 from testbed.models.timing import Timing
+from testbed.models.lookup import LOOKUP
 from testbed.nodes.jobs import WorkerConfig
 from testbed.nodes.worker import LoadedModels
 from testbed.policies import registry
 for name in registry.names(): registry.get(name)
-for passes in ("lean", "transformers"):
-    config = WorkerConfig({"draft": "tiny-draft"}, {"draft": Timing("native", True, (), 4096)}, passes=passes)
-    LoadedModels(config).compute()
+NATIVE = Timing("native", True, (), 4096)
+fitness = Fitness({}, {"target": 2048}, {"draft": sys.argv[1]} if sys.argv[1] else {})
+for name in ("tiny-draft", LOOKUP):
+    LoadedModels(WorkerConfig({"draft": name}, {"draft": NATIVE}, fitness=fitness)).compute()
+"""
+TRANSFORMERS_TOO = """
+LoadedModels(WorkerConfig({"draft": "tiny-draft"}, {"draft": NATIVE}, passes="transformers")).compute()
 """
 
 
 @pytest.mark.slow
-def test_every_module_and_package_that_a_node_needs_is_in_the_image(tmp_path):
+@pytest.mark.parametrize("torch", [False, True])
+def test_every_module_and_package_that_a_node_needs_is_in_the_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: bool
+) -> None:
     """With nothing else to be found, the models load and run; and of ours they import nothing that is not packed."""
     (tmp_path / "testbed").symlink_to(PACKAGE)
-    for package in installed.packages():
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pack = require_fit({"draft": "tiny-draft"}, {}, [Text("p", (1,), 2)]).packs["draft"]
+    light = installed.packages()
+    for package in [*light, *(installed.heavy_packages(light) if torch else ())]:
         for place, path in package.files:
             top = place.parts[0]
             if not (tmp_path / top).is_symlink():
@@ -44,12 +58,20 @@ def test_every_module_and_package_that_a_node_needs_is_in_the_image(tmp_path):
         "    if name.split('.')[0] == 'testbed' and getattr(module, '__file__', None): print(module.__file__)"
     )
     shown = subprocess.run(
-        [sys.executable, "-S", "-c", NODE_IMPORTS + told], cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."},
-        stdout=subprocess.PIPE, text=True, check=True,
+        [sys.executable, "-S", "-c", NODE_IMPORTS + TRANSFORMERS_TOO * torch + told, "" if torch else pack],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": "."}, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     imported = {Path(one).relative_to(tmp_path / "testbed").as_posix() for one in shown.stdout.split()}
     assert len(imported) > 50
     assert imported <= {place for place, _ in images.code_files()}
+
+
+def test_only_what_transformers_needs_is_left_out_of_the_small_image() -> None:
+    light = {one.name for one in installed.packages()}
+    heavy = {one.name for one in installed.heavy_packages(installed.packages())}
+    assert {"msgspec", "numpy", "pydantic", "PyYAML", "threadpoolctl"} <= light and len(light) < 16
+    assert {"torch", "transformers", "tokenizers", "safetensors"} <= heavy and not light & heavy
+    assert not {"torch", "transformers", "tokenizers", "pandas", "pyarrow"} & light
 
 
 def test_models_are_not_in_the_image():
@@ -78,7 +100,8 @@ def test_a_file_that_is_not_as_installed_is_refused(tmp_path):
 @pytest.mark.slow
 def test_whatever_is_packed_has_a_hash_to_be_checked_against():
     """But for the lists of the hashes. What an installer compiled has none, and stays behind."""
-    for package in installed.packages():
+    light = installed.packages()
+    for package in [*light, *installed.heavy_packages(light)]:
         recorded = {PurePosixPath(one): one.hash for one in metadata.distribution(package.name).files}
         assert {place.name for place, _ in package.files if recorded[place] is None} == {"RECORD"}, package.name
 

@@ -89,7 +89,7 @@ def test_images_are_built_on_what_the_registry_serves_and_nodes_run_in_them(
         assert container_engine.api.inspect_image(image.name)["RootFS"]["Layers"][: len(below)] == below
         assert image.as_manifest()["origin"] == f"{registry.address}/python@{digest}"
 
-    assert_libraries_are_those_of_processes(container_engine, made["drafter"].digest)
+    assert_libraries_are_those_of_processes(container_engine, made["drafter-torch"].digest)
 
     journal = Journal(tmp_path / "state" / f"t{uuid.uuid4().hex[:6]}" / "journal.jsonl")
     exchange = exchange_folder(journal, "a")
