@@ -188,6 +188,12 @@ def from_manifest(
     refuse_unverified(scenario)
     topology = Topology.model_validate_json(json.dumps(manifest["topology"]))
     models, prompts = manifest["models"], manifest["prompts"]
+    if isinstance(scenario.outcomes, MadeUp):
+        if table_name is not None:
+            raise BadInput(f"the run's outcomes are synthetic, so table {table_name!r} cannot be used")
+        made = FILES.made_up(scenario)
+        held = by_id(made.name, list(made.prompt_tokens), made.sha256)
+        return _checked(SimulationInputs(resolve.resolve(scenario, FILES, topology, held), made, overheads))
     hashes = Hashes(models["target"]["sha256"], models["draft"]["sha256"], prompts["sha256"])
     table = choose_table(scenario, hashes, None if table_name is None else load_table(table_name))
     held = by_id(prompts["name"], prompt_ids, prompts["sha256"])

@@ -46,7 +46,7 @@ class Iid(Strict):
     draft_entropy_nats: MeanEntropy = Field(
         default=MeanEntropy(), description="means of the drafter's exponential entropies"
     )
-    prompt_tokens: Annotated[int, TOKENS, Field(ge=1, le=4096)] = Field(
+    prompt_tokens: Annotated[int, TOKENS, Field(ge=1, le=32_768)] = Field(
         default=32, description="length of every prompt; the default is about a question of MT-Bench"
     )
     depth: Annotated[int, TOKENS, Field(ge=1, le=64)] = Field(
@@ -92,10 +92,11 @@ def refuse_emulation(outcomes: Outcomes, recorded: bool = False) -> None:
             "outcomes.table: models that run need no decode table; add compute.models=recorded or --engine simulation, "
             "or remove the key"
         )
-    if isinstance(outcomes, Recorded):
-        return
-    if outcomes != RECORDED:
-        raise BadInput("outcomes: synthetic outcomes have no models to run; use --engine simulation, or remove the key")
+    if outcomes != RECORDED and not recorded:
+        raise BadInput(
+            "outcomes: synthetic outcomes have no models to run; use --engine simulation, add compute.models=recorded, or "
+            "remove the key"
+        )
 
 
 def outcome_table(

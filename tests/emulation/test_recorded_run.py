@@ -52,7 +52,6 @@ def test_a_user_s_node_has_the_outputs_of_that_user_and_the_target_s_all(tmp_pat
         ({"workload": {**workload(3, 16), "prompts": "mixed"}}, "no decode table"),
         ({"workload": workload(3, 400)}, "output tokens"),
         ({"compute": {"models": "recorded", "target": {"memory": "1GiB"}}}, "no models to put into containers"),
-        ({"outcomes": {"iid": {"match": 0.8}}}, "synthetic outcomes"),
     ],
 )
 def test_what_a_table_cannot_answer_is_refused_in_one_line(

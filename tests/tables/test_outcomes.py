@@ -33,7 +33,8 @@ def test_drawn_outcomes_are_those_of_the_recorded_table_each_once():
     assert made(2, drawn={"table": "tiny-prose"}).sha256 != drawn.sha256
 
 
-def test_made_up_outcomes_are_refused_by_an_emulation():
+def test_made_up_outcomes_are_refused_by_an_emulation_whose_models_run():
     refuse_emulation(RECORDED)
+    refuse_emulation(MadeUp.model_validate({"iid": {"match": 0.8}}), recorded=True)
     with pytest.raises(BadInput, match="--engine simulation"):
         refuse_emulation(MadeUp.model_validate({"iid": {"match": 0.8}}))
