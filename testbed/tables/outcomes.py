@@ -94,8 +94,8 @@ def refuse_emulation(outcomes: Outcomes, recorded: bool = False) -> None:
         )
     if outcomes != RECORDED and not recorded:
         raise BadInput(
-            "outcomes: synthetic outcomes have no models to run; use --engine simulation, add compute.models=recorded, or "
-            "remove the key"
+            "outcomes: synthetic outcomes have no models to run; use --engine simulation, add compute.models=recorded, "
+            "or remove the key"
         )
 
 

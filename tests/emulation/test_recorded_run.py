@@ -13,6 +13,9 @@ from testbed.emulation.answers import Answers
 from testbed.emulation.inputs import Inputs, Options, read
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
+from testbed.simulation.inputs import from_manifest
+from testbed.simulation.world import NO_OVERHEADS
+from testbed.tables.carried import carried
 from testbed.workload.planned import by_user
 from tests.run_examples import experiment, finished, workload
 
@@ -31,6 +34,17 @@ def test_no_model_is_read_and_the_table_decides_the_run(tmp_path: Path) -> None:
     assert found.run_id != inputs(tmp_path, compute={"models": "live"}).run_id
     named = inputs(tmp_path, outcomes={"table": "tiny-prose"}).recorded
     assert named is not None and named.table.sha256 == found.recorded.table.sha256
+
+
+def test_made_up_outcomes_are_carried_to_the_nodes_and_simulated_again_from_the_manifest(tmp_path: Path) -> None:
+    found = inputs(tmp_path, outcomes={"iid": {"match": 0.8, "prompt_tokens": 7000}})
+    assert found.recorded is not None and found.recorded.table.synthetic
+    planned = found.plan(1, 0)
+    assert {len(one.prompt) for one in planned} == {7000}
+    held = carried(Path(Answers(found).write("target0", tmp_path)).read_bytes())
+    assert set(held.prompt_tokens) == {one.prompt_id for one in planned}
+    again = from_manifest({**found.experiment.facts(), "models": {}}, [], None, NO_OVERHEADS)
+    assert again.table.sha256 == found.recorded.table.sha256 and again.plan(1, 0) == planned
 
 
 def test_a_user_s_node_has_the_outputs_of_that_user_and_the_target_s_all(tmp_path: Path) -> None:
