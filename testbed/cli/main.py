@@ -259,13 +259,22 @@ def record(
     top_p: Annotated[float, typer.Option("--top-p", help="As workload.sampling.top_p.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the experiment whose draws are recorded.")] = 0,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Repeats of the experiment.")] = 1,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", help="An experiment that says all but --depth, also with a load.")
+    ] = None,
 ) -> None:
     """Record a decode table for the simulation to replay.
 
     It holds what a model pair does at every output position.
     """
-    from testbed.cli.record import record_to_file, sampled_from
+    from testbed.cli.record import record_experiment, record_to_file, sampled_from
 
+    if experiment is not None:
+        said = (target, draft, prompts, output_tokens, ignore_eos, temperature, top_k, top_p, seed, repeats)
+        if said != ("tiny-target", "tiny-draft", "prose", 100, False, 0.0, 0, 1.0, 0, 1):
+            raise BadInput("--experiment says models, prompts, lengths and sampling; leave those options out")
+        print(record_experiment(experiment, depth, out, not no_second_choice, note))
+        return
     print(
         record_to_file(
             target,

@@ -7,12 +7,17 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from testbed.decoding.sampling import Sampling
 from testbed.errors import BadInput
+from testbed.experiment.document import load_scenario
+from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import SamplingOptions
 from testbed.files.named import TABLE
+from testbed.files.named import experiment as experiment_file
 from testbed.files.whole import check_file
-from testbed.tables.record import Progress, record
-from testbed.tables.table import DecodeTable, SampledFrom
+from testbed.models.facts import tokenizer_of
+from testbed.tables.record import Asked, Progress, record
+from testbed.tables.table import DecodeTable, SampledFrom, output_key
 from testbed.workload.prompts import load_prompts
 
 
@@ -29,15 +34,52 @@ def record_to_file(
     sampling: SampledFrom | None = None,
 ) -> str:
     """Record the pair over a prompt set into `out`; returns what there is to say about it."""
-    if out.suffix != TABLE.suffix:
-        raise BadInput(f"--out {out}: a decode table is a {TABLE.suffix} file; give it that suffix")
-    check_file(out)
+    _check_out(out)
     name = out.name.removesuffix(TABLE.suffix)
     table = record(
         target, draft, load_prompts(prompts), output_tokens, depth, ignore_eos, progress, second_choice, name, sampling
     )
     table.write(out)
     return f"{out}: {describe(table)}, {out.stat().st_size} bytes"
+
+
+def record_experiment(experiment: str, depth: int, out: Path, second_choice: bool, progress: Progress) -> str:
+    """Record what the requests of an experiment need into `out`: its pair on its prompts, or on those of its load."""
+    scenario = load_scenario(experiment_file(experiment))
+    workload, models = scenario.workload, scenario.models
+    law = workload.sampling
+    sampling = (
+        sampled_from(law.temperature, law.top_k, law.top_p, scenario.seed, scenario.repeats)
+        if law.temperature
+        else None
+    )
+    if workload.load is None:
+        return record_to_file(
+            models.target, models.draft, workload.prompts, workload.output_tokens, depth, out,
+            workload.ignore_eos, second_choice, progress, sampling,
+        )  # fmt: skip
+    _check_out(out)
+    found = resolve(scenario)
+    encode = tokenizer_of(models.target).encode
+    longest: dict[str, Asked] = {}
+    for repeat in range(scenario.repeats):
+        for one in found.plan(encode, (), 1, repeat):
+            key = output_key(one.prompt_id, one.sampling)
+            if key not in longest or longest[key].output_tokens < one.max_tokens:
+                drawn = one.sampling if sampling is not None else Sampling()
+                longest[key] = Asked(one.prompt_id, one.prompt, one.max_tokens, drawn)
+    table = record(
+        models.target, models.draft, found.prompts, workload.output_tokens, depth, True, progress, second_choice,
+        out.name.removesuffix(TABLE.suffix), sampling, list(longest.values()), workload.load,
+    )  # fmt: skip
+    table.write(out)
+    return f"{out}: {describe(table)}, {out.stat().st_size} bytes"
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != TABLE.suffix:
+        raise BadInput(f"--out {out}: a decode table is a {TABLE.suffix} file; give it that suffix")
+    check_file(out)
 
 
 def sampled_from(temperature: float, top_k: int, top_p: float, seed: int, repeats: int) -> SampledFrom | None:

@@ -42,6 +42,9 @@ def misfit(made_of: Provenance, scenario: Scenario, hashes: Hashes) -> str | Non
             return f"its {what} is {recorded!r}, not {wanted!r}"
         if wanted_sha256 is not None and recorded_sha256 != wanted_sha256:
             return f"its {what} {recorded!r} is not the {wanted!r} of this experiment (their hashes differ)"
+    load = made_of.load
+    if (load is None) != (scenario.workload.load is None):
+        return "it holds the prompts of the set" if load is None else f"its prompts were made for load {load}"
     return other_draws(made_of, scenario)
 
 
@@ -88,6 +91,11 @@ def refuse_unverified(scenario: Scenario) -> None:
 def record_command(scenario: Scenario) -> str:
     """The fix: how to record a table that fits."""
     models, workload = scenario.models, scenario.workload
+    if workload.load is not None:
+        return (
+            f"record one: testbed record --experiment FILE --out {TABLE.folder}/my-table{TABLE.suffix}, or make outcomes "
+            "up, as outcomes: {drawn: {table: NAME}}"
+        )
     sampling = workload.sampling
     options = " --ignore-eos" if workload.ignore_eos else ""
     if sampling.temperature > 0:

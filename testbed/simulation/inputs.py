@@ -93,7 +93,7 @@ class SimulationInputs:
         if name not in self.table.prompts:
             raise BadInput(
                 f"decode table {self.table.name}: prompt {name!r}, made for load {self.scenario.workload.load}, is not "
-                f"in it; {record_command(self.scenario)}, or make outcomes up, as outcomes: {{drawn: {{table: NAME}}}}"
+                f"in it; {record_command(self.scenario)}"
             )
         return self.table.prompts[name].prompt
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,13 +21,31 @@ from testbed.models.packs import DTYPE
 from testbed.models.passes import passes_of_lookup
 from testbed.models.runtime import CausalRuntime
 from testbed.tables.record_prompt import Extent, record_prompt
-from testbed.tables.table import DecodeTable, PromptTable, Provenance, SampledFrom, make_table, output_key
+from testbed.tables.table import (
+    OF_LOAD,
+    DecodeTable,
+    Ints,
+    PromptTable,
+    Provenance,
+    SampledFrom,
+    make_table,
+    output_key,
+)
 from testbed.workload.prompts import PromptSet
 
 DEPTH = 17  # one more than WANSpec's default look-ahead, so that a full look-ahead can still be drafted from
 VERSIONED = ("torch", "transformers", "numpy")
 
 Progress = Callable[[str], None]
+
+
+class Asked(NamedTuple):
+    """One output to record."""
+
+    prompt_id: str
+    prompt: Ints
+    output_tokens: int
+    sampling: Sampling
 
 
 def record(
@@ -40,9 +59,12 @@ def record(
     second_choice: bool = True,
     name: str = "recorded",
     sampling: SampledFrom | None = None,
+    asked: Sequence[Asked] = (),
+    load: str = "",
 ) -> DecodeTable:
     """Every prompt's table: greedy, or with `sampling` one for each request of an experiment that samples.
 
+    `asked`: these outputs instead, as long as each says, of prompts that were made of the set for this `load`.
     BadInput if the models are not a pair, or too short for what is asked.
     """
     if depth < 1 or output_tokens < 1:
@@ -50,26 +72,30 @@ def record(
     check_same_tokenizer(target, draft)
     big = load_model(target, DTYPE, threads=1)
     small = None if draft == LOOKUP else load_model(draft, DTYPE, threads=1)
-    extent = Extent(output_tokens, depth, () if ignore_eos else big.ends, second_choice)
-    encoded = [tuple(big.tokenizer.encode(prompt.text)) for prompt in prompts.prompts]
+    ends = () if ignore_eos else big.ends
+    outputs = asked or [
+        Asked(prompt.id, ids, output_tokens, one)
+        for number, prompt in enumerate(prompts.prompts)
+        for ids in [tuple(big.tokenizer.encode(prompt.text))]
+        for one in _requests(sampling, number)
+    ]
     texts = [
-        Text(prompt.id, ids, len(ids) + output_tokens + depth, "with its output and a rollout")
-        for prompt, ids in zip(prompts.prompts, encoded, strict=True)
+        Text(one.prompt_id, one.prompt, len(one.prompt) + one.output_tokens + depth, "with its output and a rollout")
+        for one in outputs
     ]
     loaded = {"target": big, **({} if small is None else {"draft": small})}
     fitness = require_fit({"target": target, "draft": draft}, {}, texts, loaded)
     recorded: dict[str, PromptTable] = {}
-    for number, prompt in enumerate(prompts.prompts, start=1):
-        progress(f"prompt {number} of {len(prompts.prompts)}: {prompt.id}")
-        for one in _requests(sampling, number - 1):
-            runtimes = {
-                role: CausalRuntime(model.model, guard_of(model.model, fitness.of(role)))
-                for role, model in loaded.items()
-            }
-            drafter = runtimes.get("draft") or passes_of_lookup(fitness.vocabularies).runtime()
-            recorded[output_key(prompt.id, one)] = record_prompt(
-                runtimes["target"], drafter, encoded[number - 1], extent, one
-            )
+    for number, one in enumerate(outputs, start=1):
+        progress(f"output {number} of {len(outputs)}: {one.prompt_id}")
+        runtimes = {
+            role: CausalRuntime(model.model, guard_of(model.model, fitness.of(role))) for role, model in loaded.items()
+        }
+        drafter = runtimes.get("draft") or passes_of_lookup(fitness.vocabularies).runtime()
+        extent = Extent(one.output_tokens, depth, ends, second_choice)
+        recorded[output_key(one.prompt_id, one.sampling)] = record_prompt(
+            runtimes["target"], drafter, one.prompt, extent, one.sampling
+        )
     provenance = Provenance(
         target=target,
         draft=draft,
@@ -84,6 +110,7 @@ def record(
         dtype=DTYPE,
         versions={"testbed": VERSION, **{package: importlib.metadata.version(package) for package in VERSIONED}},
         sampling=msgspec.UNSET if sampling is None else sampling,
+        note=f"{OF_LOAD}{load}" if load else "",
     )
     return make_table(name, provenance, recorded)
 

@@ -30,6 +30,8 @@ from testbed.files.named import TABLE, find
 # What to do about a question that no table answers.
 LIVE = "let the models run (--engine emulation with compute.models: live)"
 
+OF_LOAD = "prompts made for load "
+
 Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 
@@ -69,6 +71,12 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     # How outputs were sampled; unset: greedy. Unset is not encoded, so that greedy tables keep their hash.
     sampling: SampledFrom | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def load(self) -> str | None:
+        """For whose lengths its prompts were made of the set's; it stands in the note, as a field more would change
+        the hash of every table."""
+        return self.note.removeprefix(OF_LOAD) if self.note.startswith(OF_LOAD) else None
 
     @property
     def ends(self) -> Ints:

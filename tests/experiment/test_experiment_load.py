@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from testbed.cli.record import record_experiment
 from testbed.errors import BadInput
 from testbed.experiment.document import load_scenario
 from testbed.experiment.load import LoadKeys, sent
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
 from testbed.models.facts import tokenizer_of
+from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.tables.stretched import POOL
@@ -169,5 +171,26 @@ def test_made_up_outcomes_serve_any_length(tmp_path: Path, outcomes: dict[str, A
 
 def test_recorded_outcomes_of_other_prompts_are_refused(tmp_path: Path) -> None:
     one = scenario(tmp_path, {"window": [0, 5]})
-    with pytest.raises(BadInput, match=r"prompt 'prose-\S+\+100', made for load .*even.csv, is not in it; record one"):
+    with pytest.raises(BadInput, match=r"no decode table .*; record one: testbed record --experiment FILE .*, or make"):
         from_scenario(one, None, NO_OVERHEADS, lambda text: None)
+
+
+@pytest.mark.slow
+def test_a_table_recorded_of_the_experiment_answers_for_its_load(tmp_path: Path) -> None:
+    """The models' own outputs on the made prompts, as long as the load says, in a simulation of the same file."""
+    import yaml
+
+    even(tmp_path)
+    path, out = tmp_path / "mine.yaml", tmp_path / "mine.parquet"
+    workload = {"prompts": "prose", "load": "even.csv", "window": [0, 4]}
+    path.write_text(yaml.safe_dump({**SMALL, "workload": workload, "outcomes": {"table": str(out)}}))
+    assert f"{out}: 4 prompts, 10 output tokens" in record_experiment(str(path), 17, out, True, lambda text: None)
+    found = from_scenario(load_scenario(path), None, NO_OVERHEADS, lambda text: None)
+    assert not found.table.synthetic
+    plan = found.plan(1, 0)
+    assert plan == planned(load_scenario(path)), "tokens and lengths are those that an emulation sends"
+    assert [len(found.expected(one)) for one in plan] == [1, 2, 3, 4]
+    assert {row.lossless for row in rows_of(found, simulate(found))["requests"]} == {True}
+    without = Scenario.model_validate({**SMALL, "outcomes": {"table": str(out)}})
+    with pytest.raises(BadInput, match=r"its prompts were made for load .*even.csv"):
+        from_scenario(without, None, NO_OVERHEADS, lambda text: None)
