@@ -92,10 +92,9 @@ def record_command(scenario: Scenario) -> str:
     """The fix: how to record a table that fits."""
     models, workload = scenario.models, scenario.workload
     if workload.load is not None:
-        return (
-            f"record one: testbed record --experiment FILE --out {TABLE.folder}/my-table{TABLE.suffix}, or make outcomes "
-            "up, as outcomes: {drawn: {table: NAME}}"
-        )
+        out = f"{TABLE.folder}/my-table{TABLE.suffix}"
+        made_up = "or make outcomes up, as outcomes: {drawn: {table: NAME}}"
+        return f"record one: testbed record --experiment FILE --out {out}, {made_up}"
     sampling = workload.sampling
     options = " --ignore-eos" if workload.ignore_eos else ""
     if sampling.temperature > 0:
