@@ -87,7 +87,7 @@ def record(
     fitness = require_fit({"target": target, "draft": draft}, {}, texts, loaded)
     recorded: dict[str, PromptTable] = {}
     for number, one in enumerate(outputs, start=1):
-        progress(f"output {number} of {len(outputs)}: {one.prompt_id}")
+        progress(f"prompt {number} of {len(outputs)}: {one.prompt_id}")
         runtimes = {
             role: CausalRuntime(model.model, guard_of(model.model, fitness.of(role))) for role, model in loaded.items()
         }
