@@ -61,17 +61,20 @@ def emulate(
     nodes: NodeChoice = "auto",
     pcap: Sequence[str] = (),
     probe: bool = True,
+    plan: bool = True,
     progress: bool = True,
 ) -> Run:
     """Runs an experiment with real models over shaped links, in a child process; returns the `Run`.
 
     `fabric`: "auto", "netem", "relay" or "lab". `nodes`: "auto", "process" or "docker". `pcap`: pairs of nodes to
-    capture, "user0:target0". `probe`: watch the links during the run. A run that finished and is not valid comes back
+    capture, "user0:target0". `probe`: watch the links during the run. `plan`: a pilot first, which says how long it
+    will take, and chooses the dilation. A run that finished and is not valid comes back
     too: look at `.valid` and `.reasons`. Raises BadInput, MachineCannot where this machine cannot do it, and RunInvalid
     where the run could not finish. An interrupt ends the run in order.
     """
     options = ["--fabric", fabric, "--nodes", nodes, "--out", out]
-    options += [part for pair in pcap for part in ("--pcap", pair)] + ([] if probe else ["--no-probe"])
+    options += [part for pair in pcap for part in ("--pcap", pair)]
+    options += ([] if probe else ["--no-probe"]) + ([] if plan else ["--no-plan"])
     with as_file(experiment) as path, watching(progress) as watcher:
         found = call(["run", *options, path, *as_overrides(overrides, seed=seed)], watcher.note)
     return load(found["directory"])

@@ -39,7 +39,7 @@ SECTIONS: dict[str, Callable[[], list[Measurement]]] = {
 }
 
 # A module of this package each, with `main(arguments) -> exit status`; imported when asked for.
-TRIALS = ("compile", "concurrent", "demo", "families", "faults", "fuzz", "kill", "rooms", "soak", "sweepkill")
+TRIALS = ("compile", "concurrent", "demo", "families", "faults", "fuzz", "kill", "plans", "rooms", "soak", "sweepkill")
 
 
 def main(arguments: list[str]) -> int:

@@ -21,6 +21,7 @@ from testbed.cli import images as cli_images
 from testbed.cli import imports as cli_imports
 from testbed.cli import loads as cli_loads
 from testbed.cli import models as cli_models
+from testbed.cli import plan as cli_plan
 from testbed.cli import policies as cli_policies
 from testbed.cli import runs as cli_runs
 from testbed.cli import shell as cli_shell
@@ -135,6 +136,7 @@ def run(
         list[str] | None, typer.Option("--pcap", metavar="A:B", help="Capture the packets between these two nodes.")
     ] = None,
     no_probe: Annotated[bool, typer.Option("--no-probe", help="Do not measure the links during the run.")] = False,
+    no_plan: Annotated[bool, typer.Option("--no-plan", help="No pilot first: dilation auto is 1.")] = False,
     table: Annotated[
         str | None, typer.Option("--table", help="Simulation: decode table name or path; default: one that fits.")
     ] = None,
@@ -147,6 +149,8 @@ def run(
         raise BadInput("--pcap: a simulation has no packets; use --engine emulation, or leave it out")
     elif no_probe:
         raise BadInput("--no-probe: a simulation has no probe; use --engine emulation, or leave it out")
+    elif no_plan:
+        raise BadInput("--no-plan: a simulation has no pilot; use --engine emulation, or leave it out")
     elif nodes is Nodes.docker:
         raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
     if table is not None and engine is Engine.emulation:
@@ -170,7 +174,9 @@ def run(
         else:
             from testbed.emulation import engine as emulation
 
-            options = emulation.Options(fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value)
+            options = emulation.Options(
+                fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value, plan=not no_plan
+            )
             outcome = emulation.run(scenario, options, progress)
     if as_json:
         print_json({"directory": str(outcome.directory), **outcome.summary})
@@ -313,6 +319,7 @@ def clean(
         print("nothing to clean")
 
 
+cli_plan.add_to(app)
 cli_sweep.add_to(app)
 cli_shell.add_to(app)
 cli_capacity.add_to(app)

@@ -144,6 +144,15 @@ class HeldClock:
         finally:
             self._exclusion.give_back()
 
+    def forget_longest(self) -> None:
+        """`Holds.longest_ns` of every slot counts from now on."""
+        self._exclusion.take()
+        try:
+            for slot in self.slots():
+                self._cells[_OF_SLOTS + 4 * slot + 2] = 0
+        finally:
+            self._exclusion.give_back()
+
     # --- what is reported ---
 
     def held_ns(self) -> int:

@@ -57,6 +57,10 @@ class RunClock:
                 self.clock.lift_barrier(slot)
         return True
 
+    def forget_longest(self) -> None:
+        """What is reported as the longest hold is one of those to come."""
+        self.clock.forget_longest()
+
     def moment(self) -> Moment:
         """Now, to be compared with a later one."""
         holds = {self._page.name(slot): self.clock.holds(slot) for slot in self.clock.slots()}
@@ -96,7 +100,7 @@ class PhaseClock(NamedTuple):
 
 
 def between(policy: str, repeat: int, first: Moment, last: Moment, dilation: float) -> PhaseClock:
-    """`longest_ms` is of the whole run so far, where a process held the clock in this phase."""
+    """`longest_ms` is of the whole run so far, but its pilot, where a process held the clock in this phase."""
     wall_ns, virtual_ns = last.wall_ns - first.wall_ns, last.virtual_ns - first.virtual_ns
     speed = virtual_ns / wall_ns if wall_ns else 1.0 / dilation
     none = Holds(0, 0, 0, 0)

@@ -40,6 +40,7 @@ class Options:
     pcap: tuple[str, ...] = ()  # pairs of nodes to capture, `user0:target0`
     probe: bool = True  # watch the links in use while the run goes on
     nodes: NodeChoice = "auto"
+    plan: bool = True  # a pilot first, which chooses the dilation and says what is to be expected
 
 
 @dataclass(frozen=True)

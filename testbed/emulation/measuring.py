@@ -6,11 +6,12 @@ The order is the guarantee: links are measured before any result is recorded, an
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from testbed.clock.run import RunClock
+from testbed.containers.nodes import ContainerNodes
 from testbed.containers.removal import remove_named
 from testbed.emulation import stages
 from testbed.emulation.answers import Answers
@@ -19,9 +20,10 @@ from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
 from testbed.emulation.nodekind import containers
 from testbed.emulation.phases import run_phase
+from testbed.emulation.planning import plan_run, refuse, said
 from testbed.emulation.rowlogs import RowLog
 from testbed.emulation.stages import Stages
-from testbed.emulation.timeouts import patience
+from testbed.emulation.timeouts import patience, refuse_long_cuts
 from testbed.experiment.faults import node_stops
 from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
@@ -39,7 +41,6 @@ from testbed.wire.tcpinfo import TcpState, least_timeout_ms
 # stray packet moves nothing. Over links of whose first 100 none is late or lost the others are not sent: of pairs
 # that are late once in fifty times 7.7 % pass then, instead of 5.5 %.
 PROBES_AFTER, FLAWLESS_AFTER = 200, 100
-DRAIN_MARGIN_S = 0.1
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Measured:
     tcp: list[dict[str, Any]] = field(default_factory=list)  # of each phase
     facts: dict[str, Any] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
+    plan: Mapping[str, Any] | None = None  # what was expected before the first request; None: not asked for
 
     def tree_lookups(self) -> dict[str, dict[str, int]]:
         """Of recorded answers, as a simulation's manifest has them."""
@@ -70,12 +72,41 @@ class Measured:
 
 
 def measure(
-    inputs: Inputs, options: Options, partial: Path, journal: Journal, progress: Progress, measured: Measured
+    inputs: Inputs,
+    options: Options,
+    partial: Path,
+    journal: Journal,
+    progress: Progress,
+    measured: Measured,
+    plan_only: bool = False,
 ) -> None:
-    """Brings everything up, runs every phase, takes everything down; `measured` is filled as it comes."""
+    """Brings everything up, runs every phase, takes everything down; `measured` is filled as it comes.
+
+    Where the plan asks for another dilation than everything came up with, it comes up once more. `plan_only`: ends
+    before the first phase.
+    """
+    (partial / "logs").mkdir()
+    another = _measure(inputs, options, partial, journal, progress, measured, plan_only)
+    if another is not None and not plan_only:
+        progress.note(f"bringing everything up again, at dilation {another:g}")
+        inputs = replace(inputs, experiment=replace(inputs.experiment, dilation=another))
+        refuse_long_cuts(inputs.experiment)
+        measured.links.clear()
+        _measure(inputs, options, partial, journal, progress, measured)
+
+
+def _measure(
+    inputs: Inputs,
+    options: Options,
+    partial: Path,
+    journal: Journal,
+    progress: Progress,
+    measured: Measured,
+    plan_only: bool = False,
+) -> float | None:
+    """Returns the dilation that the plan asks for, where it is another; nothing has run then."""
     log_dir = partial / "logs"
     dilation = inputs.experiment.dilation
-    log_dir.mkdir()
     measured.stages.begin(stages.NETWORK)
     progress.note("bringing up and measuring the network")
     try:
@@ -125,6 +156,14 @@ def measure(
                     inputs.experiment.background,
                 ) as deployment,
             ):
+                if options.plan and measured.plan is None:
+                    measured.stages.begin(stages.PLAN)
+                    another = _plan(
+                        inputs, options, deployment, conditions, clock, network, contained, measured, progress
+                    )
+                    if another is not None or plan_only:
+                        measured.stages.begin(stages.NODES)
+                        return another
                 measured.stages.begin(stages.REQUESTS)
                 _run_phases(inputs, deployment, conditions, measured, progress)
                 measured.stages.begin(stages.NODES)
@@ -158,6 +197,32 @@ def measure(
     finally:
         with taking_down():
             journal.undo(remove_named)
+    return None
+
+
+def _plan(
+    inputs: Inputs,
+    options: Options,
+    deployment: Deployment,
+    conditions: Conditions,
+    clock: RunClock,
+    network: Network,
+    contained: ContainerNodes | None,
+    measured: Measured,
+    progress: Progress,
+) -> float | None:
+    """A pilot, thrown away; returns the dilation it asks for, where it is another."""
+    progress.note("a pilot of every policy")
+    wanted = inputs.scenario.time.given
+    so_far = measured.stages.seconds()
+    planned = plan_run(inputs, deployment, clock, network, contained, so_far, wanted, options.probe)
+    measured.plan = planned.facts
+    for line in said(planned.facts):
+        progress.note(line)
+    refuse(planned)
+    conditions.sleep(inputs.experiment.drain_s)  # what is still in flight belongs to no phase
+    clock.forget_longest()
+    return planned.plan.dilation if planned.again else None
 
 
 def _run_phases(
@@ -170,7 +235,7 @@ def _run_phases(
     scenario = inputs.scenario
     stopped = {stop.node for stop in node_stops(scenario.events)}
     steady = {pair for pair in inputs.experiment.schedule.steady() if stopped.isdisjoint(pair)}
-    drain_s = inputs.experiment.slowest_rtt_ms / 1e3 + DRAIN_MARGIN_S
+    drain_s = inputs.experiment.drain_s
     for repeat in range(scenario.repeats):
         for entry in scenario.policies:
             first = len(measured.planned) * scenario.workload.requests + 1

@@ -48,9 +48,10 @@ def run_phase(
     """
     with conditions.phase(entry.label, repeat, deployment) as phase:
         open_requests = {one.request for one in planned}
-        logs = _start(deployment, entry, repeat, planned, progress)
+        progress.phase(entry.label, repeat, len(planned))
+        logs = start(deployment, entry, repeat, planned, str(repeat))
         phase.begin()
-        _issue(deployment, planned)
+        issue(deployment, planned)
         try:
             _wait_for_users(deployment, entry, open_requests, patient.limit_s, progress)
         except Stalled:
@@ -61,7 +62,7 @@ def run_phase(
             )
         phase.requests_over()
         conditions.sleep(drain_s)  # let messages in flight arrive before the next policy's roles take over
-    result = _stop(deployment, entry, logs)
+    result = stop(deployment, entry, logs)
     if open_requests:  # some may have ended since
         rows = (row for log in result.logs for row in log)
         open_requests -= {row.request for row in rows if isinstance(row, RequestRow)}
@@ -69,17 +70,19 @@ def run_phase(
     return result
 
 
-def _start(
-    deployment: Deployment, entry: PolicyEntry, repeat: int, planned: Sequence[PlannedRequest], progress: Progress
+def start(
+    deployment: Deployment, entry: PolicyEntry, repeat: int, planned: Sequence[PlannedRequest], called: str
 ) -> dict[str, Path]:
-    """Every node that the policy needs takes up its role; returns where each of them leaves its rows."""
-    progress.phase(entry.label, repeat, len(planned))
+    """Every node that the policy needs takes up its role; returns where each of them leaves its rows.
+
+    `called`: what the files of rows are named after, beside node and policy.
+    """
     peers = deployment.by_role()
     roles = {name: role for role, names in peers.items() for name in names}
     wanted = set(entry.spec.roles)
     backgrounds = deployment.background(repeat)
     paths = {
-        name: deployment.rows_path(name, f"{name}.{entry.label}.{repeat}.rows")
+        name: deployment.rows_path(name, f"{name}.{entry.label}.{called}.rows")
         for name, role in roles.items()
         if role in wanted
     }
@@ -110,7 +113,7 @@ def _start(
     return {name: path for name, (path, _) in paths.items()}
 
 
-def _issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
+def issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
     for user, requests in by_user(planned, deployment.by_role()["user"]).items():
         deployment.nodes[user].send(Issue(requests))
 
@@ -129,7 +132,7 @@ def _wait_for_users(
             waiting.discard(node.name)
 
 
-def _stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) -> PhaseResult:
+def stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) -> PhaseResult:
     """Every role ends and hands over its log."""
     stopped = deployment.gather(
         {name: StopPolicy() for name in paths},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-INPUTS, NETWORK, NODES, REQUESTS, LINKS, CHECK, REPORT = STAGES = (
-    "inputs", "network", "nodes", "requests", "links", "check", "report",
+INPUTS, NETWORK, NODES, PLAN, REQUESTS, LINKS, CHECK, REPORT = STAGES = (
+    "inputs", "network", "nodes", "plan", "requests", "links", "check", "report",
 )  # fmt: skip
 
 

@@ -55,6 +55,7 @@ class Sources:
 
 
 FILES = Sources()
+DRAIN_MARGIN_S = 0.1  # beyond one round trip
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Resolved:
         if len(sites) == 1:
             return inside
         return max(inside, LinkSchedule(specified_links(self.topology, sites), sites, self.schedules).slowest_rtt_ms())
+
+    @property
+    def drain_s(self) -> float:
+        """How long both engines wait after a phase's last answer, for what is still in flight."""
+        return self.slowest_rtt_ms / 1e3 + DRAIN_MARGIN_S
 
     def plan(
         self, encode: Encode, eos: tuple[int, ...], first: int, repeat: int, made: Encode | None = None

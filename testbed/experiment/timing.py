@@ -35,7 +35,8 @@ class Time(Strict):
     dilation: Literal["auto"] | Dilation = Field(
         default=AUTO,
         description="emulated time takes so many times as long on this machine, in every policy of the run and every "
-        "point of a sweep; below 1 it takes less; auto: 1. All results are in emulated time. Ignored in simulation",
+        "point of a sweep; below 1 it takes less; auto: the least from 1 that fits, by a pilot (testbed plan). All "
+        "results are in emulated time. Ignored in simulation",
         examples=["auto", 1, 2.5, 0.25],
     )
 
@@ -46,7 +47,7 @@ class Time(Strict):
 
 
 def chosen(time: Time) -> float:
-    """N of a run. The one place where it is decided: `auto` is 1, as nothing says yet what this machine can carry."""
+    """N that a run comes up with: where it is for the testbed to choose, a pilot at 1 says which (`emulation.plan`)."""
     return UNDILATED if time.given is None else time.given
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.experiment.compute import RECORDED
-from testbed.results import heldclock, overload
+from testbed.results import forecast, heldclock, overload
 from testbed.results.lateness import FEWEST_PASSES, HANDED_ON, TOOK_LONGER
 from testbed.results.manifest import steal_share
 from testbed.results.recorded import recorded_compute
@@ -26,6 +26,7 @@ def statements(summary: Summary, manifest: Mapping[str, Any]) -> list[str]:
     recorded = recorded_compute(summary)
     checked.append(_compute(summary["compute"], HANDED_ON if recorded else TOOK_LONGER))
     checked += [_clock(summary), _tcp(summary)]
+    checked.append(f"Plan: {forecast.compared(summary['plan'])}." if "plan" in summary else "")
     found = [
         _lossless(summary["lossless"], summary.get("sampling")),
         *(

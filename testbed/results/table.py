@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from testbed.experiment.compute import RECORDED
-from testbed.results import heldclock
+from testbed.results import forecast, heldclock
 from testbed.results.headings import NARROW
 from testbed.results.reference import Reference, reference_for
 from testbed.results.sampling import GREEDY
@@ -35,7 +35,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     parts: list[RenderableType] = [stamped(one) for one in stamps(summary)]
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
     parts += [_policies(summary, papers), *_few(summary), *_spent(summary), Text(_lossless(summary))]
-    parts += [*_clock(summary), *_references(papers)]
+    parts += [*_clock(summary), *_plan(summary), *_references(papers)]
     return Group(*parts)
 
 
@@ -140,6 +140,11 @@ def _few(summary: Summary) -> Iterator[RenderableType]:
 def _clock(summary: Summary) -> Iterator[RenderableType]:
     if "clock" in summary:
         yield Text(heldclock.sentence(summary["clock"]))
+
+
+def _plan(summary: Summary) -> Iterator[RenderableType]:
+    if "plan" in summary:
+        yield Text(f"plan: {forecast.compared(summary['plan'])}")
 
 
 def stamped(one: Stamp) -> Panel:

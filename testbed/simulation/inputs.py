@@ -38,14 +38,12 @@ from testbed.simulation.fitting import (
 from testbed.simulation.links import link_specs
 from testbed.simulation.tcp.estimate import MAX_RTO_NS
 from testbed.simulation.world import Overheads, WorldSpec
-from testbed.system.units import NS_PER_MS, NS_PER_S
+from testbed.system.units import NS_PER_S
 from testbed.tables.outcomes import MadeUp, Recorded, outcome_table
 from testbed.tables.stretched import POOL, stretched
 from testbed.tables.table import DecodeTable, Provenance, load_provenance, load_table
 from testbed.workload.planned import PlannedRequest
 from testbed.workload.prompts import Prompt, PromptSet
-
-DRAIN_MARGIN_MS = 100.0  # as the emulation waits after a phase's last answer, beyond one round trip
 
 
 class Sources(resolve.Sources):
@@ -115,7 +113,7 @@ class SimulationInputs:
             links=link_specs(experiment.topology, experiment.placement, experiment.schedules),
             profiles={"target": experiment.devices["target"], "draft": experiment.devices["drafter"]},
             seed=scenario.seed,
-            drain_ns=round((experiment.slowest_rtt_ms + DRAIN_MARGIN_MS) * NS_PER_MS),
+            drain_ns=round(experiment.drain_s * NS_PER_S),
             overheads=self.overheads,
             stops=node_stops(scenario.events),
             patience_ns=self._patience_ns(),

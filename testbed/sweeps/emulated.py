@@ -9,6 +9,8 @@ from typing import Protocol
 from testbed.errors import MachineCannot, TestbedError
 from testbed.experiment.compute import NodeChoice
 from testbed.experiment.progress import Silent
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.timing import Time
 from testbed.network.capabilities import FabricChoice
 from testbed.sweeps.plan import Point
 from testbed.sweeps.point import PointResult
@@ -38,20 +40,25 @@ def results(
     runs: Path,
     notes: Notes,
     nodes: NodeChoice = "auto",
+    dilation: float | None = None,
 ) -> Iterator[list[PointResult]]:
-    """A point that fails is its own result. What this machine cannot do at all ends the sweep: MachineCannot."""
+    """A point that fails is its own result. What this machine cannot do at all ends the sweep: MachineCannot.
+
+    All points have one dilation: where the testbed is to choose, that of the first, or `dilation` of one before.
+    """
     from testbed.emulation import engine
 
     for point in points:
         try:
             options = engine.Options(fabric=fabric, out=runs, nodes=nodes)
-            outcome = engine.run(point.scenario, options, _Quiet(point, notes))
+            outcome = engine.run(at(point.scenario, dilation), options, _Quiet(point, notes))
         except MachineCannot:
             raise
         except TestbedError as error:
             yield [PointResult(point.run_id, error=str(error))]
             continue
         summary = outcome.summary
+        dilation = summary["clock"]["dilation"]
         yield [
             PointResult(
                 point.run_id,
@@ -60,8 +67,16 @@ def results(
                 lossless_checked=summary["lossless"]["checked"],
                 lossless_equal=summary["lossless"]["equal"],
                 directory=outcome.directory.name,
+                dilation=dilation,
                 policies={
                     label: {tag: known.get(tag) for tag in metrics} for label, known in summary["policies"].items()
                 },
             )
         ]
+
+
+def at(scenario: Scenario, dilation: float | None) -> Scenario:
+    """The experiment with this dilation, where it leaves the choice."""
+    if dilation is None or scenario.time.given is not None:
+        return scenario
+    return scenario.model_copy(update={"time": Time(dilation=dilation)})

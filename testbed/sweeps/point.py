@@ -40,6 +40,7 @@ class PointResult(msgspec.Struct, frozen=True):
     directory: str | None = None  # of its run, inside the sweep's, where the log was kept
     policies: dict[str, dict[str, dict[str, Any] | None]] = {}
     lookups: dict[str, tuple[int, int]] = {}  # by policy: answers about draft trees, and how many were approximated
+    dilation: float | None = None  # of an emulated run
     prompts: dict[str, list[dict[str, Any]]] = {}  # by policy: one row per prompt against co-located speculation
 
 

@@ -116,7 +116,8 @@ def run_sweep(sweep: Sweep, options: SweepOptions, progress: SweepProgress) -> S
         progress.total(len(points), len(points) - len(left))
         if len(left) < len(points):
             progress.note(f"{len(points) - len(left)} of {len(points)} points are already finished")
-        for chunk in _run(left, options, directory, progress):
+        chosen = next((one.dilation for one in known.values() if one.dilation is not None), None)
+        for chunk in _run(left, options, directory, progress, chosen):
             record.add(chunk)
             known |= {result.run_id: result for result in chunk}
             progress.advance(len(chunk))
@@ -136,13 +137,13 @@ def run_sweep(sweep: Sweep, options: SweepOptions, progress: SweepProgress) -> S
 
 
 def _run(
-    left: Sequence[Point], options: SweepOptions, directory: Path, progress: SweepProgress
+    left: Sequence[Point], options: SweepOptions, directory: Path, progress: SweepProgress, dilation: float | None
 ) -> Iterator[list[PointResult]]:
     if not left:
         return
     runs = directory / "runs"
     if options.engine == "emulation":
-        yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress, options.nodes)
+        yield from emulated.results(left, tuple(REGISTRY), options.fabric, runs, progress, options.nodes, dilation)
         return
     processes = options.workers or workers.default_workers()
     keep = runs if options.keep_logs else None

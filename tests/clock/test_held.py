@@ -301,3 +301,17 @@ def test_what_is_held_is_the_sum_over_the_slots() -> None:
     machine.cells = world.plain
     view = machine.view()
     assert sum(view.holds(slot).held_ns for slot in view.slots()) == world.plain[HELD] > 0
+
+
+def test_the_longest_hold_is_counted_from_when_the_earlier_ones_are_forgotten() -> None:
+    machine = Machine()
+    holder = machine.view(0)
+    for late_ms in (8, 3):
+        holder.set_barrier(holder.now_ns() + MS)
+        machine.passes(1 + late_ms)
+        holder.now_ns()
+        holder.set_barrier(NEVER)
+        assert holder.holds(0).longest_ns == late_ms * MS
+        machine.view().forget_longest()
+        assert holder.holds(0).longest_ns == 0
+    assert holder.holds(0)[:2] == (11 * MS, 2), "how long and how often is of all"

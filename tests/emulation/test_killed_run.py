@@ -61,6 +61,7 @@ def clean() -> str:
         ("bringing up and measuring the network", "lab"),
         ("starting 3 nodes", "lab"),
         ("starting 3 nodes", "relay"),
+        ("a pilot of every policy", "relay"),
         ("autoregressive: 3 requests", "relay"),
         ("measuring the links again", "relay"),
         ("comparing every output", "relay"),

@@ -27,7 +27,7 @@ TRUSTED = "the package's own files, and what a maker of models or images gives b
 GUARDED = "what is damaged there counts as not there, or is answered on the spot"
 ELSEWHERE = {
     "containers/nodes.py": KERNEL, "containers/priority.py": KERNEL, "emulation/evidence.py": KERNEL,
-    "emulation/lock.py": KERNEL, "emulation/means.py": KERNEL,
+    "emulation/lock.py": KERNEL, "emulation/means.py": KERNEL, "emulation/usage.py": KERNEL,
     "emulation/sharedworkers.py": KERNEL, "network/tcproutes.py": KERNEL,
     "system/makers.py": KERNEL, "models/placement.py": KERNEL, "models/speed.py": KERNEL,
     "network/capabilities.py": KERNEL, "network/lab/modules.py": KERNEL, "system/netns.py": KERNEL,
