@@ -16,10 +16,9 @@ from testbed.experiment.load import HOUR_S, Scale
 from testbed.files.strict import REQUESTS, REQUESTS_PER_S, SHARE, TOKENS, S, Strict, Unit
 from testbed.files.yamlfile import Mistake, problem
 from testbed.models.devices import DeviceProfile
-from testbed.workload.arrivals import Rate as RequestRate
+from testbed.workload import arrivals
 from testbed.workload.arrivals import Surge
 from testbed.workload.background import Background
-from testbed.workload.background import Tenant as Asking
 from testbed.workload.load.profile import Lengths, LoadSource, Profile, Quantiles, Rate, Stream
 from testbed.workload.load.source import Load
 
@@ -43,7 +42,7 @@ class Tenant(Strict):
     rate_scale: Scale = Field(default=1.0, description="so many times as many requests as in the load")
     time_scale: Scale = Field(default=1.0, description="seconds of the run for each second of the load")
     token_scale: Scale = Field(default=1.0, description="lengths, in shares of the load's")
-    rate_per_s: RequestRate | None = Field(
+    rate_per_s: arrivals.Rate | None = Field(
         default=None, description="instead of a load: mean requests per second, Poisson", examples=[0.5]
     )
     surges: list[Surge] = Field(
@@ -158,7 +157,7 @@ def on_nodes(
             load = one.as_load(read)
             begin_s = (one.from_s + one.local_time * HOUR_S) % load.seconds
             asking.append(
-                Asking.of(
+                background.Tenant.of(
                     load, f"{seed}/{node}/{number}", begin_s, one.rate_scale / alike, one.time_scale, one.token_scale
                 )
             )

@@ -53,7 +53,7 @@ class End:
         self.linktype = pcapng.LINKTYPE_ETHERNET if ethernet else pcapng.LINKTYPE_RAW
         self._start = ETHERNET_HEADER_BYTES if ethernet else 0
 
-    def read(self, file: BinaryIO, stamps: Stamps) -> bool:
+    def read(self, file: BinaryIO, stamps: CaptureStamps) -> bool:
         """Takes what waits, at most READ_BATCH packets, and writes those of the pair; whether more may wait."""
         for _ in range(READ_BATCH):
             try:
@@ -77,7 +77,7 @@ class End:
         return int(drops)
 
 
-class Stamps:
+class CaptureStamps:
     """Time stamps of a run's packets: wall time, an Nth as fast from now on."""
 
     def __init__(self, dilation: float, start_ns: int) -> None:
@@ -93,7 +93,7 @@ class Stamps:
 class PairCapture:
     """One file and its two ends."""
 
-    def __init__(self, question: Mapping[str, Any], stamps: Stamps, comment: str) -> None:
+    def __init__(self, question: Mapping[str, Any], stamps: CaptureStamps, comment: str) -> None:
         self.stamps = stamps
         both = frozenset(socket.inet_aton(end["address"]) for end in question["ends"])
         self.ends = [End(number, end, both) for number, end in enumerate(question["ends"])]
@@ -152,7 +152,7 @@ def _open() -> tuple[socket.socket, int]:
 def main() -> None:
     question = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[union-attr]  # unbuffered: the rest is the end
     try:
-        stamps = Stamps(question["dilation"], time.time_ns())
+        stamps = CaptureStamps(question["dilation"], time.time_ns())
         captures = [PairCapture(one, stamps, question["comment"]) for one in question["captures"]]
     except OSError as error:
         sys.exit(str(error))
