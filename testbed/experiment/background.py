@@ -17,6 +17,7 @@ from testbed.files.strict import REQUESTS, REQUESTS_PER_S, SHARE, TOKENS, S, Str
 from testbed.files.yamlfile import Mistake, problem
 from testbed.models.devices import DeviceProfile
 from testbed.workload import arrivals
+from testbed.workload import background as sharing
 from testbed.workload.arrivals import Surge
 from testbed.workload.background import Background
 from testbed.workload.load.profile import Lengths, LoadSource, Profile, Quantiles, Rate, Stream
@@ -157,7 +158,7 @@ def on_nodes(
             load = one.as_load(read)
             begin_s = (one.from_s + one.local_time * HOUR_S) % load.seconds
             asking.append(
-                background.Tenant.of(
+                sharing.Tenant.of(
                     load, f"{seed}/{node}/{number}", begin_s, one.rate_scale / alike, one.time_scale, one.token_scale
                 )
             )
