@@ -28,7 +28,7 @@ def test_every_policy_is_in_it() -> None:
 
 
 def test_schedules_find_a_role_that_takes_messages_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    def bare(self: PolicySpec, name: str, params: Any, context: RoleContext, label: str | None = None) -> Role:
+    def bare(self: PolicySpec, name: str, params: Any, context: RoleContext, *_: object) -> Role:
         return self.roles[name](params, context)
 
     monkeypatch.setattr(PolicySpec, "role", bare)
