@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Out = Annotated[Path, typer.Option("--out", help="Folder with runs.")]
 
 
+FIT = ("run", "policy", "metric", "value", "low", "high", "unit")  # of the rows of metrics, on a terminal; --json: all
+
+
 def add_to(app: typer.Typer) -> None:
     runs = typer.Typer(help="Runs in a folder: list, show, query, prune.", no_args_is_help=True)
     for name, verb in (("list", list_all), ("show", show), ("query", query), ("prune", prune)):
@@ -94,7 +97,7 @@ def query(
     if as_json:
         print_json({"rows": rows})
     elif rows:
-        print_parts(table("", rows))
+        print_parts(table("", rows if sql is not None else [{key: row[key] for key in FIT} for row in rows]))
     else:
         print("no rows")
 

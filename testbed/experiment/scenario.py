@@ -25,6 +25,7 @@ from testbed.experiment.load import LOADED, LoadKeys, filled, require_sites
 from testbed.experiment.network import NetworkOptions
 from testbed.experiment.policyentry import FileName, PolicyEntry
 from testbed.experiment.prices import Prices
+from testbed.experiment.routes import misfits
 from testbed.experiment.timing import Time, chosen, why_undilated
 from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, Strict, Terse, Unit
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
@@ -300,8 +301,7 @@ class Scenario(Terse):
         routings: list[tuple[KeyPath, Rule | Routing | None]] = [(("routing",), self.routing)]
         routings += [(("policies", index, "routing"), entry.routing) for index, entry in enumerate(self.policies)]
         for where, given in routings:
-            for inside, words in () if given is None else of(given).misfits(targets):
-                yield Mistake((*where, *inside), f"routing: {words}")
+            yield from misfits(where, given, targets)
         yield from unknown_nodes(self.events, list(self.place.nodes()))
         devices = self.devices.model_dump()
         native = [key for key in self.devices_in_use() if devices[key] == NATIVE]

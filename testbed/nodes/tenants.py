@@ -16,10 +16,10 @@ from heapq import heappop, heappush
 
 from testbed.errors import BadInput
 from testbed.models.devices import DeviceProfile
+from testbed.system.units import NS_PER_MS
 from testbed.workload.background import Background
 
 TOKEN_BUDGET = 512  # tokens a pass, as `centralised`
-NS_PER_MS = 1_000_000
 
 
 class Alone:

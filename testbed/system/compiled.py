@@ -38,7 +38,7 @@ ROOMS = {
     "policies.sled": "draft_state drafter server",
     "policies.wanspec": "candidates controller credit drafting hedge outlook presence switch tree waiting worker",
     "policies.wisp": "client draft_state drafter estimator features scheduler server stops",
-    "simulation": "anydrafter host kernel links ways",
+    "simulation": "anydrafter host kernel ways",
     "tables": "replay",
 }
 MODULES = tuple(f"testbed.{room}.{name}" for room, names in ROOMS.items() for name in names.split())

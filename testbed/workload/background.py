@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from testbed.system.units import NS_PER_S
 from testbed.workload.load.asked import Asked, Trace
 
 if TYPE_CHECKING:
     from testbed.workload.load.profile import Profile
     from testbed.workload.load.source import Load
 
-NS_PER_S = 1_000_000_000
 
 Shape = tuple[float, int, int]  # seconds, input tokens, output tokens
 

@@ -82,7 +82,7 @@ def of_run() -> None:
 
 def of_compare() -> None:
     about = {"path": "runs/x", "experiment": "an-experiment", "run_id": "0123456789", "engine": "emulation",
-             "fabric": "relay", "validity": {"valid": True, "reasons": []}}  # fmt: skip
+             "fabric": "relay", "dilation": 1.0, "validity": {"valid": True, "reasons": []}}  # fmt: skip
     ratio = {"value": 12.345, "ci95": [12.3, 12.4]}
     one = {"base": 12345.678, "other": 12345.678, "ratio_of_medians": ratio, "median_of_ratios": ratio, "n": 100}
     policies = {LONG: {"metrics": {"target_site_draft_passes": one}}}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from testbed.files.strict import MS, NUMBER, Strict
-from testbed.files.yamlfile import nearest
 
 Rule = Literal["nearest", "round_robin", "weighted", "jsq", "least_loaded", "power_of_two", "predicted"]
 RULES: tuple[Rule, ...] = get_args(Rule)
@@ -51,18 +49,6 @@ class Routing(Strict):
     def reports(self) -> bool:
         """Targets say how loaded they are."""
         return self.rule in LOAD_AWARE
-
-    def misfits(self, targets: Collection[str]) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Place and words of what does not fit these target nodes."""
-        if len(targets) == 1:
-            yield (), "there is one target, so there is nothing to choose; place several targets, or remove routing"
-        if self.rule == "weighted" and self.weights is None:
-            yield (), "weighted needs weights, as in {rule: weighted, weights: {target0: 3}}"
-        elif self.rule != "weighted" and self.weights is not None:
-            yield ("weights",), f"weights belong to rule: weighted, not to {self.rule}"
-        for node in self.weights or ():
-            if node not in targets:
-                yield ("weights", node), f"no target {node!r}{nearest(node, targets)}"
 
 
 def of(given: Rule | Routing) -> Routing:
