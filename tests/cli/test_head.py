@@ -45,6 +45,7 @@ WORDS: dict[str, tuple[list[str], int]] = {
     "models train": (["--text", NONE, "--out", "{out}"], 2),
     "models train-controller": ([NONE], 2),
     "pingall": ([NONE], 2),
+    "plan": ([NONE], 2),
     "policies check": (["autoregressive"], 0),
     "policies list": ([], 0),
     "policies show": (["wanspec"], 0),
