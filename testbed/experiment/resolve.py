@@ -139,10 +139,16 @@ class Resolved:
             "prompts": {"name": self.prompts.name, "sha256": self.prompts.sha256},
             "topology": self.topology.model_dump(mode="json", by_alias=True),
             "rtt_series": None if self.replay is None else self.replay.series.as_manifest(),
-            "node_placement": dict(self.placement),
             **({} if not self.loads else {"tenants": [load.as_manifest() for load in self.loads.values()]}),
             **({} if self.load is None else {"load": self._load_facts(self.load)}),
             **({"pass_times": varying} if (varying := self._varying()) else {}),
+            **self.cost_facts(),
+        }
+
+    def cost_facts(self) -> dict[str, Any]:
+        """What metrics of cost read of the manifest beside its prices."""
+        return {
+            "node_placement": dict(self.placement),
             **({"powers": powers} if (powers := self._powers()) else {}),
         }
 

@@ -107,7 +107,11 @@ def _run_data(inputs: SimulationInputs, rows: Mapping[str, Sequence[msgspec.Stru
     return RunData(
         manifest={
             "engine": "simulation",
-            "scenario": {"seed": scenario.seed if task.intervals else None},
+            "scenario": {
+                "seed": scenario.seed if task.intervals else None,
+                "prices": None if scenario.prices is None else scenario.prices.model_dump(mode="json"),
+            },
+            **inputs.experiment.cost_facts(),
             "policies": [entry.model_dump(mode="json") for entry in scenario.policies],
         },
         **{kind: frame_of(kind, rows[kind] if kind in needed else ()) for kind in RECORDS},
