@@ -1,4 +1,4 @@
-"""RIPE Atlas ping results: a JSON list, an object with `results`, or one result a line, of any firmware.
+"""RIPE Atlas ping results: a JSON list, an object with `results`, or one result after another, of any firmware.
 
 Rules kept: a packet that timed out, or ended in an error, is a loss; duplicates and late replies count once; where a
 result has no single packets (old firmware), its average and its counts serve. A probe that is also a target is one
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from testbed.files.reading import decode_json, refuse_file
 from testbed.files.yamlfile import said
 from testbed.network.imports.found import Options, RoundTrips
-from testbed.network.imports.jsonplace import line_of
+from testbed.network.imports.jsonplace import line_of, objects
 from testbed.network.spec.fabric import Pair
 
 
@@ -26,7 +26,8 @@ class Result(NamedTuple):
 def results(text: str, path: Path) -> list[Result]:
     """Each with its line."""
     stripped = text.lstrip()
-    if stripped.startswith("[") or (stripped.startswith("{") and not _many(text)):
+    several = several_of(text)
+    if stripped.startswith("[") or (stripped.startswith("{") and not several):
         document = decode_json(text, path)
         where: tuple[str | int, ...] = ()
         if isinstance(document, dict):
@@ -34,16 +35,16 @@ def results(text: str, path: Path) -> list[Result]:
             document = document["results"] if where else [document]
         lines = _lines(text, where, len(document))
         return [Result(line, _mapping(one, path, line)) for line, one in zip(lines, document, strict=True)]
-    found = []
-    for line, part in enumerate(text.splitlines(), start=1):
-        if part.strip():
-            found.append(Result(line, _mapping(decode_json(part, path, line=line), path, line)))
-    return found
+    return [Result(line, _mapping(decode_json(part, path, line=line), path, line)) for line, part in several]
 
 
-def _many(text: str) -> bool:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for line in lines)
+def several_of(text: str) -> list[tuple[int, str]]:
+    """Results with their lines, where a text has more than one: one a line, or one after another; else none."""
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if len(lines) > 1 and all(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines):
+        return lines
+    found = objects(text) if text.lstrip().startswith("{") else []
+    return found if len(found) > 1 else []
 
 
 def _lines(text: str, where: tuple[str | int, ...], count: int) -> Iterator[int]:

@@ -5,7 +5,6 @@ Rule kept: a format is told by what the text holds and never by the file's name;
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,9 +127,8 @@ def _recognised(text: str, path: Path) -> str:
 
 
 def _of_json(text: str, path: Path) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    several = len(lines) > 1 and all(re.fullmatch(r"\s*\{.*\}\s*", line) for line in lines)
-    document: Any = decode_json(lines[0] if several else text, path)
+    several = atlas.several_of(text)
+    document: Any = decode_json(several[0][1], path, line=several[0][0]) if several else decode_json(text, path)
     if several or _of_probe(document):
         return "atlas"
     if isinstance(document, dict) and isinstance(document.get("round_trips"), list):

@@ -20,6 +20,25 @@ def line_of(text: str, place: Sequence[Key]) -> int:
     return line
 
 
+def objects(text: str) -> list[tuple[int, str]]:
+    """The objects of a text that has one after another, as `jq` prints them, with the line of each."""
+    found: list[tuple[int, str]] = []
+    depth, begin, line, counted = 0, 0, 1, 0
+    for match in _TOKEN.finditer(text):
+        if match[0] in "{[":
+            if not depth:
+                begin = match.start()
+            depth += 1
+        elif match[0] in "}]" and depth:
+            depth -= 1
+            if not depth:
+                line, counted = line + text.count("\n", counted, begin), begin
+                found.append((line, text[begin : match.end()]))
+    if depth:  # it does not end: whoever reads it says so
+        found.append((line + text.count("\n", counted, begin), text[begin:]))
+    return found
+
+
 def _walk(text: str) -> Iterator[tuple[int, list[Key]]]:
     """Where each value begins, and the keys that lead to it."""
     path: list[Key] = []

@@ -22,12 +22,21 @@ _LINE = re.compile(
     r"(?P<way><-->|<->|<=>|↔|⇄|-->|->|=>|→|⇒|\s(?:to|and|nach|vers)\s|\s-\s|\s/\s|\s[\u2013\u2014]\s)\s*"
     r"(?P<b>.*?\S)(?:\s*[:=,;|\t]\s*|\s*\(\s*|\s+)~?(?P<value>[0-9][0-9.,]*\s*(?:ms|us|µs|s|msec|sec)?)\)?\s*$"
 )
+# A hyphen without blanks joins two names only where it is the only one and no name has a digit: us-east-1 is one name.
+_CLOSE = re.compile(
+    r"\s*(?P<a>[^\W\d_](?:[^\W\d_]|[ .'])*)(?P<way>[-\u2013\u2014/>])(?P<b>[^\W\d_](?:[^\W\d_]|[ .'])*?)"
+    r"\s*[:=,;|\s]\s*~?(?P<value>[0-9][0-9.,]*\s*(?:ms|us|µs|s|msec|sec)?)\s*$"
+)
+
+
+def _pair(line: str) -> re.Match[str] | None:
+    return _LINE.match(line) or _CLOSE.match(line)
 
 
 def looks(text: str) -> bool:
     """Whether most lines are a pair in words."""
     lines = [line for line in text.splitlines()[:500] if line.strip() and not line.lstrip().startswith("#")]
-    matching = sum(_LINE.match(line) is not None for line in lines)
+    matching = sum(_pair(line) is not None for line in lines)
     return matching > 0 and matching * 2 > len(lines) and "\t" not in lines[0]
 
 
@@ -36,7 +45,7 @@ def found_in(text: str, path: Path, options: Options) -> Found:
     if not looks(text):
         return pairs_from(max(tables(text, path), key=lambda table: len(table.rows)), path, options)
     lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1)]
-    matches = [(number, line, _LINE.match(line)) for number, line in lines]
+    matches = [(number, line, _pair(line)) for number, line in lines]
     style = decimal_style((one["value"] for _, _, one in matches if one is not None), " ", options.decimal)
     try:
         scale = scale_of(options.unit or "ms")

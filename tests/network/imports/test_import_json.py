@@ -104,6 +104,7 @@ ATLAS: dict[str, Any] = {
     "a list": [ping(7, "t", PACKETS)],
     "an object": {"count": 1, "results": [ping(7, "t", PACKETS)]},
     "one result": ping(7, "t", PACKETS),
+    "one after another": "".join(json.dumps(one, indent=2) + "\n" for one in (ping(7, "t", PACKETS), ping(7, "t", [{"rtt": 12.0}]))),
     "one a line": "\n".join(json.dumps(one) for one in (ping(7, "t", PACKETS), ping(7, "t", [{"rtt": 12.0}]))) + "\n",
     "duplicates and late ones": [ping(7, "t", [*PACKETS, {"rtt": 99.0, "dup": 1}, {"late": 2}])],
     "firmware as text, address alone": [{"fw": "4790", "type": "ping", "prb_id": 7, "dst_addr": "t", "result": PACKETS}],

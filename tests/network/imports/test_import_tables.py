@@ -162,6 +162,7 @@ def test_azure_s_tables_are_read_by_their_codes(tmp_path: Path, name: str) -> No
 LINES = {
     "arrows": "a -> b 12.5 ms\nb -> a: 13ms\n",
     "dashes": "a - b: 12.5\nb - a: 13.0\n",
+    "dashes without blanks": "a-b: 12.5 ms\nb-a: 13.0 ms\n",
     "words": "a to b: 12,5 ms\nb to a: 13 ms\n",
     "bullets and a title": "Pings\n* a \u2192 b = 12.5ms\n* b \u2192 a = 13 ms\n",
     "brackets": "a \u2192 b (12.5 ms)\nb \u2192 a (13 ms)\n",
