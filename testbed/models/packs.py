@@ -76,7 +76,10 @@ def load(name: str, path: Path) -> Packed:
 
 
 def _tidy(newest: Path) -> None:
-    packs = sorted(newest.parent.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    def last_used(path: Path) -> tuple[bool, float]:
+        return path == newest, path.stat().st_mtime  # which ticks every few milliseconds only
+
+    packs = sorted(newest.parent.glob(f"*{SUFFIX}"), key=last_used, reverse=True)
     total = 0
     for path in packs:
         total += path.stat().st_size

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_options_of_no_kind_are_refused(tmp_path: Path, options: str) -> None:
     assert "link a - b: " in load(tmp_path, TOPO.format(build))
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """A shell starts background jobs, this session perhaps among them, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_interrupts_it(tmp_path: Path) -> None:
     def press() -> None:
         time.sleep(0.2)

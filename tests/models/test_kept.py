@@ -75,12 +75,12 @@ def test_what_is_damaged_is_found_or_made_anew(cache: Path) -> None:
 
 def test_why_there_is_no_pack_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     models = {"target": "tiny-draft-small"}
-    monkeypatch.setattr(packs, "SPARE_BYTES", 1 << 60)
-    short = require_fit(models, {}, TEXTS)
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(packs, "SPARE_BYTES", 1 << 60)
+        short = require_fit(models, {}, TEXTS)
     assert not short.packs and "GB free" in short.unpacked["target"] and short.of("target").unpacked
     (line,) = slower(models, short)
     assert line.startswith("model 'tiny-draft-small': every node loads it by transformers") and "GB free" in line
-    monkeypatch.undo()
     monkeypatch.setattr(packs, "write_pack", full)
     assert "no space left" in require_fit(models, {}, TEXTS).unpacked["target"]
 
