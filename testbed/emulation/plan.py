@@ -28,6 +28,7 @@ HELD_MARGIN = 0.5  # of what may be held elsewhere: the rest is for what a pilot
 LONGEST_HOLD_MS = 100.0
 MOST_BUSY = 0.9  # of the cores that others leave, where nothing waits
 LEAST_FREE_MB = 64.0
+HOPELESS_LATE = 0.1  # of the pilot's passes: ten times what may be late, so no matter of chance
 
 
 class Job(NamedTuple):
@@ -162,6 +163,11 @@ def decide(pilot: Pilot, wanted: float | None = None) -> Plan:
         fix = fix or (
             f"{because}, which is dilation {floor:.0f}, and {STEPS[-1]:g} is the most; fix: a smaller or lean model "
             "(testbed models check), slower devices, fewer nodes, or compute.models=recorded"
+        )
+    if wanted is None and pilot.passes and pilot.late > HOPELESS_LATE * pilot.passes:
+        fix = fix or (
+            f"{pilot.late / pilot.passes:.0%} of the pilot's passes were late though the clock was held: devices are "
+            "faster than the clock can be held for; fix: slower devices, or other programs stopped"
         )
     if wanted is None and pilot.native and chosen != pilot.dilation and fix is None:
         fix = (

@@ -141,6 +141,14 @@ def test_more_than_the_largest_dilation_is_refused_with_what_to_change() -> None
     assert STEPS[-1] == 50
 
 
+def test_passes_too_short_to_hold_the_clock_for_are_refused() -> None:
+    """A tenth of them late is no chance, and no dilation is known that helps."""
+    plan = decide(pilot("relay", late=41))
+    assert plan.refused and plan.fix is not None and plan.fix.startswith("10% of the pilot's passes were late though")
+    assert not decide(pilot("relay", late=40)).refused
+    assert not decide(pilot("relay", late=400), wanted=1.0).refused, "what was asked for is only judged"
+
+
 def test_native_devices_are_not_dilated() -> None:
     plan = decide(pilot("lab", jobs=jobs(15.0), native=["target"]))
     assert plan.refused and plan.fix is not None and plan.dilation == 1.0

@@ -15,7 +15,7 @@ from tests.run_examples import command, experiment, finished
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow, pytest.mark.timeout(600)]  # of two runs
 
-# A target faster than any machine: no dilation makes room for its real passes.
+# A target faster than the clock can be held for.
 IMPOSSIBLE = {
     "device": "none", "model": "none", "kind": "synthetic", "source": "made up", "pass_ms": [[1, 0.001], [4096, 0.002]],
 }  # fmt: skip
@@ -93,7 +93,7 @@ def test_a_plan_alone_leaves_nothing(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
-def test_what_no_dilation_makes_room_for_is_refused_before_the_first_request(tmp_path: Path) -> None:
+def test_devices_faster_than_the_clock_are_refused_before_the_first_request(tmp_path: Path) -> None:
     before = remains()
     (tmp_path / "none.yaml").write_text(yaml.safe_dump(IMPOSSIBLE))
     devices = {"target": "none.yaml", "drafter": "l40s/llama-3.2-1b"}
@@ -101,9 +101,9 @@ def test_what_no_dilation_makes_room_for_is_refused_before_the_first_request(tmp
     process = command("run", path, "--fabric", "relay", cwd=tmp_path)
     _, complaints = process.communicate(timeout=120)
     assert process.returncode == 4, complaints
-    assert "testbed: plan: " in complaints and "50 is the most; fix: a smaller or lean model" in complaints
+    assert "testbed: plan: " in complaints and "fix: slower devices" in complaints
     assert "autoregressive: 3 requests" not in complaints
     assert remains() == before and lock_is_free()
     process = command("plan", path, "--fabric", "relay", cwd=tmp_path)
     said, complaints = process.communicate(timeout=120)
-    assert process.returncode == 4 and "fix: a smaller or lean model" in complaints, said
+    assert process.returncode == 4 and "fix: slower devices" in complaints, said
