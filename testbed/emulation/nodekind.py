@@ -67,7 +67,7 @@ def fitted(
 ) -> NodeKind:
     """With PyTorch in the images of the nodes that need it, and of no other; `packed` are the roles of mapped models.
 
-    Raises MachineCannot where there is no such image.
+    Raises MachineCannot if the image is missing.
     """
     if kind.name == "process":
         return kind

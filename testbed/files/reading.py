@@ -108,7 +108,7 @@ def as_text(raw: bytes, path: Name) -> str:
 
 
 def read_others_text(path: Name, most: int = MAX_TEXT_BYTES) -> tuple[str, str | None]:
-    """What another program wrote, and how it had to be read where that is no plain UTF-8: packed with gzip, UTF-16 with
+    """What another program wrote, and how it had to be read if that is not plain UTF-8: packed with gzip, UTF-16 with
     its mark, or Windows-1252, as which every other file passes."""
     import gzip
     import io

@@ -2,7 +2,7 @@
 
 Rule: everything is kept under a hash of all that it depends on (the model's files, this code, the libraries), so it is
 never out of date; what is missing or damaged is found anew; and a folder that others can write to is not used.
-Where there is no folder to use, `unusable` says why.
+If the folder cannot be used, `unusable` says why.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _folder() -> tuple[Path | None, str]:
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         if not base.is_absolute():
-            return None, f"XDG_CACHE_HOME={base} is no absolute path"
+            return None, f"XDG_CACHE_HOME={base} is not an absolute path"
         folder = base
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for part in ("", *CACHE.split("/")):
@@ -102,7 +102,7 @@ def _folder() -> tuple[Path | None, str]:
                 folder.mkdir(mode=0o700, exist_ok=True)
             facts = folder.lstat()
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-                return None, f"{folder} is no folder that only this user can write to"
+                return None, f"{folder} is not a folder that only this user can write to"
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
         return None, f"the cache folder cannot be used: {one_line(error)}"
     return folder, ""

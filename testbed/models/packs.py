@@ -45,7 +45,7 @@ def ready(path: Path | None) -> bool:
 def make(path: Path | None, model: Any, sha256: str) -> str:
     """Writes the pack of a loaded model, whose weights have this hash, to `path`; empty if it is there.
 
-    Else why nothing was written, in words: the model is not lean, there is no folder to keep it in (`path` is None), or
+    Else why nothing was written, in words: the model is not lean, no folder may hold it (`path` is None), or
     the disk lacks room.
     """
     if path is None:

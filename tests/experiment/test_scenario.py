@@ -23,16 +23,6 @@ policies:
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(text):
-        path = tmp_path / "e.yaml"
-        path.write_text(text)
-        return path
-
-    return write
-
-
 def test_defaults_are_filled_in_and_nodes_are_named_by_role(write):
     scenario = load_scenario(write(GOOD))
     assert scenario.workload.output_tokens == 100

@@ -21,16 +21,6 @@ policies: [autoregressive, speculative]
 """
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(text):
-        path = tmp_path / "e.yaml"
-        path.write_text(text)
-        return path
-
-    return write
-
-
 def test_what_is_not_said_is_auto_and_auto_is_one(write):
     scenario = load_scenario(write(GOOD))
     assert scenario.time == Time(dilation="auto")

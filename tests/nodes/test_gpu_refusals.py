@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -26,19 +24,11 @@ from testbed.nodes.worker import LoadedModels
 from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft
 
+pytestmark = pytest.mark.usefixtures("worker_in_this_process")
+
 CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": load_profile("raspberry-pi-5/qwen3-0.6b-q4").timing})
 FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total of 8 GiB.\nSee")
 SAID = "accelerator cpu: CUDA out of memory"
-
-
-@pytest.fixture(autouse=True)
-def worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """It is its own process elsewhere: its priority and its garbage collection are not for the tests'."""
-    monkeypatch.setattr(worker, "precise_timers", lambda: None)
-    monkeypatch.setattr(worker, "precede_ordinary_programs", lambda: None)
-    yield
-    gc.unfreeze()
-    gc.enable()
 
 
 def refuse(*_: Any, **__: Any) -> Any:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,19 +18,11 @@ from testbed.nodes.workerclient import WorkerClient, precise_loop
 from testbed.policies.api import Draft
 from testbed.workload.background import Background, Tenant
 
+pytestmark = pytest.mark.usefixtures("worker_in_this_process")
+
 PROFILE = load_profile("l40s/llama-3.2-1b")
 ALWAYS = Tenant("s", 0.0, 1.0, 1.0, 1.0, trace=((0.0, 300, 40), (0.05, 300, 40)))  # more than it can do
 OTHERS = Background("draft", (ALWAYS,), 64, 0.5)
-
-
-@pytest.fixture(autouse=True)
-def worker_in_this_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """It is its own process elsewhere: its priority and its garbage collection are not for the tests'."""
-    monkeypatch.setattr(worker, "precise_timers", lambda: None)
-    monkeypatch.setattr(worker, "precede_ordinary_programs", lambda: None)
-    yield
-    gc.unfreeze()
-    gc.enable()
 
 
 async def drafts(ours: socket.socket, theirs: socket.socket) -> tuple[int, list[tuple[int, PassRecord]]]:

@@ -55,7 +55,7 @@ def _lines(text: str, where: tuple[str | int, ...], count: int) -> Iterator[int]
 
 def _mapping(value: Any, path: Path, line: int) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        refuse_file(path, f"{said(value)} is no result of a measurement; keep the objects with prb_id and result", line)
+        refuse_file(path, f"{said(value)} is not a measurement result; keep the objects with prb_id and result", line)
     return value
 
 

@@ -163,7 +163,7 @@ def test_a_probe_that_is_also_a_target_is_one_site(tmp_path: Path) -> None:
         ([{"prb_id": 7, "result": PACKETS}], 2, "has neither dst_name nor dst_addr"),
         ([{"prb_id": 7, "dst_name": "t"}], 2, "has neither result nor avg"),
         ([ping(7, "t", [{"y": 1}])], 2, "a packet is"),
-        ([ping(7, "t", PACKETS), 5], None, "5 is no result of a measurement"),
+        ([ping(7, "t", PACKETS), 5], None, "5 is not a measurement result"),
         ("{bad\n}\n", 1, "is not JSON"),
     ],
 )
