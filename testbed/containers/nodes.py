@@ -6,11 +6,10 @@ Every container is journalled by name before it is made. Leaving the context rem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from testbed.containers.engine import address_of, check, explained, facts
 from testbed.containers.images import Image
@@ -19,8 +18,9 @@ from testbed.containers.program import ContainerProgram, ControlSocket
 from testbed.containers.removal import remove
 from testbed.containers.specification import EXCHANGE, SOCKET, Wanted, container_config
 from testbed.errors import MachineCannot
-from testbed.system.interrupt import shielded, taking_down
+from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
+from testbed.system.sidebyside import side_by_side
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -31,8 +31,6 @@ NO_GPU_DRIVER = "could not select device driver"
 GPUS_REFUSED = ("hook", "CDI")  # the toolkit's program failed, or the engine's list of devices lacks one asked for
 TOOLKIT_FIX = "apt-get install nvidia-container-toolkit from NVIDIA's package repository, then restart Docker"
 GPUS_FIX = "nvidia-smi -L lists the available ones"
-
-T = TypeVar("T")
 
 
 class ContainerNodes:
@@ -92,7 +90,7 @@ class ContainerNodes:
                 program.close()
                 self._ended.setdefault(name, None)
             if self._wanted:
-                self._each(self._remove, self._wanted.values())
+                side_by_side(self._remove, self._wanted.values(), AT_ONCE, "containers", all_tried=True)
             self.programs.clear()
             self.pids.clear()
 
@@ -109,7 +107,7 @@ class ContainerNodes:
         for one in self._wanted.values():
             one.exchange.mkdir(parents=True)
             one.exchange.chmod(0o777)  # for the container's user; the journal's own folder keeps others out
-        self._each(self._start, self._wanted.values())
+        side_by_side(self._start, self._wanted.values(), AT_ONCE, "containers", all_tried=True)
         for program in self.programs.values():
             program.connect()
 
@@ -136,17 +134,6 @@ class ContainerNodes:
 
     def _remove(self, one: Wanted) -> None:
         remove(self._client, one.name, one.run_id)
-
-    def _each(self, act: Callable[[Wanted], T], wanted: Iterable[Wanted]) -> list[T]:
-        """Side by side; all are tried, then the first failure is raised. After an interrupt nothing goes on either."""
-        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="containers")
-        try:
-            futures = [pool.submit(act, one) for one in wanted]
-            wait(futures)
-        finally:
-            with shielded():  # else a container might be made after `close` has looked for it
-                pool.shutdown(cancel_futures=True)
-        return [future.result() for future in futures]
 
 
 @contextmanager

@@ -15,16 +15,15 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.system import helper
 from testbed.system.environment import of_programs
-from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
 from testbed.system.netns import Interface, in_node
+from testbed.system.sidebyside import side_by_side
 from testbed.system.undoing import stop_groups
 from testbed.system.userns import namespace_fix, privilege
 
@@ -101,13 +100,7 @@ class MininetHosts:
     def add_all(self, nodes: Mapping[str, int | None]) -> list[int]:
         """`add` for each, several at a time: starting one is mostly waiting for its shell's first prompt."""
         load_mininet()  # or its error, before there are threads
-        with ThreadPoolExecutor(STARTED_TOGETHER, thread_name_prefix="node") as threads:
-            try:
-                return list(threads.map(self.add, nodes, nodes.values()))
-            except BaseException:
-                with taking_down():  # a node in the making is finished, so that `stop` knows it
-                    threads.shutdown(cancel_futures=True)
-                raise
+        return side_by_side(lambda node: self.add(*node), nodes.items(), STARTED_TOGETHER, "node", all_tried=False)
 
     def host(self, name: str) -> Host:
         """The Mininet object itself, for Mininet's command line."""

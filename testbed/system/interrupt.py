@@ -62,26 +62,40 @@ def interruptible() -> Iterator[Signals]:
             signal.signal(number, handler)
 
 
+class _Shield:
+    """A handler that keeps what came; its type tells that signals are held back already."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.held.append(number)
+
+
 @contextmanager
 def shielded() -> Iterator[None]:
     """Holds these signals back while something is taken down, and raises KeyboardInterrupt afterwards if one came.
 
-    In a thread there is nothing to hold back: Python interrupts the main thread only.
+    In a thread there is nothing to hold back: Python interrupts the main thread only. Within another `shielded` it is
+    the outer one that raises, so that what it protects runs to its end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held: list[int] = []
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    if any(isinstance(handler, _Shield) for handler in before.values()):
+        yield
+        return
+    shield = _Shield()
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:
-            signal.signal(number, lambda signum, frame: held.append(signum))
+            signal.signal(number, shield)
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if held:
+    if shield.held:
         raise KeyboardInterrupt
 
 
