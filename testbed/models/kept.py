@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import os
-import stat
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +16,8 @@ from typing import TypeVar
 import msgspec
 
 from testbed.errors import BadInput, TestbedError
-from testbed.files.reading import decode_json, one_line, read_bytes
+from testbed.files.cachefolder import private_folder
+from testbed.files.reading import decode_json, read_bytes
 from testbed.files.whole import replacing
 from testbed.models.load import local_folder, model_hash
 
@@ -32,7 +31,7 @@ _Kept = TypeVar("_Kept")
 
 def place(name: str, *more: object, suffix: str) -> Path | None:
     """The file for what depends on the model and on `more`; None where this user has no private folder for it."""
-    kept_in, _ = _folder()
+    kept_in, _ = private_folder(CACHE)
     if kept_in is None:
         return None
     parts = [
@@ -47,7 +46,7 @@ def place(name: str, *more: object, suffix: str) -> Path | None:
 
 def unusable() -> str:
     """Why nothing can be kept for this user, in words; empty where it can."""
-    _, why = _folder()
+    _, why = private_folder(CACHE)
     return why
 
 
@@ -86,23 +85,3 @@ def _code() -> str:
     for path in sorted([*here.glob("*.py"), *here.glob("lean/*.py"), *(here.parent / "decoding").glob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _folder() -> tuple[Path | None, str]:
-    """The cache folder, created if necessary: this user's, and writable by this user only; else why there is none."""
-    try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        if not base.is_absolute():
-            return None, f"XDG_CACHE_HOME={base} is not an absolute path"
-        folder = base
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for part in ("", *CACHE.split("/")):
-            folder = folder / part
-            if part:
-                folder.mkdir(mode=0o700, exist_ok=True)
-            facts = folder.lstat()
-            if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o022:
-                return None, f"{folder} is not a folder that only this user can write to"
-    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home folder
-        return None, f"the cache folder cannot be used: {one_line(error)}"
-    return folder, ""

@@ -1,7 +1,7 @@
 """The report: one HTML file that carries its figures, its style and its provenance, and asks the network for nothing.
 
-Rule: numbers come from `summary.json`, figures from the log; a run that is not valid, or simulated, says so at the top
-and on every figure.
+The answer comes first, then why, then tables and checks. Rule: numbers come from `summary.json`, figures from the log;
+a run that is not valid, or simulated, says so at the top and on every figure.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from testbed.files.whole import check_file
-from testbed.report import header, validity_statement
-from testbed.report.figures import acceptance, during, latency, links, offload, pacing, timeline
+from testbed.report import answer, header, validity_statement
+from testbed.report.figures import acceptance, during, latency, links, offload, pacing
+from testbed.report.interactive import page as interactive
+from testbed.report.interactive.library import script
 from testbed.report.style import colours, drawing, foot, stamp, svg
 from testbed.results import heldclock
-from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, policy_logs
+from testbed.results.metrics import FAMILIES, RTT_ERROR, Metric, PolicyLog, policy_logs
 from testbed.results.metrics.base import passes
 from testbed.results.recorded import recorded_compute
 from testbed.results.reference import reference_for
@@ -34,13 +36,15 @@ LINKS_TOGETHER = (
     " Links between two sites share a row: the mark is the middle median, the thick line goes from the least to the "
     "greatest, the whisker to the greatest 99th percentile. All must lie within."
 )
+MOST_COLUMNS = 4  # of a table with a column a policy; of more, each policy is a row
 PASSES_TOGETHER = " Nodes of one site share a row."
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One figure of the page with its heading and what to see in it."""
+    """One drawn figure of the page with its heading and what to see in it."""
 
+    key: str
     title: str
     caption: str
     svg: str
@@ -76,19 +80,35 @@ def render(run: RunData, summary: Mapping[str, Any]) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters["number"] = number
+    environment.filters["json"] = interactive.as_json
     manifest = run.manifest
-    references = dict.fromkeys(reference_for(entry) for entry in manifest["policies"])
+    references = {entry["label"]: reference_for(entry) for entry in manifest["policies"]}
+    logs = {label: log for label, log in policy_logs(run).items() if not log.requests.empty}
+    palette, titles = colours(manifest["policies"]), across(summary)
+    found = answer.answer(logs, summary, references)
+    figures = {} if found is None else {
+        "answer": interactive.answer_figures(found, summary["policies"], palette, titles),
+        "why": interactive.why_figures(logs, titles),
+    }  # fmt: skip
     return environment.get_template("report.html.j2").render(
         summary=summary,
         manifest=manifest,
         stamps=stamps(summary),
+        checks=answer.checks(summary),
+        answer=found,
+        figures=figures,
+        timeline=None if found is None else interactive.timeline(logs, found.base, titles),
+        specs={figure.key: figure.spec for several in figures.values() for figure in several},
+        library=script() if found is not None else "",
+        columns=MOST_COLUMNS,
         few_prompts={label: no_interval(prompts) for label, prompts in summary.get("few_prompts", {}).items()},
         facts=header.facts(run),
-        colours=colours(manifest["policies"]),
-        rows=list(_rows(summary)),
-        panels=list(_panels(run, summary)),
+        colours=palette,
+        rows=(rows := list(_rows(summary))),
+        families=[(family, [row for row in rows if row.family == family]) for family in FAMILIES],
+        panels=list(_panels(run, summary, logs)),
         statements=validity_statement.statements(summary, manifest),
-        references=[reference for reference in references if reference is not None],
+        references=[reference for reference in dict.fromkeys(references.values()) if reference is not None],
         rtt_error=RTT_ERROR,
         scenario=yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True),
         provenance=json.dumps(manifest, indent=2, ensure_ascii=False),
@@ -113,48 +133,40 @@ def _rows(summary: Mapping[str, Any]) -> Iterator[Row]:
                 yield Row(family, metric, cells)
 
 
-def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
-    logs = {label: log for label, log in policy_logs(run).items() if not log.requests.empty}
+def _panels(run: RunData, summary: Mapping[str, Any], logs: Mapping[str, PolicyLog]) -> Iterator[Panel]:
     palette = colours(run.manifest["policies"])
     entries = {entry["label"]: entry for entry in run.manifest["policies"]}
     policies = {label: summary["policies"][label] for label in logs}
     titles = across(summary)
 
-    def panel(title: str, caption: str, draw: Callable[[], Figure]) -> Panel:
+    def panel(key: str, title: str, caption: str, draw: Callable[[], Figure]) -> Panel:
         with drawing(title):
             figure = draw()
             stamp(figure, titles)
             if "clock" in summary:
                 foot(figure, heldclock.mark(summary["clock"]))
-            return Panel(title, caption, svg(figure, title))
+            return Panel(key, title, caption, svg(figure, title))
 
     if logs:
         yield panel(
-            "Latency", "Share of requests that took at most this long. Further left is faster.",
+            "latencies", "Latency", "Share of requests that took at most this long. Further left is faster.",
             lambda: latency.draw(logs, palette),
         )  # fmt: skip
+    if any(drafts and drafts["median"] for drafts in (one["target_site_draft_passes"] for one in policies.values())):
         yield panel(
-            "Draft passes at the target's site",
+            "offload", "Draft passes at the target's site",
             "The purpose of offloading: fewer draft passes on the node that runs the target. Ratios are against "
             "co-located speculation in this run, paired by prompt.",
             lambda: offload.draw(policies, entries, palette),
         )  # fmt: skip
-    prompt, shown = timeline.choose(logs)
-    if shown:
-        yield panel(
-            "One request",
-            f"The same prompt ({prompt}) under each policy, chosen as the median end-to-end time of the last policy. "
-            "Bars are forward passes, slanted lines are messages in flight.",
-            lambda: timeline.draw(shown),
-        )  # fmt: skip
     if any(int(log.rounds["drafts"].sum()) > 0 for log in logs.values()):
         yield panel(
-            "Drafts", "Where the verified drafts came from, and how many of them the target accepted.",
+            "drafts", "Drafts", "Where the verified drafts came from, and how many of them the target accepted.",
             lambda: acceptance.draw(logs, policies, palette),
         )  # fmt: skip
     if (run.links["received"] > 0).any():
         yield panel(
-            "Links",
+            "links", "Links",
             "Each directed link against its specification. The mark is the median and must lie in the band; the "
             "whisker ends at the 99th percentile and must end before the dashed line."
             + (LINKS_TOGETHER if links.share_rows(run.links) else ""),
@@ -162,6 +174,7 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         )  # fmt: skip
     if len(run.probes):
         yield panel(
+            "during",
             "Links during the run",
             "A few probes per second over every link in use, against its specification at that moment. Dots are "
             "probes, lines are medians of about fifty, which must stay in the band (wider for links beyond 30 ms).",
@@ -169,7 +182,7 @@ def _panels(run: RunData, summary: Mapping[str, Any]) -> Iterator[Panel]:
         )
     if summary["engine"] == "emulation" and not recorded_compute(summary) and not run.steps.empty:
         yield panel(
-            "Pacing",
+            "pacing", "Pacing",
             "Each forward pass really runs; its result is then held until the emulated device would have finished "
             "(bar). The box is the middle half of the real times, the line 5 % to 99 %. A cross is an overrun, at "
             "its real time." + (PASSES_TOGETHER if pacing.share_rows(run.steps) else ""),

@@ -6,8 +6,10 @@ Figures are drawn without pyplot, so drawing one leaves nothing behind in the pr
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from types import MappingProxyType
 from typing import Any
 
@@ -19,14 +21,14 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from testbed.results.stamps import NOT_VALID
 
-# Okabe and Ito's palette: distinguishable with every common colour vision, and in grey by lightness.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#333333", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+# Told apart with every common colour vision, and each with a contrast of 3 or more to white and to a dark page.
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
+    "#333333", "#C27C0E", "#3D93C8", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
 GREY = "#767676"
-VERIFY, DRAFT = "#46515C", SKY  # passes by kind; no policy has these, so that a colour means one thing on the page
+VERIFY, DRAFT = "#5F6B78", SKY  # passes by kind; no policy has these, so that a colour means one thing on the page
 FIXED: Mapping[str, str] = MappingProxyType({"autoregressive": GREY, "speculative": BLUE, "wanspec": VERMILION})
-OTHERS = (GREEN, PURPLE, ORANGE, YELLOW, BLACK)
+OTHERS = (GREEN, PURPLE, "#9A6324", "#8064C8", "#7F8000", "#D0404F", "#2A8C9E")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # colour is never the only difference
 
 WIDTH_IN = 6.6
@@ -46,26 +48,29 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
         "grid.linewidth": 0.6,
         "legend.frameon": False,
         "lines.linewidth": 1.6,
-        "svg.fonttype": "path",  # the same on every reader's machine, whatever fonts it has
+        "svg.fonttype": "none",  # text as text: it can be searched, copied and read aloud
     }
 )
 
 
 def colours(policies: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """A colour for each label: fixed for the known policies, then the rest of the palette in order."""
-    free = list(OTHERS)
+    """A colour for each label: fixed for the known policies, then the others in turn."""
+    free = cycle(OTHERS)
     chosen: dict[str, str] = {}
     for entry in policies:
         fixed = FIXED.get(str(entry["name"]))
-        if fixed is None or fixed in chosen.values():
-            fixed = free.pop(0) if free else BLACK
-        chosen[str(entry["label"])] = fixed
+        chosen[str(entry["label"])] = next(free) if fixed is None or fixed in chosen.values() else fixed
     return chosen
 
 
-def dashes(labels: Sequence[str]) -> dict[str, Any]:
-    """A line style for each label."""
-    return {label: DASHES[i % len(DASHES)] for i, label in enumerate(labels)}
+def dashes(colours: Mapping[str, str]) -> dict[str, Any]:
+    """A line style for each label: those of one colour differ in it, as neighbours do."""
+    taken: dict[str, int] = {}
+    for index, (label, colour) in enumerate(colours.items()):
+        used = {dash for other, dash in taken.items() if colours[other] == colour}
+        turn = [(index + step) % len(DASHES) for step in range(len(DASHES))]
+        taken[label] = next((dash for dash in turn if dash not in used), turn[0])
+    return {label: DASHES[dash] for label, dash in taken.items()}
 
 
 def new_figure(height_in: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, list[Axes]]:
@@ -99,8 +104,10 @@ def foot(figure: Figure, text: str) -> None:
 
 
 def svg(figure: Figure, title: str) -> str:
-    """The figure as an inline SVG element that scales with the page and reads its title aloud."""
+    """The figure as an inline SVG element that scales with the page and reads its title aloud; ids are its own."""
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Title": title})
     text = buffer.getvalue()
+    key = re.sub(r"\W+", "-", title.lower())
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{key}-", text)
     return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

@@ -12,15 +12,16 @@ import msgspec
 import pytest
 
 from testbed.report import header, validity_statement
-from testbed.report.figures import timeline
+from testbed.report.interactive.page import as_json
+from testbed.report.interactive.request import MOST_PROMPTS, choose, requests
 from testbed.report.page import number, render, write_report
-from testbed.report.style import colours
+from testbed.report.style import colours, dashes
 from testbed.results.metrics import policy_logs
 from testbed.results.store import RunData, frame_of
 from testbed.results.summary import summarise
 from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, usual, write_run
 
-FIGURES = 6
+FIGURES = 5  # that are drawn here; the others are drawn by the browser
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,9 @@ class Links(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         for name, value in attrs:
-            if name in ("src", "srcset", "data", "poster", "action") or name.endswith("href"):
+            if tag == "script" and name == "src":
+                self.fetched.append(f"script {value}")
+            elif name in ("src", "srcset", "data", "poster", "action") or name.endswith("href"):
                 self.fetched.append(value or "")
 
 
@@ -52,9 +55,10 @@ def parsed(page: str) -> Links:
 def test_report_asks_the_network_for_nothing(page: str) -> None:
     links = parsed(page)
     assert all(target.startswith("#") for target in links.fetched), "only references inside the page"
-    assert not {"script", "link", "iframe", "img"} & set(links.tags)
+    assert not {"link", "iframe", "img"} & set(links.tags)
     assert "@import" not in page
-    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    drawn = "".join(re.findall(r"<svg.*?</svg>|<style>.*?</style>", page, re.DOTALL))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", drawn))
 
 
 @pytest.mark.slow
@@ -76,7 +80,7 @@ def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
     run = run_data(rows)
     page = render(run, summarise(run, COUNTS))
     assert "<strong>NOT VALID</strong>" in page
-    assert page.count("<!-- NOT VALID -->") == FIGURES  # matplotlib names the text that it draws as paths
+    assert page.count(">NOT VALID</text>") == FIGURES
 
 
 def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
@@ -84,8 +88,9 @@ def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
     simulated = replace(run, manifest={**run.manifest, "engine": "simulation"})
     page = render(simulated, summarise(simulated, COUNTS))
     assert "<strong>SIMULATED</strong>" in page and "(SIMULATED)</title>" in page
-    assert page.count("<!-- SIMULATED -->") == FIGURES - 1, "a simulation has no figure of pacing"
-    assert "<!-- SIMULATED -->" not in render(*usual())
+    assert page.count(">SIMULATED</text>") == FIGURES - 1, "a simulation has no figure of pacing"
+    assert page.count('"text":"SIMULATED"') == len(re.findall('"usermeta"', page)) >= 6, "and on those of the browser"
+    assert "SIMULATED" not in render(*usual())
 
 
 def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Path) -> None:
@@ -98,7 +103,12 @@ def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Pat
 def test_text_from_the_experiment_is_escaped() -> None:
     run = run_data()
     hostile = RunData(**{**run.__dict__, "manifest": {**manifest(), "experiment": "<script>alert(1)</script>"}})
-    assert "<script>" not in render(hostile, summarise(hostile, COUNTS))
+    page = render(hostile, summarise(hostile, COUNTS))
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page
+
+
+def test_what_stands_in_a_script_cannot_end_it() -> None:
+    assert "</script" not in as_json({"a": "</script><script>alert(1)</script>"})
 
 
 def test_a_simulated_run_has_no_link_or_pacing_figure_and_says_so() -> None:
@@ -115,15 +125,28 @@ def test_a_run_in_which_nothing_finished_still_has_a_report() -> None:
     assert "0 of 16 requests finished" in page
 
 
-def test_timeline_shows_the_same_prompt_under_the_policy_and_its_baseline() -> None:
+def test_the_request_that_is_shown_first_is_the_median_of_the_policy_that_drafts_elsewhere() -> None:
     logs = policy_logs(run_data())
-    prompt, shown = timeline.choose(logs)
-    assert [one.label for one in shown] == ["speculative", "wanspec"]
-    e2e = logs["wanspec"].requests
-    durations = (e2e["finished_ns"] - e2e["sent_ns"]).sort_values(kind="stable")
-    median = durations.index[(len(durations) - 1) // 2]
-    assert prompt == e2e.loc[median, "prompt_id"]
-    assert shown[1].origin_ns == e2e.loc[median, "sent_ns"]
+    found = requests(logs)
+    assert found is not None
+    mine = logs["wanspec"].requests
+    durations = (mine["finished_ns"] - mine["sent_ns"]).sort_values(kind="stable")
+    assert found.prompts == choose(logs, len(found.prompts))
+    assert len(set(found.prompts)) == len(found.prompts) == MOST_PROMPTS
+    ranked = list(dict.fromkeys(mine.loc[durations.index, "prompt_id"]))
+    assert found.prompts[0] == ranked[(len(ranked) - 1) // 2]
+
+
+def test_every_verified_draft_of_a_request_has_one_mark() -> None:
+    logs = policy_logs(run_data())
+    found = requests(logs)
+    assert found is not None and not found.cut
+    for label, log in logs.items():
+        keys = log.requests.index[log.requests["prompt_id"] == found.prompts[0]]
+        rounds = log.rounds[(log.rounds["repeat"] == keys[0][0]) & (log.rounds["request"] == keys[0][1])]
+        marks = [row["kind"] for row in found.verdicts if (row["policy"], row["prompt"]) == (label, found.prompts[0])]
+        assert marks.count("draft accepted") == rounds["accepted"].sum()
+        assert len(marks) == rounds["drafts"].sum()
 
 
 def test_a_policy_keeps_its_colour_whoever_else_is_in_the_run() -> None:
@@ -137,8 +160,13 @@ def test_a_policy_keeps_its_colour_whoever_else_is_in_the_run() -> None:
     assert len(set(twice.values())) == 2
 
 
+def test_twenty_policies_have_twenty_different_lines() -> None:
+    chosen = colours([{"label": f"p{n}", "name": "mine"} for n in range(20)])
+    assert len({(chosen[label], str(dash)) for label, dash in dashes(chosen).items()}) == 20
+
+
 def test_header_tells_models_devices_places_distance_and_prompts(page: str) -> None:
-    head = " ".join(page[page.index("<header>") : page.index("</header>")].split())
+    head = " ".join(page[page.index('id="setting"') : page.index('id="regenerate"')].split())
     for text in (
         "target big (00ff00ff), draft small<", "target l40s/llama-3.1-8b, drafter l40s/llama-3.2-1b",
         "made-up-map: user us-east-1, target us-east-1, drafter us-east-2, worker RTT 15.0 ms (us-east-2)",

@@ -37,7 +37,7 @@ def draw(
     left.set_xlim(0, 1)
     left.set_xlabel("share of verified draft tokens")
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=8)
-    styles = dashes(list(logs))
+    styles = dashes(colours)
     longest = 1
     for label in drafting:
         by_position = policies[label]["acceptance_by_position"]

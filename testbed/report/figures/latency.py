@@ -27,7 +27,7 @@ def draw(logs: Mapping[str, PolicyLog], colours: Mapping[str, str]) -> Figure:
 def _curves(axes: Axes, tag: str, title: str, logs: Mapping[str, PolicyLog], colours: Mapping[str, str]) -> None:
     metric = REGISTRY[tag]
     assert isinstance(metric, SampleMetric)
-    styles = dashes(list(logs))
+    styles = dashes(colours)
     for label, log in logs.items():
         samples: pd.Series[Any] | None = metric.samples(log)
         if samples is None or samples.dropna().empty:
