@@ -32,6 +32,12 @@ class MachineCannot(TestbedError):
     exit_code = 4
 
 
+class AssertionsFailed(TestbedError):
+    """The run is valid, and what `--assert` says of it does not hold. Exit code 5."""
+
+    exit_code = 5
+
+
 class NoEngine(MachineCannot):
     """No container engine answers: whatever else is asked of it fails for the same reason."""
 
@@ -49,6 +55,7 @@ EXIT_STATUSES: Mapping[int, str] = MappingProxyType(
         BadInput.exit_code: "the input is wrong: the command line, a file, what they name",
         RunInvalid.exit_code: "finished, or stopped, but not valid: do not trust the numbers; the reasons are given",
         MachineCannot.exit_code: "this machine cannot do it: privileges, kernel, container engine, memory, disk",
+        AssertionsFailed.exit_code: "valid, and an assertion (`run --assert`) does not hold",
         130: "interrupted (Ctrl-C, SIGTERM, SIGHUP); everything that was set up has been taken down",
     }
 )

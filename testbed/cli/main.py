@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,6 +30,7 @@ from testbed.cli import sweep as cli_sweep
 from testbed.cli import topologies as cli_topologies
 from testbed.cli.catalogue import add
 from testbed.cli.entry import INTERRUPTED
+from testbed.cli.judged import Assertions, Judged, Junit, Retries
 from testbed.cli.options import (
     Engine,
     Experiment,
@@ -46,6 +47,9 @@ from testbed.cli.unexpected import explained
 from testbed.cli.version import Version
 from testbed.errors import BadInput, RunInvalid, TestbedError
 from testbed.system.interrupt import Signals, interruptible
+
+if TYPE_CHECKING:
+    from testbed.results.rundir import Outcome
 
 NAME = "testbed"  # in usage lines, however it was started
 
@@ -140,9 +144,15 @@ def run(
     table: Annotated[
         str | None, typer.Option("--table", help="Simulation: decode table name or path; default: one that fits.")
     ] = None,
+    assertions: Assertions = None,
+    retries: Retries = 0,
+    junit: Junit = None,
     as_json: Json = False,
 ) -> None:
-    """Run one experiment; write a run directory with a report."""
+    """Run one experiment; write a run directory with a report.
+
+    An assertion is [POLICY.]METRIC[.p95] OPERATOR NUMBER [(95 %)]: with (95 %) the whole interval must satisfy it.
+    """
     if engine is Engine.emulation:
         gain_privilege()
     elif pcap:
@@ -151,12 +161,15 @@ def run(
         raise BadInput("--no-probe: a simulation has no probe; use --engine emulation, or leave it out")
     elif no_plan:
         raise BadInput("--no-plan: a simulation has no pilot; use --engine emulation, or leave it out")
+    elif retries:
+        raise BadInput("--retries: a simulation comes out the same each time; use --engine emulation, or leave it out")
     elif nodes is Nodes.docker:
         raise BadInput("--nodes docker: a simulation has no containers; use --engine emulation")
     if table is not None and engine is Engine.emulation:
         raise BadInput("--table: an emulation runs the models themselves; use --engine simulation, or leave it out")
     from testbed.cli.progress import ConsoleProgress
     from testbed.experiment.document import read_experiment
+    from testbed.results.assertions import sentence
     from testbed.results.table import render
 
     changes = [*(overrides or []), *([f"seed={seed}"] if seed is not None else [])]
@@ -166,25 +179,31 @@ def run(
     for line in document.choices():
         note(line)
     scenario = document.scenario()
-    with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
-        if engine is Engine.simulation:
-            from testbed.simulation import engine as simulation
+    judged = Judged(scenario, assertions or (), retries, junit)
 
-            outcome = simulation.run(scenario, simulation.Options(out=out), progress)
-        else:
+    def attempt() -> Outcome:
+        with ConsoleProgress(total=scenario.workload.requests * scenario.repeats * len(scenario.policies)) as progress:
+            if engine is Engine.simulation:
+                from testbed.simulation import engine as simulation
+
+                return simulation.run(scenario, simulation.Options(out=out), progress)
             from testbed.emulation import engine as emulation
 
             options = emulation.Options(
                 fabric.value, out, tuple(pcap or ()), probe=not no_probe, nodes=nodes.value, plan=not no_plan
             )
-            outcome = emulation.run(scenario, options, progress)
+            return emulation.run(scenario, options, progress)
+
+    outcome, judgements = judged.run(attempt)
     if as_json:
-        print_json({"directory": str(outcome.directory), **outcome.summary})
+        print_json({"directory": str(outcome.directory), **outcome.summary, **judged.as_dict(judgements)})
     else:
         show(render(outcome.summary, outcome.manifest["policies"]))
+        for one in judgements:
+            print(sentence(one))
         print(f"report: {outcome.directory / 'report.html'}")
-    if not outcome.summary["validity"]["valid"]:
-        raise typer.Exit(RunInvalid.exit_code)
+    if status := judged.status(outcome, judgements):
+        raise typer.Exit(status)
 
 
 @app.command()

@@ -103,6 +103,7 @@ class Metric(ABC):
     direction: ClassVar[Direction]
     requires: ClassVar[tuple[str, ...]]  # the tables of the log it reads
     shape: ClassVar[Shape]  # of what `compute` returns
+    against_baseline: ClassVar[bool] = False  # whether it compares with co-located speculation in the same run
 
     @abstractmethod
     def compute(self, log: PolicyLog) -> Statistic | None: ...

@@ -46,6 +46,7 @@ class TargetSiteDraftPasses(SampleMetric):
 
 class TargetSiteDraftRatio(RatioMetric):
     tag, header, unit, direction = "target_site_draft_ratio", "target-site draft ratio", "", "lower"
+    against_baseline = True
     requires = ("requests", "steps")
     formula = "target-site draft passes / those of co-located speculation in this run, over the prompts both answered"
 
@@ -59,6 +60,7 @@ class TargetSiteDraftRatio(RatioMetric):
 
 
 class LatencyRatio(Metric):
+    against_baseline = True
     tag, header, unit, direction, requires = "latency_ratio", "latency ratio", "", "lower", ("requests",)
     shape = "samples"
     formula = "median over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
@@ -69,6 +71,7 @@ class LatencyRatio(Metric):
 
 
 class LatencyRatioMax(Metric):
+    against_baseline = True
     tag, header, unit, direction, requires = "latency_ratio_max", "worst latency ratio", "", "lower", ("requests",)
     shape = "value"
     formula = "largest over prompts of (end-to-end time / that of co-located speculation for the same prompt)"
