@@ -20,10 +20,11 @@ from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs, Options
 from testbed.emulation.nodekind import containers
 from testbed.emulation.phases import run_phase
-from testbed.emulation.planning import plan_run, refuse, said
+from testbed.emulation.planning import FLAWLESS_AFTER, plan_run, refuse, said
 from testbed.emulation.rowlogs import RowLog
 from testbed.emulation.stages import Stages
 from testbed.emulation.timeouts import patience, refuse_long_cuts
+from testbed.emulation.usage import Turns, turns
 from testbed.experiment.faults import node_stops
 from testbed.experiment.progress import Progress
 from testbed.network.measure.capture import Capture, parse_pair
@@ -38,9 +39,9 @@ from testbed.system.journal import Journal
 from testbed.wire.tcpinfo import TcpState, least_timeout_ms
 
 # Over each directed link; the check before is the network's. Of 200 probes the 99th percentile lets two be late, so one
-# stray packet moves nothing. Over links of whose first 100 none is late or lost the others are not sent: of pairs
+# stray packet moves nothing. Where none of the first FLAWLESS_AFTER is late or lost the others are not sent: of pairs
 # that are late once in fifty times 7.7 % pass then, instead of 5.5 %.
-PROBES_AFTER, FLAWLESS_AFTER = 200, 100
+PROBES_AFTER = 200
 
 
 @dataclass
@@ -59,6 +60,7 @@ class Measured:
     tcp: list[dict[str, Any]] = field(default_factory=list)  # of each phase
     facts: dict[str, Any] = field(default_factory=dict)
     stages: Stages = field(default_factory=Stages)
+    since: Turns | None = field(default_factory=turns)  # what the engine's thread had run before
     plan: Mapping[str, Any] | None = None  # what was expected before the first request; None: not asked for
 
     def tree_lookups(self) -> dict[str, dict[str, int]]:
@@ -215,7 +217,7 @@ def _plan(
     progress.note("a pilot of every policy")
     wanted = inputs.scenario.time.given
     so_far = measured.stages.seconds()
-    planned = plan_run(inputs, deployment, clock, network, contained, so_far, wanted, options.probe)
+    planned = plan_run(inputs, deployment, clock, network, contained, so_far, wanted, options.probe, measured.since)
     measured.plan = planned.facts
     for line in said(planned.facts):
         progress.note(line)

@@ -15,15 +15,15 @@ from testbed.emulation.deployment import Deployment
 from testbed.emulation.inputs import Inputs
 from testbed.emulation.pilot import Flown, fly
 from testbed.emulation.plan import Machine, Need, Plan, as_manifest, decide, needs
+from testbed.emulation.usage import Turns, slowed, turns
 from testbed.errors import MachineCannot
 from testbed.network.network import Network
 from testbed.results.forecast import sentence
 
-PROBES_PER_PAIR = 100  # of the check after the run, where it finds nothing
+FLAWLESS_AFTER = 100  # probes of a link after the run, where none is late or lost
 # Seconds of a run beside its requests that no pilot shows, on a free core of the machine of docs/performance.md.
 CHECK_S, RECORDED_CHECK_S, REPORT_S, TEARDOWN_S, PROBE_S = 3.0, 0.3, 2.0, 0.3, 0.6
 WATCH_S = 0.4  # of a phase: the in-run probe starts before it and is read after it
-MEASURED_S = 0.1  # of processor time, from which on wall time by it says something
 TOGETHER = 5.0  # a token of a long pass takes so much less than one by itself: outputs are checked in long passes
 
 
@@ -45,22 +45,22 @@ def plan_run(
     so_far: Mapping[str, float],
     wanted: float | None,
     watched: bool,
+    since: Turns | None,
 ) -> Planned:
     """`so_far`: wall seconds of the stages before; `wanted`: the dilation that was asked for, None: the best.
 
-    `watched`: whether the in-run probe will watch the links.
+    `watched`: whether the in-run probe will watch the links; `since`: what this thread had run when the run began.
     """
     began = time.monotonic()
     pids = [os.getpid(), *(contained.pids.values() if contained is not None else ())]
     flown = fly(inputs, deployment, clock, network.fabric_name, network.invalid_reasons(), pids)
     plan = decide(flown.pilot, wanted)
     again = not plan.refused and plan.dilation != clock.dilation
-    busy = time.monotonic(), time.thread_time()
     simulated = durations.simulated(inputs)
-    slowed = _slowed(flown.pilot.machine, time.monotonic() - busy[0], time.thread_time() - busy[1])
+    longer = slowed(since, turns()) or _slowed(flown.pilot.machine)
     lasts_s = flown.lasts_s if simulated is None else simulated
     before = dict(so_far) | {stages.PLAN: time.monotonic() - began + inputs.experiment.drain_s}
-    forecast = _forecast(inputs, flown, plan, lasts_s, network, before, again, watched, slowed)
+    forecast = _forecast(inputs, flown, plan, lasts_s, network, before, again, watched, longer)
     facts = {
         **as_manifest(flown.pilot, plan),
         **forecast,
@@ -102,29 +102,26 @@ def _forecast(
     before: Mapping[str, float],
     again: bool,
     watched: bool,
-    slowed: float,
+    longer: float,
 ) -> dict[str, Any]:
     """Wall seconds of the stages to come, and of the run; null where the length of the requests is not known."""
     scenario = inputs.scenario
     phases = len(scenario.policies) * scenario.repeats
     known = len(lasts_s) == len(scenario.policies)
     virtual_s = sum(lasts_s.values()) * scenario.repeats + inputs.experiment.drain_s * phases
-    requests_s = virtual_s * plan.pace + (flown.beside_s + WATCH_S * watched * slowed) * phases
+    requests_s = virtual_s * plan.pace + (flown.beside_s + WATCH_S * watched * longer) * phases
     twice_s = sum(before.get(stage, 0.0) for stage in (stages.NETWORK, stages.NODES)) if again else 0.0
     asked = needs(flown.pilot.jobs)
-    pairs = len(network.links) / 2
-    links_s = PROBES_PER_PAIR * max(min(0.05, pairs / 240), pairs / 1200) + PROBE_S
-    rest_s = links_s + (_check_s(inputs, asked) + REPORT_S + TEARDOWN_S) * slowed
+    links_s = network.lasts_s(FLAWLESS_AFTER)
+    rest_s = links_s + (PROBE_S + _check_s(inputs, asked) + REPORT_S + TEARDOWN_S) * longer
     return {
         "requests_s": round(requests_s, 1) if known else None,
         "wall_s": round(sum(before.values()) + twice_s + requests_s + rest_s, 1) if known else None,
     }
 
 
-def _slowed(machine: Machine, wall_s: float, cpu_s: float) -> float:
-    """How much longer a busy thread takes here than on a free core: as it did just now, else by what others use."""
-    if cpu_s >= MEASURED_S:
-        return max(1.0, wall_s / cpu_s)
+def _slowed(machine: Machine) -> float:
+    """How much longer a busy thread takes here than on a free core, by what others use: a kernel may not say more."""
     return max(1.0, (1 + machine.others_cores) / machine.cores)
 
 

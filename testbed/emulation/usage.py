@@ -1,4 +1,4 @@
-"""Processor time and memory of a run's processes, as /proc has them: proc(5)."""
+"""Processor time and memory of a run's processes, and how long they wait for a core, as /proc has them: proc(5)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,27 @@ from typing import NamedTuple
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 KB_PER_MB = 1024
+ENOUGH_S = 0.1  # of processor time, some dozens of turns, from which on their waiting says something
+
+
+class Turns(NamedTuple):
+    """Of one thread so far: seconds that it has run, and that it was ready to and waited for a core."""
+
+    ran_s: float
+    waited_s: float
+
+
+def turns(proc: Path = PROC) -> Turns | None:
+    """Of the thread that asks; None where the kernel does not count (CONFIG_SCHED_INFO)."""
+    fields = _text(proc / "thread-self" / "schedstat").split()
+    return Turns(int(fields[0]) / 1e9, int(fields[1]) / 1e9) if len(fields) >= 2 else None
+
+
+def slowed(first: Turns | None, last: Turns | None) -> float | None:
+    """How much longer what the thread computed took than on a free core; None where it computed too little to tell."""
+    if first is None or last is None or last.ran_s - first.ran_s < ENOUGH_S:
+        return None
+    return 1 + (last.waited_s - first.waited_s) / (last.ran_s - first.ran_s)
 
 
 class Ticks(NamedTuple):

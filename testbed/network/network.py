@@ -28,6 +28,7 @@ from testbed.network.measure.probe import (
     both_ways,
     clearly_right,
     from_both_ends,
+    interval_of,
     probe_links,
 )
 from testbed.network.measure.terms import Terms
@@ -161,6 +162,21 @@ class Network(BroughtUp):
         used = [pair for pair in one_direction(specified) if pair in self._used]
         self.samples = both_ways([*found.values(), *_sparing(measure, used, terms.flawless, count, enough)])
         return self.samples
+
+    def lasts_s(self, count: int) -> float:
+        """Wall seconds of `probe(count, again=True)` where nothing looks wrong, on a machine that is free."""
+        specified, slowest_bps = self._specified()
+        steps = [(specified, count, CHECK)]
+        if self._used is not None:
+            used = [pair for pair in one_direction(specified) if pair in self._used]
+            idle = [pair for pair in sample(list(self.placement), ()) if pair not in self._used]
+            steps = [(idle, FEWEST_PROBES, LOOK), (used, count, CHECK)]
+        back_s = max(specified.values(), default=0.0) / 1000
+        each_s = [
+            number * interval_of(len(pairs), pace, self._dilation, slowest_bps) + back_s
+            for pairs, number, pace in steps
+        ]
+        return sum(each_s) * self._dilation
 
     def _specified(self) -> tuple[dict[Pair, float], int | None]:
         """The RTT of each pair as it is specified now, and the slowest link's rate."""

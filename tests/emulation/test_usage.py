@@ -6,7 +6,9 @@ import os
 import time
 from pathlib import Path
 
-from testbed.emulation.usage import TICKS_PER_S, Ticks, cores_between, memory_mb, ticks
+import pytest
+
+from testbed.emulation.usage import TICKS_PER_S, Ticks, Turns, cores_between, memory_mb, slowed, ticks, turns
 
 
 def proc(folder: Path) -> Path:
@@ -47,3 +49,31 @@ def test_this_process_is_busy_while_it_computes() -> None:
     assert 0 < busy <= 4
     memory = memory_mb([os.getpid()])
     assert memory is not None and memory > 5
+
+
+def test_a_thread_is_slowed_by_what_it_waits_for_a_core(tmp_path: Path) -> None:
+    own = tmp_path / "thread-self"
+    own.mkdir()
+    (own / "schedstat").write_text("2500000000 1000000000 77\n")
+    assert turns(tmp_path) == Turns(2.5, 1.0)
+    assert slowed(Turns(0.5, 0.0), turns(tmp_path)) == 1.5
+    assert slowed(Turns(2.5, 1.0), Turns(2.6, 2.0)) == pytest.approx(11)
+
+
+def test_what_has_hardly_run_or_is_not_counted_says_nothing(tmp_path: Path) -> None:
+    assert turns(tmp_path) is None
+    assert slowed(None, Turns(2.0, 1.0)) is None
+    assert slowed(Turns(2.0, 1.0), None) is None
+    assert slowed(Turns(2.0, 1.0), Turns(2.01, 5.0)) is None
+
+
+def test_this_thread_knows_how_long_it_ran() -> None:
+    if (first := turns()) is None:
+        pytest.skip("this kernel does not count what threads wait for a core (/proc/thread-self/schedstat)")
+    started = time.thread_time()
+    while time.thread_time() - started < 0.2:
+        pass
+    last = turns()
+    assert last is not None
+    assert 0.15 < last.ran_s - first.ran_s < 0.5
+    assert (slowed(first, last) or 0) >= 1

@@ -14,6 +14,7 @@ from testbed.network.measure.probe import (
     Pace,
     PairSample,
     from_both_ends,
+    interval_of,
     pooled_p99_error_ms,
     probe_links,
     summarise,
@@ -140,6 +141,20 @@ def test_after_a_run_a_few_pairs_of_each_node_stand_for_those_without_messages()
     again = many.network.probe(200, sparse=True, again=True)
     assert many.paces[-2:] == [LOOK, SPARSE]
     assert {(one.src, one.dst) for one in again} == ways
+
+
+@pytest.mark.parametrize("nodes", [3, 65])
+@pytest.mark.parametrize("dilation", [1.0, 4.0])
+def test_what_a_probe_after_the_run_takes_is_known_before(nodes: int, dilation: float) -> None:
+    many = Measured(nodes)
+    many.network._dilation = dilation
+    many.network.probe(200, enough=100, again=True)
+    sent_s = [
+        number * interval_of(pairs, pace, dilation)
+        for (pairs, number), pace in zip(many.asked, many.paces, strict=True)
+    ]
+    rtt_s = 0.005
+    assert many.network.lasts_s(100) == pytest.approx(dilation * (sum(sent_s) + rtt_s * len(sent_s)))
 
 
 def test_an_idle_pair_that_few_packets_do_not_find_right_gets_more_and_loses_none() -> None:

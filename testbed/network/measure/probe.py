@@ -27,6 +27,7 @@ from testbed.system.journal import Journal
 
 PORT_NUMBER = 7007  # UDP, inside the nodes' own namespaces
 P99_PROBES = 100  # fewer have no 99th percentile, only a maximum
+INTERVAL_S = 0.05
 
 
 class Pace(NamedTuple):
@@ -86,7 +87,7 @@ def probe_links(
     ports: Sequence[Port],
     specified_ms: Mapping[Pair, float],
     count: int,
-    interval_s: float = 0.05,
+    interval_s: float = INTERVAL_S,
     journal: Journal | None = None,
     slowest_bps: int | None = None,
     pace: Pace = CHECK,
@@ -103,10 +104,7 @@ def probe_links(
     which has to carry them, but on a link with a rate, whose time is the run's.
     """
     index = {port.node: number for number, port in enumerate(ports)}
-    if pace.least_per_s:
-        interval_s = min(interval_s, len(specified_ms) / pace.least_per_s)
-    interval_s = max(interval_s, len(specified_ms) / pace.most_per_s) / dilation
-    interval_s = spaced_s(interval_s, slowest_bps)
+    interval_s = interval_of(len(specified_ms), pace, dilation, slowest_bps, interval_s)
     slowest_s = max(specified_ms.values(), default=0.0) / 1000
     question = {
         "nodes": [{"address": port.address, "pid": port.pid} for port in ports],
@@ -134,6 +132,15 @@ def probe_links(
         summarise(pair, specified, legs, count)
         for (pair, specified), legs in zip(specified_ms.items(), answer, strict=True)
     ]
+
+
+def interval_of(
+    pairs: int, pace: Pace, dilation: float = 1.0, slowest_bps: int | None = None, wanted_s: float = INTERVAL_S
+) -> float:
+    """Seconds of the run between two probes of one of so many pairs."""
+    if pace.least_per_s:
+        wanted_s = min(wanted_s, pairs / pace.least_per_s)
+    return spaced_s(max(wanted_s, pairs / pace.most_per_s) / dilation, slowest_bps)
 
 
 def summarise(pair: Pair, specified_ms: float, legs_ns: Sequence[Sequence[int]], sent: int) -> PairSample:
