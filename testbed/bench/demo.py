@@ -2,6 +2,8 @@
 
 Each trial clones the repository this code stands in (what is committed), sets up its own environment and runs the
 demo. A trial counts as valid at the first try only if exit status 0 came from the first run: `make demo` may run twice.
+`--here` leaves out clone and set-up and runs the demo's experiment from this checkout; `--beside` keeps the machine
+busy meanwhile.
 """
 
 from __future__ import annotations
@@ -10,18 +12,21 @@ import argparse
 import json
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.bench.beside import KINDS, NOTHING, beside
 from testbed.errors import BadInput, RunInvalid
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One fresh clone: `valid_first` is the claim, `wall_s` includes the set-up of the environment."""
+    """One fresh clone, or run of this checkout: `valid_first` is the claim; with a clone, `wall_s` includes set-up."""
 
     status: int
     valid_first: bool
@@ -33,6 +38,8 @@ class Trial:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m testbed.bench demo", description="`make demo` in fresh clones")
     parser.add_argument("--count", type=int, default=10, help="trials")
+    parser.add_argument("--here", action="store_true", help="from this checkout, without clone and set-up")
+    parser.add_argument("--beside", choices=KINDS, default=NOTHING, help="what else keeps the machine busy")
     parser.add_argument("--json", action="store_true", help="print JSON alone")
     asked = parser.parse_args(arguments)
     if asked.count < 1:
@@ -41,17 +48,19 @@ def main(arguments: list[str]) -> int:
     if not (repository / ".git").exists():
         raise BadInput(f"bench demo: {repository} is not a git checkout, so nothing can be cloned")
     trials = []
-    for number in range(1, asked.count + 1):
-        trials.append(trial(repository))
-        if not asked.json:
-            print(f"{number}/{asked.count}: {sentence(trials[-1])}", flush=True)
+    with beside(asked.beside, repository):
+        for number in range(1, asked.count + 1):
+            trials.append((trial_here if asked.here else trial)(repository))
+            if not asked.json:
+                print(f"{number}/{asked.count}: {sentence(trials[-1])}", flush=True)
     valid = sum(one.valid_first for one in trials)
     if asked.json:
         print(json.dumps([asdict(one) for one in trials], indent=2))
     else:
         walls = [one.wall_s for one in trials]
         print(f"valid at the first try: {valid} of {len(trials)}")
-        print(f"wall, with set-up: median {statistics.median(walls):.0f} s, largest {max(walls):.0f} s")
+        what = "wall" if asked.here else "wall, with set-up"
+        print(f"{what}: median {statistics.median(walls):.0f} s, largest {max(walls):.0f} s")
     return 0 if valid == len(trials) else RunInvalid.exit_code
 
 
@@ -59,15 +68,25 @@ def trial(repository: Path) -> Trial:
     with tempfile.TemporaryDirectory(prefix="testbed-demo-") as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(repository), str(clone)], check=True)
-        started = time.monotonic()
-        done = subprocess.run(["make", "demo"], cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        wall = time.monotonic() - started
-        found = first_run(clone / "runs")
-        if found is None:
-            return Trial(done.returncode, False, wall, None, tuple(done.stdout.strip().splitlines()[-1:]))
-        validity = found["validity"]
-        first = done.returncode == 0 and validity["valid"]
-        return Trial(done.returncode, first, wall, found["compute"]["overrun_share"], tuple(validity["reasons"]))
+        return _judged(["make", "demo"], clone, clone / "runs")
+
+
+def trial_here(repository: Path) -> Trial:
+    with tempfile.TemporaryDirectory(prefix="testbed-demo-") as folder:
+        command = [sys.executable, "-m", "testbed", "run", "experiments/quickstart.yaml", "--out", folder]
+        return _judged(command, repository, Path(folder))
+
+
+def _judged(command: Sequence[str], where: Path, runs: Path) -> Trial:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=where, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wall = time.monotonic() - started
+    found = first_run(runs)
+    if found is None:
+        return Trial(done.returncode, False, wall, None, tuple(done.stdout.strip().splitlines()[-1:]))
+    validity = found["validity"]
+    first = done.returncode == 0 and validity["valid"]
+    return Trial(done.returncode, first, wall, found["compute"]["overrun_share"], tuple(validity["reasons"]))
 
 
 def first_run(runs: Path) -> dict[str, Any] | None:

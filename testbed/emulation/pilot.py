@@ -68,6 +68,7 @@ def fly(
     trials: list[Trial] = []
     lasts_s: dict[str, float] = {}
     passes = late = 0
+    answers_late_ms: list[float] = []
     before = ticks(pids)
     for entry in scenario.policies:
         planned = shortened(inputs, first)
@@ -75,8 +76,11 @@ def fly(
         trial, steps, requests = _trial(deployment, clock, entry, planned)
         trials.append(trial)
         jobs += jobs_of(steps)
-        each = {(one.node, one.kind, one.job, one.started_ns): one.overrun_ms > 0 for one in steps}
-        passes, late = passes + len(each), late + sum(each.values())
+        each = {(one.node, one.kind, one.job, one.started_ns): one.overrun_ms for one in steps}
+        late_ms = [one for one in each.values() if one > 0]
+        passes, late = passes + len(each), late + len(late_ms)
+        if inputs.recorded is not None:
+            answers_late_ms += late_ms
         users = deployment.by_role()["user"]
         if (lasts := piloted(requests, inputs.plan(1, 0), users)) is not None:
             lasts_s[entry.label] = lasts
@@ -84,7 +88,7 @@ def fly(
     busy, others = cores_between(before, after)
     machine = Machine(provenance.cores(), busy, others, memory_mb(after.of_run), means.here().memory_mb)
     native = [role for role in scenario.devices_in_use() if inputs.experiment.devices[role].native]
-    pilot = Pilot(clock.dilation, fabric, jobs, trials, passes, late, machine, native, links)
+    pilot = Pilot(clock.dilation, fabric, jobs, trials, passes, late, machine, native, links, answers_late_ms)
     took_s = time.monotonic() - began
     return Flown(pilot, lasts_s, (took_s - sum(one.wall_s for one in trials)) / len(trials), took_s)
 

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from testbed.network.spec.fabric import ON_RUN_CLOCK
+from testbed.nodes.recorded import LATE_NS
 from testbed.results.heldclock import LEAST_SPEED, MOST_HELD_SHARE
 from testbed.results.records import Step
 from testbed.results.validity import LIMITS
+from testbed.system.units import NS_PER_MS
 
 NEEDED_SHARE = 0.997  # of the jobs of a device are to be in time
 SEEN_JOBS = 334  # with so many the quantile is one of them; with fewer a lognormal law says where it is
@@ -26,6 +28,8 @@ MOST_HELD_WAITING = 0.2  # of the time, where N is chosen here; a run is valid u
 HELD_MARGIN = 0.5  # of what may be held elsewhere: the rest is for what a pilot of seconds does not meet
 # The kernel's TCP goes on while the clock stands. It repeats after 200 ms N beyond the round trip (TCP_RTO_MIN).
 LONGEST_HOLD_MS = 100.0
+LATE_MARGIN = 0.5  # of the late passes that are allowed
+HANDED_ON_MS = LATE_NS / NS_PER_MS
 MOST_BUSY = 0.9  # of the cores that others leave, where nothing waits
 LEAST_FREE_MB = 64.0
 HOPELESS_LATE = 0.1  # of the pilot's passes: ten times what may be late, so no matter of chance
@@ -87,6 +91,8 @@ class Pilot(NamedTuple):
     machine: Machine
     native: Sequence[str] = ()  # roles whose passes take what they take: they cannot be dilated
     links: Sequence[str] = ()  # why the network is out of tolerance already
+    # By how much recorded answers were handed on too late, of the run's clock: with N times as long it is an Nth.
+    answers_late_ms: Sequence[float] = ()
 
     @property
     def waits(self) -> bool:
@@ -164,9 +170,10 @@ def decide(pilot: Pilot, wanted: float | None = None) -> Plan:
             f"{because}, which is dilation {floor:.0f}, and {STEPS[-1]:g} is the most; fix: a smaller or lean model "
             "(testbed models check), slower devices, fewer nodes, or compute.models=recorded"
         )
-    if wanted is None and pilot.passes and pilot.late > HOPELESS_LATE * pilot.passes:
+    hopeless = late_share(pilot, chosen or STEPS[-1])
+    if wanted is None and hopeless > HOPELESS_LATE:
         fix = fix or (
-            f"{pilot.late / pilot.passes:.0%} of the pilot's passes were late though the clock was held: devices are "
+            f"{hopeless:.0%} of the pilot's passes were late though the clock was held: devices are "
             "faster than the clock can be held for; fix: slower devices, or other programs stopped"
         )
     if wanted is None and pilot.native and chosen != pilot.dilation and fix is None:
@@ -201,6 +208,9 @@ def held_share(pilot: Pilot, dilation: float) -> float:
 def late_share(pilot: Pilot, dilation: float) -> float:
     """Of the passes: those that the clock could not be held for in time, so not more with more time."""
     seen = pilot.late / pilot.passes if pilot.passes else 0.0
+    if pilot.answers_late_ms and dilation > pilot.dilation:
+        allowed_ms = HANDED_ON_MS * dilation / pilot.dilation
+        return sum(late_ms > allowed_ms for late_ms in pilot.answers_late_ms) / pilot.passes
     if dilation <= pilot.dilation or not pilot.jobs:
         return seen
     return min(seen, sum(one.ratio > dilation for one in pilot.jobs) / len(pilot.jobs))
@@ -210,6 +220,9 @@ def _floor(pilot: Pilot, asked: Sequence[Need]) -> tuple[float, str]:
     """The least dilation that fits, and what asks for it."""
     pace = pilot.pace
     found = [(STEPS[0], "real passes and the shaper keep up")]
+    if pilot.answers_late_ms and (seen := late_share(pilot, pilot.dilation)) > LATE_MARGIN * LIMITS.overrun_step_share:
+        least = _in_time(pilot, LATE_MARGIN * LIMITS.overrun_step_share)
+        found.append((least, f"{seen:.1%} of the pilot's recorded answers were handed on late"))
     if pilot.waits:
         found.append((pace * (1 - MOST_HELD_WAITING), f"the machine takes {pace:.2g} s for a second of the run"))
         for need in asked:
@@ -223,6 +236,13 @@ def _floor(pilot: Pilot, asked: Sequence[Need]) -> tuple[float, str]:
     busy = pilot.machine.busy_cores * pilot.dilation / (MOST_BUSY * free)
     found.append((busy, f"the run wants {pilot.machine.busy_cores:.1f} cores of the {free:.1f} that others leave"))
     return max(found)
+
+
+def _in_time(pilot: Pilot, share: float) -> float:
+    """The dilation at which no more than this share of the recorded answers is late."""
+    ordered = sorted(pilot.answers_late_ms, reverse=True)
+    first = math.floor(share * pilot.passes)  # of those that may no longer be late
+    return pilot.dilation * ordered[first] / HANDED_ON_MS if first < len(ordered) else pilot.dilation
 
 
 def _named(need: Need) -> str:

@@ -166,7 +166,7 @@ class Network(BroughtUp):
     def lasts_s(self, count: int) -> float:
         """Wall seconds of `probe(count, again=True)` where nothing looks wrong, on a machine that is free."""
         specified, slowest_bps = self._specified()
-        steps = [(specified, count, CHECK)]
+        steps: list[tuple[Collection[Pair], int, Pace]] = [(specified, count, CHECK)]
         if self._used is not None:
             used = [pair for pair in one_direction(specified) if pair in self._used]
             idle = [pair for pair in sample(list(self.placement), ()) if pair not in self._used]

@@ -21,6 +21,7 @@ from testbed.emulation.plan import (
     decide,
     held_share,
     jobs_of,
+    late_share,
     needs,
     quantile,
 )
@@ -147,6 +148,26 @@ def test_passes_too_short_to_hold_the_clock_for_are_refused() -> None:
     assert plan.refused and plan.fix is not None and plan.fix.startswith("10% of the pilot's passes were late though")
     assert not decide(pilot("relay", late=40)).refused
     assert not decide(pilot("relay", late=400), wanted=1.0).refused, "what was asked for is only judged"
+
+
+def test_recorded_answers_that_are_late_get_the_dilation_at_which_they_are_not() -> None:
+    """Of 400 two may be, half of what is allowed. A lateness is this machine's, so of the run it is an Nth."""
+    late = [5.0, 2.0, 0.55, 0.5, 0.4, 0.35]
+    found = pilot("relay", jobs=(), late=len(late), answers_late_ms=late)
+    plan = decide(found)
+    assert (plan.dilation, plan.late_share, plan.valid) == (2.0, 2 / 400, True)
+    assert plan.why == "1.5% of the pilot's recorded answers were handed on late"
+    assert late_share(found, 1.5) == 4 / 400 and late_share(found, 1.0) == 6 / 400
+    few = late[:2]
+    assert decide(found._replace(late=2, answers_late_ms=few)).dilation == 1.0
+    assert decide(found._replace(dilation=2.0)).dilation == 4.0
+    assert decide(found._replace(late=60, answers_late_ms=[0.4] * 60)).dilation == 1.5, "many are no matter, but long"
+
+
+def test_recorded_answers_that_no_dilation_has_in_time_are_refused() -> None:
+    late = [100.0] * 60
+    plan = decide(pilot("relay", jobs=(), late=60, answers_late_ms=late))
+    assert plan.refused and plan.fix is not None and "handed on late, which is dilation 333" in plan.fix
 
 
 def test_native_devices_are_not_dilated() -> None:
