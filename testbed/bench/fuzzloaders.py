@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,10 @@ from testbed.files.datafiles import folders
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from testbed.experiment.resolve import Sources
+    from testbed.network.imports.found import Options
+    from testbed.network.imports.written import About
 
 SMALL = """\
 name: edge
@@ -46,6 +52,39 @@ TRACES = (
     '{"timestamp": 0, "input_length": 700, "output_length": 5, "hash_ids": [0, 1]}\n'
     '{"timestamp": 3000, "input_length": 1500, "output_length": 6, "hash_ids": [0, 2]}\n',
     "0,1.5,2.0,Gamma,0.3,0.4\n600,0,0,,0,0\n1200,0.5,0.9,Weibull,0.4,3.3\n",
+)
+SERVEGEN = """\
+0,1.5,2.0,Gamma,0.3,0.4
+600,0,0,,0,0
+1200,0.5,0.9,Weibull,0.4,3.3
+{"0": {"input_tokens": "{100: 0.5, 900: 0.5}", "output_tokens": {"7": 0.9, "80": 0.1}},
+"1200": {"text_tokens": "{12: 1.0}", "output_tokens": "{5: 1}"}}
+"""
+TENANTS = """\
+name: shared
+topology: two-sites
+workload: {prompts: prose, load: azure-2023-conv, window: [0, 4], rate_scale: 1, time_scale: 2, token_scale: .5,
+  local_time: {near: 1}, slo_tokens_per_s: 4}
+models: {target: tiny-target, draft: tiny-draft}
+devices: {target: l40s/llama-3.1-8b, drafter: l40s/llama-3.2-1b}
+place: {user: {near: 2}, target: [near, far], drafter: far}
+outcomes: {iid: {match: .7}}
+policies: [autoregressive, wanspec: {k: 2, routing: {rule: jsq, sticky: true}}]
+background:
+  near: [{load: azure-2023-code, rate_scale: 2, from_s: 60}, {rate_per_s: 2, input_tokens: 9,
+    surges: [{start_s: 1, length_s: 2, rate_per_s: 9}], max_batch: 4, kv_share: .2}]
+  far: {role: drafter, by_hour: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 0],
+    local_time: -5, output_tokens: 20}
+prices: {source: made up, kwh: .3, device_h: {target: 2, drafter: {far: .5}}, wan_gb: 1}
+"""
+PLACES = ("id,title,country,latitude,longitude\n5,Paris,France,48.8,2.3\n9,Oslo,Norway,59.9,10.7\n",
+          "region;name\na;b\n")  # fmt: skip
+COLLECTIONS = (
+    '[{"id": "a", "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Yes"}]}]',
+    '{"question_id": 81, "category": "writing", "turns": ["Write", "Again"]}\n',
+    '{"task_id": "HumanEval/0", "prompt": "def f():", "entry_point": "f"}\n{"question": "1 + 1?", "answer": "2"}\n',
+    '[{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]'
+    ', "source": "x"}, {"instruction": "Sum up", "input": "a text", "output": "b"}]',
 )
 
 
@@ -102,6 +141,21 @@ IMPORTS = (
     "Paris <-> Rome: 21.5 ms\nParis - Oslo: 30 ms\n",
     "1\n1\n5\n1000\n",
 )
+TRIPS = (
+    '[{"type": "ping", "prb_id": 7, "dst_name": "t", "timestamp": 10, "result": [{"rtt": 12.0}, {"x": "*"}]},\n'
+    '{"type": "ping", "prb_id": 7, "dst_name": "t", "timestamp": 250, "result": [{"rtt": 13.5}, {"rtt": 12}]}]',
+    "PING h (192.0.2.1) 56(84) bytes of data.\n64 bytes from h: icmp_seq=1 ttl=9 time=12 ms\n"
+    "64 bytes from h: icmp_seq=3 ttl=9 time=13.1 ms\n\n--- h ---\n3 packets transmitted, 2 received, 33% packet loss\n",
+    "[1700000000.25] 64 bytes from 192.0.2.1: icmp_seq=1 ttl=9 time=12 ms\n"
+    "[1700000001.25] 64 bytes from 192.0.2.1: icmp_seq=2 ttl=9 time=14 ms\n",
+    "Pinging h [192.0.2.1] with 32 bytes of data:\nReply from 192.0.2.1: bytes=32 time=2ms TTL=9\nRequest timed out.\n"
+    "Reply from 192.0.2.1: bytes=32 time=3ms TTL=9\n",
+    '{"round_trips": [{"seqno": 0, "lost": "false", "delay": {"rtt": 5000000}, "timestamps": {"client": {"send": {'
+    '"wall": 1700000000000000000}}}}, {"seqno": 1, "lost": "true"}, {"seqno": 2, "lost": "false", "delay": {"rtt": '
+    '6000000}, "timestamps": {"client": {"send": {"wall": 1700000002000000000}}}}]}',
+    '{"eth0": {"outgoing": {"dst-network=192.0.2.1/32": {"delay": "10.0ms", "loss": "1%", "rate": "1Mbps"}}}}',
+    "1\n1\n5\n1000\n2500\n",
+)
 
 
 def _small(folder: Path) -> Path:
@@ -133,11 +187,51 @@ def _matrix(path: Path) -> object:
 def _import(path: Path) -> object:
     from testbed.files.reading import read_others_text
     from testbed.network.imports.formats import OF_TOPOLOGIES, format_of
-    from testbed.network.imports.found import Options
+    from testbed.network.imports.written import require_readable, topology_files
 
     text, _ = read_others_text(path)
     found, _ = format_of(text, path, OF_TOPOLOGIES, None)
-    return found.figures and found.figures(text, path, Options(src="here"))
+    assert found.figures is not None
+    files = topology_files(found.figures(text, path, _asked()), _about())
+    require_readable(files)
+    return files
+
+
+def _import_trace(path: Path) -> object:
+    from testbed.files.reading import read_others_text
+    from testbed.network.imports.formats import OF_TRACES, format_of
+    from testbed.network.imports.mahimahi import chances, rates
+    from testbed.network.imports.written import events_text, require_readable, topology_files, trace_text
+
+    text, _ = read_others_text(path)
+    found, _ = format_of(text, path, OF_TRACES, None)
+    if found.trips is not None:
+        files = {"made.csv": trace_text(found.trips(text, path, _asked())[0], _about(), str(path))[0]}
+    elif found.figures is not None:
+        files = topology_files(found.figures(text, path, _asked()), _about())
+    else:
+        when = chances(text, path)
+        return events_text(rates(when, 1.0), _about(), "here", "there", when[-1] / 1000)
+    require_readable(files)
+    return files
+
+
+def _asked() -> Options:
+    from testbed.network.imports.found import Options
+
+    return Options(src="here", interval_s=1.0)
+
+
+def _about() -> About:
+    from testbed.network.imports.written import About
+
+    return About("made", "made of what was found", "own measurement", "not stated", date(2026, 1, 2))
+
+
+def _places(path: Path) -> object:
+    from testbed.cli.importoptions import places_of
+
+    return places_of(path)
 
 
 def _profile(path: Path) -> object:
@@ -159,10 +253,56 @@ def _series(path: Path) -> object:
 
 
 def _load(path: Path) -> object:
+    from testbed.workload.load.describe import figures_of, lengths, rates
     from testbed.workload.load.source import load_load
 
     found = load_load(str(path))
-    return sum(one.input_tokens for _, one in zip(range(100), found.requests(1, 0.0, found.seconds), strict=False))
+    some = sum(one.input_tokens for _, one in zip(range(100), found.requests(1, 0.0, found.seconds), strict=False))
+    return some, found.as_manifest(), figures_of(found), lengths(found, (1, 50, 99)), rates(found, 9)
+
+
+def _servegen(path: Path) -> object:
+    """A client's rates, and from the first brace on its lengths."""
+    folder = path.parent / "chunks"
+    folder.mkdir(exist_ok=True)
+    trace, brace, lengths = path.read_bytes().partition(b"{")
+    (folder / "chunk-0-trace.csv").write_bytes(trace)
+    (folder / "chunk-0-dataset.json").write_bytes(brace + lengths)
+    return _load(folder)
+
+
+def _fit(path: Path) -> object:
+    from testbed.workload.load.fit import distance, fitted
+    from testbed.workload.load.profile import read_profile
+    from testbed.workload.load.text import profile_text
+
+    made = fitted(path, "own measurement", "not stated")
+    written = path.with_name("fitted.yaml")
+    written.write_text(profile_text(made), encoding="utf-8")
+    return distance(made), read_profile(written)
+
+
+def _tenants(path: Path) -> object:
+    """An experiment that reads no model and no prompt, put together, and what others ask of its devices."""
+    from testbed.experiment.document import read_document
+    from testbed.experiment.resolve import resolve
+    from testbed.simulation.inputs import by_id
+
+    document = read_document(path)
+    document.data.pop("matrix", None)
+    scenario = document.scenario()
+    if scenario.workload.requests > 1000 or len(scenario.place.nodes()) > 50:
+        return None  # right, and as slow as it is large
+    prompts = by_id("made-up", [str(number) for number in range(scenario.workload.requests)], "")
+    found = resolve(scenario, _sources(), prompts=prompts)
+    return [list(islice(one.requests(), 5)) for one in found.background(0).values()]
+
+
+@cache
+def _sources() -> Sources:
+    from testbed.sweeps.sources import CachedSources
+
+    return CachedSources()
 
 
 def _prompts(path: Path) -> object:
@@ -322,10 +462,16 @@ LOADERS: Mapping[str, Loader] = {
         Loader("topology", ".yaml", _topology, _topologies),
         Loader("matrix", ".csv", _matrix, _shipped("topologies", "*.csv", 2_000)),
         Loader("import", ".txt", _import, _texts(*IMPORTS)),
+        Loader("import trace", ".txt", _import_trace, _texts(*TRIPS)),
+        Loader("places", ".csv", _places, _texts(*PLACES)),
         Loader("profile", ".yaml", _profile, _profiles),
         Loader("series", ".csv", _series, _shipped("workloads/rtt", "*.csv", 2_000)),
         Loader("prompts", ".jsonl", _prompts, _shipped("workloads/prompts", "*.jsonl", 3_000)),
-        Loader("load", ".csv", _load, lambda: [one.encode() for one in TRACES]),
+        Loader("collections", ".jsonl", _prompts, _texts(*COLLECTIONS)),
+        Loader("load", ".csv", _load, _texts(*TRACES)),
+        Loader("fit", ".csv", _fit, _texts(*TRACES)),
+        Loader("servegen", ".txt", _servegen, _texts(SERVEGEN)),
+        Loader("tenants", ".yaml", _tenants, _texts(TENANTS)),
         Loader("load profile", ".yaml", _load, _shipped("workloads/load", "mooncake-synthetic.yaml", 3_000)),
         Loader("table", ".parquet", _table, _tables),
         Loader("controller", ".json", _controller, _controllers),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from testbed.cli.options import words
 from testbed.errors import BadInput
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ Files = Annotated[list[Path], typer.Argument(metavar="FILE", help="What was meas
 FormatName = Annotated[str | None, typer.Option("--format", help="Its format; default: told by its content.")]
 Name = Annotated[str | None, typer.Option("--name", help="Name of what is written; default: of the file.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
-From = Annotated[str | None, typer.Option("--from", help="Who measured, where the file does not say.")]
-To = Annotated[str | None, typer.Option("--to", help="Who was measured, where the file does not say.")]
+From = Annotated[str | None, typer.Option("--from", callback=words, help="Who measured, where the file does not say.")]
+To = Annotated[str | None, typer.Option("--to", callback=words, help="Who was measured, where the file does not say.")]
 Rename = Annotated[
     list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="Another name for a region; repeatable.")
 ]
@@ -31,16 +32,22 @@ Statistic = Annotated[str | None, typer.Option("--statistic", help="Column or ke
 Zeros = Annotated[str | None, typer.Option("--zeros", help="missing: 0 between two regions means no figure.")]
 Repeats = Annotated[str | None, typer.Option("--repeats", help="median: of a pair that has several figures.")]
 Rows = Annotated[str | None, typer.Option("--rows", help="to: rows of a matrix are destinations.")]
-Names = Annotated[str | None, typer.Option("--names", metavar="A,B,...", help="Of a matrix that has none.")]
+Names = Annotated[
+    str | None, typer.Option("--names", callback=words, metavar="A,B,...", help="Of a matrix that has none.")
+]
 Places = Annotated[
     Path | None, typer.Option("--places", help="CSV of ids, names and positions, as WonderNetwork's servers.")
 ]
 Kind = Annotated[str | None, typer.Option("--kind", help="Kind of the figures, e.g. backbone or public_ping.")]
-Citation = Annotated[str | None, typer.Option("--citation", help="What to cite; default: file and hash.")]
-Licence = Annotated[str, typer.Option("--licence", help="Of the figures.")]
-Url = Annotated[str | None, typer.Option("--url", help="Where they are published.")]
+Citation = Annotated[
+    str | None, typer.Option("--citation", callback=words, help="What to cite; default: file and hash.")
+]
+Licence = Annotated[str, typer.Option("--licence", callback=words, help="Of the figures.")]
+Url = Annotated[str | None, typer.Option("--url", callback=words, help="Where they are published.")]
 MeasuredOn = Annotated[str | None, typer.Option("--measured-on", help="Day, as 2024-05-31; default: as the file says.")]
-Provider = Annotated[str | None, typer.Option("--provider", help="Of all regions; default: where the name is known.")]
+Provider = Annotated[
+    str | None, typer.Option("--provider", callback=words, help="Of all regions; default: where the name is known.")
+]
 Inside = Annotated[float | None, typer.Option("--intra-ms", min=0, help="Round trip inside a region.")]
 Interval = Annotated[float | None, typer.Option("--interval-s", min=0.000001, help="Between pings without a time.")]
 UNSAID = "not stated"
@@ -72,13 +79,15 @@ def options_of(
 
 def places_of(path: Path) -> dict[str, tuple[str, tuple[float, float] | None]]:
     """Name and position by id, of a table with such columns."""
+    from testbed.files.numbers import number
     from testbed.files.reading import read_others_text, refuse_file
-    from testbed.network.imports.columns import words
+    from testbed.files.yamlfile import said
+    from testbed.network.imports.columns import words as plain
     from testbed.network.imports.tables import tables
 
     text, _ = read_others_text(path)
     (line, header), *rows = tables(text, path)[0].rows
-    heads = ["".join(words(cell)) for cell in header]
+    heads = ["".join(plain(cell)) for cell in header]
 
     def column(*wanted: str) -> int | None:
         return next((heads.index(one) for one in wanted if one in heads), None)
@@ -88,13 +97,18 @@ def places_of(path: Path) -> dict[str, tuple[str, tuple[float, float] | None]]:
         refuse_file(path, "the columns must name an id and a name, as id,title,latitude,longitude", line)
     lat, lon = column("latitude", "lat"), column("longitude", "lon", "lng", "long")
     found: dict[str, tuple[str, tuple[float, float] | None]] = {}
-    for number, cells in rows:
+    for at_line, cells in rows:
+        if len(cells) <= max(at, title):
+            refuse_file(path, f"{len(cells)} fields, not the {len(header)} that the header names", at_line)
         where = None
         if lat is not None and lon is not None and len(cells) > max(lat, lon) and cells[lat] and cells[lon]:
             try:
-                where = float(cells[lat]), float(cells[lon])
-            except ValueError:
-                refuse_file(path, f"{cells[lat]},{cells[lon]} are no latitude and longitude; write degrees", number)
+                where = number(cells[lat]), number(cells[lon])
+                if abs(where[0]) > 90 or abs(where[1]) > 180:
+                    raise ValueError("write up to 90 and up to 180")
+            except ValueError as error:
+                told = said(f"{cells[lat]},{cells[lon]}")
+                refuse_file(path, f"{told} are no latitude and longitude in degrees; {error}", at_line)
         found[cells[at]] = cells[title], where
     return found
 

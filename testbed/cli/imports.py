@@ -194,30 +194,15 @@ def _day(trips: Mapping[Pair, RoundTrips]) -> date | None:
 def _write(files: Mapping[str, str], out: Path, check: bool) -> None:
     """Writes the files, which are read as any others before they are there for good."""
     from testbed.files.whole import check_folder, write_new
+    from testbed.network.imports.written import require_readable
 
     check_folder(out, option="--out")
     if there := [name for name in files if (out / name).exists()]:
         raise BadInput(f"{out / there[0]}: is there already and is not overwritten; choose another --name or --out")
     if check:
-        _check(files)
+        require_readable(files)
     for name in reversed(list(files)):
         write_new(out / name, files[name])
-
-
-def _check(files: Mapping[str, str]) -> None:
-    import tempfile
-
-    from testbed.network.spec.series import load_series
-    from testbed.network.spec.topology import load_topology
-
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in files.items():
-            (Path(folder) / name).write_text(text, encoding="utf-8")
-        first = Path(folder) / next(iter(files))
-        if first.suffix == ".yaml":
-            load_topology(first)
-        else:
-            load_series(str(first))
 
 
 def _tell(

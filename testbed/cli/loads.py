@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from testbed.cli.catalogue import Shelf
+from testbed.cli.options import words
 from testbed.cli.output import note, pairs, show, table
 
 if TYPE_CHECKING:
@@ -78,8 +79,10 @@ def add_to(group: typer.Typer) -> None:
 def fit(
     trace: Annotated[Path, typer.Argument(metavar="FILE", help="A trace: Azure, BurstGPT, Mooncake, or CSV.")],
     out: Annotated[Path, typer.Option("--out", help="Profile to write (*.yaml).")],
-    citation: Annotated[str, typer.Option("--citation", help="What to cite for it.")] = "own measurement",
-    licence: Annotated[str, typer.Option("--licence", help="Its licence.")] = "not stated",
+    citation: Annotated[
+        str, typer.Option("--citation", callback=words, help="What to cite for it.")
+    ] = "own measurement",
+    licence: Annotated[str, typer.Option("--licence", callback=words, help="Its licence.")] = "not stated",
 ) -> None:
     """Make a load profile of a trace.
 
@@ -87,22 +90,13 @@ def fit(
     """
     from testbed.errors import BadInput
     from testbed.files.whole import check_file, write_new
-    from testbed.workload.load.fit import distance, profile_of
-    from testbed.workload.load.profile import LoadSource
-    from testbed.workload.load.read import read_trace
+    from testbed.workload.load.fit import distance, fitted
     from testbed.workload.load.text import profile_text
 
     if out.suffix != ".yaml":
         raise BadInput(f"--out {out}: a load profile is a .yaml file; give it that suffix")
     check_file(out)
-    found = read_trace(trace)
-    if found.seconds <= 0:
-        raise BadInput(f"{trace}: all its requests come at the same time; a profile needs two times at least")
-    source = LoadSource(
-        citation=citation, licence=licence, date=found.starts or "not known",
-        changes="requests counted in steps, lengths as quantiles; " + "; ".join(found.about.values()),
-    )  # fmt: skip
-    made = profile_of(found.requests, f"{found.name}, {len(found.requests)} requests", source, found.starts)
+    made = fitted(trace, citation, licence)
     write_new(out, profile_text(made))
     print(out)
     note(f"what is drawn is within {100 * distance(made):.0f} % of the trace's arrivals (testbed loads show {out})")

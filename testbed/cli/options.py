@@ -49,6 +49,22 @@ Experiment = Annotated[
         autocompletion=experiment_names,
     ),
 ]
+
+
+def words(text: str | None) -> str | None:
+    """For options whose words go into a file. BadInput for bytes that are no UTF-8."""
+    from testbed.errors import BadInput
+
+    if text is not None and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(
+                f"{text.encode('utf-8', 'backslashreplace').decode()}: is not UTF-8 text; write it so"
+            ) from error
+    return text
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from testbed.errors import BadInput
 from testbed.experiment.filepaths import anchored, choices
 from testbed.experiment.overrides import assign
@@ -16,7 +14,7 @@ from testbed.experiment.policyentry import FOLDER
 from testbed.experiment.scenario import Scenario
 from testbed.files.pyfile import PythonFile
 from testbed.files.reading import shown
-from testbed.files.yamlfile import explain, load_yaml, refuse
+from testbed.files.yamlfile import filling, load_yaml, refuse
 from testbed.files.yamltext import KeyPath, Lines, parse
 
 
@@ -49,10 +47,8 @@ class Document:
 
     def scenario(self) -> Scenario:
         """Validates. Raises BadInput in one line."""
-        try:
+        with filling(self.path, Scenario, self.lines, self.overridden):
             return Scenario.model_validate(self.data, context={FOLDER: self.path.parent})
-        except ValidationError as error:
-            raise explain(error, self.path, self.lines, Scenario, self.overridden) from error
 
 
 def read_document(path: Path, overrides: Sequence[str] = ()) -> Document:

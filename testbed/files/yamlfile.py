@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from testbed.errors import BadInput
 from testbed.files.annotations import examples, extra, flow, forms, is_share, listed, step
 from testbed.files.numbers import advice
-from testbed.files.reading import read_text, shown
+from testbed.files.reading import Name, read_text, shown
 from testbed.files.refusals import refusal_of
 from testbed.files.strict import Strict
 from testbed.files.yamltext import MAX_BYTES, KeyPath, Lines, parse
@@ -66,12 +67,29 @@ def refuse(path: Path, lines: Lines, at: KeyPath, message: str) -> NoReturn:
     raise BadInput(f"{path}:{_line(lines, at)}: {message}")
 
 
-def explain(
-    error: ValidationError,
-    path: Path,
-    lines: Lines,
+@contextmanager
+def filling(
+    path: Name,
     model: type[BaseModel],
+    lines: Lines | None = None,
     overrides: Mapping[KeyPath, str] | None = None,
+) -> Iterator[None]:
+    """Inside, one `model` is made of what a file holds: all that it refuses becomes one BadInput.
+
+    `lines`: of what stands in the file; None where the model is made of figures that stand there in another form.
+    """
+    try:
+        yield
+    except ValidationError as error:
+        raise _explain(error, path, lines, model, overrides) from error
+
+
+def _explain(
+    error: ValidationError,
+    path: Name,
+    lines: Lines | None,
+    model: type[BaseModel],
+    overrides: Mapping[KeyPath, str] | None,
 ) -> BadInput:
     """Every mistake, one on a line: the first is the error's text, the others are its notes.
 
@@ -80,12 +98,13 @@ def explain(
     """
 
     def order(item: _Problem) -> tuple[bool, int]:
-        return not item.unknown, 0 if _override(overrides, item.place) else _line(lines, item.place)
+        return not item.unknown, 0 if _override(overrides, item.place) else _line(lines or {}, item.place)
 
     told = []
     for item in sorted(_problems(error, model), key=order):
         override = _override(overrides, item.place)
-        where = f"override {shown(override)}" if override else f"{shown(path)}:{_line(lines, item.place)}"
+        line = "" if lines is None else f":{_line(lines, item.place)}"
+        where = f"override {shown(override)}" if override else f"{shown(path)}{line}"
         told.append(f"{where}: {_message(item, model)}")
     return refusal_of(path, list(dict.fromkeys(told)))
 

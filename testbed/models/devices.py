@@ -22,12 +22,12 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.files.reading import shown
 from testbed.files.strict import MS, TOKENS, Terse, Unit
-from testbed.files.yamlfile import explain, load_yaml, problem
+from testbed.files.yamlfile import filling, load_yaml, problem
 from testbed.models.power import Power
 from testbed.models.timing import Timed, Timing
 from testbed.models.variation import Variation
@@ -150,7 +150,5 @@ def load_profile(name: str) -> DeviceProfile:
         raise BadInput(
             f"{shown(path)}:1: a device profile is a mapping with the keys device, model, kind, pass_ms, ..."
         )
-    try:
+    with filling(path, DeviceProfile, lines):
         return DeviceProfile.model_validate({"name": name, **data})
-    except ValidationError as error:
-        raise explain(error, path, lines, DeviceProfile) from error

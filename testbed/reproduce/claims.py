@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.files.datafiles import folders
 from testbed.files.strict import NUMBER, SHARE, TOKENS_PER_S, S, Strict, Unit
-from testbed.files.yamlfile import Mistake, explain, load_yaml, nearest, problem, raise_mistakes
+from testbed.files.yamlfile import Mistake, filling, load_yaml, nearest, problem, raise_mistakes
 
 FILE = "claims.yaml"
 
@@ -285,7 +285,5 @@ def load_claims(name: str) -> tuple[Claims, Path]:
 def read_claims(path: Path) -> Claims:
     """A file of claims. Raises BadInput in one line."""
     data, lines = load_yaml(path)
-    try:
+    with filling(path, Claims, lines):
         return Claims.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, path, lines, Claims) from error

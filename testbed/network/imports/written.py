@@ -6,23 +6,27 @@ Rule kept: what is not in the imported file, and is needed, is said to be our ch
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import yaml
 
 from testbed.errors import BadInput
+from testbed.files.yamlfile import filling
 from testbed.network.imports.found import Found, RoundTrips
-from testbed.network.imports.mahimahi import Rate
+from testbed.network.imports.mahimahi import MOST_STEPS, Rate
 from testbed.network.spec.fabric import Pair
 from testbed.network.spec.matrixfile import MatrixFile, matrix_text
 from testbed.network.spec.places import places
-from testbed.network.spec.series import ABOUT, COLUMNS
+from testbed.network.spec.series import ABOUT, COLUMNS, load_series
 from testbed.network.spec.source import Source
+from testbed.network.spec.topology import load_topology
 
 INLINE = 12  # regions: larger topologies have their figures in a CSV
 INSIDE_MS = 1.0  # our choice, as in the shipped topologies
@@ -50,15 +54,9 @@ def slug(text: str) -> str:
 
 def topology_files(found: Found, about: About) -> dict[str, str]:
     """Text by file name; the first is the topology."""
-    source = Source.model_validate(
-        {
-            "citation": about.citation,
-            "licence": about.licence,
-            "url": about.url,
-            "statistic": found.statistic,
-            "kind": about.kind or found.kind,
-        }
-    )
+    told = {"citation": about.citation, "licence": about.licence, "url": about.url, "statistic": found.statistic}
+    with filling("what is imported", Source):
+        source = Source.model_validate({**told, "kind": about.kind or found.kind})
     names = found.regions
     missing = {(a, b) for a in names for b in names if a != b} - found.rtt_ms.keys()
     inside, choice = about.inside_ms, ""
@@ -86,6 +84,18 @@ def topology_files(found: Found, about: About) -> dict[str, str]:
     if choice:
         text = re.sub(r"^(intra_site_rtt_ms: .*)$", rf"\1  # {choice}", text, flags=re.MULTILINE)
     return {f"{about.name}.yaml": text, **files}
+
+
+def require_readable(files: Mapping[str, str]) -> None:
+    """Reads what is to be written as any other file, in a folder that goes again. Raises BadInput."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        first = Path(folder) / next(iter(files))
+        if first.suffix == ".yaml":
+            load_topology(first)
+        else:
+            load_series(str(first))
 
 
 def _matrix(values: Mapping[Pair, Any]) -> dict[str, dict[str, Any]]:
@@ -170,6 +180,8 @@ def events_text(rates: Sequence[Rate], about: About, src: str, dst: str, until_s
     """
     step = rates[1].at_s if len(rates) > 1 else until_s
     length = rates[-1].at_s + step if len(rates) > 1 else until_s
+    if until_s > MOST_STEPS * step:
+        raise BadInput(f"--until-s {until_s:g} is more than {MOST_STEPS} steps of {step:g} s; take a longer --step-s")
     events: list[str] = []
     before: float | None = None
     turn = 0

@@ -14,14 +14,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pydantic import ValidationError
-
 from testbed.errors import BadInput
 from testbed.files.numbers import number
 from testbed.files.reading import csv_rows, read_text, refuse_file
 from testbed.files.refusals import Refusals
-from testbed.files.yamlfile import complaints, nearest, refuse, said
-from testbed.files.yamltext import Lines
+from testbed.files.yamlfile import filling, nearest, refuse, said
+from testbed.files.yamltext import KeyPath, Lines
 from testbed.network.spec.source import Source
 
 CORNER = "from \\ to"
@@ -42,7 +40,7 @@ class MatrixFile:
 def read_matrix(path: Path) -> MatrixFile:
     """Raises BadInput with file, line and fix."""
     text = read_text(path, missing="rtt_csv is a file beside the topology that names it")
-    about, head = _about(path, text)
+    about, at, head = _about(path, text)
     rows = csv_rows(text, path)
     table = [(line, cells) for line, cells in rows if line > head]
     if not table:
@@ -51,11 +49,11 @@ def read_matrix(path: Path) -> MatrixFile:
     regions = _header(path, line, header)
     figures: Figures = {}
     refusals = Refusals(path)
-    for at, cells in body:
+    for line, cells in body:
         with refusals.one():
-            name, row = _row(path, at, cells, regions)
+            name, row = _row(path, line, cells, regions)
             if name in figures:
-                refuse_file(path, f"region {said(name)} has two rows; remove one", at)
+                refuse_file(path, f"region {said(name)} has two rows; remove one", line)
             figures[name] = row
     refusals.settle()
     if missing := [name for name in regions if name not in figures]:
@@ -69,10 +67,8 @@ def read_matrix(path: Path) -> MatrixFile:
         refuse_file(
             path, f"`# measured_on:` is {said(measured_on)}; write the day of the measurement, as 2024-05-31", 1
         )
-    try:
+    with filling(path, Source, at):
         source = Source.model_validate(about)
-    except ValidationError as error:
-        refuse_file(path, f"in its `#` lines, {complaints(error, Source)[0].text}", 1)
     if source.kind is None:
         refuse_file(path, "its first lines have no `# kind: ...`, such as backbone or public_ping", 1)
     return MatrixFile(source, day, regions, figures)
@@ -134,17 +130,19 @@ def matrix_text(file: MatrixFile) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _about(path: Path, text: str) -> tuple[dict[str, str], int]:
-    """What the leading comments say, and how many lines they are."""
+def _about(path: Path, text: str) -> tuple[dict[str, str], dict[KeyPath, int], int]:
+    """What the leading comments say, in which lines, and how many lines they are."""
     about: dict[str, str] = {}
+    at: dict[KeyPath, int] = {}
     for index, line in enumerate(text.splitlines()):
         if not line.startswith("#"):
-            return about, index
+            return about, at, index
         key, colon, value = line[1:].partition(":")
         if not colon or not value.strip():
             refuse_file(path, f"{said(line)} is not `# key: value`", index + 1)
         about[key.strip()] = value.strip()
-    return about, len(about)
+        at[key.strip(),] = index + 1
+    return about, at, len(about)
 
 
 def _header(path: Path, line: int, cells: Sequence[str]) -> tuple[str, ...]:

@@ -18,14 +18,13 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from testbed.errors import BadInput
 from testbed.files.named import TOPOLOGY, find, known
 from testbed.files.pyfile import PythonFile
-from testbed.files.reading import shown
 from testbed.files.strict import MS, SHARE, Strict, Terse, Unit
-from testbed.files.yamlfile import complaints, explain, load_yaml, nearest, raise_mistakes
+from testbed.files.yamlfile import filling, load_yaml, nearest, raise_mistakes
 from testbed.network.spec.access import Access, Region, composed, expanded
 from testbed.network.spec.effects import EFFECTS, EXCLUDE_EACH_OTHER
 from testbed.network.spec.fabric import BurstLoss, Link
@@ -264,17 +263,14 @@ def load_topology(name_or_path: str | Path) -> Topology:
     if (named := PythonFile.named(text)) is not None:
         from testbed.network.spec.mininet_topo import load_fields
 
-        try:
-            return Topology.model_validate(load_fields(*named))
-        except ValidationError as error:
-            raise BadInput(f"topology {shown(text)}: {complaints(error, Topology)[0].text}") from error
+        fields = load_fields(*named)
+        with filling(f"topology {text}", Topology):
+            return Topology.model_validate(fields)
     path = name_or_path if isinstance(name_or_path, Path) else find(text, TOPOLOGY)
     data, lines = load_yaml(path)
     if not isinstance(data, dict):
         raise BadInput(f"{path}:1: a topology is a mapping with the keys name, regions, rtt_ms, ...")
     if "rtt_csv" in data:
         data = with_figures(data, lines, path)
-    try:
+    with filling(path, Topology, lines):
         return Topology.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, path, lines, Topology) from error

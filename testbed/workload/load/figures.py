@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from testbed.workload.load.asked import Asked
 
@@ -37,21 +39,51 @@ def gap_cv(times_s: Sequence[float]) -> float | None:
     return math.sqrt(math.fsum((gap - mean) ** 2 for gap in gaps) / len(gaps)) / mean
 
 
-def autocorrelation(counts: Sequence[float], lag: int = 1) -> float | None:
+class Bins(NamedTuple):
+    """Arrivals in so many bins of equal length; of a long quiet time only those bins are held that have any."""
+
+    number: int
+    held: Counter[int]
+
+    @classmethod
+    def of(cls, times_s: Sequence[float], bin_s: float, begin_s: float, end_s: float) -> Bins:
+        """The whole bins of a stretch of time."""
+        number = max(0, math.floor((end_s - begin_s) / bin_s))
+        places = (_bin(at_s, bin_s, begin_s) for at_s in times_s)
+        return cls(number, Counter(place for place in places if 0 <= place < number))
+
+    def spread(self, first: int, after: int) -> int:
+        """Variance of the bins from `first` until before `after`, times their number squared."""
+        inside = [count for place, count in self.held.items() if first <= place < after]
+        return (after - first) * sum(count * count for count in inside) - sum(inside) ** 2
+
+
+def _bin(at_s: float, bin_s: float, begin_s: float) -> int:
+    """The last one that begins no later, as its beginning is computed."""
+    place = math.floor((at_s - begin_s) / bin_s)
+    if begin_s + bin_s * place > at_s:
+        return place - 1
+    return place + 1 if begin_s + bin_s * (place + 1) <= at_s else place
+
+
+def autocorrelation(bins: Bins, lag: int = 1) -> float | None:
     """Between each bin and the one `lag` later (Pearson); None where nothing varies, or there are too few bins."""
-    before, after = counts[:-lag], counts[lag:]
-    if len(before) < TELLING:
+    pairs = bins.number - lag
+    if pairs < TELLING:
         return None
-    means = math.fsum(before) / len(before), math.fsum(after) / len(after)
-    ones, others = [one - means[0] for one in before], [one - means[1] for one in after]
-    spread = math.sqrt(math.fsum(one * one for one in ones) * math.fsum(other * other for other in others))
-    return math.fsum(one * other for one, other in zip(ones, others, strict=True)) / spread if spread else None
+    spreads = bins.spread(0, pairs), bins.spread(lag, bins.number)
+    if not all(spreads):
+        return None
+    before = sum(count for place, count in bins.held.items() if place < pairs)
+    after = sum(count for place, count in bins.held.items() if place >= lag)
+    both = sum(count * bins.held[place + lag] for place, count in bins.held.items() if place + lag in bins.held)
+    return (pairs * both - before * after) / (math.sqrt(spreads[0]) * math.sqrt(spreads[1]))
 
 
-def count_cv(counts: Sequence[float]) -> float | None:
+def count_cv(bins: Bins) -> float | None:
     """Standard deviation over mean; None where there is nothing."""
-    mean = math.fsum(counts) / len(counts) if counts else 0.0
-    return math.sqrt(math.fsum((one - mean) ** 2 for one in counts) / len(counts)) / mean if mean else None
+    total = sum(bins.held.values())
+    return math.sqrt(bins.spread(0, bins.number)) / total if total else None
 
 
 def counts(times_s: Sequence[float], bin_s: float, begin_s: float, end_s: float) -> list[int]:
@@ -79,10 +111,10 @@ def figures(requests: Sequence[Asked], begin_s: float, end_s: float, keys: Itera
         if side := match["side"]:
             return quantile(lengths[side], int(match["percent"]) / 100) if requests else None
         if bin_s := match["cv_bin"]:
-            return count_cv(counts(times, float(bin_s), begin_s, end_s))
+            return count_cv(Bins.of(times, float(bin_s), begin_s, end_s))
         if bin_s := match["bin"]:
-            return autocorrelation(counts(times, float(bin_s), begin_s, end_s), int(match["lag"] or 1))
+            return autocorrelation(Bins.of(times, float(bin_s), begin_s, end_s), int(match["lag"] or 1))
         return {"requests": len(requests), "seconds": end_s - begin_s}[key] if key != "gap_cv" else gap_cv(times)
 
     found = {key: of(key) for key in keys}
-    return {key: round(value, 4) for key, value in found.items() if value is not None}
+    return {key: round(value, 4) + 0.0 for key, value in found.items() if value is not None}

@@ -17,15 +17,17 @@ from typing import Any, NamedTuple, NoReturn
 
 from testbed.errors import BadInput
 from testbed.files.numbers import number
-from testbed.files.reading import as_text, csv_rows, decode_json, read_bytes, read_text, refuse_file
+from testbed.files.reading import as_text, csv_rows, decode_json, read_bytes, read_text, refuse_file, shown
 from testbed.files.refusals import Refusals
-from testbed.files.yamlfile import said
+from testbed.files.yamlfile import filling, said
+from testbed.files.yamltext import KeyPath
 from testbed.workload.load.fit import SHARES
-from testbed.workload.load.profile import Lengths, LoadSource, Profile, Quantiles, Rate, Stream
+from testbed.workload.load.profile import MOST_LENGTH, Lengths, LoadSource, Profile, Quantiles, Rate, Stream
 
 FAMILIES = ("Expon", "Exponential", "Gamma", "Weibull", "Pareto", "Lognorm", "")
 TRACE, DATASET = "-trace.csv", "-dataset.json"
 MOST_CV = 100.0
+MOST_SHARE = 1.01  # rounded up
 SOURCE = LoadSource(
     citation="Y. Xiang et al., ServeGen: Workload Characterization and Generation of LLM Serving in Production, "
     "arXiv:2505.09999",
@@ -37,6 +39,7 @@ _ENTRY = re.compile(r"\s*([0-9.eE+-]+)\s*:\s*([0-9.eE+-]+)\s*")
 
 
 class Window(NamedTuple):
+    line: int
     at_s: float
     rate: float
     cv: float
@@ -65,27 +68,27 @@ def read_servegen(path: Path) -> Profile:
     for file, windows in clients.items():
         if not any(one.rate for one in windows):
             continue
-        streams.append(
-            Stream(
-                name=file.name.removesuffix(TRACE),
-                rate=Rate(step_s=step_s, requests=tuple(one.rate * step_s for one in windows)),
-                gap_cv_by_step=tuple(min(one.cv, MOST_CV) if one.rate else 1.0 for one in windows),
-            )
-        )
+        lines: dict[KeyPath, int] = {("requests", number_): one.line for number_, one in enumerate(windows)}
+        with filling(file, Rate, lines):
+            rate = Rate(step_s=step_s, requests=tuple(one.rate * step_s for one in windows))
+        cvs = tuple(min(one.cv, MOST_CV) if one.rate else 1.0 for one in windows)
+        with filling(file, Stream):
+            streams.append(Stream(name=shown(file.name.removesuffix(TRACE)), rate=rate, gap_cv_by_step=cvs))
         dataset = file.with_name(file.name.removesuffix(TRACE) + DATASET)
         if dataset.is_file():
             _add_lengths(dataset, windows, step_s, inputs, outputs)
     if not streams:
         refuse_file(path, "no client has any requests")
-    if not inputs or not outputs:
+    if not inputs.total() or not outputs.total():
         refuse_file(
             path, f"there are no lengths: put NAME{DATASET} beside NAME{TRACE}, with input_tokens and output_tokens"
         )
-    lengths = Lengths(input=_quantiles(inputs), output=_quantiles(outputs))
-    return Profile(
-        description=f"ServeGen {path.name}: {len(streams)} clients, {steps * step_s / 3600:g} hours",
-        kind="measured", source=SOURCE, streams=tuple(streams), lengths=lengths,
-    )  # fmt: skip
+    with filling(path, Profile):
+        return Profile(
+            description=f"ServeGen {shown(path.name)}: {len(streams)} clients, {steps * step_s / 3600:g} hours",
+            kind="measured", source=SOURCE, streams=tuple(streams),
+            lengths=Lengths(input=_quantiles(inputs), output=_quantiles(outputs)),
+        )  # fmt: skip
 
 
 def _windows(path: Path) -> list[Window]:
@@ -107,7 +110,7 @@ def _windows(path: Path) -> list[Window]:
                     refuse_file(path, f"{what} is {cell}; it cannot be negative", line)
             if windows and values[0] <= windows[-1].at_s:
                 refuse_file(path, f"{values[0]:g} s is not after the window before it; sort the file", line)
-            windows.append(Window(*values))
+            windows.append(Window(line, *values))
     refusals.settle()
     if not windows:
         refuse_file(path, "holds no windows")
@@ -123,7 +126,7 @@ def _steps(clients: Mapping[Path, list[Window]]) -> tuple[float, int]:
             refuse_file(path, f"has {len(own)} windows, {first.name} has {len(windows)}; all clients need the same")
         for number_, one in enumerate(own):
             if not math.isclose(one.at_s - own[0].at_s, number_ * step_s, abs_tol=1e-6):
-                refuse_file(path, f"windows are not evenly {step_s:g} s apart", number_ + 1)
+                refuse_file(path, f"windows are not evenly {step_s:g} s apart", one.line)
     return step_s, len(windows)
 
 
@@ -168,9 +171,14 @@ def _distribution(path: Path, begin_s: float, given: Any) -> dict[int, float]:
     found: dict[int, float] = {}
     for tokens, share in entries:
         try:
-            found[round(number(tokens))] = number(share)
+            length, part = number(tokens), number(share)
         except ValueError as error:
-            raise BadInput(f"{path}: at {begin_s:g} s: {tokens}: {share}: {error}") from error
+            raise BadInput(f"{shown(path)}: at {begin_s:g} s: {said(tokens)}: {said(share)}: {error}") from error
+        if not 0 <= length <= MOST_LENGTH:
+            _refuse(path, begin_s, f"{tokens} tokens; write 0 to {MOST_LENGTH}")
+        if not 0 <= part <= MOST_SHARE:
+            _refuse(path, begin_s, f"{tokens} tokens have a share of {share}; write 0 to 1")
+        found[round(length)] = part
     return found
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
+
 from testbed.workload.load.profile import Profile, Quantiles
 
 WIDTH = 118
+INDENT = 4
 SCHEMA = "# yaml-language-server: $schema=../../schemas/load.json\n"
 
 
@@ -47,8 +49,11 @@ def _filled(key: str, parts: Sequence[str], brackets: str = "[]") -> str:
 
 
 def _said(value: Any) -> str:
-    """As a YAML scalar, folded where it is long."""
+    """As a YAML scalar, folded where it is long and of words that a line has room for."""
     text = str(value)
-    if len(text) <= 80:
-        return json.dumps(text, ensure_ascii=False)
-    return ">-\n" + textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    words = text.split()
+    if len(text) <= 80 or text != " ".join(words) or not text.isprintable() or max(map(len, words)) > WIDTH - INDENT:
+        quoted: str = yaml.safe_dump(text, default_style='"', allow_unicode=True, width=float("inf"))
+        return quoted.removesuffix("\n")
+    indent = " " * INDENT
+    return ">-\n" + textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

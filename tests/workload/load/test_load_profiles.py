@@ -10,7 +10,7 @@ import pytest
 from testbed.errors import BadInput
 from testbed.files.named import LOAD, known
 from testbed.workload.load.asked import Asked
-from testbed.workload.load.figures import autocorrelation, figures, gap_cv, quantile
+from testbed.workload.load.figures import Bins, autocorrelation, figures, gap_cv, quantile
 from testbed.workload.load.fit import distance, profile_of, rank_correlation
 from testbed.workload.load.generate import arrivals, gap, generate
 from testbed.workload.load.profile import LoadSource, Profile, Rate, Stream, read_profile
@@ -125,7 +125,7 @@ def test_ranks_are_correlated_as_the_profile_says() -> None:
 
 def test_figures_of_little_are_left_out() -> None:
     assert figures([], 0.0, 100.0) == {"requests": 0, "seconds": 100.0}
-    assert gap_cv([1.0, 1.0, 1.0]) is None and autocorrelation([1.0, 2.0]) is None
+    assert gap_cv([1.0, 1.0, 1.0]) is None and autocorrelation(Bins.of([1.0, 2.0], 1.0, 0.0, 9.0)) is None
     assert quantile([1, 2, 4], 0.75) == 3.0
 
 
