@@ -146,7 +146,7 @@ TRIPS = (
     '{"type": "ping", "prb_id": 7, "dst_name": "t", "timestamp": 250, "result": [{"rtt": 13.5}, {"rtt": 12}]}]',
     "PING h (192.0.2.1) 56(84) bytes of data.\n64 bytes from h: icmp_seq=1 ttl=9 time=12 ms\n"
     "64 bytes from h: icmp_seq=3 ttl=9 time=13.1 ms\n\n--- h ---\n3 packets transmitted, 2 received, 33% packet loss\n",
-    "[1700000000.25] 64 bytes from 192.0.2.1: icmp_seq=1 ttl=9 time=12 ms\n"
+    "PING h (192.0.2.1) 56(84) bytes of data.\n[1700000000.25] 64 bytes from 192.0.2.1: icmp_seq=1 ttl=9 time=12 ms\n"
     "[1700000001.25] 64 bytes from 192.0.2.1: icmp_seq=2 ttl=9 time=14 ms\n",
     "Pinging h [192.0.2.1] with 32 bytes of data:\nReply from 192.0.2.1: bytes=32 time=2ms TTL=9\nRequest timed out.\n"
     "Reply from 192.0.2.1: bytes=32 time=3ms TTL=9\n",
