@@ -49,6 +49,20 @@ def test_a_busy_target_is_slower_and_a_busy_drafter_only_where_it_drafts() -> No
     assert drafter["wanspec"] > 1.05 * idle["wanspec"]
 
 
+@pytest.mark.parametrize(
+    "tenant",
+    [
+        {"rate_per_s": 1e6, "input_tokens": 1_000_000, "output_tokens": 1_000_000},
+        {"rate_per_s": 1e-4, "surges": [{"start_s": 0, "length_s": 86_400, "rate_per_s": 1e6}]},
+        {"by_hour": [1e6] * 24},
+        {"by_hour": [0.0] * 23 + [1e-300]},
+    ],
+)
+def test_the_fastest_and_the_slowest_tenant_are_loads(tenant: dict[str, Any]) -> None:
+    """The bounds of its keys lie within those of the profile that is made of it."""
+    assert resolve(scenario({"near": tenant})).background(0)["target0"].tenants[0].profile
+
+
 def test_one_seed_one_run_and_policies_meet_the_same_tenants() -> None:
     assert finished_ms(LOADED) == finished_ms(LOADED) != finished_ms(LOADED, seed=2)
     one = resolve(scenario(LOADED))

@@ -107,9 +107,9 @@ def test_a_csv_is_written_as_it_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "to", "line", "says"),
     [
-        ("kind: {kind}", "kind: guess", 1, "kind"),
+        ("kind: {kind}", "kind: guess", 3, "kind: should be "),
         ("# kind: {kind}\n", "", 1, "no `# kind: ...`"),
-        ("{day}", "May", 1, "`# measured_on:` is 'May'; write the day of the measurement"),
+        ("{day}", "May", 4, "`# measured_on:` is 'May'; write the day of the measurement"),
         ("# licence: Apache-2.0\n", "", 1, "key 'licence' is missing"),
         ("# licence: Apache-2.0", "# licence", 2, "is not `# key: value`"),
         ("from \\ to", "from", 5, "must begin with"),

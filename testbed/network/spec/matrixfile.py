@@ -65,8 +65,9 @@ def read_matrix(path: Path) -> MatrixFile:
         day = date.fromisoformat(measured_on or "")
     except ValueError:
         refuse_file(
-            path, f"`# measured_on:` is {said(measured_on)}; write the day of the measurement, as 2024-05-31", 1
-        )
+            path, f"`# measured_on:` is {said(measured_on)}; write the day of the measurement, as 2024-05-31",
+            at.get(("measured_on",), 1),
+        )  # fmt: skip
     with filling(path, Source, at):
         source = Source.model_validate(about)
     if source.kind is None:

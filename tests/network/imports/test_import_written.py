@@ -215,12 +215,42 @@ def test_a_second_without_a_chance_is_a_cut(tmp_path: Path) -> None:
         ),
         ("\n", 1, "holds no chance to deliver a packet"),
         ("0\n0\n", 2, "ends at 0 ms, so it would start over at once; a trace must last"),
+        ("1\n99999999999\n", 2, "'99999999999' ms is years away; are these milliseconds?"),
+        ("1\n" + "9" * 5000 + "\n", 2, "is years away; are these milliseconds?"),
     ],
 )
 def test_other_traces_are_refused(tmp_path: Path, text: str, line: int, says: str) -> None:
     with pytest.raises(BadInput) as caught:
         mahimahi.chances(text, tmp_path / "t")
     assert str(caught.value).startswith(f"{tmp_path}/t:{line}: ") and says in str(caught.value)
+
+
+def test_a_rate_of_too_many_steps_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "long").write_text("1\n9999999999\n")
+    (tmp_path / "short").write_text("1\n1500\n")
+    ask = ("--from", "a", "--to", "b", "--out", tmp_path)
+    for more, says in (
+        (("long",), "a trace of 1e+07 s has 10000000 steps of 1 s; take a longer --step-s"),
+        (("short", "--until-s", "1e12"), "--until-s 1e+12 is more than 100000 steps of 1 s; take a longer --step-s"),
+    ):
+        done = testbed("trace", "import", tmp_path / more[0], *more[1:], *ask)
+        assert (done.returncode, done.stderr.splitlines()[-1:]) == (2, [f"testbed: {says}"])
+    assert testbed("trace", "import", tmp_path / "long", "--step-s", "1000", *ask).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("9,Oslo", "3: 2 fields, not the 5 that the header names"),
+        ("9,91,0,Norway,Oslo", "3: '91,0' are no latitude and longitude in degrees; write up to 90 and up to 180"),
+        ("9,nan,0,Norway,Oslo", "3: 'nan,0' are no latitude and longitude in degrees; write a number"),
+    ],
+)
+def test_a_row_of_places_is_whole_and_on_earth(tmp_path: Path, row: str, says: str) -> None:
+    (tmp_path / "servers.csv").write_text(f"id,lat,lon,country,title\n5,48.8,2.3,France,Paris\n{row}\n")
+    (tmp_path / "p.csv").write_text("src,dst,rtt_ms\nParis,Oslo,25\n")
+    done = testbed("topology", "import", tmp_path / "p.csv", "--places", tmp_path / "servers.csv", "--out", tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (2, f"testbed: {tmp_path}/servers.csv:{says}")
 
 
 def test_mahimahi_needs_a_direction_and_tcconfig_gives_two_sites(tmp_path: Path) -> None:

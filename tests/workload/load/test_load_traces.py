@@ -243,6 +243,12 @@ def test_one_client_of_servegen_has_its_lengths_beside_it(tmp_path: Path) -> Non
         (ROWS, {"0": {"input_tokens": "{10; 1}", "output_tokens": "{}"}}, "'10; 1' is not TOKENS: SHARE"),
         (ROWS, {"zero": {}}, "key 'zero': write a number; keys are seconds"),
         ("0,0,0,,0,0\n600,0,0,,0,0\n", LENGTHS, "no client has any requests"),
+        (ROWS.replace("0.5,", "9999999999999999999999999999991.5,"), LENGTHS, ":3: requests.2: should be less than"),
+        ("0,1,1,Gamma,0,0\n2000000,1,1,Gamma,0,0\n", LENGTHS, "step_s: should be less than or equal to 1000000"),
+        (ROWS, {"0": {"input_tokens": "{99999999999: 1}", "output_tokens": "{}"}}, "at 0 s: 99999999999 tokens"),
+        (ROWS, {"0": {"input_tokens": "{9: -1}", "output_tokens": "{}"}}, "at 0 s: 9 tokens have a share of -1"),
+        (ROWS, {"0": {"input_tokens": "{9: 1e300}", "output_tokens": "{}"}}, "at 0 s: 9 tokens have a share of 1e300"),
+        (ROWS, {"0": {"input_tokens": "{9: 0}", "output_tokens": "{9: 1}"}}, "there are no lengths"),
     ],
 )
 def test_what_servegen_never_wrote_is_refused(
