@@ -55,3 +55,10 @@ def test_a_pair_that_was_measured_keeps_its_own_value() -> None:
     assert all(of_all[pair] == value for pair, value in values.items())
     assert len(of_all) == len(NODES) * (len(NODES) - 1)
     assert everywhere(values, list(values)) == values
+
+
+def test_of_shares_that_are_not_unique_the_smallest_are_taken() -> None:
+    """A star without a pair among its ends: what the centre has less, all others may have more."""
+    assert shares({("a", "b"): 1.0}) == pytest.approx({"a": 0.5, "b": 0.5}, abs=1e-3)
+    star = shares({(f"n{number}", "n0"): 0.3 for number in range(1, 40)})
+    assert star == pytest.approx({"n0": 0.3 * 39 / 40} | {f"n{number}": 0.3 / 40 for number in range(1, 40)}, abs=1e-3)

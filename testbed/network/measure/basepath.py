@@ -16,7 +16,9 @@ from testbed.network.spec.fabric import Pair
 STEPS = (1, 3, 7)  # a node's partners stand so many places further on, and before it
 ROUNDS = 20
 LEAST_ERROR = 1e-4  # ms; smaller ones count as this
-SINGULAR = 1e-9  # of the greatest eigenvalue; weights span five orders of magnitude
+# Of the greatest diagonal element, added to all: two halves of nodes without a pair inside either have no unique shares,
+# and the smallest are taken. Far below what a pair weighs, though weights span five orders of magnitude.
+RIDGE = 1e-9
 
 
 def sample(nodes: Sequence[str], used: Collection[Pair]) -> list[Pair]:
@@ -43,6 +45,7 @@ def shares(measured: Mapping[Pair, float]) -> dict[str, float]:
     column = {name: number for number, name in enumerate(names)}
     first, second = np.array([(column[a], column[b]) for a, b in measured]).T
     values = np.array(list(measured.values()))
+    own = np.arange(len(names))
     weights = np.ones(len(values))
     found = np.zeros(len(names))
     for _ in range(ROUNDS):  # each solves the squares that stand for the absolute errors of the round before
@@ -52,8 +55,8 @@ def shares(measured: Mapping[Pair, float]) -> dict[str, float]:
             np.add.at(normal, (here, there), weights)
         for end in (first, second):
             np.add.at(right, end, weights * values)
-        # two halves of nodes without a pair inside either have no unique shares: the smallest are taken
-        found = np.linalg.pinv(normal, rcond=SINGULAR, hermitian=True) @ right
+        normal[own, own] += RIDGE * normal.max()
+        found = np.linalg.solve(normal, right)
         weights = 1 / np.maximum(np.abs(values - found[first] - found[second]), LEAST_ERROR)
     return dict(zip(names, map(float, found), strict=True))
 
