@@ -16,8 +16,8 @@ from testbed.network.spec.fabric import Pair
 STEPS = (1, 3, 7)  # a node's partners stand so many places further on, and before it
 ROUNDS = 20
 LEAST_ERROR = 1e-4  # ms; smaller ones count as this
-# Of the greatest diagonal element, added to all: two halves of nodes without a pair inside either have no unique shares,
-# and the smallest are taken. Far below what a pair weighs, though weights span five orders of magnitude.
+# Of the greatest diagonal element, added to all: two halves of nodes without a pair inside either have no unique
+# shares, and the smallest are taken. Far below what a pair weighs, though weights span five orders of magnitude.
 RIDGE = 1e-9
 
 
