@@ -25,7 +25,7 @@ from testbed.emulation.evidence import Evidence
 from testbed.emulation.loads import loads, processes, sharing
 from testbed.emulation.nodekind import model_folders
 from testbed.emulation.nodeprocess import Inbox, NodeProcess, PipedProgram, Program
-from testbed.emulation.nodetemplate import NodeTemplate
+from testbed.emulation.nodetemplate import WARM, WARM_RECORDED, NodeTemplate
 from testbed.emulation.sharedworkers import SharedWorkers
 from testbed.errors import RunInvalid
 from testbed.experiment.policyentry import PolicyEntry
@@ -218,7 +218,8 @@ class Deployment(BroughtUp):
             packs = map(Path, self._fitness.packs.values())
             self._confinement = Confinement([*folders, *packs, *mounts.of_names(self._scenario.resolved())])
             kept = list(self._confinement.kept)
-            self._template = NodeTemplate(self._network.hosts, self._log_dir / "template.log", kept)
+            warm = WARM_RECORDED if self._scenario.compute.recorded else WARM
+            self._template = NodeTemplate(self._network.hosts, self._log_dir / "template.log", kept, warm)
             self.workers.start(served, self._confinement)
         fitness = self._fitness
         if self._containers is not None:

@@ -25,7 +25,8 @@ from testbed.system.netns import namespace_of
 from testbed.system.template import ORDER_BYTES, room
 from testbed.system.waiting import readable
 
-WARM = "testbed.nodes.program"  # what they all import
+WARM = ("testbed.nodes.program",)  # what they all import
+WARM_RECORDED = (*WARM, "testbed.nodes.recorded")  # where no model runs: 18 of the 22 ms that a node took to start
 ANSWER_S = 60.0  # it imports before its first answer, beside whatever else a machine does
 
 
@@ -56,8 +57,8 @@ class Forked:
 class NodeTemplate:
     """Of one run. Used by one thread."""
 
-    def __init__(self, hosts: MininetHosts, log_path: Path, kept: Sequence[str]) -> None:
-        """`kept` are the capabilities that its programs keep."""
+    def __init__(self, hosts: MininetHosts, log_path: Path, kept: Sequence[str], warm: Sequence[str] = WARM) -> None:
+        """`kept` are the capabilities that its programs keep, `warm` the modules that it imports for them."""
         self._hosts = hosts
         self._name = f"the node programs' template ({log_path})"
         self._kept = list(kept)
@@ -67,7 +68,7 @@ class NodeTemplate:
         with theirs:
             self._process = HelperProcess(
                 "testbed.system.template",
-                *(theirs.fileno(), WARM, " ".join(self._kept), room()),
+                *(theirs.fileno(), " ".join(warm), " ".join(self._kept), room()),
                 journal=hosts.journal,
                 tied=True,
                 speaks=False,

@@ -1,7 +1,7 @@
 """A template of many programs that are alike: what they all import is imported once, and each is a fork of it.
 
 `python -m testbed.system.template FD WARM RIGHTS ROOM` gives up all rights but RIGHTS and what making programs takes,
-imports the module WARM, then makes a program for each order on the socket FD, reports how each ends, and ends itself
+imports the modules WARM, then makes a program for each order on the socket FD, reports how each ends, and ends itself
 when the socket does. An ended program stays a zombie until its end has been acknowledged, so its number is not used
 again before.
 
@@ -166,9 +166,10 @@ def _rename(own_line: tuple[int, int], words: Sequence[str]) -> None:
     ctypes.memmove(start, text, len(text))
 
 
-def main(descriptor: int, warm: str, kept: list[str]) -> int:
+def main(descriptor: int, warm: list[str], kept: list[str]) -> int:
     give_up([*NEEDS, *kept])
-    importlib.import_module(warm)
+    for module in warm:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()  # or each fork's first collection would make a copy of everything
     with socket.socket(fileno=descriptor) as orders, contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -177,4 +178,4 @@ def main(descriptor: int, warm: str, kept: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3].split()))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2].split(), sys.argv[3].split()))

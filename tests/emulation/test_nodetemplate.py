@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from testbed.containers.removal import remove_named
-from testbed.emulation.nodetemplate import Forked, NodeTemplate
+from testbed.emulation.nodetemplate import WARM, WARM_RECORDED, Forked, NodeTemplate
 from testbed.errors import RunInvalid
 from testbed.network.hosts import MininetHosts
 from testbed.system.journal import Journal
@@ -38,7 +38,7 @@ def main(what):
         "command": Path("/proc/self/cmdline").read_bytes().rstrip(b"\\0").decode().split("\\0"),
         "open": sorted(int(one) for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")),
         "status": dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines()),
-        "mark": os.environ.get("MARK"),
+        "mark": os.environ.get("MARK"), "loaded": sorted(sys.modules),
     }
     print(json.dumps(facts), flush=True)
     print("for the log", file=sys.stderr)
@@ -69,6 +69,23 @@ def template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal) 
     made = NodeTemplate(hosts, tmp_path / "template.log", [])
     try:
         yield made
+    finally:
+        made.end(time.monotonic() + 5)
+        hosts.stop()
+
+
+@pytest.mark.parametrize("warm", [WARM, WARM_RECORDED])
+def test_a_fork_has_what_its_template_has_imported(
+    warm: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, journal: Journal
+) -> None:
+    """Tables are only for nodes that answer from one: they cost memory."""
+    (tmp_path / "alike.py").write_text(PROGRAM)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    hosts = MininetHosts("template", journal)
+    made = NodeTemplate(hosts, tmp_path / "template.log", [], warm)
+    try:
+        loaded = facts_of(started(made, tmp_path))["loaded"]
+        assert {name for name in WARM_RECORDED if name in loaded} == set(warm)
     finally:
         made.end(time.monotonic() + 5)
         hosts.stop()

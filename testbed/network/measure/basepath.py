@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from testbed.network.spec.fabric import Pair
 
@@ -47,7 +48,7 @@ def shares(measured: Mapping[Pair, float]) -> dict[str, float]:
     values = np.array(list(measured.values()))
     own = np.arange(len(names))
     weights = np.ones(len(values))
-    found = np.zeros(len(names))
+    found: npt.NDArray[np.floating] = np.zeros(len(names))
     for _ in range(ROUNDS):  # each solves the squares that stand for the absolute errors of the round before
         # as normal equations, which have a row a node and not one a pair
         normal, right = np.zeros((len(names), len(names))), np.zeros(len(names))
