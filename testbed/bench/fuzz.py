@@ -45,6 +45,8 @@ INSTRUMENTED = (
     "testbed.models.devices", "testbed.tables.file", "testbed.workload.prompts",
     "testbed.policies.wisp.classifier",
     "testbed.reproduce.claims", "testbed.results.store",
+    "testbed.network.spec.matrixfile", "testbed.network.imports.formats", "testbed.network.imports.written",
+    "testbed.workload.load.source", "testbed.workload.load.fit",
 )  # fmt: skip
 TOKENS = (
     b"0100", b"1:30", b"yes", b".inf", b".nan", b"1e999", b"-1", b"9" * 30, b"'", b'"', b"\0", b"\xff",

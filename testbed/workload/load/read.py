@@ -39,6 +39,8 @@ def _csv(path: Path, text: str) -> tuple[str, Reader]:
     first = lines[skipped]
     delimiter = max(",;\t", key=first.count)
     rows = csv_rows("\n" * skipped + "\n".join(lines[skipped:]), path, delimiter)
+    if not rows:
+        refuse_file(path, "holds no requests: its lines are empty")
     line, header = rows[0]
     if len(header) < 3 or all(cell[:1].isdigit() for cell in header if cell):
         refuse_file(

@@ -151,6 +151,7 @@ REFUSED: dict[str, str | bytes] = {
     ),
     r":1: the first line must name the columns": AZURE.partition("\n")[2],
     r"holds no requests: it is empty": "\n\n",
+    r"holds no requests: its lines are empty": ",,\n,,\n",
     r"holds no requests$": AZURE.partition("\n")[0] + "\n",
     r"none of its 1 rows has input and output tokens": BURST.replace("472,18", "0,0")
     .rpartition("118")[0]
