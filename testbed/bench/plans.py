@@ -19,6 +19,7 @@ from typing import Any
 from testbed.errors import BadInput, MachineCannot, RunInvalid
 from testbed.results.forecast import duration
 
+NEAR = 0.15
 HEADING = "| run | N | requests, expected / came | wall time, expected / came | off | held, expected / came | verdict |"
 
 
@@ -83,10 +84,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m testbed.bench plans", description="runs beside their plans")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(one.name for one in CASES)}; none: all")
     parser.add_argument("--out", type=Path, default=None, help="keep the runs in this folder")
+    parser.add_argument("--read", type=Path, default=None, help="rows of the runs that are in this folder; runs none")
     asked = parser.parse_args(arguments)
     if unknown := [name for name in asked.names if name not in {one.name for one in CASES}]:
         raise BadInput(f"bench plans: no run {unknown[0]!r}; see --help")
     print(f"{HEADING}\n|{'---|' * (HEADING.count('|') - 1)}", flush=True)
+    if asked.read is not None:
+        return read(asked.read)
     right = []
     with tempfile.TemporaryDirectory(prefix="testbed-plans-") as folder:
         for one in CASES:
@@ -96,6 +100,25 @@ def main(arguments: list[str]) -> int:
                 right.append(good)
     print(f"\nright: {sum(right)} of {len(right)}")
     return 0 if all(right) else RunInvalid.exit_code
+
+
+def read(folder: Path) -> int:
+    """Rows of finished runs, as old as they are, and how near their wall time was."""
+    found = [
+        (path.parent.name, json.loads(path.read_text()))
+        for path in sorted(folder.glob("**/summary.json"), key=lambda path: path.stat().st_mtime)
+        if not any(parent.is_symlink() or parent.name.startswith(".") for parent in path.parents)
+    ]
+    planned = [(Case(name, (name,)), summary) for name, summary in found if summary.get("plan")]
+    rows = [row(case, 0, summary, "") for case, summary in planned]
+    for line, _ in rows:
+        print(line)
+    errors = [summary["plan"]["wall_error"] for _, summary in planned]
+    near = sum(one is not None and abs(one) <= NEAR for one in errors)
+    print(
+        f"\nright: {sum(good for _, good in rows)} of {len(rows)}; wall time within {NEAR:.0%}: {near} of {len(rows)}"
+    )
+    return 0
 
 
 def run(case: Case, out: Path) -> tuple[int, dict[str, Any] | None, str]:

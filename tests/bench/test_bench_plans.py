@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
-from testbed.bench.plans import CASES, HEADING, Case, row
+import pytest
+
+from testbed.bench.plans import CASES, HEADING, Case, main, row
 from testbed.experiment.document import load_scenario
 from testbed.files.named import experiment
 from tests.results.test_forecast import PLAN, SUMMARY, TIMINGS
@@ -38,3 +41,16 @@ def test_every_run_is_one_that_can_be_read() -> None:
     for case in CASES:
         name, overrides = case.arguments[0], [one for one in case.arguments[1:-2] if "=" in one]
         assert load_scenario(Path(experiment(name)), overrides).refuse_emulation() is None
+
+
+def test_rows_of_runs_that_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, found in (("a-1", summary()), ("b-2", {**summary(), "plan": None}), (".c-3.partial", summary())):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "summary.json").write_text(json.dumps(found))
+    (tmp_path / "latest").symlink_to("a-1")
+    assert main(["--read", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split(" | ")[0] for line in lines if "wall time" not in line and "---" not in line and line] == [
+        "| a-1"
+    ]
+    assert lines[-1] == "right: 0 of 1; wall time within 15%: 1 of 1"
