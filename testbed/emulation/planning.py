@@ -23,7 +23,7 @@ from testbed.results.forecast import sentence
 FLAWLESS_AFTER = 100  # probes of a link after the run, where none is late or lost
 # Seconds of a run beside its requests that no pilot shows, on a free core of the machine of docs/performance.md.
 CHECK_S, RECORDED_CHECK_S, REPORT_S, TEARDOWN_S, PROBE_S = 3.0, 0.3, 2.0, 0.3, 0.6
-WATCH_S = 0.4  # of a phase: the in-run probe starts before it and is read after it
+WATCH_S = 0.4  # of a phase, on a busy machine too: the in-run probe, real-time, starts before it and is read after it
 TOGETHER = 5.0  # a token of a long pass takes so much less than one by itself: outputs are checked in long passes
 
 
@@ -109,7 +109,7 @@ def _forecast(
     phases = len(scenario.policies) * scenario.repeats
     known = len(lasts_s) == len(scenario.policies)
     virtual_s = sum(lasts_s.values()) * scenario.repeats + inputs.experiment.drain_s * phases
-    requests_s = virtual_s * plan.pace + (flown.beside_s + WATCH_S * watched * longer) * phases
+    requests_s = virtual_s * plan.pace + (flown.beside_s + WATCH_S * watched) * phases
     twice_s = sum(before.get(stage, 0.0) for stage in (stages.NETWORK, stages.NODES)) if again else 0.0
     asked = needs(flown.pilot.jobs)
     links_s = network.lasts_s(FLAWLESS_AFTER)
