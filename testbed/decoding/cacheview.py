@@ -5,15 +5,18 @@ right is never fed again. A drafter's own last token is not in its cache, becaus
 never fed: after full acceptance the next plan feeds it together with the bonus token.
 
 Cost is in the new tokens only: tokens once validated never change, so each is compared with the cache once.
+
+A device that keeps texts of requests that ended has the beginning of a new one already: `kept` says how many tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 class CacheView:
-    def __init__(self) -> None:
+    def __init__(self, kept: Callable[[Sequence[int]], int] | None = None) -> None:
+        self._kept = kept  # None once something was fed: from then on the cache is the request's own
         self._cached: list[int] = []
         self._agreed = 0  # this many cached tokens equal validated ones, for good
 
@@ -29,7 +32,8 @@ class CacheView:
         known, total = len(validated), len(validated) + len(path)
         if not 1 <= fresh <= total:
             raise ValueError(f"cannot feed {fresh} of {total} tokens")
-        cached, common = self._cached, self._agree(validated)
+        common = self._agree(validated)
+        cached = self._cached
         limit = min(len(cached), total)
         if common == known < limit and cached[known:limit] == path[: limit - known]:
             common = limit  # as nearly always, and compared at once
@@ -46,6 +50,9 @@ class CacheView:
 
     def _agree(self, validated: Sequence[int]) -> int:
         """How many leading tokens of `validated` are cached: for good, as it only grows."""
+        if self._kept is not None:
+            self._cached = list(validated[: self._kept(validated)])
+            return len(self._cached)
         cached, common = self._cached, self._agreed
         limit = min(len(cached), len(validated))
         while common < limit and cached[common] == validated[common]:
@@ -55,6 +62,7 @@ class CacheView:
 
     def fed(self, position: int, tokens: Sequence[int], drafted: Sequence[int] = ()) -> None:
         """The device cropped to `position`, fed `tokens` and, pass by pass, all of `drafted` but the last."""
+        self._kept = None
         if position > len(self._cached):
             raise ValueError(f"crop to {position} of {len(self._cached)} cached tokens")
         del self._cached[position:]

@@ -132,6 +132,12 @@ class Deployment(BroughtUp):
         """What its nodes are told of how requests find their target; None where there is one."""
         return as_data(self._scenario.routing_of(entry))
 
+    @property
+    def keeping(self) -> dict[str, object] | None:
+        """What nodes are told of what their models keep of requests that ended."""
+        keeping = self._scenario.keeping
+        return None if keeping is None else keeping.model_dump(mode="json")
+
     def freeze(self, name: str) -> None:
         """The node neither runs nor answers from now on, and nothing of it ends: see `thaw`."""
         for _ in range(FREEZE_TRIES):

@@ -103,6 +103,7 @@ def start(
                 backgrounds.get(name),
                 [] if deployment.answers is None else deployment.answers.bound(name, planned),
                 deployment.routing(entry),
+                deployment.keeping,
             )
             for name, (_, seen) in paths.items()
         },

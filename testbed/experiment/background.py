@@ -62,8 +62,10 @@ class Tenant(Strict):
     output_tokens: Annotated[int, TOKENS, Field(ge=1, le=1_000_000)] = Field(
         default=130, description="without a load: tokens of an answer"
     )
-    from_s: Annotated[float, S, Field(ge=0, le=1e9)] = Field(
-        default=0.0, description="where in the load, or in the day of by_hour, the run begins"
+    from_s: Annotated[float, S, Field(ge=0, le=1e9)] | None = Field(
+        default=None,
+        description="where in the load, or in the day of by_hour, the run begins; null: where workload.window does, at 0 "
+        "without one",
     )
     local_time: Annotated[float, Unit("hours"), Field(ge=-14, le=14)] = Field(
         default=0.0, description="hours that the site's clock is ahead of the load's"
@@ -140,8 +142,12 @@ def on_nodes(
     profiles: Mapping[str, DeviceProfile],
     seed: int,
     read: Callable[[str], Load],
+    window_s: float = 0.0,
 ) -> dict[str, Background]:
-    """By node, for one repeat, whose `seed` decides what is drawn. `profiles` by key of `devices:`."""
+    """By node, for one repeat, whose `seed` decides what is drawn. `profiles` by key of `devices:`.
+
+    `window_s`: where the users' own load begins, as do those of tenants who say nothing else.
+    """
     found = {}
     for node, (role, site) in nodes.items():
         mine = [one for one in _listed(background.get(site, [])) if one.role == role]
@@ -156,7 +162,8 @@ def on_nodes(
         asking = []
         for number, one in enumerate(mine):
             load = one.as_load(read)
-            begin_s = (one.from_s + one.local_time * HOUR_S) % load.seconds
+            from_s = window_s if one.from_s is None else one.from_s
+            begin_s = (from_s + one.local_time * HOUR_S) % load.seconds
             asking.append(
                 sharing.Tenant.of(
                     load, f"{seed}/{node}/{number}", begin_s, one.rate_scale / alike, one.time_scale, one.token_scale

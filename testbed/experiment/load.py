@@ -59,7 +59,7 @@ class LoadKeys(Terse):
 
     @model_validator(mode="after")
     def _of_a_load(self) -> Self:
-        given = [key for key in self.quiet[1:] if getattr(self, key) != type(self).model_fields[key].default]
+        given = [key for key in LoadKeys.quiet[1:] if getattr(self, key) != type(self).model_fields[key].default]
         if self.load is None and given:
             raise problem((given[0],), f"{given[0]} has no effect without a load; add `load: NAME`, or remove it")
         if self.window is not None and self.window[0] >= self.window[1]:
@@ -94,6 +94,7 @@ def sent(keys: LoadKeys, load: Load, sites: Sequence[str], seed: int) -> Iterato
                 input_tokens=_scaled(one.input_tokens, keys.token_scale),
                 output_tokens=_scaled(one.output_tokens, keys.token_scale),
                 known_tokens=int(one.known_tokens * keys.token_scale),
+                text=_scaled_text(one.text, keys.token_scale),
             )
             yield Sent(one.at_s * keys.time_scale, users[turn % len(users)], scaled)
 
@@ -154,6 +155,18 @@ def _counted(data: Mapping[str, Any], workload: Mapping[str, Any], sites: Sequen
         )
     longest = max(one.asked.output_tokens for of_repeat in each for one in of_repeat[:count])
     return {"requests": count, "output_tokens": longest}
+
+
+def _scaled_text(text: Sequence[tuple[int, int]], scale: float) -> tuple[tuple[int, int], ...]:
+    """Pieces end where they ended, in shares of the whole; its length is that of a scaled input."""
+    found, end, scaled_end = [], 0, 0
+    for number, tokens in text:
+        end += tokens
+        until = _scaled(end, scale)
+        if until > scaled_end:
+            found.append((number, until - scaled_end))
+        scaled_end = until
+    return tuple(found)
 
 
 def _scaled(tokens: int, scale: float) -> int:

@@ -109,8 +109,14 @@ class Resolved:
     def background(self, repeat: int) -> dict[str, Background]:
         """The other tenants of each node's device in a repeat."""
         scenario = self.scenario
+        window = scenario.workload.window or (0.0, 0.0)
         return on_nodes(
-            scenario.background, scenario.place.nodes(), self.devices, scenario.seed + repeat, self.loads.__getitem__
+            scenario.background,
+            scenario.place.nodes(),
+            self.devices,
+            scenario.seed + repeat,
+            self.loads.__getitem__,
+            window[0],
         )
 
     def run_id(self, more: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -31,9 +31,10 @@ from testbed.files.strict import NUMBER, REQUESTS, SHARE, TOKENS, TOKENS_PER_S, 
 from testbed.files.yamlfile import Mistake, problem, raise_mistakes
 from testbed.files.yamltext import KeyPath
 from testbed.models.devices import NATIVE
+from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing, Rule, of
 from testbed.tables.outcomes import RECORDED, Outcomes, refuse_emulation
-from testbed.workload.arrivals import Arrivals
+from testbed.workload.arrivals import Arrivals, BurstArrivals, PoissonArrivals
 
 MAX_NODES = 2000  # in virtual time
 MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
@@ -59,8 +60,18 @@ class SamplingOptions(Strict):
 SloRate = Annotated[float, TOKENS_PER_S, Field(gt=0, le=10_000)]
 
 
+class Sessions(Strict):
+    """Conversations: each request is the one before it, an answer in its place, and what the user says next."""
+
+    turns: Annotated[int, REQUESTS, Field(ge=2, le=1000)] = Field(
+        description="requests of a conversation; a user who has ended one begins another"
+    )
+
+
 class Workload(LoadKeys):
     """What the users ask for, and when."""
+
+    quiet = (*LoadKeys.quiet, "sessions")
 
     prompts: str = Field(
         description="prompt set, by name (a file of workloads/prompts) or path to a .jsonl file", examples=["prose"]
@@ -93,6 +104,28 @@ class Workload(LoadKeys):
         "in turn; a class listed twice has twice as many users; null: no SLO",
         examples=[8, [2, 4, 8]],
     )
+
+    sessions: Literal[load] | Sessions | None = Field(
+        default=None,
+        description="conversations whose requests begin with the last one's text: {turns: 4}, made of the prompt set, "
+        "or load: those of the load, by its session numbers or hashes of blocks; null: every request is another text",
+        examples=[{"turns": 4}, "load"],
+    )
+
+    @model_validator(mode="after")
+    def _conversing(self) -> Self:
+        if isinstance(self.sessions, Sessions):
+            if self.load is not None:
+                raise problem(("sessions",), "sessions: a load has sessions of its own; write `sessions: load`")
+            if isinstance(self.arrivals, PoissonArrivals | BurstArrivals):
+                raise problem(
+                    ("sessions",),
+                    "sessions: a turn comes after the answer before it; use arrivals: sequential, or {closed_loop: "
+                    "{think_s: 10}}",
+                )  # fmt: skip
+        elif self.sessions == "load" and self.load is None:
+            raise problem(("sessions",), "sessions: load needs a load; add `load: NAME`, or write {turns: 4}")
+        return self
 
     @model_validator(mode="after")
     def _as_loaded(self) -> Self:
@@ -203,7 +236,7 @@ def _expand(sites: Sites | None) -> list[str]:
 class Scenario(Terse):
     """An experiment: what runs where, on which links, under which policies."""
 
-    quiet = ("background", "prices")
+    quiet = ("background", "prices", "prefix_cache")
 
     name: FileName = Field(
         description="names the run directory: letters, digits, '.', '_' and '-'", examples=["quickstart"]
@@ -231,6 +264,12 @@ class Scenario(Terse):
         description="how a request finds one of several targets: a rule, or a rule with its options; null: nearest. A "
         "policy may have its own, beside its label",
         examples=["jsq", {"rule": "weighted", "weights": {"target0": 3, "target1": 1}}],
+    )
+    prefix_cache: bool | PrefixCaching | None = Field(
+        default=None,
+        description="whether nodes keep what their models cached of requests that ended, for others that begin alike: "
+        "true, false, or options; null: where workload.sessions is given",
+        examples=[False, {"tokens": 20000}],
     )
     policies: Annotated[list[PolicyEntry], Field(min_length=1)] = Field(
         description="the policies to compare: `- name`, or `- name: {parameter: value, label: text}`; label is what "
@@ -322,6 +361,14 @@ class Scenario(Terse):
         if _count(self.place.target) == 1:
             return None
         return of(entry.routing or self.routing or "nearest")
+
+    @property
+    def keeping(self) -> PrefixCaching | None:
+        """What models keep of requests that ended; None: nothing."""
+        if isinstance(self.prefix_cache, PrefixCaching):
+            return self.prefix_cache
+        on = self.workload.sessions is not None if self.prefix_cache is None else self.prefix_cache
+        return PrefixCaching() if on else None
 
     def compute_of(self, node: str) -> NodeCompute:
         """Of a node: its own, else its role's, else the defaults."""

@@ -82,6 +82,10 @@ class BatchRuntime(CausalRuntime):
             self._free.append(row)
             del self._lengths[request]
 
+    def _copied(self, request: int, length: int) -> RequestCache:
+        row = self._rows.get(request)
+        return super()._copied(request, length) if row is None else self._slab.copy(row, length)
+
     def _pass(self, feeds: Sequence[BatchFeed]) -> list[torch.Tensor]:
         import torch
 

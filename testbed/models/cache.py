@@ -7,6 +7,7 @@ with a recurrent state instead of keys and values cannot be rewound, which tryin
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 
@@ -23,6 +24,13 @@ class RequestCache:
     def length(self) -> int:
         """Tokens held."""
         return int(self.kept.get_seq_length())
+
+    def copied(self, length: int) -> RequestCache:
+        """The first `length` tokens, as a cache of another request's own."""
+        other = RequestCache()
+        other.kept, other.beyond = deepcopy(self.kept), self.beyond
+        other.rewind(length)
+        return other
 
     def rewind(self, length: int) -> None:
         """Forget every token from position `length` on."""

@@ -53,6 +53,8 @@ class Runtime(Protocol):
 
     def forward_tree(self, feed: TreeFeed) -> Any: ...
 
+    def begin(self, request: int, other: int, length: int) -> None: ...
+
     def release(self, request: int) -> None: ...
 
 
@@ -133,6 +135,7 @@ class Compute:
 
     def draft(self, job: Draft) -> tuple[DraftReady, list[RealPass]]:
         """`steps` tokens; the first pass catches up on every token fed. `duration_ms` is 0 until the pacer fills it."""
+        self._begin("draft", job)
         real: list[RealPass] = []
         one = _Drafting(job)
         for _ in range(job.steps):
@@ -144,6 +147,8 @@ class Compute:
 
         A job's passes are those of its device. Where that cuts a feed, the last stands for the real one.
         """
+        for job in jobs:
+            self._begin("draft", job)
         under_way = [_Drafting(job) for job in jobs]
         real: list[list[RealPass]] = [[] for _ in jobs]
         (steps,) = {job.steps for job in jobs}
@@ -163,12 +168,15 @@ class Compute:
 
     def verify(self, job: Verify) -> tuple[VerifyReady, list[RealPass]]:
         """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
+        self._begin("target", job)
         real: list[RealPass] = []
         logits = self._forward("target", job.request, job.position, self._judgeable(job), job.drafts + 1, real)
         return _judged(job, logits), real
 
     def verify_batch(self, job: VerifyBatch) -> tuple[BatchReady, RealPass]:
         """One target pass over every member's tokens, then the verdict on each member's drafts."""
+        for one in job.members:
+            self._begin("target", one)
         begin, wall = self._clock(), self._wall()
         feeds = [
             BatchFeed(one.request, one.position, self._judgeable(one), 0 if one.prefill else one.drafts + 1)
@@ -204,6 +212,11 @@ class Compute:
         verdict = verify_tree(logits, job.nodes, job.parents, job.sampling, STREAM, first)
         ready = VerifyReady(job.job, job.request, verdict.accepted, verdict.tokens, verdict.entropies, duration_ms=0.0)
         return ready, real
+
+    def _begin(self, model: str, job: Draft | DraftTree | Verify | VerifyTree) -> None:
+        """With what is kept of another request, where the job says so: not a pass, so no part of one."""
+        if job.prefix_of is not None:
+            self._runtimes[model].begin(job.request, job.prefix_of, job.position)
 
     def _judgeable(self, job: Verify) -> list[int]:
         return within(job.tokens, job.drafts, self._runtimes["target"].rows)
@@ -242,6 +255,7 @@ class Compute:
         The passes reported are that device's: over the job's fresh tokens. Where it needs several, the last stands for
         the real one.
         """
+        self._begin(model, job)
         begin, wall = self._clock(), self._wall()
         runtime = self._runtimes[model]
         logits = on_host(

@@ -95,6 +95,10 @@ class LookupRuntime:
         """Forget a request."""
         self._texts.pop(request, None)
 
+    def begin(self, request: int, other: int, length: int) -> None:
+        """A request begins with the first `length` tokens of another one's text."""
+        self._texts[request] = self._texts[other][:length]
+
     def _fed(self, request: int, position: int, tokens: Sequence[int], last: int) -> Array:
         self.guard.fits(tokens, position + len(tokens))
         text = self._texts.setdefault(request, [])

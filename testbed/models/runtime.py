@@ -114,6 +114,17 @@ class CausalRuntime:
         """Forget a request."""
         self._caches.pop(request, None)
 
+    def begin(self, request: int, other: int, length: int) -> None:
+        """A request begins with the first `length` tokens that are cached of another one."""
+        if length > self.length(other):
+            raise ValueError(f"request {request}: request {other} has {self.length(other)} tokens cached, not {length}")
+        cache = self._copied(other, length)
+        self.release(request)
+        self._caches[request] = cache
+
+    def _copied(self, request: int, length: int) -> RequestCache:
+        return self._caches[request].copied(length)
+
     def _own(self, request: int) -> RequestCache:
         """The request's cache, an empty one for one never seen."""
         return self._caches.setdefault(request, RequestCache())

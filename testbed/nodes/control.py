@@ -80,6 +80,7 @@ class StartPolicy(msgspec.Struct, frozen=True, tag="start_policy"):
     background: Background | None = None  # other tenants of its device
     bound: list[Bound] = []  # what is recorded of the requests that its device meets; empty where models run
     routing: dict[str, object] | None = None  # between several targets (`testbed.policies.routing`)
+    keeping: dict[str, object] | None = None  # what models keep of requests that ended (`testbed.policies.prefixes`)
 
 
 class Issue(msgspec.Struct, frozen=True, tag="issue"):

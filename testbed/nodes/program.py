@@ -56,6 +56,7 @@ from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
 from testbed.policies.api import RoleContext
 from testbed.policies.faults import PolicyFault
+from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing
 from testbed.system.linux import precise_timers
 from testbed.system.units import NS_PER_MS, NS_PER_S
@@ -232,7 +233,8 @@ class NodeProgram:
             context = RoleContext(self._config.node, command.peers, limits)
             capacity = Capacity(self._config.node, limits)
         routing = None if command.routing is None else Routing.model_validate(command.routing)
-        role = spec.role(command.role, params, context, command.label, routing)
+        keeping = None if command.keeping is None else PrefixCaching.model_validate(command.keeping)
+        role = spec.role(command.role, params, context, command.label, routing, keeping)
         if self._worker is not None:
             seed = device_seed(command.seed, command.repeat, self._config.node)
             self._worker.begin(seed, command.bound, self._tenants(command.background))

@@ -23,6 +23,7 @@ from testbed.policies.api import (
     DraftTree,
     Emit,
     Event,
+    Evict,
     Finish,
     LinkSample,
     MessageReceived,
@@ -140,16 +141,22 @@ class RoleHost:
                 self._cancel(name)
             case Emit(request=request, tokens=tokens):
                 self._recorder.emitted(request, tokens, self._now_ns())
-            case Finish(request=request):
-                self._cached.discard(request)
-                if self._device is not None:
-                    self._device.release(request)
+            case Finish(request=request, kept=kept):
+                if not kept:
+                    self._release(request)
                 if self._capacity is not None:
                     self._capacity.release(request)
                 self._recorder.over(request)
                 self._on_finish(request)
+            case Evict(request=request):
+                self._release(request)
             case _:
                 assert_never(command)
+
+    def _release(self, request: int) -> None:
+        self._cached.discard(request)
+        if self._device is not None:
+            self._device.release(request)
 
     def _answered(self, job: DeviceJob, submitted_ns: int, answer: Answer) -> None:
         self._recorder.steps(job, submitted_ns, answer.passes)

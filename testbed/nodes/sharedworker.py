@@ -58,7 +58,8 @@ class Served:
         """The order with a key of this worker's in place of the node's number, which a release makes free again."""
         match order:
             case Submit(job=Draft() | DraftTree() as job):
-                return replace(order, job=replace(job, request=self._key(job.request, new_keys)))
+                prefix_of = None if job.prefix_of is None else self._key(job.prefix_of, new_keys)
+                return replace(order, job=replace(job, request=self._key(job.request, new_keys), prefix_of=prefix_of))
             case Submit():
                 raise ValueError("shared workers run drafters only; a target has its own worker")
             case Release(request=request):

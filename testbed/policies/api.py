@@ -8,7 +8,7 @@ simulation (recorded tables, virtual clock). A role may not know what a real dep
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -117,6 +117,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft"):
     `most`: `tokens` are fed so many a pass at most; 0: what the device takes.
 
     `features`: margins and logit variances come back too, for a rule that decides when to stop drafting.
+    `prefix_of`: the request, ended or not, in whose cache the first `position` tokens are; None: in its own.
     """
 
     job: int
@@ -129,6 +130,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft"):
     sampling: Sampling = Sampling()
     most: int = 0
     features: bool = False
+    prefix_of: int | None = None
 
 
 class Verify(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify"):
@@ -136,6 +138,7 @@ class Verify(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify"
 
     `remote_drafts`: how many of the drafts came from another site. Bookkeeping for the round log, never for the result.
     `prefill`: the tokens are only cached, a part of the text whose rest is still to come: the answer has no tokens.
+    `prefix_of`: as in `Draft`.
     """
 
     job: int
@@ -147,6 +150,7 @@ class Verify(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify"
     rows: tuple[SparseRow, ...] = ()  # the drafter's rows, when drafts were sampled
     remote_drafts: int = 0
     prefill: bool = False
+    prefix_of: int | None = None
 
 
 class VerifyBatch(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify_batch"):
@@ -171,6 +175,7 @@ class DraftTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draf
     what the pass takes. Choices are the `width` most probable tokens, never drawn.
 
     `most`: a pass takes no more fresh tokens than this, so a job may be several passes; 0: what the device takes.
+    `prefix_of`: as in `Draft`.
     """
 
     job: int
@@ -183,6 +188,7 @@ class DraftTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draf
     width: int
     fresh: int
     most: int = 0
+    prefix_of: int | None = None
 
 
 class VerifyTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="verify_tree"):
@@ -203,6 +209,7 @@ class VerifyTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="ver
     fresh: int
     sampling: Sampling = Sampling()
     remote_drafts: int = 0
+    prefix_of: int | None = None
 
 
 class SetTimer(msgspec.Struct, frozen=True, gc=False):
@@ -222,7 +229,17 @@ class Emit(msgspec.Struct, frozen=True, gc=False):
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):
-    """This node is done with the request: its caches are released; at the user's node the request is complete."""
+    """This node is done with the request: its caches are released; at the user's node the request is complete.
+
+    `kept`: the device keeps them until `Evict`, since others may begin with what is in them.
+    """
+
+    request: int
+    kept: bool = False
+
+
+class Evict(msgspec.Struct, frozen=True, gc=False):
+    """What the device kept of a request that has finished is released (`testbed.policies.prefixes`)."""
 
     request: int
 
@@ -230,7 +247,7 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
 DraftJob = Draft | DraftTree
 TargetJob = Verify | VerifyBatch | VerifyTree
 DeviceJob = DraftJob | TargetJob  # all that a device does; each has one answer
-Command = Send | DeviceJob | SetTimer | CancelTimer | Emit | Finish
+Command = Send | DeviceJob | SetTimer | CancelTimer | Emit | Finish | Evict
 
 
 def requests_of(job: DeviceJob) -> list[int]:
@@ -262,3 +279,5 @@ class RoleContext(msgspec.Struct, frozen=True):
     node: str
     peers: Mapping[str, Sequence[str]]  # e.g. {"user": ["user0"], "target": ["target0"], "drafter": ["drafter0"]}
     limits: DeviceLimits = DeviceLimits()
+    # By model, "target" and "draft": how many leading tokens of a text its device keeps; empty: it keeps none.
+    prefixes: Mapping[str, Callable[[Sequence[int]], int]] = {}

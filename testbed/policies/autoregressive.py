@@ -17,13 +17,14 @@ class AutoregressiveParams(Strict):
 
 class Target:
     def __init__(self, params: AutoregressiveParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         self._queue: JobQueue[Session] = JobQueue()
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._queue.open(request.request, Session(request, sender))
+                self._queue.open(request.request, Session(request, sender, self._prefixes))
             case VerifyReady():
                 session = self._queue.finished(event)
                 assert session is not None

@@ -46,6 +46,7 @@ class CentralisedParams(Strict):
 
 class Target:
     def __init__(self, params: CentralisedParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         self._static = params.mode == "as_reported"
         self._budget = min(params.token_budget, context.limits.max_pass_tokens or params.token_budget)
         most = params.max_batch or (REPORTED_BATCH if self._static else CONTINUOUS_BATCH)
@@ -58,7 +59,7 @@ class Target:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._admission.arrive(Sequence(request, sender))
+                self._admission.arrive(Sequence(request, sender, self._prefixes))
             case BatchReady():
                 self._busy = False
                 commands += self._settle(event)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from testbed.decoding.cacheview import CacheView
 from testbed.decoding.output import Cut, cut
@@ -10,12 +10,15 @@ from testbed.decoding.rows import SparseRow
 from testbed.policies.api import Draft, DraftReady, Finish, Send, Verify, VerifyReady, VerifyTree
 from testbed.wire.messages import Open, Request, Tokens
 
+Prefixes = Mapping[str, Callable[[Sequence[int]], int]]  # `RoleContext.prefixes`
+NONE_KEPT: Prefixes = {}
+
 
 class DraftModel:
     """The draft model's cache of one request, and the one job that may be changing it."""
 
-    def __init__(self) -> None:
-        self._cache = CacheView()
+    def __init__(self, prefixes: Prefixes = NONE_KEPT) -> None:
+        self._cache = CacheView(prefixes.get("draft"))
         self._running: Draft | None = None
 
     def draft(
@@ -47,13 +50,13 @@ class DraftModel:
 class Session:
     """Owns the validated tokens: only a verdict appends to them, cut where the output ends."""
 
-    def __init__(self, request: Request, user: str) -> None:
+    def __init__(self, request: Request, user: str, prefixes: Prefixes = NONE_KEPT) -> None:
         self.request = request
         self.validated = list(request.prompt)
-        self.draft_model = DraftModel()
+        self.draft_model = DraftModel(prefixes)
         self._user = user
         self._end = len(request.prompt) + request.max_tokens
-        self._cache = CacheView()
+        self._cache = CacheView(prefixes.get("target"))
         self._held = 0  # leading validated tokens of a target cache that keeps what was accepted of a tree
         self._running: Verify | VerifyTree | None = None
 
@@ -72,6 +75,7 @@ class Session:
     ) -> VerifyTree:
         """Verify a tree of drafts below the validated tokens."""
         position, tokens = self._cache.plan(self.validated)
+        self._held = max(self._held, position)  # of a prefix that was kept; else it is no less anyway
         request, fresh = self.request, len(self.validated) - self._held + len(nodes)
         self._running = VerifyTree(
             job, request.request, position, tokens, nodes, parents, depth, fresh, request.sampling, remote_drafts

@@ -40,6 +40,7 @@ class _Round:
 
 class Target:
     def __init__(self, params: SpeculativeParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         self._params = params
         self._queue: JobQueue[_Round] = JobQueue()
 
@@ -47,7 +48,7 @@ class Target:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._queue.open(request.request, _Round(Session(request, sender)))
+                self._queue.open(request.request, _Round(Session(request, sender, self._prefixes)))
             case DraftReady():
                 round_ = self._queue.finished(event)
                 assert round_ is not None

@@ -59,6 +59,8 @@ class AnyDrafter(Replay):
 
     def _fed(self, job: Draft | DraftTree) -> list[int]:
         """The request's cache, cropped and fed as the job says."""
+        if job.prefix_of is not None:
+            self._texts[job.request] = self._texts[job.prefix_of][: job.position]
         text = self._texts.setdefault(job.request, [])
         if job.position > len(text):
             raise ValueError(f"cannot crop a cache of {len(text)} tokens to {job.position}")

@@ -22,6 +22,7 @@ from testbed.policies.api import (
     DraftTree,
     Emit,
     Event,
+    Evict,
     Finish,
     JobDone,
     LinkSample,
@@ -112,13 +113,16 @@ class VirtualHost:
         match command:
             case Emit(request=request, tokens=tokens):
                 self.recorder.emitted(request, tokens, now_ns)
-            case Finish(request=request):
-                if self._device is not None:
+            case Finish(request=request, kept=kept):
+                if self._device is not None and not kept:
                     self._device.release(request)
                 if self._capacity is not None:
                     self._capacity.release(request)
                 self.recorder.over(request)
                 self._on_finish(request)
+            case Evict(request=request):
+                if self._device is not None:
+                    self._device.release(request)
             case SetTimer(name=name, at=at):
                 self._cancel(name)
                 self._timers[name] = self._kernel.timer(max(now_ns, round(at * NS_PER_MS)), self._fire, name)

@@ -119,6 +119,7 @@ class SimulationInputs:
             patience_ns=self._patience_ns(),
             background=experiment.background,
             routing={entry.label: self._routing(entry) for entry in scenario.policies},
+            keeping=scenario.keeping,
         )
 
     def _routing(self, entry: PolicyEntry) -> Routing | None:

@@ -20,6 +20,7 @@ from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.nodes.tenants import ALONE, Tenants
 from testbed.nodes.virtualdevice import VirtualDevice
 from testbed.policies.api import LinkSample, RoleContext
+from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing
 from testbed.simulation.host import VirtualHost
 from testbed.simulation.kernel import Kernel
@@ -64,6 +65,7 @@ class WorldSpec:
     patience_ns: int | None = None
     background: Callable[[int], Mapping[str, Background]] = lambda repeat: {}  # other tenants, by node
     routing: Mapping[str, Routing | None] = field(default_factory=dict)  # of a policy, by its label
+    keeping: PrefixCaching | None = None  # what models keep of requests that ended
     detailed: bool = True  # False: the log has requests alone, as for a search over many fleets
 
 
@@ -134,7 +136,12 @@ class World:
         return VirtualHost(
             self.kernel,
             policy.role(
-                role, self._params, RoleContext(node, self._role_peers, limits), self._entry.label, self._routing
+                role,
+                self._params,
+                RoleContext(node, self._role_peers, limits),
+                self._entry.label,
+                self._routing,
+                self._spec.keeping,
             ),
             self._device(self._table, node) if role != "user" or role in policy.models else None,
             recorder,

@@ -47,6 +47,10 @@ class _Context:
         self.off = 0
         self.second = False
 
+    def begin(self, position: int) -> None:
+        """With what another request cached of the same text: the prompt, and of the output what is right."""
+        self.true, self.off = position, 0
+
     def crop(self, position: int) -> None:
         """Forget everything from output position `position` on."""
         off = position - self.true
@@ -115,6 +119,8 @@ class Replay:
         context, one = request.draft, request.one
         if job.sampled:
             self._miss(request, context.true, SAMPLED_DRAFT)
+        if job.prefix_of is not None:
+            context.begin(job.position - request.prompt_tokens)
         self._feed(request, job.position, job.tokens)
         true, off = context.true, context.off
         if true < 0:
@@ -151,6 +157,8 @@ class Replay:
             what = f"{job.sampling} was requested, but the request uses {request.sampling}"
             self._miss(request, context.true, what)
         start = job.position - request.prompt_tokens
+        if job.prefix_of is not None:
+            context.begin(start)
         context.crop(start)
         end = start + len(job.tokens)
         first = end - job.drafts  # output position of the first draft
@@ -180,6 +188,8 @@ class Replay:
         """The drafter's answer at each leaf. The text below a tree is the target's own output."""
         request = self._requests[job.request]
         context, one = request.draft, request.one
+        if job.prefix_of is not None:
+            context.begin(job.position - request.prompt_tokens)
         self._feed(request, job.position, job.tokens)
         true = context.true
         if true < 0 or context.off:
@@ -216,7 +226,9 @@ class Replay:
             if node is not None:
                 path.append(node)
         drafts = tuple(job.nodes[node] for node in path)
-        linear = Verify(job.job, job.request, job.position, job.tokens + drafts, len(drafts), job.sampling)
+        linear = Verify(
+            job.job, job.request, job.position, job.tokens + drafts, len(drafts), job.sampling, prefix_of=job.prefix_of
+        )
         ready = self.verify(linear, duration_ms)
         request.target.crop(first)  # the tree is not kept
         return ready

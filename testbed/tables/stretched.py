@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from testbed.tables.table import DecodeTable, PromptTable
-from testbed.workload.made import Text, parts_of
+from testbed.workload.made import Text, pieces_of
 
 POOL = 64  # outputs, dealt in turn
 
@@ -26,10 +26,10 @@ class _Made(Mapping[str, PromptTable]):
     def __getitem__(self, name: str) -> PromptTable:
         if name in self._prompts:
             return self._prompts[name]
-        parts = parts_of(name)
-        if parts is None:
+        pieces = pieces_of(name)
+        if pieces is None:
             raise KeyError(name)
-        return replace(self._prompts[parts[0]], prompt=self._text.tokens(name))
+        return replace(self._prompts[pieces[-1].prompt_id], prompt=self._text.tokens(name))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._prompts)

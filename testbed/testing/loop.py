@@ -23,6 +23,7 @@ from testbed.decoding.tree import check_tree, depths, verify_tree_greedy
 from testbed.decoding.verify import DraftChoice
 from testbed.errors import RunInvalid
 from testbed.policies import api
+from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing
 from testbed.policies.spec import PolicySpec
 from testbed.testing.models import Job, Models, TreeModels
@@ -99,6 +100,7 @@ class Loop:
     users: int = 1  # requests go to them round-robin
     targets: int = 1
     routing: Routing | None = None
+    keeping: PrefixCaching | None = None  # what models keep of requests that ended
     ways_ms: Mapping[tuple[str, str], float] = field(default_factory=dict)  # round trip of a user and a target
     stopped: Mapping[str, float] = field(default_factory=dict)  # node to when it falls silent for good
     cuts: Mapping[tuple[str, str], float] = field(default_factory=dict)  # pair to when it is cut for good, both ways
@@ -118,7 +120,9 @@ class Loop:
         names["user"] = tuple(f"user{index}" for index in range(self.users))
         names["target"] = tuple(f"target{index}" for index in range(self.targets))
         self.roles: dict[str, api.Role] = {
-            node: self.spec.role(role, self.params, api.RoleContext(node, names, self.limits), routing=self.routing)
+            node: self.spec.role(
+                role, self.params, api.RoleContext(node, names, self.limits), routing=self.routing, keeping=self.keeping
+            )
             for role, nodes in names.items()
             for node in nodes
         }
@@ -215,13 +219,19 @@ class Loop:
                 self._timers.pop((node, name), None)
             case api.Emit(request, tokens):
                 self.result.outputs[request] += tokens
-            case api.Finish(request):
+            case api.Finish(request, kept):
                 if node.startswith("user"):
                     self.result.finished_ms[request] = now
-                for key in [key for key in self._caches if key[0] == node and key[2] == request]:
-                    del self._caches[key]
+                if not kept:
+                    self._release(node, request)
+            case api.Evict(request):
+                self._release(node, request)
             case _:
                 assert_never(command)
+
+    def _release(self, node: str, request: int) -> None:
+        for key in [key for key in self._caches if key[0] == node and key[2] == request]:
+            del self._caches[key]
 
     def _start(self, node: str) -> None:
         _require(node not in self._running, f"{node} issued a second job while one was outstanding")
@@ -229,6 +239,11 @@ class Loop:
 
     def _cache(self, node: str, model: str, command: _Pass) -> list[int]:
         _require(bool(command.tokens), f"{node}: a pass needs at least one token")
+        if command.prefix_of is not None:
+            donor = self._caches.get((node, model, command.prefix_of), [])
+            held = len(donor)
+            _require(command.position <= held, f"{node}: begin with {command.position} of {held} tokens that are kept")
+            self._caches[node, model, command.request] = donor[: command.position]
         cache = self._caches.setdefault((node, model, command.request), [])
         held = len(cache)
         _require(command.position <= held, f"{node}: crop to {command.position} of {held} cached tokens")

@@ -74,6 +74,9 @@ class TableRuntime:
     def forward_batch(self, feeds):
         return [self.forward(one.request, one.position, one.tokens, max(1, one.last)) for one in feeds]
 
+    def begin(self, request, other, length):
+        self._cached[request] = self._cached[other][:length]
+
     def release(self, request):
         self._cached.pop(request, None)
 

@@ -31,6 +31,13 @@ class Held:
         """Tokens there is room for."""
         return int(self.keys.shape[3])
 
+    def begin(self, other: Held, length: int) -> None:
+        """With the first tokens of another store, copied."""
+        self.reserve(length)
+        self.keys[..., :length] = other.keys[..., :length]
+        self.values[:, :, :length] = other.values[:, :, :length]
+        self.length = length
+
     def reserve(self, tokens: int) -> None:
         """Make room for `tokens`; what is held is kept."""
         if tokens <= self.room:

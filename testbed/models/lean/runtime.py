@@ -98,6 +98,15 @@ class LeanRuntime:
         """Forget a request."""
         self._held.pop(request, None)
 
+    def begin(self, request: int, other: int, length: int) -> None:
+        """A request begins with the first `length` tokens that are cached of another one."""
+        source = self._held.get(other)
+        if source is None or length > source.length:
+            raise ValueError(f"request {request}: request {other} has {self.length(other)} tokens cached, not {length}")
+        held = self._decoder.held()
+        held.begin(source, length)
+        self._held[request] = held
+
     def _passes(self, work: Sequence[tuple[Held, int, Sequence[int], int]]) -> list[Array]:
         """Feeds of (store, position, tokens, rows wanted), in passes of at most `MOST_ROWS` rows."""
         answers: list[list[Array]] = [[] for _ in work]

@@ -10,20 +10,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from testbed.policies.api import Draft, DraftReady
-from testbed.policies.session import DraftModel
+from testbed.policies.session import NONE_KEPT, DraftModel, Prefixes
 from testbed.wire.messages import Request
 
 
 class EdgeDraftState(ABC):
     """A policy says which token ends a draft. `send_last`: that token goes to the server too."""
 
-    def __init__(self, request: Request, max_draft: int, features: bool = False, send_last: bool = True) -> None:
+    def __init__(
+        self,
+        request: Request,
+        max_draft: int,
+        features: bool = False,
+        send_last: bool = True,
+        prefixes: Prefixes = NONE_KEPT,
+    ) -> None:
         self.request = request
         self.validated = list(request.prompt)
         self.drafts: list[int] = []
         self.asked: int | None = None  # None: nothing is at the server
         self.longest = max_draft
-        self._model = DraftModel()
+        self._model = DraftModel(prefixes)
         self._features = features
         self._send_last = send_last
         self._last: list[bool] = []  # of each draft, whether it ends the draft under way

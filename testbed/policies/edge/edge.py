@@ -33,6 +33,7 @@ class EdgeDrafter(ABC, Generic[Kept]):
 
     def __init__(self, context: RoleContext, draft_while_waiting: bool) -> None:
         self._server = context.peers["target"][0]
+        self._prefixes = context.prefixes
         self._queue: JobQueue[Kept] = JobQueue()
         self._draft_while_waiting = draft_while_waiting
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from testbed.policies.api import Finish, Send, Verify, VerifyReady
-from testbed.policies.session import Session
+from testbed.policies.session import NONE_KEPT, Prefixes, Session
 from testbed.wire.messages import Request
 
 
 class Sequence(Session):
-    def __init__(self, request: Request, user: str) -> None:
-        super().__init__(request, user)
+    def __init__(self, request: Request, user: str, prefixes: Prefixes = NONE_KEPT) -> None:
+        super().__init__(request, user, prefixes)
         # the most it can ever cache; a server knows the limit a request came with, not the length it will have
         self.reserved = len(request.prompt) + request.max_tokens
         self.done = False  # whether all its output is on the way

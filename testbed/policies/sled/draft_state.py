@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from testbed.decoding.output import Cut, cut
 from testbed.policies.api import DraftReady
 from testbed.policies.edge.draft_state import EdgeDraftState
+from testbed.policies.session import NONE_KEPT, Prefixes
 from testbed.policies.sled.params import SledParams
 from testbed.wire.messages import Request
 
 
 class DraftState(EdgeDraftState):
-    def __init__(self, request: Request, params: SledParams) -> None:
-        super().__init__(request, params.max_draft)
+    def __init__(self, request: Request, params: SledParams, prefixes: Prefixes = NONE_KEPT) -> None:
+        super().__init__(request, params.max_draft, prefixes=prefixes)
         self.failures = 0  # timeouts in a row
         self._threshold = params.threshold
 

@@ -32,7 +32,7 @@ class Drafter(EdgeDrafter[DraftState]):
         self._params = params
 
     def text_of(self, request: Request, event: RequestArrived, now: float) -> DraftState:
-        return DraftState(request, self._params)
+        return DraftState(request, self._params, self._prefixes)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         if not isinstance(event, TimerFired):

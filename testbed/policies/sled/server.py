@@ -37,6 +37,7 @@ ROUNDING_MS = 1e-6  # a timer rings at its nanosecond, which may lie before the 
 
 class Server:
     def __init__(self, params: SledParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         self._params = params
         self._most_tokens = context.limits.max_pass_tokens or UNBOUNDED
         self._admission = Admission(context.limits.kv_capacity_tokens, UNBOUNDED)
@@ -51,7 +52,7 @@ class Server:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._opened(Sequence(request, sender))
+                self._opened(Sequence(request, sender, self._prefixes))
             case MessageReceived(_, Drafts(request, position, tokens)):
                 self._enqueue(request, position, tokens, now)
             case MessageReceived(_, Close(request)):

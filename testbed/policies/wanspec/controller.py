@@ -34,7 +34,7 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.policies.jobqueue import JobQueue
-from testbed.policies.session import Session
+from testbed.policies.session import Prefixes, Session
 from testbed.policies.wanspec.candidates import CandidateTree
 from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.hedge import ExpectedHedge, Hedge, Learned, ListedHedge, Need, Verdict
@@ -49,13 +49,15 @@ from testbed.wire.messages import Branches, Close, Open, Request, Validation
 class _Request:
     """One request: its session, its tree, and what it expects of its worker; None if it has none."""
 
-    def __init__(self, session: Session, worker: str | None, hedge: Hedge, now: float, branches: int) -> None:
+    def __init__(
+        self, session: Session, worker: str | None, hedge: Hedge, now: float, branches: int, prefixes: Prefixes
+    ) -> None:
         self.session = session
         self.worker = worker
         self.hedge = hedge
         self.told = now  # when the worker was last told of this request
         self.candidates = CandidateTree(session.validated, one_branch=branches == 1)
-        self.drafting = drafting(branches)
+        self.drafting = drafting(branches, prefixes)
         self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
         self.verifying = (0, 0)  # depth of the tree in the running target pass, and its levels from the worker
         self.verified = (0, 0)  # the same, summed over the passes so far
@@ -63,6 +65,7 @@ class _Request:
 
 class Controller:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         self._params = params
         self._workers = context.peers["drafter"]
         self._queue: JobQueue[_Request] = JobQueue()
@@ -128,7 +131,8 @@ class Controller:
         worker = self._presence.choose(request.request)
         used = worker if self._switch.use() else None
         hedge = self._hedge(request, worker, now)
-        state = _Request(Session(request, user), used, hedge, now, self._params.branches)
+        session = Session(request, user, self._prefixes)
+        state = _Request(session, used, hedge, now, self._params.branches, self._prefixes)
         self._queue.open(request.request, state)
         return self._tell(state, Open(request.request, request.prompt, request.max_tokens, request.sampling))
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from testbed.decoding.cacheview import CacheView
 from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
-from testbed.policies.session import DraftModel
+from testbed.policies.session import NONE_KEPT, DraftModel, Prefixes
 from testbed.policies.wanspec.tree import Node, Tree, ancestry, shape
 from testbed.wire.messages import Open, Request
 
@@ -40,14 +40,14 @@ class Drafting(Protocol):
         """These nodes became text."""
 
 
-def drafting(branches: int) -> Drafting:
+def drafting(branches: int, prefixes: Prefixes = NONE_KEPT) -> Drafting:
     """Of one request, whose tree has so many branches."""
-    return PathDrafting() if branches == 1 else TreeDrafting()
+    return PathDrafting(prefixes) if branches == 1 else TreeDrafting(prefixes)
 
 
 class PathDrafting:
-    def __init__(self) -> None:
-        self._model = DraftModel()
+    def __init__(self, prefixes: Prefixes) -> None:
+        self._model = DraftModel(prefixes)
         self._leaf: Node | None = None
 
     def draft(
@@ -74,8 +74,8 @@ class PathDrafting:
 
 
 class TreeDrafting:
-    def __init__(self) -> None:
-        self._cache = CacheView()
+    def __init__(self, prefixes: Prefixes) -> None:
+        self._cache = CacheView(prefixes.get("draft"))
         self._held = 0  # leading tokens of the text that a device which keeps trees would hold
         self._running: DraftTree | None = None
         self._leaves: Sequence[Node] = ()
@@ -91,6 +91,7 @@ class TreeDrafting:
         catch_up: int | None = None,
     ) -> DraftTree:
         position, tokens = self._cache.plan(validated)
+        self._held = max(self._held, position)  # of a prefix that was kept; else it is no less anyway
         nodes = ancestry(tree.root, leaves)
         feed, parents, index = shape(nodes)
         fresh = len(validated) - self._held + sum(not node.fed for node in nodes)

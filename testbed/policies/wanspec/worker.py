@@ -27,6 +27,7 @@ from testbed.policies.api import (
     TreeDraftReady,
 )
 from testbed.policies.jobqueue import JobQueue
+from testbed.policies.session import Prefixes
 from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.params import WanspecParams
 from testbed.policies.wanspec.tree import UNNUMBERED, Tree, by_probability
@@ -36,14 +37,14 @@ from testbed.wire.messages import Branches, Close, Open, Validation
 class _Request:
     """One request as its worker knows it."""
 
-    def __init__(self, opened: Open, controller: str, branches: int) -> None:
+    def __init__(self, opened: Open, controller: str, branches: int, prefixes: Prefixes) -> None:
         self.opened = opened
         self.controller = controller
         self.validated = list(opened.prompt)
         # The last token is never worth drafting: a target pass emits one more token than it verifies.
         self.end = len(opened.prompt) + opened.max_tokens - 1
         self.tree = Tree(self.validated)
-        self.drafting = drafting(branches)
+        self.drafting = drafting(branches, prefixes)
         self.streamed = 0  # nodes so far
         self.job: int | None = None  # that was last asked for it
 
@@ -61,6 +62,7 @@ class _Request:
 class Worker:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
         self._params = params
+        self._prefixes = context.prefixes
         self._queue: JobQueue[_Request] = JobQueue()
 
     def handle(self, event: Event, now: float) -> list[Command]:
@@ -75,7 +77,8 @@ class Worker:
                 if (state := self._opened_by(event.sender, message.request)) is not None:
                     state.validate(message)
             elif type(message) is Open:
-                self._queue.open(message.request, _Request(message, event.sender, self._params.branches))
+                opened = _Request(message, event.sender, self._params.branches, self._prefixes)
+                self._queue.open(message.request, opened)
             elif type(message) is Close and self._opened_by(event.sender, message.request) is not None:
                 self._queue.close(message.request)
                 commands = [Finish(message.request)]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from testbed.policies.api import DraftReady
 from testbed.policies.edge.draft_state import EdgeDraftState
 from testbed.policies.estimates import RecentMedian
+from testbed.policies.session import NONE_KEPT, Prefixes
 from testbed.policies.wisp.features import Features, features_of
 from testbed.policies.wisp.params import WispParams
 from testbed.policies.wisp.stops import StopRule
@@ -19,9 +20,15 @@ from testbed.wire.messages import Request
 
 class DraftState(EdgeDraftState):
     def __init__(
-        self, request: Request, params: WispParams, rule: StopRule, rate_per_s: float | None = None, now: float = 0.0
+        self,
+        request: Request,
+        params: WispParams,
+        rule: StopRule,
+        rate_per_s: float | None = None,
+        now: float = 0.0,
+        prefixes: Prefixes = NONE_KEPT,
     ) -> None:
-        super().__init__(request, params.max_draft, params.features, params.send_suspect)
+        super().__init__(request, params.max_draft, params.features, params.send_suspect, prefixes)
         self._rule = rule
         self._draft: list[Features] = []  # the draft under way
         self._asked_ms = now

@@ -19,7 +19,7 @@ class Drafter(EdgeDrafter[DraftState]):
         self._rule = params.stop_rule()
 
     def text_of(self, request: Request, event: RequestArrived, now: float) -> DraftState:
-        return DraftState(request, self._params, self._rule, event.slo_tokens_per_s, now)
+        return DraftState(request, self._params, self._rule, event.slo_tokens_per_s, now, self._prefixes)
 
     def _open(self, event: RequestArrived, now: float) -> list[Command]:
         rate = event.slo_tokens_per_s

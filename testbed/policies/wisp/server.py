@@ -29,6 +29,7 @@ FCFS = Parts(False, False, False)
 
 class Server:
     def __init__(self, params: WispParams, context: RoleContext) -> None:
+        self._prefixes = context.prefixes
         profiled = context.limits.profiled
         if params.estimator == "profiled" and not profiled:
             raise BadInput("wisp: the target's device has no profiled passes to fit; set estimator: online")
@@ -58,7 +59,7 @@ class Server:
                 self._rates[message.request] = message.tokens_per_s
             elif type(message) is Request:
                 rate = self._rates.pop(message.request, None)
-                self._open(Client(Sequence(message, event.sender), rate, now))
+                self._open(Client(Sequence(message, event.sender, self._prefixes), rate, now))
         elif type(event) is BatchReady:
             commands += self._settle(event, now)
         if self._running is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,20 @@ class Asked(NamedTuple):
     output_tokens: int
     session: str | None = None  # requests of one session are turns of one conversation
     known_tokens: int = 0  # leading ones of the input that earlier requests of the trace had, too
+    # What its input is made of where others of the trace begin like it: numbers of texts, and tokens of each. Inputs
+    # that begin with the same numbers and lengths begin alike. Empty: no other input begins like this one.
+    text: tuple[tuple[int, int], ...] = ()
+
+
+def begun(text: Sequence[tuple[int, int]], tokens: int) -> tuple[tuple[int, int], ...]:
+    """The first tokens of a text."""
+    found: list[tuple[int, int]] = []
+    for number, length in text:
+        if tokens <= 0:
+            break
+        found.append((number, min(length, tokens)))
+        tokens -= length
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,11 @@ def _csv(path: Path, text: str) -> tuple[str, Reader]:
     places = {role: header.index(name) for role, name in role_of.items()}
     reader = Reader(path, unit_of(role_of["time"], "s"))
 
-    def told() -> Iterator[tuple[int, Mapping[str, Any], int]]:
+    def told() -> Iterator[tuple[int, Mapping[str, Any], int, None]]:
         for at, cells in rows[1:]:
             if len(cells) != len(header):
                 refuse_file(path, f"{len(cells)} fields, not the {len(header)} that the header names", at)
-            yield at, {role: cells[place] for role, place in places.items()}, 0
+            yield at, {role: cells[place] for role, place in places.items()}, 0, None
 
     take_all(reader, told(), path)
     return form, reader
@@ -75,10 +75,11 @@ def _json(path: Path, text: str) -> tuple[str, Reader]:
     reader, cache = Reader(path, unit), _PrefixCache()
     form = "mooncake" if any("hash_ids" in row for _, row in rows[:100]) else "other"
 
-    def told() -> Iterator[tuple[int, Mapping[str, Any], int]]:
-        for at, row in rows:
+    def told() -> Iterator[tuple[int, Mapping[str, Any], int, int | None]]:
+        for number, (at, row) in enumerate(rows):
             roles = {role: row.get(name) for role, name in role_of.items()}
-            yield at, roles, cache.known(row["hash_ids"]) if isinstance(row.get("hash_ids"), list) else 0
+            hashes = row.get("hash_ids")
+            yield at, roles, *(cache.known(number, hashes) if isinstance(hashes, list) else (0, None))
 
     take_all(reader, told(), path)
     return form, reader
@@ -88,13 +89,16 @@ class _PrefixCache:
     """How much of a prompt a cache without bounds would hold: its leading blocks that were seen before."""
 
     def __init__(self) -> None:
-        self._seen: set[Any] = set()
+        self._seen: dict[Any, int] = {}  # block to the row that had it first
 
-    def known(self, blocks: list[Any]) -> int:
-        count = 0
+    def known(self, row: int, blocks: list[Any]) -> tuple[int, int]:
+        """How many tokens, and of which row: the one itself where there are none."""
+        count, like = 0, row
         for block in blocks:
             if not isinstance(block, (int, str)) or block not in self._seen:
                 break
-            count += 1
-        self._seen.update(block for block in blocks if isinstance(block, (int, str)))
-        return count * BLOCK_TOKENS
+            count, like = count + 1, self._seen[block]
+        for block in blocks:
+            if isinstance(block, (int, str)):
+                self._seen.setdefault(block, row)
+        return count * BLOCK_TOKENS, like

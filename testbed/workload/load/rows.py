@@ -16,7 +16,7 @@ from testbed.files.numbers import number
 from testbed.files.reading import refuse_file
 from testbed.files.refusals import Refusals
 from testbed.files.yamlfile import nearest, said
-from testbed.workload.load.asked import Asked
+from testbed.workload.load.asked import Asked, begun
 from testbed.workload.load.times import NS, Moment, day, moment
 
 MOST_TOKENS = 10_000_000  # of one request
@@ -101,9 +101,16 @@ class Reader:
     _empty: int = 0
     _backwards: int = 0
     _rows: int = 0
+    _texts: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)  # of rows that others may begin like
+    _sessions: dict[str, int] = field(default_factory=dict)  # the last row of each
 
-    def take(self, line: int, row: Mapping[str, Any], known_tokens: int = 0) -> None:
-        """One row by role. Raises BadInput."""
+    def take(
+        self, line: int, row: Mapping[str, Any], known_tokens: int = 0, like: int | None = None, number: int = 0
+    ) -> None:
+        """One row by role. Raises BadInput.
+
+        `like`: number of an earlier row whose input begins with the known tokens; `number`: this row's own.
+        """
         self._rows += 1
         at = self._moment(line, row.get("time"))
         lengths = [self._tokens(line, row.get(role), what) for role, what in (("input", "input"), ("output", "output"))]
@@ -114,7 +121,9 @@ class Reader:
         known = self._tokens(line, row["known"], "known") if row.get("known") not in (None, "") else known_tokens
         if self._found and at.ns < self._found[-1][0]:
             self._backwards += 1
-        self._found.append((at.ns, Asked(0.0, lengths[0], lengths[1], session, min(known, lengths[0]))))
+        known = min(known, lengths[0])
+        text = self._text(number, lengths[0], session, known, like)
+        self._found.append((at.ns, Asked(0.0, lengths[0], lengths[1], session, known, text)))
 
     def requests(self) -> tuple[tuple[Asked, ...], str | None, dict[str, str]]:
         """All of them, earliest first, when the first came if that is known, and what there is to say."""
@@ -130,6 +139,23 @@ class Reader:
         first_ns = self._found[0][0]
         asked = tuple(one._replace(at_s=(ns - first_ns) / NS) for ns, one in self._found)
         return asked, day(first_ns) if not self._numbers or first_ns >= NS * 10**9 else None, about
+
+    def _text(
+        self, number: int, tokens: int, session: str | None, known: int, like: int | None
+    ) -> tuple[tuple[int, int], ...]:
+        """Where hashes say so, with the known tokens of that row; else a session's turn with the input before it."""
+        if session is None and like is None:
+            return ()
+        before: tuple[tuple[int, int], ...] = ()
+        if like is not None:
+            before = begun(self._texts.get(like, ()), known)
+        elif session in self._sessions:
+            before = begun(self._texts[self._sessions[session]], tokens)
+        own = tokens - sum(length for _, length in before)
+        self._texts[number] = text = (*before, (number, own)) if own else before
+        if session is not None:
+            self._sessions[session] = number
+        return text
 
     def _moment(self, line: int, value: Any) -> Moment:
         if value is None or value == "" or isinstance(value, bool):
@@ -162,12 +188,15 @@ class Reader:
         refuse_file(self.path, problem, line)
 
 
-def take_all(reader: Reader, rows: Iterable[tuple[int, Mapping[str, Any], int]], path: Path) -> None:
-    """Every row with its line and known tokens. Raises BadInput with all that is wrong, up to what fits a screen."""
+def take_all(reader: Reader, rows: Iterable[tuple[int, Mapping[str, Any], int, int | None]], path: Path) -> None:
+    """Every row with its line, its known tokens, and the number of the row that it has them from.
+
+    Raises BadInput with all that is wrong, up to what fits a screen.
+    """
     refusals = Refusals(path)
-    for line, row, known in rows:
+    for place, (line, row, known, like) in enumerate(rows):
         with refusals.one():
-            reader.take(line, row, known)
+            reader.take(line, row, known, like, place)
         if len(refusals) > 20:
             break
     refusals.settle()

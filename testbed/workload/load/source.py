@@ -90,13 +90,16 @@ def _replayed(trace: Trace, seed: int | str, begin_s: float, end_s: float, scale
     """The trace's requests, again from the first after the last; one mean gap lies between."""
     copies = max(1, math.ceil(scale - 1e-9))
     return merge(
-        *(_copy(trace, seed, begin_s, end_s, copy / copies, min(1.0, scale - copy), copy) for copy in range(copies)),
+        *(
+            _copy(trace, seed, begin_s, end_s, copy / copies, min(1.0, scale - copy), copy, copies)
+            for copy in range(copies)
+        ),
         key=lambda one: one.at_s,
     )
 
 
 def _copy(
-    trace: Trace, seed: int | str, begin_s: float, end_s: float, shift: float, share: float, copy: int
+    trace: Trace, seed: int | str, begin_s: float, end_s: float, shift: float, share: float, copy: int, copies: int
 ) -> Iterator[Asked]:
     """A part of the requests, shifted by a part of the trace's length."""
     period_s = trace.seconds
@@ -108,5 +111,8 @@ def _copy(
             at_s = turn * period_s + shift_s + one.at_s
             if begin_s <= at_s < end_s and (share >= 1 or random.random() < share):
                 session = one.session and f"{one.session}/{turn}/{copy}"
-                yield one._replace(at_s=at_s - begin_s, session=session)
+                # what is sent again, or in another copy, is another conversation
+                apart = len(trace.requests) * ((turn + 1) * copies + copy) if one.text else 0
+                text = tuple((number + apart, tokens) for number, tokens in one.text)
+                yield one._replace(at_s=at_s - begin_s, session=session, text=text)
         turn += 1
