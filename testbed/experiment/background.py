@@ -64,8 +64,8 @@ class Tenant(Strict):
     )
     from_s: Annotated[float, S, Field(ge=0, le=1e9)] | None = Field(
         default=None,
-        description="where in the load, or in the day of by_hour, the run begins; null: where workload.window does, at 0 "
-        "without one",
+        description="where in the load, or in the day of by_hour, the run begins; null: where workload.window does, at "
+        "0 without one",
     )
     local_time: Annotated[float, Unit("hours"), Field(ge=-14, le=14)] = Field(
         default=0.0, description="hours that the site's clock is ahead of the load's"

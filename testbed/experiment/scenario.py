@@ -105,7 +105,7 @@ class Workload(LoadKeys):
         examples=[8, [2, 4, 8]],
     )
 
-    sessions: Literal[load] | Sessions | None = Field(
+    sessions: Literal["load"] | Sessions | None = Field(
         default=None,
         description="conversations whose requests begin with the last one's text: {turns: 4}, made of the prompt set, "
         "or load: those of the load, by its session numbers or hashes of blocks; null: every request is another text",

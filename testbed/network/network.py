@@ -178,6 +178,15 @@ class Network(BroughtUp):
         ]
         return sum(each_s) * self._dilation
 
+    def probe_all(self, count: int) -> list[PairSample]:
+        """Measures every directed link with `count` probes or more, whether or not it is to carry messages."""
+        if self._used is None:
+            return self.probe(count)
+        specified, slowest_bps = self._specified()
+        pairs = {pair: specified[pair] for pair in one_direction(specified)}
+        self.samples = both_ways(self._probe_links(pairs, count, slowest_bps))
+        return self.samples
+
     def _specified(self) -> tuple[dict[Pair, float], int | None]:
         """The RTT of each pair as it is specified now, and the slowest link's rate."""
         one_way = {(link.src, link.dst): link.one_way_ms for link in self.links}
@@ -201,6 +210,8 @@ class Network(BroughtUp):
     def _probe_links(
         self, specified_ms: Mapping[Pair, float], count: int, slowest_bps: int | None, pace: Pace = CHECK
     ) -> list[PairSample]:
+        if not specified_ms:
+            return []
         return probe_links(
             self.ports,
             specified_ms,

@@ -34,7 +34,7 @@ def render(summary: Summary, policies: Sequence[Mapping[str, Any]]) -> Renderabl
     """The whole answer to `testbed run`; `policies` is the manifest's list, which knows the registered names."""
     parts: list[RenderableType] = [stamped(one) for one in stamps(summary)]
     papers = {str(entry["label"]): reference_for(entry) for entry in policies}
-    parts += [_policies(summary, papers), *_few(summary), *_spent(summary), Text(_lossless(summary))]
+    parts += [_policies(summary, papers), *_few(summary), *_spent(summary), *_served(summary), Text(_lossless(summary))]
     parts += [*_clock(summary), *_plan(summary), *_references(papers)]
     return Group(*parts)
 
@@ -100,6 +100,17 @@ def _spent(summary: Summary) -> Iterator[RenderableType]:
     for line in dict.fromkeys(one for said in lines.values() for one in said):
         named = [label for label, said in lines.items() if line in said]
         yield Text(f"{'' if len(named) == len(by_policy) else ', '.join(named) + ': '}{line}")
+
+
+def _served(summary: Summary) -> Iterator[RenderableType]:
+    """Where requests went, and how much of their prompts was there already."""
+    for label, metrics in summary["policies"].items():
+        if (served := metrics.get("requests_by_target")) is not None:
+            counts = zip(served["classes"], served["n"], strict=True)
+            yield Text(f"{label}: requests by target: " + ", ".join(f"{name} {count}" for name, count in counts))
+    for label, metrics in summary["policies"].items():
+        if (cached := metrics.get("cached_prompt_share")) is not None:
+            yield Text(f"{label}: {100 * cached['value']:.0f} % of prompt tokens were in the target's cache")
 
 
 def _by_site(statistic: Mapping[str, Any] | None) -> str:

@@ -60,7 +60,7 @@ class Sources(resolve.Sources):
         """The table of an experiment whose outcomes are not recorded ones."""
         assert isinstance(scenario.outcomes, MadeUp)
         workload = scenario.workload
-        pooled = workload.load is not None
+        pooled = workload.load is not None or workload.sessions is not None
         prompts = min(workload.requests, POOL) if pooled else workload.requests
         made = outcome_table(scenario.outcomes, prompts, workload.output_tokens, scenario.seed, self.table, pooled)
         return stretched(made) if pooled else made
@@ -87,11 +87,13 @@ class SimulationInputs:
         return self.table.prompt_tokens[prompt_id]
 
     def made(self, name: str) -> Sequence[int]:
-        """The tokens of a prompt that was made for a load."""
+        """The tokens of a prompt that was made for a load or a conversation."""
         if name not in self.table.prompts:
+            load = self.scenario.workload.load
+            made_for = "a conversation" if load is None else f"load {load}"
             raise BadInput(
-                f"decode table {self.table.name}: prompt {name!r}, made for load {self.scenario.workload.load}, is not "
-                f"in it; {record_command(self.scenario)}"
+                f"decode table {self.table.name}: prompt {name!r}, made for {made_for}, is not in it; "
+                f"{record_command(self.scenario)}"
             )
         return self.table.prompts[name].prompt
 

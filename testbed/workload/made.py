@@ -49,7 +49,7 @@ def pieces_of(name: str) -> tuple[Piece, ...] | None:
             return None
         pieces.append(Piece(found[1], int(found[3]), None if found[2] is None else int(found[2])))
         at = end.end()
-    return tuple(pieces) if pieces and at == len(name) else None
+    return tuple(pieces) if pieces and at == len(name) and not name.endswith(BETWEEN) else None
 
 
 class Text:

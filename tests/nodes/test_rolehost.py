@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from testbed.decoding.sampling import Sampling
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
-from testbed.policies.api import Command, Draft, Event, Finish, RequestArrived, Send
+from testbed.policies.api import Command, Draft, Event, Evict, Finish, RequestArrived, Send
 from testbed.wire.messages import Close, Message
 from testbed.workload.planned import PlannedRequest
 
@@ -76,6 +76,27 @@ class Caches:
 
     def release(self, request: int) -> None:
         self.held.remove(request)
+
+
+class Keeps:
+    """Done with every request at once; the first is kept until the third comes."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        assert isinstance(event, RequestArrived)
+        draft = Draft(event.request, event.request, 0, event.prompt)
+        evicted: list[Command] = [Evict(1)] if event.request == 3 else []
+        return [draft, Finish(event.request, kept=event.request != 2), *evicted]
+
+
+def test_what_a_role_keeps_stays_on_the_device_until_it_is_evicted_or_the_phase_ends() -> None:
+    device: Any = Caches()
+    wire: Any = Wire()
+    made = RoleHost(Keeps(), wire, device, Recorder("p", 0, "user0", "near", PhaseLog()), (1, 3))
+    for number, held in ((1, [1]), (2, [1]), (3, [3])):
+        made.issue(replace(ONE, request=number), time.monotonic_ns())
+        assert device.held == held
+    made.stop()
+    assert device.held == []
 
 
 def test_the_end_of_a_phase_frees_the_caches_of_requests_that_were_given_up_and_no_others() -> None:

@@ -6,7 +6,18 @@ from typing import Any
 
 import pandas as pd
 
-from testbed.results.metrics.base import KEY, PolicyLog, RatioMetric, SampleMetric, busy_ms, milliseconds, passes
+from testbed.results.metrics.base import (
+    KEY,
+    Metric,
+    PolicyLog,
+    RatioMetric,
+    SampleMetric,
+    Statistic,
+    busy_ms,
+    milliseconds,
+    passes,
+    rounded,
+)
 
 
 class VerifyBatchSize(SampleMetric):
@@ -36,4 +47,53 @@ class VerifierBusy(RatioMetric):
         return [str(repeat) for repeat in parts.index]
 
 
-METRICS = (VerifyBatchSize(), VerifierBusy())
+def _first_target_passes(log: PolicyLog) -> pd.DataFrame:
+    """Of each request: where it began, and with how many cached tokens."""
+    return log.verifies.sort_values("started_ns", kind="stable").drop_duplicates(KEY).set_index(KEY)
+
+
+class CachedPromptTokens(SampleMetric):
+    tag, header, unit, direction = "cached_prompt_tokens", "prompt tokens in cache", "tokens", "higher"
+    requires = ("steps",)
+    formula = (
+        "tokens of a request's prompt that its target had in key-value memory already; undefined where no request's "
+        "target had any"
+    )
+
+    def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
+        cached = _first_target_passes(log)["position"]
+        return cached if (cached > 0).any() else None
+
+
+class CachedPromptShare(RatioMetric):
+    tag, header, unit, direction = "cached_prompt_share", "prompts in cache", "", "higher"
+    requires = ("steps", "requests")
+    formula = "cached prompt tokens / prompt tokens, summed over requests; undefined where none was cached"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        cached = _first_target_passes(log)["position"]
+        if not (cached > 0).any():
+            return None
+        return pd.DataFrame({"over": log.per_request(cached), "under": log.requests["prompt_tokens"]})
+
+
+class RequestsByTarget(Metric):
+    tag, header, unit, direction = "requests_by_target", "requests by target", "", "neither"
+    requires, shape = ("steps", "requests"), "list"
+    formula = "share of requests whose first target pass was at a node; undefined where one node had all passes"
+
+    def compute(self, log: PolicyLog) -> Statistic | None:
+        if len(log.target_nodes) < 2:
+            return None
+        first = _first_target_passes(log)
+        counts = first.groupby(first["node"] + " " + first["site"]).size().sort_index(key=_by_number)
+        values = [rounded(count / len(first)) for count in counts]
+        return {"value": values, "n": [int(one) for one in counts], "classes": [str(one) for one in counts.index]}
+
+
+def _by_number(names: pd.Index) -> pd.Index:
+    """target2 before target10."""
+    return names.map(lambda name: (len(name.split()[0]), name))
+
+
+METRICS = (VerifyBatchSize(), VerifierBusy(), CachedPromptTokens(), CachedPromptShare(), RequestsByTarget())
