@@ -69,8 +69,8 @@ def record_experiment(experiment: str, depth: int, out: Path, second_choice: boo
                 drawn = one.sampling if sampling is not None else Sampling()
                 longest[key] = Asked(one.prompt_id, one.prompt, one.max_tokens, drawn)
     table = record(
-        models.target, models.draft, found.prompts, workload.output_tokens, depth, workload.ignore_eos, progress, second_choice,
-        out.name.removesuffix(TABLE.suffix), sampling, list(longest.values()), workload.load or "",
+        models.target, models.draft, found.prompts, workload.output_tokens, depth, workload.ignore_eos, progress,
+        second_choice, out.name.removesuffix(TABLE.suffix), sampling, list(longest.values()), workload.load or "",
     )  # fmt: skip
     table.write(out)
     return f"{out}: {describe(table)}, {out.stat().st_size} bytes"

@@ -241,3 +241,16 @@ def test_whoever_measures_looks_around_meanwhile(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FabricDied):
         probe_links([], {}, 10, check=check)
     assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize("nodes", [4, 65])
+def test_all_links_are_measured_as_often_as_asked_where_none_is_to_carry_messages(nodes: int) -> None:
+    """As `testbed probe` does: of many, one packet measures both directions."""
+    alone = Measured(nodes)
+    if alone.network._used is not None:
+        alone.network._used = frozenset()
+    found = alone.network.probe_all(10)
+    assert sum(pairs * count for pairs, count in alone.asked) == 10 * len(alone.pairs) // (1 if nodes == 4 else 2)
+    assert sorted((one.src, one.dst) for one in found) == sorted(alone.pairs)
+    assert {one.sent for one in found} == {10}
+    assert Terms.of(alone.network.links).reasons(found) == []
