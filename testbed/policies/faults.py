@@ -23,6 +23,7 @@ from testbed.policies.api import (
     Draft,
     DraftTree,
     Event,
+    Evict,
     Finish,
     MessageReceived,
     Role,
@@ -125,7 +126,17 @@ def wrong_fields(command: Command) -> str | None:
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         return " ".join(str(error).split())
     members = command.members if isinstance(command, VerifyBatch) else (command,)
+    if any(_keeps(one) for one in members):
+        return "what a node keeps is not a role's to say (testbed.policies.prefixes)"
     return next((wrong for one in members if (wrong := _wrong_numbers(one)) is not None), None)
+
+
+def _keeps(command: Command) -> bool:
+    return (
+        isinstance(command, Evict)
+        or (isinstance(command, Finish) and command.kept)
+        or getattr(command, "prefix_of", None) is not None
+    )
 
 
 def _wrong_numbers(command: Command) -> str | None:

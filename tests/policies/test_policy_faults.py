@@ -65,7 +65,7 @@ def test_what_it_raises_is_said_with_its_own_deepest_line(
     ("answer", "wrong"),
     [
         ("None", "None, which is not a list of commands"),
-        ("(Finish(3),)", "(Finish(request=3),), which is not a list of commands"),
+        ("(Finish(3),)", "(Finish(request=3, kept=False),), which is not a list of commands"),
         ("['x']", "'x', which is not a command"),
         ("[event]", "which is not a command"),
         ("[Send('target9', Request(3, (1,), 1, None))]", "connected are user0"),  # no drafter has a role in it
@@ -79,6 +79,8 @@ def test_what_it_raises_is_said_with_its_own_deepest_line(
         ("[Verify(1, 9, 0, (1, 2), 1)]", "it does not know request 9"),
         ("[Finish(9)]", "it does not know request 9"),
         ("[Finish(3), Finish(3)]", "request 3 has already finished"),
+        ("[Finish(3, kept=True)]", "what a node keeps is not a role's to say"),
+        ("[Verify(1, 3, 1, (2,), 0, prefix_of=2)]", "what a node keeps is not a role's to say"),
         ("[VerifyBatch(1, (Verify(1, 3, 0, (1,), 0), Verify(1, 4, 0, (1,), 0)))]", "it does not know request 4"),
         ("[Verify('a', 3, 0, (1, 2), 1)]", "Expected `int`, got `str`"),
         ("[Verify(1, 3, -1, (1, 2), 1)]", "position must be 0 or more"),
