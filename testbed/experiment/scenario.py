@@ -116,7 +116,7 @@ class Workload(LoadKeys):
     def _conversing(self) -> Self:
         if isinstance(self.sessions, Sessions):
             if self.load is not None:
-                raise problem(("sessions",), "sessions: a load has sessions of its own; write `sessions: load`")
+                raise problem(("sessions",), "sessions: a load brings its sessions; write `sessions: load`")
             if isinstance(self.arrivals, PoissonArrivals | BurstArrivals):
                 raise problem(
                     ("sessions",),

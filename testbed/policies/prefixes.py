@@ -163,7 +163,7 @@ class PrefixCache:
         text.blocks = []
 
     def _give_up(self, block: _Block, request: int) -> None:
-        """A request's own cache no longer has it; if it was there alone, nobody has."""
+        """A request's own cache no longer has it; where it was held for others, they lose it."""
         block.users -= 1
         if block.holder == request and block.key in self._known:
             self._unused.pop(block.number, None)
