@@ -18,6 +18,7 @@ from testbed.api.given import Experiment, Overrides, as_file, as_overrides
 from testbed.api.run import Run, load
 from testbed.api.watching import watching
 from testbed.errors import BadInput
+from testbed.workload.slo import SCOPES, Scope, Window
 
 if TYPE_CHECKING:
     from testbed.experiment.compute import NodeChoice
@@ -171,26 +172,36 @@ def capacity(
     rates: Sequence[Rate] = (2, 4, 6, 8),
     policies: Sequence[str] = (),
     duration_s: float = 120.0,
-    window: Literal["whole", "after_first"] = "whole",
+    scopes: Sequence[Scope] = SCOPES,
+    seeds: Sequence[int] = (),
+    prompts: Sequence[str] = (),
+    window: Window = "whole",
     bound: float = 0.05,
     most: int = 512,
+    points: int = 0,
     table: str | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Finds how many concurrent users a policy serves within their SLO, by bisection in virtual time.
+    """Finds how many concurrent users a policy serves within their SLO, in virtual time.
 
     `rates`: SLOs in tokens per second, each searched alone; a sequence within it, `[(2, 8)]`, is a mix of classes in
-    equal parts. `policies`: only these labels. `duration_s`: seconds in which requests count. `bound`: share of
-    requests that may miss their SLO. `most`: upper bound of the search, users. Returns one row per rate and policy:
-    `policy`, `tokens_per_s`, `capacity` (users), `surely_inside` and `surely_outside` (users whose 95 % interval is
-    entirely within or beyond the bound), `violations` (share), `token_goodput` (tokens per second), `requests`,
-    `by_class`, `probes`. Raises BadInput.
+    equal parts. `policies`: only these labels. `duration_s`: seconds in which requests count. `scopes`: who must get
+    the rate. `seeds`: fleets probed together. `prompts`: prompt sets in place of the experiment's. `bound`: share of
+    requests, or users, that may miss their SLO. `most`: upper bound of the search, users. `points`: more fleet sizes
+    for the curve. Returns one row per prompt set, rate and policy: `policy`, `prompts`, `tokens_per_s`, `capacity`
+    (users, each request), `capacity_per_user`, `capacity_fleet`, each with `_low` and `_high` (95 % interval over
+    prompts and seeds), `tokens_per_s_per_user`, `token_goodput` (tokens per second), `violations` (share), `requests`,
+    `by_class`, `not_monotone`, `window`, `seeds`, and `curve`, a list of rows for a DataFrame. Raises BadInput.
     """
     named = ["+".join(f"{one:g}" for one in ([rate] if isinstance(rate, int | float) else rate)) for rate in rates]
     options: list[Any] = ["--rates", ",".join(named), "--duration", duration_s, "--window", window]
     options += ["--bound", bound, "--most", most]
     options += [part for label in policies for part in ("--policy", label)]
+    options += [part for one in scopes for part in ("--scope", one)]
+    options += [part for one in prompts for part in ("--prompts", one)]
+    options += ["--seeds", ",".join(str(seed) for seed in seeds)] if seeds else []
+    options += ["--points", points]
     options += [] if table is None else ["--table", table]
     options += [] if workers is None else ["--workers", workers]
     with as_file(experiment) as path, watching(progress) as watcher:

@@ -222,20 +222,36 @@ def calibrate(
     table: Annotated[
         str | None, typer.Option("--table", help="Decode table; default: one that matches the run.")
     ] = None,
+    ensemble: Annotated[
+        int, typer.Option("--ensemble", min=0, max=1000, help="Simulations to test the run's repeats against; 0: none.")
+    ] = 0,
+    also: Annotated[
+        list[Path] | None, typer.Option("--also", help="Another run of the same experiment: more repeats; repeatable.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0.001, max=0.5, help="How far apart is still equal, as a share.")
+    ] = 0.03,
     as_json: Json = False,
 ) -> None:
     """Simulate an emulated run and report the differences.
 
-    Everything it needs is taken from the run's manifest.
+    Everything it needs is taken from the run's manifest. With --ensemble the run's repeats are tested for equivalence
+    with simulations whose overhead a job lies between 0 and 0.6 ms.
     """
+    from testbed.simulation import ensemble as equal
     from testbed.simulation.calibrate import calibrate as compare
     from testbed.simulation.calibrate import render
 
+    if also and not ensemble:
+        raise BadInput("--also gives repeats for --ensemble; add --ensemble 20")
     result = compare(run_directory, table)
+    options = equal.EnsembleOptions(ensemble, margin)
+    if ensemble:
+        result["equivalence"] = equal.equivalences([run_directory, *(also or [])], options, table)
     if as_json:
         print_json({"directory": str(run_directory), **result})
     else:
-        show(render(result))
+        show(render(result), *([equal.render(result["equivalence"], options)] if ensemble else []))
     if not result["tokens_identical"]:
         raise RunInvalid(f"{run_directory}: the simulated tokens differ from the emulated tokens")
 

@@ -35,6 +35,7 @@ from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing, Rule, of
 from testbed.tables.outcomes import RECORDED, Outcomes, refuse_emulation
 from testbed.workload.arrivals import Arrivals, BurstArrivals, PoissonArrivals
+from testbed.workload.slo import Window
 
 MAX_NODES = 2000  # in virtual time
 MAX_EMULATED_NODES = 250  # addresses of one /24, and far more than two cores can run
@@ -103,6 +104,11 @@ class Workload(LoadKeys):
         description="SLO: token rate that users are to get, one for all, or a list that is dealt to user 0, 1, 2, ... "
         "in turn; a class listed twice has twice as many users; null: no SLO",
         examples=[8, [2, 4, 8]],
+    )
+    slo_window: Window = Field(
+        default="after_first",
+        description="what a rate is counted over by all SLO metrics of the run; after_first: (tokens - 1) / (end - "
+        "first token); whole: tokens / (end - sent)",
     )
 
     sessions: Literal["load"] | Sessions | None = Field(

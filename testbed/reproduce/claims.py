@@ -17,6 +17,7 @@ from testbed.errors import BadInput
 from testbed.files.datafiles import folders
 from testbed.files.strict import NUMBER, SHARE, TOKENS_PER_S, S, Strict, Unit
 from testbed.files.yamlfile import Mistake, filling, load_yaml, nearest, problem, raise_mistakes
+from testbed.workload.slo import SCOPES, Scope, Window
 
 FILE = "claims.yaml"
 
@@ -43,7 +44,7 @@ Rate = Annotated[float, TOKENS_PER_S, Field(gt=0)]
 
 
 class CapacityEntry(Strict):
-    """How many users get their SLO, by bisection: one row per rate and policy of an experiment file of this folder."""
+    """How many users get their SLO: one row per prompt set, rate and policy of an experiment file of this folder."""
 
     file: str = Field(description="experiment file beside this one")
     overrides: list[str] = Field(default=[], description="key=value, as on the command line")
@@ -58,7 +59,28 @@ class CapacityEntry(Strict):
         default=300, description="upper end of the search"
     )
     bound: Annotated[float, SHARE, Field(ge=0, le=1)] = Field(
-        default=0.05, description="share of requests that may miss their SLO"
+        default=0.05, description="share of requests, or of users, that may miss their SLO"
+    )
+    window: Window = Field(
+        default="whole",
+        description="what a rate is counted over, for all numbers of this source; whole: tokens / (end - sent); "
+        "after_first: (tokens - 1) / (end - first token)",
+    )
+    scopes: Annotated[list[Scope], Field(min_length=1)] = Field(
+        default=list(SCOPES),
+        description="what is searched for; per_request: each request gets its rate (column capacity); per_user: each "
+        "user on average (capacity_per_user); fleet: all users together (capacity_fleet)",
+    )
+    seeds: list[Annotated[int, NUMBER, Field(ge=0)]] = Field(
+        default=[],
+        description="seeds of the fleets that are probed together, each with its own order of prompts and its own "
+        "draws of made-up outcomes; none: the experiment's seed alone",
+        examples=[[1, 2, 3]],
+    )
+    prompts: list[str] = Field(
+        default=[],
+        description="prompt sets, each searched by itself: one row per set, column prompts; none: the experiment's",
+        examples=[["prose", "openings", "mixed"]],
     )
 
     @property

@@ -11,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from testbed.files.whole import check_folder
 from testbed.reproduce.claims import CapacityEntry, Claims, EstimatorEntry, PredictorEntry
-from testbed.simulation import capacity
+from testbed.reproduce.value import AT_LEAST, BOUND, DRAWS
+from testbed.simulation.capacity import SearchOptions
+from testbed.simulation.capacityrows import column_of
 from testbed.sweeps.capacity import Searched, run_capacity
 from testbed.sweeps.progress import SweepProgress
 from testbed.sweeps.run import SweepOptions
@@ -23,8 +26,10 @@ from testbed.sweeps.table import FAILED, FINISHED
 from testbed.training.controllers.report import train_to_file
 from testbed.training.controllers.train import TrainOptions
 from testbed.training.estimation import estimate_profile
+from testbed.workload.slo import SCOPES
 
 ESTIMATE = "estimate"
+CAPACITIES = tuple(column_of(scope) for scope in SCOPES)
 
 
 def measured(claims: Claims, folder: Path, options: SweepOptions, progress: SweepProgress) -> dict[str, pd.DataFrame]:
@@ -36,44 +41,60 @@ def measured(claims: Claims, folder: Path, options: SweepOptions, progress: Swee
 
 
 def capacity_table(found: Sequence[Searched], most_users: int) -> pd.DataFrame:
-    """One row a search. `_low` and `_high` of a capacity are the fleets that are surely inside and surely outside.
+    """One row a search. Capacities have `_low` and `_high`, the 95 % interval over prompts and seeds, and `_draws`,
+    those of the resamples, which make the interval of a ratio of two policies.
 
     `attainment_8`: of a mixed fleet at capacity, the share of that class's requests that had their rate.
     """
-    rates = list(dict.fromkeys(one.rate_per_s for one in found))
+    points = list(dict.fromkeys((one.prompts, one.rate_per_s) for one in found))
     rows = []
     for one in found:
-        result = one.result or {}
-        users = result.get("users")
+        result = dict(one.result or {})
+        classes, draws = result.pop("by_class", ()), result.pop("draws", {})
+        not_monotone = result.pop("not_monotone", ())
+        result.pop("curve", None)
         rows.append(
             {
-                "point": rates.index(one.rate_per_s),
+                "point": points.index((one.prompts, one.rate_per_s)),
                 "tokens_per_s": one.rate_per_s,
+                "prompts": one.prompts,
                 "policy": one.policy,
                 "status": FINISHED if one.error is None else FAILED,
                 "error": one.error,
                 "valid": one.error is None,
-                "capacity": users,
-                "capacity_low": result.get("surely"),
-                "capacity_high": result.get("beyond"),
-                "capacity_bound": "at least" if users == most_users else "",
-                "token_goodput": result.get("token_goodput"),
-                "violations": result.get("violations"),
-                **{f"attainment_{rate:g}": 1 - missed / n for rate, n, missed in result.get("by_class", ())},
+                **{name: np.nan if value is None else float(value) for name, value in result.items()},
+                **{f"{name}{BOUND}": AT_LEAST if result.get(name) == most_users else "" for name in CAPACITIES},
+                **{f"{name}{DRAWS}": draws.get(name, []) for name in CAPACITIES},
+                "not_monotone": " ".join(not_monotone),
+                **{f"attainment_{rate:g}": 1 - missed / n for rate, n, missed in classes},
             }
         )
-    numbers = ["capacity", "capacity_low", "capacity_high", "token_goodput", "violations"]
-    return pd.DataFrame(rows).astype(dict.fromkeys(numbers, float))
+    return pd.DataFrame(rows)
 
 
 def _capacity(
     key: str, entry: CapacityEntry, folder: Path, options: SweepOptions, progress: SweepProgress
 ) -> pd.DataFrame:
     progress.note(f"{key}: {entry.file}")
-    asked = capacity.SearchOptions(duration_s=entry.duration_s, bound=entry.bound, most_users=entry.most_users)
+    asked = SearchOptions(
+        duration_s=entry.duration_s,
+        bound=entry.bound,
+        most_users=entry.most_users,
+        window=entry.window,
+        scopes=tuple(entry.scopes),
+        seeds=tuple(entry.seeds),
+    )
     path = folder / entry.file
     found = run_capacity(
-        path, entry.overrides, entry.fleets, entry.policies, asked, options.out, options.workers, progress
+        path,
+        entry.overrides,
+        entry.fleets,
+        entry.policies,
+        asked,
+        options.out,
+        options.workers,
+        progress,
+        entry.prompts,
     )
     return capacity_table(found, entry.most_users)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from testbed.errors import BadInput
 from testbed.files.reading import read_text
 from testbed.files.whole import replacing
 from testbed.reproduce.claims import Claim, Claims, Figure, Value
-from testbed.reproduce.value import AT_LEAST, Ours
+from testbed.reproduce.value import Ours
+from testbed.reproduce.verdict import Verdict, verdicts
 
 FILE = "reproduction.md"
 HEADINGS = ("claim", "the paper", "quantity", "range", "simulation", "emulation", "valid", "why they differ")
 UNDEFINED = "-"
+SIMULATION, EMULATION = "simulation", "emulation"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,12 @@ class Found:
 
     @property
     def valid(self) -> bool:
-        return self.simulation.valid and (self.emulation is None or self.emulation.valid)
+        return all(ours.valid for _, ours in self.engines())
+
+    def engines(self) -> list[tuple[str, Ours]]:
+        """Those that have it."""
+        emulation = [] if self.emulation is None else [(EMULATION, self.emulation)]
+        return [(SIMULATION, self.simulation), *emulation]
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,17 @@ class Reproduction:
     def valid(self) -> bool:
         return self.sweeps_valid and all(one.valid for one in self.found)
 
+    @cached_property
+    def verdicts(self) -> dict[tuple[int, str], Verdict]:
+        """By place in `found` and engine: one family, as they stand in one table."""
+        each = [(at, engine, ours) for at, one in enumerate(self.found) for engine, ours in one.engines()]
+        judged = verdicts([(ours, self.found[at].value) for at, _, ours in each])
+        return {(at, engine): verdict for (at, engine, _), verdict in zip(each, judged, strict=True)}
+
+    @property
+    def tested(self) -> int:
+        return sum(one.p is not None for one in self.verdicts.values())
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -62,34 +81,25 @@ class Reproduction:
                     "claim": one.claim.id,
                     "value": one.value.name,
                     "range": one.value.range,
-                    "simulation": _ours(one.simulation, one.value),
-                    "emulation": None if one.emulation is None else _ours(one.emulation, one.value),
+                    SIMULATION: _ours(one.simulation, self.verdicts[at, SIMULATION]),
+                    EMULATION: None if one.emulation is None else _ours(one.emulation, self.verdicts[at, EMULATION]),
                 }
-                for one in self.found
+                for at, one in enumerate(self.found)
             ],
         }
 
 
-def _ours(ours: Ours, value: Value) -> dict[str, Any]:
+def _ours(ours: Ours, verdict: Verdict) -> dict[str, Any]:
     return {
         "number": ours.number,
         "interval": ours.interval,
         "bound": ours.bound,
-        "within": within(ours, value),
+        "within": verdict.within,
+        "p": verdict.p,
+        "p_corrected": verdict.corrected,
         "valid": ours.valid,
         "rows": ours.rows,
     }
-
-
-def within(ours: Ours, value: Value) -> bool | None:
-    """Whether our number lies in the paper's range; None where either is not known."""
-    if value.range is None or ours.number is None:
-        return None
-    low, high = value.range
-    if ours.bound:  # decided only where the bound already lies outside
-        outside = ours.number > high if ours.bound == AT_LEAST else ours.number < low
-        return False if outside else None
-    return low <= ours.number <= high
 
 
 def markdown(result: Reproduction, figures: Sequence[tuple[Figure, str]]) -> str:
@@ -100,34 +110,35 @@ def markdown(result: Reproduction, figures: Sequence[tuple[Figure, str]]) -> str
         *(["", claims.text.strip()] if claims.text else []),
         "",
         "Brackets: 95 % interval over prompts, or the middle half where the number is a median over several points. "
-        "In or OUT: inside or outside the range.",
+        f"In or OUT: inside or outside the range; *surely*: still so at 5 % after Holm's correction for the "
+        f"{result.tested} values here that have both a range and an interval.",
     ]
     for part in (None, *claims.parts):
         title = None if part is None else part.title
-        found = [one for one in result.found if one.claim.part == title]
+        found = [(at, one) for at, one in enumerate(result.found) if one.claim.part == title]
         if part is not None:
             lines += ["", f"### {part.title}", *(["", part.text.strip()] if part.text else [])]
         if found:
-            lines += ["", *_rows(found)]
+            lines += ["", *_rows(found, result.verdicts)]
         for spec, path in figures:
             if spec.part == title:
                 lines += ["", f"![{spec.title}]({path})", *(["", spec.note.strip()] if spec.note else [])]
     return "\n".join(lines)
 
 
-def _rows(found: Sequence[Found]) -> list[str]:
+def _rows(found: Sequence[tuple[int, Found]], verdicts: Mapping[tuple[int, str], Verdict]) -> list[str]:
     """One row a value; what is the claim's stands in its first."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "|".join([" :-- "] * len(HEADINGS)) + "|"]
-    for index, one in enumerate(found):
-        first = index == 0 or found[index - 1].claim is not one.claim
+    for index, (at, one) in enumerate(found):
+        first = index == 0 or found[index - 1][1].claim is not one.claim
         claim = one.claim
         cells = (
             claim.id if first else "",
             (f"{claim.paper} ({claim.source})" if claim.source else claim.paper) if first else "",
             f"{one.value.name}, {_whose(one.value)}",
             _range(one.value),
-            _number(one.simulation, one.value),
-            UNDEFINED if one.emulation is None else _number(one.emulation, one.value),
+            _number(one.simulation, one.value, verdicts[at, SIMULATION]),
+            UNDEFINED if one.emulation is None else _number(one.emulation, one.value, verdicts[at, EMULATION]),
             "yes" if one.valid else "NO",
             claim.why if first else "",
         )
@@ -153,10 +164,11 @@ def render(result: Reproduction) -> RenderableType:
     table = Table(title=f"{result.claims.title}", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("claim", "quantity", "policy", "range", "simulation", "emulation", "valid"):
         table.add_column(heading)
-    for one in result.found:
+    for at, one in enumerate(result.found):
+        numbers = {engine: _number(ours, one.value, result.verdicts[at, engine]) for engine, ours in one.engines()}
         table.add_row(
-            one.claim.id, one.value.name, _whose(one.value), _range(one.value), _number(one.simulation, one.value),
-            UNDEFINED if one.emulation is None else _number(one.emulation, one.value), "yes" if one.valid else "NO",
+            one.claim.id, one.value.name, _whose(one.value), _range(one.value), numbers[SIMULATION],
+            numbers.get(EMULATION, UNDEFINED), "yes" if one.valid else "NO",
         )  # fmt: skip
     return table
 
@@ -170,14 +182,15 @@ def _range(value: Value) -> str:
     return UNDEFINED if value.range is None else f"{value.range[0]:g} to {value.range[1]:g}"
 
 
-def _number(ours: Ours, value: Value) -> str:
+def _number(ours: Ours, value: Value, verdict: Verdict) -> str:
     if ours.number is None:
         return "none" if value.reach is not None else UNDEFINED
     text = f"{ours.bound} {_digits(ours.number)}".strip()
     if ours.interval is not None:
         text += f" [{_digits(ours.interval[0])}, {_digits(ours.interval[1])}]"
-    verdict = within(ours, value)
-    return text if verdict is None else f"{text}, {'in' if verdict else 'OUT'}"
+    if verdict.within is None:
+        return text
+    return f"{text}, {'surely ' if verdict.sure else ''}{'in' if verdict.within else 'OUT'}"
 
 
 def _digits(number: float) -> str:

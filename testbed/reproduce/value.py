@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from testbed.errors import BadInput
@@ -17,6 +18,7 @@ from testbed.files.yamlfile import nearest
 from testbed.reproduce.claims import Reach, Value, Where
 from testbed.sweeps.table import as_text
 
+DRAWS = "_draws"  # a column of this ending holds the metric's resamples, those of two rows belonging together
 BOUND = "_bound"  # a column of this ending says whether the metric's number is only a bound
 AT_LEAST, AT_MOST = "at least", "at most"
 OPPOSITE = {AT_LEAST: AT_MOST, AT_MOST: AT_LEAST}  # what a bound becomes below the line, or subtracted
@@ -31,6 +33,7 @@ class Ours:
     valid: bool
     rows: int
     bound: str = ""  # "at least" or "at most", where the search that gave the number ended at a limit
+    spread: bool = False  # the interval is the middle half of several points, not one of the number
 
 
 def compute(value: Value, table: pd.DataFrame) -> Ours:
@@ -57,7 +60,8 @@ def compute(value: Value, table: pd.DataFrame) -> Ours:
         raise BadInput(f"claim value {value.name!r}: {value.metric} is bounded in some rows only; narrow `where`")
     number = {"median": defined.median, "min": defined.min, "max": defined.max}[value.reduce]()
     spread = (float(defined.quantile(0.25)), float(defined.quantile(0.75))) if value.reduce == "median" else None
-    return Ours(float(number), spread if len(defined) > 1 else None, valid, len(rows))
+    several = spread if len(defined) > 1 else None
+    return Ours(float(number), several, valid, len(rows), spread=several is not None)
 
 
 def select(table: pd.DataFrame, policy: str, where: Where, name: str) -> pd.DataFrame:
@@ -116,12 +120,41 @@ def _compared(rows: pd.DataFrame, others: pd.DataFrame, value: Value) -> pd.Data
     mine, other = bounds_of(rows, metric), pd.Series(bound.to_numpy(), index=rows.index)
     both = (mine != "") & (other != "")
     found = rows[metric] / theirs.where(theirs > 0) if value.over is not None else rows[metric] - theirs
-    ends = [end for end in (f"{metric}_low", f"{metric}_high") if end in rows.columns]
+    ends = _ends_of(rows, others, value)
     turned = other.map(lambda text: OPPOSITE.get(text, ""))
-    return rows.drop(columns=ends).assign(
+    return rows.assign(
+        **ends,
         **{metric: found.where(~both), f"{metric}{BOUND}": mine.where(mine != "", turned)},
         valid=rows["valid"] & pd.Series(valid.reindex(rows["point"], fill_value=False).to_numpy(), index=rows.index),
     )
+
+
+def _ends_of(rows: pd.DataFrame, others: pd.DataFrame, value: Value) -> dict[str, Any]:
+    """Both ends of the comparison's interval, from resamples that belong together; without them it has none: those of
+    the two policies alone are not the comparison's."""
+    metric = value.metric
+    theirs = dict(zip(others["point"], _draws_of(others, metric), strict=True))
+    low, high = [], []
+    for point, mine in zip(rows["point"], _draws_of(rows, metric), strict=True):
+        found = np.asarray(mine, dtype=float), np.asarray(theirs.get(point, []), dtype=float)
+        if not len(found[0]) or len(found[0]) != len(found[1]):
+            low.append(np.nan)
+            high.append(np.nan)
+            continue
+        if value.over is not None:
+            defined = found[1] > 0
+            compared = found[0][defined] / found[1][defined] if defined.any() else np.array([np.nan])
+        else:
+            compared = found[0] - found[1]
+        ends = np.percentile(compared, [2.5, 97.5])
+        low.append(float(ends[0]))
+        high.append(float(ends[1]))
+    return {f"{metric}_low": low, f"{metric}_high": high}
+
+
+def _draws_of(rows: pd.DataFrame, metric: str) -> list[list[float]]:
+    name = f"{metric}{DRAWS}"
+    return list(rows[name]) if name in rows.columns else [[]] * len(rows)
 
 
 def _divided(rows: pd.DataFrame, metric: str, by: pd.Series[Any]) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 """The statistics every table and figure uses: medians and ratios of sums, with bootstrap intervals.
 
 Rule: requests of one prompt are resampled together, because repeats of a prompt are not independent; too few prompts
-give no interval. Knows arrays and a seed, nothing of policies or runs.
+give no interval. Where one prompt set is run with several seeds, both are resampled, each prompt with all its seeds
+(the pigeonhole bootstrap: A. B. Owen, Annals of Applied Statistics 1(2), 2007). Knows arrays and a seed, nothing of
+policies or runs.
 """
 
 from __future__ import annotations
@@ -62,6 +64,26 @@ def ratio_interval(
     bottom = draws @ np.bincount(codes, weights=denominator, minlength=size)
     defined = bottom > 0
     return _ends(top[defined] / bottom[defined]) if defined.any() else None
+
+
+def crossed_draws(
+    prompts: Sequence[Sequence[object]], seed: Sequence[int]
+) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
+    """How often each run, and in it each of its prompts, counts: one row a resample, the first of which is all ones.
+
+    `prompts` are those of each run, one run for each seed. A prompt that is in several is drawn for all of them at
+    once: drawn anew in each, the luck of the prompts would average out over seeds, and the interval come out too
+    narrow. There is no other row than the first where there are too few prompts.
+    """
+    known = {one: i for i, one in enumerate(dict.fromkeys(one for run in prompts for one in run))}
+    size, runs = len(known), len(prompts)
+    every = np.ones((1, size), dtype=np.int64)
+    each = np.ones((1, runs), dtype=np.int64)
+    if size >= FEWEST_PROMPTS:
+        random = np.random.default_rng(list(seed))
+        every = np.vstack([every, random.multinomial(size, np.full(size, 1 / size), size=RESAMPLES)])
+        each = np.vstack([each, random.multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES)])
+    return each, [every[:, [known[one] for one in run]] for run in prompts]
 
 
 def _draws(clusters: Sequence[object], seed: Sequence[int] | None) -> tuple[NDArray[np.intp], NDArray[np.int64] | None]:

@@ -45,12 +45,12 @@ def _calibrated(run_dir: Path, table: str | None) -> dict[str, Any]:
         raise BadInput(f"{run_dir}: not an emulated run; calibrate compares an emulated run with its simulation")
     inputs = from_manifest(emulated.manifest, prompt_ids(emulated), table, NO_OVERHEADS)
     overheads = measured_overheads(emulated)
-    explained = compare(emulated, _simulated(dataclasses.replace(inputs, overheads=overheads), emulated))
+    explained = compare(emulated, simulated(dataclasses.replace(inputs, overheads=overheads), emulated))
     return {
         "run_id": emulated.manifest["run_id"],
         "experiment": emulated.manifest["experiment"],
         "table": {"name": inputs.table.name, "sha256": inputs.table.sha256},
-        **compare(emulated, _simulated(inputs, emulated)),
+        **compare(emulated, simulated(inputs, emulated)),
         "explained": {
             "overheads": dataclasses.asdict(overheads),
             **{key: explained[key] for key in ("metrics", "policies")},
@@ -58,7 +58,7 @@ def _calibrated(run_dir: Path, table: str | None) -> dict[str, Any]:
     }
 
 
-def _simulated(inputs: SimulationInputs, emulated: RunData) -> RunData:
+def simulated(inputs: SimulationInputs, emulated: RunData) -> RunData:
     frames = {kind: frame_of(kind, rows) for kind, rows in rows_of(inputs, simulate(inputs)).items()}
     return RunData(manifest=emulated.manifest, **frames)
 

@@ -6,7 +6,6 @@ exactly when something that decides it has changed. Searches are independent, an
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,26 +15,32 @@ from testbed.errors import BadInput, TestbedError
 from testbed.experiment.document import load_scenario
 from testbed.experiment.scenario import Scenario
 from testbed.files.yamlfile import nearest
-from testbed.simulation.capacity import Capacity, Rates, SearchOptions, classes_of, find_capacity, named
-from testbed.simulation.inputs import from_scenario
-from testbed.simulation.world import NO_OVERHEADS
+from testbed.simulation import capacityrows
+from testbed.simulation.capacities import seeded_inputs, with_prompts
+from testbed.simulation.capacity import SearchOptions, find_capacity
+from testbed.simulation.inputs import FILES
+from testbed.simulation.probing import Rates, classes_of, named
 from testbed.sweeps import journal, pool, workers
 from testbed.sweeps.plan import Point, identified, source_hash
 from testbed.sweeps.point import PointResult
 from testbed.sweeps.progress import SweepProgress
 from testbed.sweeps.sources import CachedSources
 
-RATE = "tokens_per_s"
+RATE, PROMPTS = "tokens_per_s", "prompts"
 
 
 @dataclass(frozen=True)
 class Searched:
-    """One policy at one rate. `result` is None where the search failed, and `error` says why."""
+    """One policy at one rate on one prompt set. `result` is None where the search failed, and `error` says why.
+
+    `result`: the line of `testbed.simulation.capacityrows`, its `curve`, and `draws` by column.
+    """
 
     policy: str
     rate_per_s: float | str  # of a mix its name
     result: dict[str, Any] | None
     error: str | None
+    prompts: str = ""
 
 
 def run_capacity(
@@ -47,22 +52,29 @@ def run_capacity(
     out: Path,
     processes: int | None,
     progress: SweepProgress,
+    prompts: Sequence[str] = (),
 ) -> list[Searched]:
-    """By rate, then in the experiment's order of policies. Raises BadInput before anything runs."""
+    """By prompt set, then rate, then in the experiment's order of policies. Raises BadInput before anything runs.
+
+    `prompts`: prompt sets in place of the experiment's.
+    """
     scenario = load_scenario(path, overrides)
     known = [entry.label for entry in scenario.policies]
     for label in labels:
         if label not in known:
             raise BadInput(f"{path}: capacity of {label!r}: no such policy{nearest(label, known)}")
     sources, more = CachedSources(), {"code": source_hash(), "search": repr(options)}
-    from_scenario(scenario, None, NO_OVERHEADS, progress.note, sources)  # refuses before processes are started
+    each = with_prompts(scenario, prompts)
+    for one in each:
+        seeded_inputs(one, options.seeds, None, progress.note, sources)  # refuses before processes are started
     points: list[Point] = []
-    for rate in rates_per_s:
-        for entry in scenario.policies:
-            if not labels or entry.label in labels:
-                alone = scenario.model_copy(update={"policies": [entry]})
-                point = Point(len(points), {RATE: rate}, alone)
-                points.append(identified(point, "simulation", sources, {**more, RATE: str(rate)}))
+    for one in each:
+        for rate in rates_per_s:
+            for entry in one.policies:
+                if not labels or entry.label in labels:
+                    alone = one.model_copy(update={"policies": [entry]})
+                    point = Point(len(points), {RATE: rate, PROMPTS: one.workload.prompts}, alone)
+                    points.append(identified(point, "simulation", sources, {**more, RATE: str(rate)}))
     with journal.opened(out / f"{scenario.name}-capacity") as record:
         done = record.read()
         left = [point for point in points if point.run_id not in done]
@@ -78,11 +90,12 @@ def search(scenario: Scenario, rate_per_s: Rates, run_id: str, options: SearchOp
     """The one policy of a scenario at one rate; a failure is its result."""
     (entry,) = scenario.policies
     try:
-        inputs = from_scenario(scenario, None, NO_OVERHEADS, lambda line: None)
+        inputs = seeded_inputs(scenario, options.seeds, None, lambda line: None, FILES)
         found = find_capacity(inputs, entry, rate_per_s, options)
+        result = capacityrows.line(found) | {"curve": capacityrows.curve(found), "draws": capacityrows.draws(found)}
     except TestbedError as error:
         return PointResult(run_id, error=str(error))
-    return PointResult(run_id, valid=True, policies={entry.label: {"capacity": _as_dict(found)}})
+    return PointResult(run_id, valid=True, policies={entry.label: {"capacity": result}})
 
 
 def _search(points: Sequence[Point], options: SearchOptions, processes: int) -> Iterator[PointResult]:
@@ -96,20 +109,7 @@ def _searcher() -> Callable[[tuple[Scenario, float, str, SearchOptions]], PointR
     return lambda job: search(*job)
 
 
-def _as_dict(found: Capacity) -> dict[str, Any]:
-    at = found.at_capacity
-    return {
-        "users": found.users,
-        "surely": found.surely,
-        "beyond": found.beyond,
-        "violations": None if at is None else at.share,
-        "token_goodput": None if at is None else at.token_goodput,
-        "by_class": [] if at is None else [list(one) for one in at.by_class],
-        "probes": [dataclasses.astuple(one) for one in found.probes],
-    }
-
-
 def _searched(point: Point, result: PointResult) -> Searched:
     (entry,) = point.scenario.policies
     found = result.policies.get(entry.label, {}).get("capacity")
-    return Searched(entry.label, named(point.settings[RATE]), found, result.error)
+    return Searched(entry.label, named(point.settings[RATE]), found, result.error, point.settings[PROMPTS])

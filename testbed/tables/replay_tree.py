@@ -61,7 +61,10 @@ class DrafterTree:
         if not off:
             tokens = one.top_tokens[true][:width]
             if len(tokens) < width:
-                raise Unrecorded(f"{len(tokens)} choices are recorded, but {width} were requested: use fewer branches")
+                more = ", or outcomes.iid.choices" if self._table.synthetic else ""
+                raise Unrecorded(
+                    f"{len(tokens)} choices are recorded, but {width} were requested: use fewer branches{more}"
+                )
             return Choices(tokens, one.top_probabilities[true][:width], one.rollout_entropies[true][0], False)
         if off >= self._table.depth:
             raise Unrecorded(

@@ -55,6 +55,19 @@ class Empirical:
         return self.nats[int(uniform * len(self.nats))]
 
 
+@dataclass(frozen=True)
+class Beta:
+    """A share with the Beta law, by its inverse distribution function."""
+
+    alpha: float
+    beta: float
+
+    def __call__(self, uniform: float) -> float:
+        from scipy.special import betaincinv
+
+        return float(betaincinv(self.alpha, self.beta, uniform))
+
+
 class ByOutcome(NamedTuple):
     """Entropies (nats) where the drafter agrees with the target, and where it does not."""
 
@@ -78,9 +91,13 @@ def iid_table(
     depth: int,
     second_match_rate: float = 0.0,
     name: str = "iid",
+    choices: int = 2,
+    later_match_rates: Sequence[float] = (),
+    by_prompt: Beta | None = None,
 ) -> DecodeTable:
     """Independent outcomes. `match_rate` is one number, or one for each output position; `second_match_rate` is that of
-    the drafter's second choice where the first is wrong.
+    the drafter's second choice where the first is wrong, and `later_match_rates` are those of the third and on, each
+    where none before it is right. With `by_prompt` each prompt draws its own rate in place of `match_rate`.
 
     The drafter's largest probability is made exp(-entropy), the least it can be; gaps and logit variances are
     undefined (NaN).
@@ -94,23 +111,31 @@ def iid_table(
         raise BadInput("a match rate is outside 0 to 1")
     if depth < 1 or output_tokens < 1:
         raise BadInput(f"depth {depth} and output_tokens {output_tokens}: both must be at least 1")
-    random = Random(seed)
+    if not 2 + len(later_match_rates) <= max(choices, 2):
+        raise BadInput(f"{len(later_match_rates)} rates of third and further choices do not fit {choices} choices")
+    # of their own, so that more choices, or rates by prompt, leave the other draws as they are
+    random, further, mixing = Random(seed), Random(f"choices/{seed}"), Random(f"rates/{seed}")
 
     def draw(rate: float) -> Outcome:
         match = random.random() < rate
         second = random.random() < second_match_rate and not match
         target = (target_entropy.match if match else target_entropy.mismatch)(random.random())
         draft = (draft_entropy.match if match else draft_entropy.mismatch)(random.random())
-        return outcome(match, second, target, draft)
+        later = None if match or second else _place(later_match_rates, further)
+        return outcome(match, second, target, draft, choices, later)
 
-    mean_rate = sum(rates) / len(rates)
-    tables = {
-        key: prompt_table(prompt, [draw(rate) for rate in rates], lambda: draw(mean_rate), random, depth)
-        for key, prompt in prompts.items()
-    }
+    def made(prompt: Ints) -> PromptTable:
+        mine = rates if by_prompt is None else (by_prompt(mixing.random()),) * output_tokens
+        mean_rate = sum(mine) / len(mine)
+        drawn = [draw(rate) for rate in mine]
+        return prompt_table(prompt, drawn, lambda: draw(mean_rate), random, depth, further=_more(choices, further))
+
+    tables = {key: made(prompt) for key, prompt in prompts.items()}
+    of_prompts = "" if by_prompt is None else f" by prompt from {by_prompt}"
+    wider = "" if choices == 2 else f", {choices} choices, later ones {tuple(later_match_rates)}"
     note = (
-        f"independent outcomes: match rate {match_rate}, second choice {second_match_rate}, target entropy "
-        f"{target_entropy}, draft entropy {draft_entropy}, seed {seed}"
+        f"independent outcomes: match rate {of_prompts.strip() or match_rate}, second choice {second_match_rate}{wider}"
+        f", target entropy {target_entropy}, draft entropy {draft_entropy}, seed {seed}"
     )
     return make_table(name, _made_up(depth, output_tokens, note), tables)
 
@@ -120,7 +145,7 @@ def resampled_table(recorded: DecodeTable, seed: int, name: str = "resampled") -
 
     After a wrong choice there is no outcome to deal; the drafter's numbers there are drawn from all outcomes alike.
     """
-    random = Random(seed)
+    random, further = Random(seed), Random(f"choices/{seed}")
     outcomes = outcomes_of(recorded)
     order = sorted(outcomes, key=lambda _: random.random())
     start = 0
@@ -134,6 +159,7 @@ def resampled_table(recorded: DecodeTable, seed: int, name: str = "resampled") -
             random,
             recorded.depth,
             recorded.provenance.second_choice,
+            _more(len(outcomes[0].probabilities), further),
         )
         start = end
     note = f"outcomes of {recorded.name} ({recorded.sha256}) in random order, seed {seed}"
@@ -145,13 +171,26 @@ def outcomes_of(table: DecodeTable) -> list[Outcome]:
     return [outcome for one in table.prompts.values() for outcome in _outcomes(one)]
 
 
-def outcome(match: bool, second_match: bool, target_entropy: float, draft_entropy: float) -> Outcome:
-    """A record of the four values that decide what a policy does (entropies in nats).
+def outcome(
+    match: bool,
+    second_match: bool,
+    target_entropy: float,
+    draft_entropy: float,
+    choices: int = 2,
+    later: int | None = None,
+) -> Outcome:
+    """A record of the values that decide what a policy does (entropies in nats).
 
-    The drafter's largest probability is made exp(-entropy), the least it can be; gap and logit variance are undefined.
+    The drafter's largest probability is made exp(-entropy), the least it can be. The second of two choices has what is
+    left; of more, each has half of what is left before it. None has more than the one before. Gap and logit variance
+    are undefined.
     """
-    top = math.exp(-draft_entropy)
-    return Outcome(match, second_match, target_entropy, math.nan, draft_entropy, (top, min(top, 1.0 - top)), math.nan)
+    chances = [math.exp(-draft_entropy)]
+    left = 1.0 - chances[0]
+    for _ in range(1, choices):
+        chances.append(min(chances[-1], left if choices == 2 else left / 2))
+        left -= chances[-1]
+    return Outcome(match, second_match, target_entropy, math.nan, draft_entropy, tuple(chances), math.nan, later)
 
 
 def drawn_table(
@@ -173,7 +212,9 @@ def drawn_table(
         )
     if any(len(one.probabilities) < 2 or (one.match and one.second_match) for one in pool):
         raise BadInput("a record needs two probabilities, and its second choice cannot match where the first does")
-    random = Random(seed)
+    if len({len(one.probabilities) for one in pool}) > 1:
+        raise BadInput("records of one pool need as many probabilities as each other")
+    random, further = Random(seed), Random(f"choices/{seed}")
 
     def deal() -> Iterator[Outcome]:
         while True:
@@ -187,6 +228,7 @@ def drawn_table(
             lambda: pool[int(random.random() * len(pool))],
             random,
             depth,
+            further=_more(len(pool[0].probabilities), further),
         )
         for key, prompt in prompts.items()
     }
@@ -204,9 +246,21 @@ def _outcomes(one: PromptTable) -> list[Outcome]:
             draft_entropy=one.rollout_entropies[at][0],
             probabilities=one.top_probabilities[at],
             logit_variance=one.logit_variances[at],
+            later=next(
+                (place for place in range(2, len(one.top_tokens[at])) if one.top_tokens[at][place] == token), None
+            ),
         )
         for at, token in enumerate(one.tokens)
     ]
+
+
+def _place(rates: Sequence[float], random: Random) -> int | None:
+    """Which of the third and further choices is right, each where none before it is."""
+    return next((place for place, rate in enumerate(rates, start=2) if random.random() < rate), None)
+
+
+def _more(choices: int, further: Random) -> Random | None:
+    return further if choices > 2 else None
 
 
 def _made_up(depth: int, output_tokens: int, note: str) -> Provenance:

@@ -23,8 +23,9 @@ class Outcome(NamedTuple):
     target_entropy: float  # nats
     target_gap: float
     draft_entropy: float  # nats
-    probabilities: Floats  # the drafter's largest, at least two
+    probabilities: Floats  # the drafter's largest, at least two, as many in every outcome of a table
     logit_variance: float
+    later: int | None = None  # the place of the choice that was, from 2, where it was neither of the first two
 
 
 def made_up(random: Random, *taken: int) -> int:
@@ -41,12 +42,22 @@ def prompt_table(
     random: Random,
     depth: int,
     second_choice: bool = True,
+    further: Random | None = None,
 ) -> PromptTable:
-    """One output token an outcome. `spare` gives the drafter's numbers where no outcome says them: off the output."""
+    """One output token an outcome. `spare` gives the drafter's numbers where no outcome says them: off the output.
+
+    There are as many choices as probabilities. `further` draws the tokens from the third on, so that more choices
+    leave all else as it is; it is needed where there are more than two.
+    """
     states = [*outcomes, spare()]
     tokens = tuple(made_up(random) for _ in outcomes)
     tops = [_top(random, state, token) for state, token in zip(outcomes, tokens, strict=True)]
     tops.append(_two(random))
+    if further is not None:
+        tops = [
+            _wider(further, top, state, (*tokens, 0)[at])
+            for at, (top, state) in enumerate(zip(tops, states, strict=True))
+        ]
     rollouts: list[Rollout] = []
     seconds: list[Rollout] = []
     for at in range(len(outcomes), -1, -1):
@@ -67,7 +78,7 @@ def prompt_table(
         entropies=tuple(state.target_entropy for state in outcomes),
         top2_gaps=tuple(state.target_gap for state in outcomes),
         top_tokens=tuple(tops),
-        top_probabilities=tuple(state.probabilities[:2] for state in states),
+        top_probabilities=tuple(state.probabilities[: len(tops[0])] for state in states),
         margins=tuple(state.probabilities[0] - state.probabilities[1] for state in states),
         logit_variances=tuple(state.logit_variance for state in states),
         rollout_tokens=tuple(row.tokens for row in rollouts),
@@ -83,6 +94,14 @@ def _top(random: Random, outcome: Outcome, token: int) -> Ints:
     """The drafter's two best choices where the target's token is `token`."""
     first = token if outcome.match else made_up(random, token)
     return first, token if outcome.second_match else made_up(random, token, first)
+
+
+def _wider(further: Random, top: Ints, outcome: Outcome, token: int) -> Ints:
+    """With the third and further choices, of which one may be the target's token."""
+    found = list(top)
+    for place in range(2, len(outcome.probabilities)):
+        found.append(token if place == outcome.later else made_up(further, token, *found))
+    return tuple(found)
 
 
 def _two(random: Random) -> Ints:

@@ -10,8 +10,9 @@ from testbed.errors import BadInput
 from testbed.files.yamlfile import load_yaml
 from testbed.reproduce.claims import Reach, Value, load_claims
 from testbed.reproduce.run import reproduce
-from testbed.reproduce.table import put, within
+from testbed.reproduce.table import put
 from testbed.reproduce.value import compute, emulated
+from testbed.reproduce.verdict import within
 from tests.sweep_examples import SMALL
 
 TABLE = pd.DataFrame(

@@ -9,15 +9,16 @@ from pydantic import ValidationError
 from testbed.errors import BadInput
 from testbed.reproduce.claims import CapacityEntry, Claims, EstimatorEntry, Value
 from testbed.reproduce.measured import ESTIMATE, capacity_table, measured
-from testbed.reproduce.table import within
 from testbed.reproduce.value import compute, emulated
-from testbed.simulation.capacity import named
+from testbed.reproduce.verdict import within
+from testbed.simulation.probing import named
 from testbed.sweeps.capacity import Searched
 from testbed.sweeps.run import SweepOptions
 
 
-def searched(policy, rate, users, beyond=None, error=None):
-    found = {"users": users, "surely": users - 2, "beyond": beyond, "violations": 0.01, "token_goodput": 10.0}
+def searched(policy, rate, users, high=None, error=None, draws=()):
+    found = {"capacity": users, "capacity_low": users - 2, "capacity_high": high, "capacity_per_user": None,
+             "violations": 0.01, "token_goodput": 10.0, "draws": {"capacity": list(draws)}}  # fmt: skip
     return Searched(policy, rate, None if error else found, error)
 
 
@@ -36,7 +37,7 @@ def value(rate, **fields):
     return Value.model_validate(asked)
 
 
-def test_a_capacity_has_its_sure_fleets_as_interval_and_says_where_the_search_ended():
+def test_a_capacity_has_its_interval_and_says_where_the_search_ended():
     ours = compute(value(8, policy="sled"), TABLE)
     assert (ours.number, ours.interval, ours.bound) == (20, (18, 23), "")
     ended = compute(value(2, policy="wisp"), TABLE)
@@ -46,7 +47,7 @@ def test_a_capacity_has_its_sure_fleets_as_interval_and_says_where_the_search_en
 def test_a_mixed_fleet_has_a_row_of_its_name_and_what_each_class_attained():
     entry = CapacityEntry(file="fleet.yaml", rates_per_s=[4, [2, 8]])
     assert entry.fleets == [4.0, (2.0, 8.0)]
-    mixed = {"users": 50, "surely": 48, "by_class": [[2.0, 40, 0], [8.0, 160, 8]]}
+    mixed = {"capacity": 50, "capacity_low": 48, "by_class": [[2.0, 40, 0], [8.0, 160, 8]]}
     table = capacity_table([Searched("wisp", named(entry.fleets[1]), mixed, None)], most_users=300)
     asked: Any = {"name": "users", "policy": "wisp", "where": {"tokens_per_s": "2+8"}}
     numbers = [compute(Value(metric=metric, **asked), table).number for metric in ("attainment_8", "attainment_2")]
@@ -72,6 +73,25 @@ def test_a_ratio_of_bounds_is_a_bound_and_of_two_bounds_nothing(rate, over, numb
     assert ours.number == (None if number is None else pytest.approx(number))
     assert ours.number is None or ours.bound == bound
     assert ours.interval is None  # the policies' own are not the ratio's
+
+
+def test_a_ratio_of_capacities_has_the_interval_of_resamples_that_belong_together():
+    """Luck of the prompts that moves both policies alike moves no ratio."""
+    both = [80 + at for at in range(41)]
+    table = capacity_table(
+        [
+            searched("wisp", 8.0, 100, draws=both),
+            searched("sled", 8.0, 50, draws=[one / 2 for one in both]),
+            searched("centralised", 8.0, 50, draws=[50] * 41),
+        ],
+        most_users=300,
+    )  # fmt: skip
+    paired = compute(value(8, policy="wisp", over="sled"), table)
+    assert (paired.number, paired.interval) == (2.0, (2.0, 2.0))
+    alone = compute(value(8, policy="wisp", over="centralised"), table)
+    assert alone.interval == pytest.approx((1.62, 2.38))
+    less = compute(value(8, policy="wisp", less="centralised"), table)
+    assert less.number == 50 and less.interval == pytest.approx((31, 69))
 
 
 def test_a_bound_is_outside_a_range_only_where_it_must_be():

@@ -9,13 +9,13 @@ from testbed.experiment.document import load_scenario, read_document
 from testbed.reproduce.claims import load_claims
 from testbed.reproduce.measured import ESTIMATE
 from testbed.results.metrics import REGISTRY
-from testbed.simulation.capacity import named
+from testbed.simulation.probing import named
 from testbed.sweeps.plan import load_sweep
 from testbed.sweeps.run import HEADLINE
 
 CLAIMS, FOLDER = load_claims("wisp")
 VALUES = [(claim, value) for claim in CLAIMS.claims for value in claim.values]
-CAPACITY = {"capacity", "token_goodput", "violations"}
+CAPACITY = {"capacity", "capacity_per_user", "capacity_fleet", "token_goodput", "violations"}
 PREDICTORS = {"mlp", "logistic", "confidence", "entropy"}
 
 

@@ -54,7 +54,7 @@ def log(accounts: Accounts, steps: list[dict[str, Any]] = STEPS) -> PolicyLog:
          {"repeat": 0, "request": 2, "output_tokens": 30, "prompt_id": "b"}]
     ).set_index(KEY)  # fmt: skip
     frames = {"steps": pd.DataFrame(steps), "messages": pd.DataFrame(MESSAGES), "rounds": pd.DataFrame()}
-    return PolicyLog("p", "p", requests, baseline=None, seed=1, accounts=accounts, **frames)
+    return PolicyLog("p", "p", requests, baseline=None, seed=1, accounts=accounts, **frames)  # type: ignore[arg-type]
 
 
 def value(tag: str, of: PolicyLog) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pandas as pd
@@ -87,6 +88,30 @@ def test_a_promise_is_kept_by_the_average_rate_after_the_first_token() -> None:
     assert by_class == {"value": [1.0, 1.0, 0.5], "n": [1, 1, 2], "classes": [2.0, 5.0, 6.0]}
 
 
+def test_a_promise_may_count_from_sending() -> None:
+    """0: 11 tokens in 2.5 s, 4.4; 1: the same; 2: 9 in 1.1 s; 3: 1 in 4 s."""
+    whole = dataclasses.replace(log(), slo_window="whole")
+    assert compute("slo_attainment", whole)["value"] == 0.25
+    assert compute("token_goodput", whole)["value"] == pytest.approx(9 / 4)
+
+
+def test_a_user_and_the_fleet_may_have_on_average_what_a_request_lacks() -> None:
+    """One user asks 0 and 1 at 5.5 tokens/s: 20 tokens in 4 s are not enough, with request 2 they are 28 in 5 s."""
+    asked = [request(number, 5.5, chunks) for number, chunks in enumerate([
+        [(500.0, 1), (1500.0, 4), (2500.0, 6)], [(500.0, 1), (1500.0, 4), (2500.0, 6)], [(100.0, 3), (1100.0, 6)],
+    ])]  # fmt: skip
+    rows = frame_of("requests", asked).set_index(KEY)
+    two = log(requests=rows.assign(node=["user0", "user0", "user1"]))
+    assert compute("slo_attainment", two)["value"] == pytest.approx(1 / 3)
+    assert compute("slo_attainment_per_user", two)["value"] == 0.5
+    assert compute("token_goodput_per_user", two)["value"] == pytest.approx(9 / 2.5)
+    one = log(requests=rows.assign(node="user0"))
+    assert compute("slo_attainment_per_user", one)["value"] == 1.0
+    assert compute("token_goodput_per_user", one)["value"] == pytest.approx(31 / 2.5)
+    assert compute("slo_fleet_attainment", one)["value"] == pytest.approx(28 / 5 / 5.5)
+    assert compute("tokens_per_s_per_user", one)["value"] == pytest.approx(31 / (2.5 + 2.5 + 1.1))
+
+
 def test_by_the_chunk_a_promise_is_broken_in_any_gap_that_is_too_long() -> None:
     """0: 4 < 5 tokens, then 6 >= 5; 1: 4 < 6, 6 >= 6; 2: 6 >= 6."""
     assert compute("slo_chunk_attainment", log())["value"] == pytest.approx(3 / 5)
@@ -120,7 +145,8 @@ def test_without_promises_or_drafts_nothing_is_claimed() -> None:
     nobody = log(requests=frame_of("requests", REQUESTS[4:]).set_index(KEY))
     before = log(requests=frame_of("requests", REQUESTS).set_index(KEY).drop(columns="slo_tokens_per_s"))
     for of in (nobody, before):
-        for tag in ("slo_attainment", "slo_attainment_by_class", "slo_attainment_strictest", "token_goodput"):
+        for tag in ("slo_attainment", "slo_attainment_by_class", "slo_attainment_strictest", "token_goodput",
+                    "slo_attainment_per_user", "slo_fleet_attainment", "token_goodput_per_user"):  # fmt: skip
             assert compute(tag, of) is None
     silent = log(messages=frame_of("messages", []))
     assert compute("verify_wait_ms", silent) is None and compute("interference_ms", silent) is None

@@ -14,58 +14,55 @@ from testbed.errors import BadInput, RunInvalid
 from testbed.experiment.document import load_scenario
 from testbed.experiment.requests import plan_requests
 from testbed.experiment.scenario import Scenario
-from testbed.results.records import RequestRow
-from testbed.simulation import capacity as module
-from testbed.simulation.capacities import capacities, parse_rates
-from testbed.simulation.capacity import Probe, SearchOptions, find_capacity, kept, probe, search
+from testbed.simulation import probing
+from testbed.simulation.capacities import capacities, parse_rates, parse_seeds
+from testbed.simulation.capacity import SearchOptions, find_capacity
+from testbed.simulation.capacityrows import curve
 from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import from_scenario
+from testbed.simulation.probing import dealt, probe
 from testbed.simulation.world import NO_OVERHEADS, run_phase
+from testbed.workload.slo import SCOPES, kept
 from tests.simulation.made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 
 QUICK = SearchOptions(duration_s=30.0, stagger_s=3.0, most_users=64)
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 
 
-@pytest.mark.parametrize("true", [0, 1, 5, 16, 17, 31, 100, 512, 4000])
-@pytest.mark.parametrize("precision", [0.0, 0.02])
-def test_bisection_finds_the_edge(true: int, precision: float) -> None:
-    tried: list[int] = []
-
-    def inside(users: int) -> bool:
-        tried.append(users)
-        return users <= true
-
-    found = search(inside, 512, precision)
-    assert found == pytest.approx(min(true, 512), abs=max(0.0, precision * true)) and found <= true
-    assert len(tried) == len(set(tried)) <= 16
-
-
 @pytest.mark.parametrize("rate_per_s", [2.0, 4.0, 8.0])
 def test_a_server_that_decodes_one_token_at_a_time_carries_what_division_says(rate_per_s: float) -> None:
-    """Each of N users gets one token in N passes: capacity is the largest N with 1 / (N * 23.4 ms) >= rate."""
+    """Each of N users gets one token in N passes: capacity is the largest N with 1 / (N * 23.4 ms) >= rate, for every
+    request, every user, and the fleet, whose early requests had fewer beside them."""
     made = scenario("autoregressive")
-    found = find_capacity(inputs_of(made, decode_table(0.5), rtt_ms=0.0), made.policies[0], rate_per_s, QUICK)
-    assert found.users == math.floor(1e3 / T_TARGET / rate_per_s)
-    assert found.at_capacity is not None and found.at_capacity.violations == 0
-    assert found.at_capacity.token_goodput == pytest.approx(1e3 / T_TARGET, rel=0.03)
-    assert found.beyond == found.users + 1 and found.surely <= found.users
+    most = math.floor(1e3 / T_TARGET / rate_per_s)
+    inputs = inputs_of(made, decode_table(0.5, prompts=8), rtt_ms=0.0)
+    found = find_capacity([inputs], made.policies[0], rate_per_s, QUICK)
+    assert found.scopes["per_request"].users == most
+    assert found.scopes["per_user"].users in (most, most + 1)
+    assert most <= found.scopes["fleet"].users <= 1.1 * most + 1
+    at = found.at("per_request")
+    assert at is not None and at.violations == 0 and at.measures["fleet"][0] <= 1
+    assert at.goodput("per_request") == pytest.approx(1e3 / T_TARGET, rel=0.03)
+    assert at.goodput("per_request") == at.goodput("per_user") == at.goodput("fleet")
+    assert at.emitted_per_user == pytest.approx(1e3 / T_TARGET / most, rel=0.03)
+    low, high = found.scopes["per_request"].interval
+    assert low <= most <= high and high - low <= max(2, 0.2 * most)
 
 
 def test_a_mixed_fleet_is_judged_by_its_class_with_the_most_violations() -> None:
     """All users get the same rate here: what 8 tokens/s allow, whatever share of the users was promised 2."""
     made = scenario("autoregressive")
     inputs = inputs_of(made, decode_table(0.5), rtt_ms=0.0)
-    found = find_capacity(inputs, made.policies[0], (2.0, 8.0, 2.0), QUICK)
+    found = find_capacity([inputs], made.policies[0], (2.0, 8.0, 2.0), QUICK)
     most = math.floor(1e3 / T_TARGET / 8.0)
-    assert found.users == most and found.rate_per_s == (2.0, 8.0, 2.0)
-    assert found.at_capacity is not None and [missed for _, _, missed in found.at_capacity.by_class] == [0, 0]
-    over = next(one for one in found.probes if one.users == most + 1)
+    assert found.scopes["per_request"].users == most and found.rate_per_s == (2.0, 8.0, 2.0)
+    at = found.at("per_request")
+    assert at is not None and [missed for _, _, missed in at.by_class] == [0, 0]
+    over = next(one for one in found.levels if one.users == most + 1)
     (slow, slow_requests, slow_missed), (quick, quick_requests, quick_missed) = over.by_class
     assert (slow, quick) == (2.0, 8.0) and slow_missed == 0 and quick_missed == over.violations > 0
     assert slow_requests + quick_requests == over.requests
-    assert over.share == quick_missed / quick_requests > 0.5 > over.violations / over.requests
-    assert over.interval == Probe(1, quick_requests, quick_missed, 0.0).interval
+    assert over.measures["per_request"][0] == quick_missed / quick_requests > 0.5 > over.violations / over.requests
 
 
 def test_a_server_that_keeps_users_waiting_has_kept_no_promise() -> None:
@@ -80,19 +77,39 @@ def test_a_server_that_keeps_users_waiting_has_kept_no_promise() -> None:
         probe(inputs, made.policies[0], 8.0, 12, dataclasses.replace(QUICK, window=window))
         for window in ("whole", "after_first")
     )
-    assert whole.share > 0.8 and after_first.share == 0.0  # the first in each probe need not wait
+    share = [float((~kept(one.tokens, one.seconds, one.rate)).mean()) for one in (whole, after_first)]
+    assert share[0] > 0.8 and share[1] == 0.0  # the first in each probe need not wait
 
 
-def test_the_interval_of_a_share_is_wilson_s() -> None:
-    """20 of 100: 0.1334 to 0.2888; none of 50: up to 0.0713."""
-    assert Probe(1, 100, 20, 0.0).interval == pytest.approx((0.1334, 0.2888), abs=1e-4)
-    assert Probe(1, 50, 0, 0.0).interval == pytest.approx((0.0, 0.0713), abs=1e-4)
+def test_seeds_deal_prompts_and_draws_of_their_own_and_a_set_of_them_is_one_search() -> None:
+    made = scenario("autoregressive")
+    table = decode_table(0.5, prompts=8)
+    each = [inputs_of(made.model_copy(update={"seed": seed}), table, rtt_ms=0.0) for seed in (1, 2, 3)]
+    options = dataclasses.replace(QUICK, seeds=(1, 2, 3), scopes=("per_request",), duration_s=10.0)
+    found = find_capacity(each, made.policies[0], 8.0, options)
+    assert {len(one.fleets) for one in found.levels} == {3} and set(found.scopes) == {"per_request"}
+    orders = {tuple(prompt.id for prompt in dealt(one).experiment.prompts.prompts) for one in each}
+    assert len(orders) == 3 and {tuple(sorted(one)) for one in orders} == {tuple(sorted(table.prompts))}
+    with pytest.raises(BadInput, match="3 seeds need as many inputs, not 1"):
+        find_capacity(each[:1], made.policies[0], 8.0, options)
 
 
-def test_a_request_exactly_at_its_rate_keeps_it() -> None:
-    row = RequestRow("p", 0, "user0", 1, "a", 3, 11, 0, 0, 500_000_000, 2_500_000_000, (), (), tuple(range(11)), None)
-    assert kept(row, 5.0, "after_first") and not kept(row, 5.01, "after_first")
-    assert kept(row, 4.4, "whole") and not kept(row, 4.41, "whole")
+def test_the_saturation_curve_has_the_points_that_were_asked_for() -> None:
+    made = scenario("autoregressive")
+    inputs = inputs_of(made, decode_table(0.5), rtt_ms=0.0)
+    options = dataclasses.replace(QUICK, points=4, duration_s=10.0)
+    found = find_capacity([inputs], made.policies[0], 8.0, options)
+    rows = curve(found)
+    assert len(rows) > 4 and [row["users"] for row in rows] == sorted({row["users"] for row in rows})
+    largest = max(one.users for one in found.scopes.values())
+    evenly = {round((largest + largest // 2) * part / 4) for part in (1, 2, 3, 4)}
+    assert evenly <= {row["users"] for row in rows}
+    for row in rows:
+        assert row["offered_tokens_per_s"] == 8 * row["users"]
+        goodput = [row[f"goodput_{scope}"] for scope in SCOPES]
+        assert min(goodput) >= 0 and max(goodput) <= row["emitted_tokens_per_s"] + 1e-3
+    beyond = [row for row in rows if row["users"] > 1.3 * found.scopes["fleet"].users]
+    assert beyond and all(row["goodput_per_request"] < 0.7 * row["emitted_tokens_per_s"] for row in beyond)
 
 
 def test_users_stop_asking_at_the_end_of_a_probe_and_what_is_open_is_answered() -> None:
@@ -117,7 +134,7 @@ def test_users_stop_asking_at_the_end_of_a_probe_and_what_is_open_is_answered() 
 
 
 def test_a_fleet_that_runs_out_of_requests_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FASTEST_PER_S", 2.0)
+    monkeypatch.setattr(probing, "FASTEST_PER_S", 2.0)
     made = scenario("autoregressive")
     with pytest.raises(RunInvalid, match="ran out of requests"):
         probe(inputs_of(made, decode_table(0.5)), made.policies[0], 4.0, 1, QUICK)
@@ -129,7 +146,17 @@ def test_rates_and_labels_are_checked_before_anything_runs() -> None:
         with pytest.raises(BadInput, match="--rates"):
             parse_rates(text)
     with pytest.raises(BadInput, match=r"--policy wips: not in the experiment; its policies are .*wisp"):
-        list(capacities(FLEET, (), (4.0,), ("wips",), QUICK, None, 1, print))
+        list(capacities(FLEET, (), (4.0,), ("wips",), (), QUICK, None, 1, print))
+    made_up = ("outcomes={iid: {match: 0.8}}",)
+    with pytest.raises(BadInput, match="outcomes are made up here, and so are their prompts"):
+        list(capacities(FLEET, made_up, (4.0,), (), ("prose",), QUICK, None, 1, print))
+
+
+def test_seeds_are_a_list_or_a_range() -> None:
+    assert parse_seeds(None) == () and parse_seeds("1,2,7-9") == (1, 2, 7, 8, 9)
+    for text in ("", "x", "1,1", "3-1", "1-2-3", "0-5000"):
+        with pytest.raises(BadInput, match="--seeds"):
+            parse_seeds(text)
 
 
 @pytest.mark.parametrize(

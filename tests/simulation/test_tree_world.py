@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from testbed.errors import BadInput
 from testbed.results.conservation import broken
 from testbed.results.store import load
 from testbed.simulation.engine import simulate, write_run
@@ -53,6 +54,20 @@ def test_output_equals_the_target_s_on_random_tables(seed: int) -> None:
     log = rows(made, *policies, rtt_ms=random.choice(RTTS_MS))
     assert len(log["requests"]) == 6 * 3
     assert all(row.lossless for row in log["requests"])
+
+
+def test_trees_as_wide_as_the_choices_of_a_made_up_table_are_lossless_and_wider_ones_refused() -> None:
+    def wide(choices: int) -> DecodeTable:
+        return iid_table(
+            made_up_prompts(3, 9, 5), 50, 0.5, ENTROPY, ENTROPY, 5, 17, 0.5, choices=choices,
+            later_match_rates=(0.6, 0.6)[: choices - 2],
+        )  # fmt: skip
+
+    tree = {"wanspec": {"branches": 4, "theta": None, "leaves": 8, "local_branches": True}}
+    log = rows(wide(4), tree)
+    assert len(log["requests"]) == 3 and all(row.lossless for row in log["requests"])
+    with pytest.raises(BadInput, match=r"3 choices are recorded, but 4 were requested.*outcomes.iid.choices"):
+        rows(wide(3), tree)
 
 
 @pytest.mark.parametrize("rtt_ms", [1.0, 20.0, 70.0])

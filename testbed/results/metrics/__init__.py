@@ -92,6 +92,7 @@ def _policy_log(
         baseline=baseline,
         seed=seed,
         accounts=accounts,
+        slo_window=run.manifest["scenario"].get("workload", {}).get("slo_window", "after_first"),
     )
 
 

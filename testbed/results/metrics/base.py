@@ -19,6 +19,7 @@ import pandas as pd
 
 from testbed.results.metrics.accounts import Accounts
 from testbed.results.statistics import median_interval, ratio_interval
+from testbed.workload.slo import Window
 
 Direction = Literal["lower", "higher", "neither"]
 Shape = Literal["samples", "value", "list"]
@@ -50,6 +51,7 @@ class PolicyLog:
     baseline: PolicyLog | None
     seed: int | None  # None: no intervals are wanted, as in a sweep of very many points
     accounts: Accounts = NOTHING_KNOWN
+    slo_window: Window = "after_first"
 
     @cached_property
     def target_nodes(self) -> frozenset[str]:

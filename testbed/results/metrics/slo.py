@@ -1,13 +1,15 @@
 """SLO attainment: token rates that requests must reach, and what batched verification costs each of them.
 
-A request meets its SLO if its average rate after the first token, (tokens - 1) / (end - first token), is at least
-the SLO rate; one with a single token always does. That is the window a violation is judged in; by the chunk, which
-the paper may mean as well, is `slo_chunk_attainment`. Requests without an SLO are not counted.
+A request meets its SLO if its average rate is at least the SLO rate: after the first token, (tokens - 1) / (end - first
+token), where one with a single token always does, or from sending, tokens / (end - sent), as `workload.slo_window`
+says for all metrics of a run. By the chunk, which WISP's paper may mean as well, is `slo_chunk_attainment`. A user's
+average, and the fleet's, are other scopes of the SLO (`testbed.workload.slo`). Requests without an SLO are not
+counted.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,30 +25,80 @@ from testbed.results.metrics.base import (
     milliseconds,
     rounded,
 )
+from testbed.workload.slo import kept, span
 
 PROMISE = "slo_tokens_per_s"
-ROUNDING = 1e-9  # a rate that was kept exactly must not fail by its last bit
 
 
 def promised(log: PolicyLog) -> pd.DataFrame | None:
-    """The requests with an SLO and `kept`, whether it was met; None if no request has one."""
+    """The requests with an SLO and `kept`, whether it was met, with the `counted` tokens and the `seconds` they took;
+    None if no request has one."""
     if PROMISE not in log.requests.columns:
         return None  # a run from before there were promises
     mine = log.requests[log.requests[PROMISE].notna()]
     if mine.empty:
         return None
-    seconds = milliseconds(mine["finished_ns"] - mine["first_token_ns"]) / 1e3
-    needed = mine[PROMISE].astype(float) * seconds
-    return mine.assign(kept=(mine["output_tokens"] - 1 >= needed * (1 - ROUNDING)) | (mine["output_tokens"] <= 1))
+    columns = (mine[name].to_numpy() for name in ("output_tokens", "sent_ns", "first_token_ns", "finished_ns"))
+    counted, seconds = span(log.slo_window, *columns)
+    met = kept(counted, seconds, mine[PROMISE].to_numpy(float))
+    return mine.assign(kept=met, counted=counted, seconds=seconds)
+
+
+def with_averages(mine: pd.DataFrame) -> pd.DataFrame:
+    """With `user_kept`, whether the request's user has the SLO on average over their requests."""
+    whole = mine.groupby(["repeat", "node"])[["counted", "seconds"]].transform("sum")
+    met = kept(whole["counted"].to_numpy(float), whole["seconds"].to_numpy(float), mine[PROMISE].to_numpy(float))
+    return mine.assign(user_kept=met)
 
 
 class SloAttainment(RatioMetric):
     tag, header, unit, direction, requires = "slo_attainment", "SLO attainment", "", "higher", ("requests",)
-    formula = "requests with (tokens - 1) / (end - first token) at least the SLO rate / requests with an SLO"
+    formula = (
+        "requests with (tokens - 1) / (end - first token) at least the SLO rate / requests with an SLO; with "
+        "slo_window: whole it is tokens / (end - sent)"
+    )
 
     def parts(self, log: PolicyLog) -> pd.DataFrame | None:
         mine = promised(log)
         return None if mine is None else pd.DataFrame({"over": mine["kept"].astype(float), "under": 1.0})
+
+
+class SloAttainmentPerUser(RatioMetric):
+    tag, header, unit, direction = "slo_attainment_per_user", "SLO attainment per user", "", "higher"
+    requires = ("requests",)
+    formula = "users whose tokens / seconds, summed over their requests, are at least the SLO rate / users with an SLO"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        met = with_averages(mine).groupby(["repeat", "node"])["user_kept"].all()
+        return pd.DataFrame({"over": met.astype(float), "under": 1.0})
+
+    def clusters(self, log: PolicyLog, parts: pd.DataFrame) -> list[str]:
+        return [str(node) for node in parts.index.get_level_values("node")]
+
+
+class SloFleetAttainment(RatioMetric):
+    tag, header, unit, direction = "slo_fleet_attainment", "rate of the fleet over its SLO", "", "higher"
+    requires = ("requests",)
+    formula = "Σ tokens / Σ SLO rate * seconds, over requests with an SLO: from 1 the fleet has its rate on average"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        mine = promised(log)
+        if mine is None:
+            return None
+        return pd.DataFrame({"over": mine["counted"], "under": mine[PROMISE].astype(float) * mine["seconds"]})
+
+
+class TokensPerSecondPerUser(RatioMetric):
+    tag, header, unit, direction = "tokens_per_s_per_user", "tokens per user", "tokens/s", "higher"
+    requires = ("requests",)
+    formula = "Σ output tokens / Σ (end - sent): what a user gets while a request is open, with an SLO or not"
+
+    def parts(self, log: PolicyLog) -> pd.DataFrame | None:
+        open_s = milliseconds(log.requests["finished_ns"] - log.requests["sent_ns"]) / 1e3
+        return pd.DataFrame({"over": log.requests["output_tokens"].astype(float), "under": open_s})
 
 
 class SloAttainmentByClass(Metric):
@@ -92,7 +144,7 @@ class SloChunkAttainment(RatioMetric):
         rows = []
         for rate, at, tokens in zip(mine[PROMISE], mine["chunk_ns"], mine["chunk_tokens"], strict=True):
             gaps_s = np.diff(np.asarray(at, dtype=np.int64)) / 1e9
-            in_time = np.asarray(tokens[1:], dtype=float) >= rate * gaps_s * (1 - ROUNDING)
+            in_time = kept(np.asarray(tokens[1:], dtype=float), gaps_s, rate)
             rows.append((int(in_time.sum()), len(gaps_s)))
         return pd.DataFrame(rows, columns=["over", "under"], index=mine.index).astype(float)
 
@@ -101,6 +153,7 @@ class _Goodput(RatioMetric):
     """Something of the requests that met their SLO, for each second from first send to last end of a repeat."""
 
     direction, requires = "higher", ("requests",)
+    met: ClassVar[str] = "kept"  # the column that says for which requests
 
     def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
         raise NotImplementedError
@@ -110,7 +163,8 @@ class _Goodput(RatioMetric):
         if mine is None:
             return None
         ends = mine.groupby("repeat").agg(first=("sent_ns", "min"), last=("finished_ns", "max"))
-        good = self.counted(mine[mine["kept"]]).groupby("repeat").sum().reindex(ends.index, fill_value=0)
+        mine = with_averages(mine)
+        good = self.counted(mine[mine[self.met]]).groupby("repeat").sum().reindex(ends.index, fill_value=0)
         return pd.DataFrame({"over": good.astype(float), "under": milliseconds(ends["last"] - ends["first"]) / 1e3})
 
     def clusters(self, log: PolicyLog, parts: pd.DataFrame) -> list[str]:
@@ -123,6 +177,11 @@ class TokenGoodput(_Goodput):
 
     def counted(self, kept: pd.DataFrame) -> pd.Series[Any]:
         return kept["output_tokens"]
+
+
+class TokenGoodputPerUser(TokenGoodput):
+    tag, header, met = "token_goodput_per_user", "token goodput, users on average", "user_kept"
+    formula = "output tokens of users who have their SLO on average / time from the first send to the last end"
 
 
 class RequestGoodput(_Goodput):
@@ -198,10 +257,14 @@ def waits_of_rounds(log: PolicyLog) -> pd.DataFrame | None:
 
 METRICS = (
     SloAttainment(),
+    SloAttainmentPerUser(),
+    SloFleetAttainment(),
+    TokensPerSecondPerUser(),
     SloAttainmentByClass(),
     SloAttainmentStrictest(),
     SloChunkAttainment(),
     TokenGoodput(),
+    TokenGoodputPerUser(),
     RequestGoodput(),
     PastRejectionMs(),
     VerifyWaitMs(),
