@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from testbed.report.answer import _latency, answer, checks
+from testbed.report.interactive.page import answer_figures
 from testbed.results.metrics import policy_logs
 from testbed.results.reference import reference_for
 from testbed.results.summary import summarise
@@ -67,3 +68,23 @@ def test_what_was_checked_stands_with_what_is_allowed() -> None:
     assert "ms off" in told["links, worst median"].found and told["links, worst median"].allowed.startswith("0.3 ms")
     simulated = replace(run, manifest={**run.manifest, "engine": "simulation"})
     assert checks(summarise(simulated, COUNTS)) == [], "what comes from a table was not checked"
+
+
+def test_the_table_of_goodput_has_every_scope_of_the_slo_and_what_users_got() -> None:
+    run, summary = usual()
+    slo = {
+        "token_goodput": {"value": 31.4, "ci95": None}, "slo_attainment": {"value": 0.5, "ci95": None},
+        "slo_attainment_per_user": {"value": 0.75, "ci95": None}, "slo_fleet_attainment": {"value": 1.02, "ci95": None},
+        "tokens_per_s_per_user": {"value": 8.123, "ci95": None},
+    }  # fmt: skip
+    policies = {label: {**metrics, **slo} for label, metrics in summary["policies"].items()}
+    colours = dict.fromkeys(policies, "#333333")
+    references = {entry["label"]: reference_for(entry) for entry in run.manifest["policies"]}
+    found = answer(policy_logs(run), summary, references)
+    figure = next(one for one in answer_figures(found, policies, colours, []) if one.key == "goodput")
+    assert figure.rows[0][1:] == ("31.4", "50.0%", "75.0%", "102.0%", "8.12") and len(figure.head) == 6
+    earlier = {label: {**metrics, "slo_fleet_attainment": None} for label, metrics in policies.items()}
+    for metrics in earlier.values():
+        del metrics["tokens_per_s_per_user"]  # a summary of before there was one
+    figure = next(one for one in answer_figures(found, earlier, colours, []) if one.key == "goodput")
+    assert figure.rows[0][4:] == ("-", "-")

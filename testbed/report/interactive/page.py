@@ -44,12 +44,29 @@ def answer_figures(
     made = []
     if (goodput := specs.goodput(policies, colours)) is not None:
         goods = [
-            (label, f"{one['token_goodput']['value']:.1f}", _share(one["slo_attainment"]))
+            (
+                label,
+                f"{one['token_goodput']['value']:.1f}",
+                _share(one["slo_attainment"]),
+                _share(one.get("slo_attainment_per_user")),
+                _share(one.get("slo_fleet_attainment")),
+                _number(one.get("tokens_per_s_per_user")),
+            )
             for label, one in policies.items()
             if one["token_goodput"]
         ]
-        caption = "Output tokens a second of the requests that met their SLO; beside the bar, the share that did."
-        head = ("policy", "goodput (tokens/s)", "within their SLO")
+        caption = (
+            "Output tokens per second of the requests that met their SLO; beside the bar, the share that did. The "
+            "table has the other scopes too: users with their SLO on average, and the fleet's rate over its SLO."
+        )
+        head = (
+            "policy",
+            "goodput (tokens/s)",
+            "requests within",
+            "users within",
+            "fleet over SLO",
+            "tokens/s per user",
+        )
         made.append(Figure("goodput", "Goodput", caption, goodput, head, tuple(goods)))
     if (by_class := specs.classes(policies)) is not None:
         values = by_class["data"]["values"]
@@ -142,6 +159,10 @@ def _titled(spec: Spec, titles: Sequence[str]) -> Spec:
 
 def _share(statistic: Mapping[str, Any] | None) -> str:
     return "-" if statistic is None else f"{statistic['value']:.1%}"
+
+
+def _number(statistic: Mapping[str, Any] | None) -> str:
+    return "-" if statistic is None else f"{statistic['value']:.2f}"
 
 
 def _ratios(found: Answer, what: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
