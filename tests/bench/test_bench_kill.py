@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from testbed.bench.kill import LIVES, STAGES, Plan, Trial, expected_words, judge, plan, table
+from testbed.bench.kill import LIVES, STAGES, Plan, Trial, came_too_late, expected_words, judge, plan, table
 from testbed.bench.victims import COMMANDS, KINDS, family, victims
 
 NODE = "node target0 was killed (signal 9)"
@@ -43,6 +44,15 @@ def test_a_run_is_judged_by_status_time_and_words(
     words = {"node": NODE, "container": CONTAINER, "daemon": GONE}.get(kind, "")
     problems = judge(kind, words, status, ended_s, said)  # type: ignore[arg-type]
     assert (wrong in problems[0] and len(problems) == 1) if wrong else not problems
+
+
+def test_a_template_whose_programs_had_ended_is_no_trial() -> None:
+    late = Plan(0, "template", "relay", "wanspec", "requests", 0.1, 0.5)
+    went_on = "[ 6 s] wanspec: 2 requests\n[ 9 s] measuring the links again\n"
+    assert came_too_late(late, went_on)
+    assert not came_too_late(late, went_on.splitlines()[0])
+    assert not came_too_late(late, f"{went_on}testbed: the node programs' template (x) was killed (signal 9)\n")
+    assert not came_too_late(replace(late, kind="node"), went_on)  # of which no other process's end tells
 
 
 def test_chance_comes_from_seed_and_number_and_kinds_take_turns() -> None:
