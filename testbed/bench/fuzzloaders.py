@@ -325,6 +325,55 @@ def _controller(path: Path) -> object:
     return Classifier(read_weights(str(path))[0]).probability(Features(0.9, 0.1, 0.9, 5.0, 1))
 
 
+TOKENIZER, SMALL_VOCABULARY = "tokenizer.json", 300
+MODEL_TEXTS = ("config.json", "generation_config.json", TOKENIZER, "tokenizer_config.json")
+
+
+def _model(path: Path) -> object:
+    """The texts of a model's folder; the first byte says which of them the rest is. Its weights are not read."""
+    from testbed.models.load import load_config, load_generation_config, load_tokenizer
+
+    folder = path.parent / "model"
+    if not folder.exists():
+        folder.mkdir()
+        for name in MODEL_TEXTS:
+            shutil.copyfile(_a_model() / name, folder / name)
+    content = path.read_bytes()
+    name = MODEL_TEXTS[(content[0] if content else 0) % len(MODEL_TEXTS)]
+    try:
+        (folder / name).write_bytes(content[1:])
+        if "tokenizer" in name:
+            return load_tokenizer(str(folder)).encode("A text of six words, éè.")
+        return str(load_config(str(folder))), str(load_generation_config(str(folder)))
+    finally:
+        shutil.copyfile(_a_model() / name, folder / name)
+
+
+@cache
+def _a_model() -> Path:
+    """Texts of the shipped draft, with a vocabulary so small that mutations meet the rest of its file, too."""
+    import json
+    import tempfile
+
+    folder, shipped = (
+        Path(tempfile.mkdtemp(prefix="testbed-fuzz-model-")),
+        Path(__file__).parents[1] / "models/pairs/tiny",
+    )
+    for name in MODEL_TEXTS:
+        shutil.copyfile(shipped / "draft" / name, folder / name)
+    found = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+    model = found["model"]
+    model["vocab"] = {token: index for token, index in model["vocab"].items() if index < SMALL_VOCABULARY}
+    whole = [merge for merge in model["merges"] if "".join(merge) in model["vocab"]]
+    model["merges"] = [merge for merge in whole if all(part in model["vocab"] for part in merge)]
+    (folder / TOKENIZER).write_text(json.dumps(found), encoding="utf-8")
+    return folder
+
+
+def _model_seeds() -> list[bytes]:
+    return [bytes([index]) + (_a_model() / name).read_bytes() for index, name in enumerate(MODEL_TEXTS)]
+
+
 def _claims(path: Path) -> object:
     from testbed.reproduce.claims import read_claims
 
@@ -475,6 +524,7 @@ LOADERS: Mapping[str, Loader] = {
         Loader("load profile", ".yaml", _load, _shipped("workloads/load", "mooncake-synthetic.yaml", 3_000)),
         Loader("table", ".parquet", _table, _tables),
         Loader("controller", ".json", _controller, _controllers),
+        Loader("model", ".bin", _model, _model_seeds),
         Loader("claims", ".yaml", _claims, _shipped("experiments", "*/claims.yaml", 1_500)),
         Loader("journal", ".jsonl", _journal, _texts('{"run_id":"a","valid":true}\n{"run_id":"b","error":"x"}\n')),
         Loader("run", ".bin", _run, _run_seeds),
@@ -484,6 +534,9 @@ LOADERS: Mapping[str, Loader] = {
 
 def close() -> None:
     """Removes what loaders made for themselves."""
+    if _a_model.cache_info().currsize:
+        shutil.rmtree(_a_model(), ignore_errors=True)
+        _a_model.cache_clear()
     if _a_run.cache_info().currsize:
         shutil.rmtree(_a_run().parents[1], ignore_errors=True)
         _a_run.cache_clear()
