@@ -6,6 +6,7 @@ them runs code of the file, so Topo files are not among them (their options are:
 
 from __future__ import annotations
 
+import atexit
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -359,6 +360,7 @@ def _a_model() -> Path:
         Path(tempfile.mkdtemp(prefix="testbed-fuzz-model-")),
         Path(__file__).parents[1] / "models/pairs/tiny",
     )
+    atexit.register(close)
     for name in MODEL_TEXTS:
         shutil.copyfile(shipped / "draft" / name, folder / name)
     found = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
@@ -448,6 +450,7 @@ def _a_run() -> Path:
     from testbed.simulation import engine
 
     folder = Path(tempfile.mkdtemp(prefix="testbed-fuzz-run-"))
+    atexit.register(close)
     text = SMALL.split("compute:")[0].replace(", sled: {}, wisp: {}", "")
     (folder / "e.yaml").write_text(text, encoding="utf-8")
     outcome = engine.run(load_scenario(folder / "e.yaml"), engine.Options(out=folder / "out"), Silent())
