@@ -16,6 +16,7 @@ import typer
 
 from testbed.cli import capacity as cli_capacity
 from testbed.cli import completion as cli_completion
+from testbed.cli import export as cli_export
 from testbed.cli import files as cli_files
 from testbed.cli import images as cli_images
 from testbed.cli import imports as cli_imports
@@ -372,6 +373,7 @@ cli_policies.add_to(add(app, cli_policies.Policies()))
 add(app, shelves.Tables())
 add(app, shelves.Metrics())
 cli_runs.add_to(app)
+cli_export.add_to(app)
 cli_images.add_to(app)
 
 

@@ -27,6 +27,7 @@ WORDS: dict[str, tuple[list[str], int]] = {
     "doctor": ([], 0),
     "experiments list": ([], 0),
     "experiments show": (["quickstart"], 0),
+    "export": (["{run}", "--format", "csv", "--out", "{out}"], 0),
     "images build": (["--offline", "--base", NONE], 2),
     "images daemon": ([NONE], 2),
     "images list": (["--help"], 0),

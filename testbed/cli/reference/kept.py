@@ -15,6 +15,7 @@ from testbed.cli.reference.commandline import command_line
 from testbed.cli.reference.tables import tables
 from testbed.errors import EXIT_STATUSES
 from testbed.policies import registry
+from testbed.results.export.equivalents import EQUIVALENTS
 from testbed.results.metrics import FAMILIES
 
 SCHEMAS, REFERENCE = "schemas", "docs/reference"
@@ -88,6 +89,7 @@ def pages_of(command_line: str) -> dict[str, str]:
         "policies.md": pages.policies(shipped, {spec.name: schemas.policy(spec) for spec in shipped}),
         "tables.md": pages.columns(tables()),
         "metrics.md": pages.metrics(FAMILIES),
+        "metric-names.md": pages.equivalents(EQUIVALENTS),
         "command-line.md": command_line,
         "exit-status.md": pages.exit_statuses(EXIT_STATUSES),
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from testbed.cli.reference.keys import Key, Schema, keys
 from testbed.cli.reference.tables import Table
 from testbed.policies.spec import PolicySpec
+from testbed.results.export.equivalents import Equivalent
 from testbed.results.metrics.base import Metric
 from testbed.results.statistics import FEWEST_PROMPTS
 
@@ -87,6 +88,20 @@ def metrics(families: Mapping[str, Sequence[Metric]]) -> str:
         rows = ([f"`{m.tag}`", m.header, m.unit or "1", m.shape, _BETTER[m.direction], m.formula] for m in members)
         parts.append(table(["metric", "heading", "unit", "shape", "better", "formula"], rows))
     return page("Metrics", *parts)
+
+
+def equivalents(known: Mapping[str, Equivalent]) -> str:
+    """Our names of metrics, and those of other tools."""
+    about = (
+        "`testbed export --format aiperf` and `--format vllm` write metrics by the other tool's formulas under its "
+        "names. These are the nearest of ours, and the difference. `vllm bench serve` puts `mean_`, `median_`, `std_` "
+        "or `p99_` before a latency's name and `_ms` behind it. We report medians with intervals, never a mean alone."
+    )
+    rows = (
+        [f"`{tag}`", *(f"`{name}`" if name else "" for name in (one.aiperf, one.vllm)), one.difference]
+        for tag, one in known.items()
+    )
+    return page("Names of metrics elsewhere", about, table(["here", "AIPerf", "vLLM", "difference"], rows))
 
 
 def exit_statuses(statuses: Mapping[int, str]) -> str:
