@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def records(run: Measured, label: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _latencies(request: Mapping[str, Any]) -> dict[str, Any]:
+def _latencies(request: pd.Series[Any]) -> dict[str, Any]:
     tokens = int(request["output_tokens"])
     latency_ns = int(request["finished_ns"] - request["sent_ns"])
     found = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -17,6 +18,11 @@ from testbed.system.units import NS_PER_S
 
 SIMULATED_NS = 86_400 * NS_PER_S
 REQUEST = ["policy", "repeat", "request"]  # names one request of a run
+
+
+def each(frame: pd.DataFrame) -> Iterator[Any]:
+    """Its rows, with the columns as attributes."""
+    return iter(frame.itertuples())
 
 
 @dataclass(frozen=True)

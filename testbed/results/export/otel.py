@@ -18,7 +18,7 @@ from typing import Any
 from testbed.errors import MachineCannot
 from testbed.files.datafiles import VERSION
 from testbed.files.whole import replacing
-from testbed.results.export.measured import REQUEST, Measured
+from testbed.results.export.measured import REQUEST, Measured, each
 from testbed.results.export.perfetto import FIX
 
 FILE = "traces.json"
@@ -117,25 +117,25 @@ def _rows(run: Measured) -> dict[str, Iterator[dict[str, Any]]]:
                 "gen_ai.usage.output_tokens": one.output_tokens,
                 "testbed.first_token_ms": (one.first_token_ns - one.sent_ns) / 1e6,
             })
-            for one in data.requests.itertuples()
+            for one in each(data.requests)
         ),
         "round": (
             row(one, one.node, "round", Span.SPAN_KIND_SERVER, one.started_ns, one.finished_ns, {
                 "testbed.drafts": one.drafts, "testbed.accepted": one.accepted, "testbed.emitted": one.emitted,
             })
-            for one in data.rounds.itertuples()
+            for one in each(data.rounds)
         ),
         "pass": (
             row(one, one.node, f"{one.kind} pass", Span.SPAN_KIND_INTERNAL, one.started_ns, one.finished_ns, {
                 "testbed.tokens": one.tokens, "testbed.batch": one.batch,
             })
-            for one in data.steps.itertuples()
+            for one in each(data.steps)
         ),
         "message": (
             row(one, one.src, f"{one.kind} to {one.dst}", Span.SPAN_KIND_PRODUCER, one.sent_ns, one.received_ns, {
                 "testbed.bytes": one.size_bytes,
             })
-            for one in data.messages.itertuples()
+            for one in each(data.messages)
         ),
     }  # fmt: skip
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from testbed.errors import MachineCannot
 from testbed.files.whole import replacing
-from testbed.results.export.measured import Measured
+from testbed.results.export.measured import Measured, each
 from testbed.results.metrics.base import PASS
 
 FILE = "run.perfetto-trace"
@@ -130,25 +130,25 @@ def _of_request(row: Any) -> dict[str, int | str]:
 
 
 def _requests(rows: pd.DataFrame) -> Iterator[Slice]:
-    for row in rows.itertuples():
+    for row in each(rows):
         marks = [(at, f"{count} tokens") for at, count in zip(row.chunk_ns, row.chunk_tokens, strict=True)]
         notes = {**_of_request(row), "prompt": row.prompt_id, "output tokens": row.output_tokens}
         yield Slice(row.sent_ns, row.finished_ns, f"{row.policy} {row.request}", notes, marks)
 
 
 def _rounds(rows: pd.DataFrame) -> Iterator[Slice]:
-    for row in rows.itertuples():
+    for row in each(rows):
         notes = {**_of_request(row), "drafts": row.drafts, "remote drafts": row.remote_drafts, "accepted": row.accepted}
         name = f"{row.accepted} of {row.drafts} accepted" if row.drafts else "no drafts"
         yield Slice(row.started_ns, row.finished_ns, name, {**notes, "emitted": row.emitted})
 
 
 def _passes(rows: pd.DataFrame) -> Iterator[Slice]:
-    for row in rows.itertuples():
+    for row in each(rows):
         notes = {**_of_request(row), "tokens": row.tokens, "position": row.position, "members": row.members}
         yield Slice(row.started_ns, row.finished_ns, row.kind, notes)
 
 
 def _messages(rows: pd.DataFrame) -> Iterator[Slice]:
-    for row in rows.itertuples():
+    for row in each(rows):
         yield Slice(row.sent_ns, row.received_ns, row.kind, {**_of_request(row), "bytes": row.size_bytes})
