@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from testbed.policies.api import (
     VerifyBatch,
     VerifyTree,
 )
+from testbed.policies.prefixcaching import PrefixCaching
 from testbed.wire.memory import MemoryHub
 from testbed.workload.planned import PlannedRequest
 
@@ -134,10 +136,12 @@ async def decode(
     noise: float = 1.0,
     device: Callable[[], Any] | None = None,
     limits: DeviceLimits = NO_LIMITS,
+    keeping: PrefixCaching | None = None,
+    in_turn: bool = False,
 ) -> PhaseLog:
-    """All requests at once through one policy; returns the merged log of the three nodes.
+    """All requests at once, or each after the one before, through one policy; returns the merged log of three nodes.
 
-    `device` makes each node's, which has `limits`; otherwise they run made-up models.
+    `device` makes each node's, which has `limits`; otherwise they run made-up models. `keeping`: of those that ended.
     """
     spec = registry.get(policy)
     parsed = spec.params.model_validate(params)
@@ -145,6 +149,11 @@ async def decode(
     recorders, hosts, logs = {}, {}, {}
     left = {one.request for one in requests}
     done = asyncio.Event()
+
+    waiting = iter(requests)
+
+    def issue(one: PlannedRequest) -> None:
+        hosts["user0"].issue(one, time.monotonic_ns())
 
     def arrived(node: str, arrival: Any) -> None:
         hosts[node].arrived(arrival)
@@ -154,6 +163,8 @@ async def decode(
         left.discard(request)
         if not left:
             done.set()
+        elif in_turn:
+            asyncio.get_running_loop().call_soon(issue, next(waiting))
 
     for node, name in NODES.items():
         if name not in spec.roles:
@@ -161,7 +172,7 @@ async def decode(
         logs[node] = PhaseLog()
         recorders[node] = Recorder(policy, 0, node, node, logs[node])
         hosts[node] = RoleHost(
-            spec.role(name, parsed, RoleContext(node, PEERS, limits)),
+            spec.role(name, parsed, RoleContext(node, PEERS, limits), keeping=keeping),
             hub.endpoint(node, partial(arrived, node)),
             inline(noise) if device is None else device(),
             recorders[node],
@@ -172,8 +183,8 @@ async def decode(
         for peer in hosts:
             if peer != node:
                 hosts[node].sample(peer, 2 * one_way_ms)
-    for one in requests:
-        hosts["user0"].issue(one, time.monotonic_ns())
+    for one in islice(waiting, 1 if in_turn else None):
+        issue(one)
     async with asyncio.timeout(60):
         await done.wait()
     for host in hosts.values():
