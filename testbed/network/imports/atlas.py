@@ -17,6 +17,8 @@ from testbed.network.imports.found import Options, RoundTrips
 from testbed.network.imports.jsonplace import line_of, objects
 from testbed.network.spec.fabric import Pair
 
+MOST_PACKETS = 100_000  # of one result
+
 
 class Result(NamedTuple):
     line: int
@@ -92,6 +94,8 @@ def _add(pair: RoundTrips, one: Mapping[str, Any], path: Path, line: int) -> Non
         sent, received = _number(one.get("sent")) or 0, _number(one.get("rcvd"))
         if average is None and received is None:
             refuse_file(path, "has neither result nor avg; export results of RIPE Atlas whole", line)
+        if max(sent, received or 0) > MOST_PACKETS:
+            refuse_file(path, f"says of more than {MOST_PACKETS} packets in one result; is that right?", line)
         replied = 0 if average is None or average < 0 else int(received if received is not None else 1)
         pair.samples += [(start + number * step, average) for number in range(replied)]
         pair.samples += [(start + number * step, None) for number in range(replied, max(int(sent), replied, 1))]

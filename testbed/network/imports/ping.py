@@ -14,7 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from testbed.files.numbers import number
 from testbed.files.reading import refuse_file
+from testbed.files.yamlfile import said
 from testbed.network.imports.cells import MS
 from testbed.network.imports.found import Options, RoundTrips
 from testbed.network.spec.fabric import Pair
@@ -52,6 +54,8 @@ _FPING = re.compile(
 _LOST = re.compile(r"timeout|timed out|no answer|unreachable|exceeded|filtered|prohibit", re.IGNORECASE)
 _FROM = re.compile(r"(?:from|von|de|da|desde|van)\s+([^\s:(]+(?::[0-9a-fA-F:]+)?)(?:\s*\(([^)]+)\))?:", re.IGNORECASE)
 _FILE = re.compile(r"(.+?)(?:_to_|-to-|\.to\.| to |__|--|->|→)(.+)")
+MOST_DIGITS = 12  # of a count of packets
+NUMBERS = 65_536  # then requests are counted from 0 again
 SHORT_SHARE = 0.5  # of the bound, for a reply that was faster than the clock
 
 
@@ -64,16 +68,49 @@ class _Block:
     windows: bool = False
     replies: dict[int, tuple[float | None, float]] = field(default_factory=dict)  # by number: when, how long
     lost: set[int] = field(default_factory=set)
+    last: int | None = None  # the highest number of both
     sent: int | None = None
     received: int | None = None
     mean_ms: float | None = None
     ended: bool = False  # its summary has begun
     short: int = 0
 
+    def reply(self, number: int, when: float | None, ms: float) -> None:
+        """Of several with one number the first."""
+        self.replies.setdefault(number, (when, ms))
+        self.lost.discard(number)
+        self._saw(number)
+
+    def loss(self, number: int) -> None:
+        """None of a request that was answered."""
+        if number not in self.replies:
+            self.lost.add(number)
+            self._saw(number)
+
+    def _saw(self, number: int) -> None:
+        self.last = number if self.last is None else max(self.last, number)
+
+
+class _NoNumber(ValueError):
+    """Digits that are none."""
+
+
+def _ms(text: str) -> float:
+    try:
+        return number(text.replace(",", "."))
+    except ValueError as error:
+        raise _NoNumber(f"{said(text)}: {error}") from error
+
+
+def _count(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise _NoNumber(f"{said(digits)} is no count of packets")
+    return int(digits)
+
 
 def round_trips(text: str, path: Path, options: Options) -> tuple[dict[Pair, RoundTrips], tuple[str, ...]]:
     """Of each host that was pinged, and notes. Raises BadInput without a ping, or where the pinging side is unnamed."""
-    blocks = list(_blocks(text))
+    blocks = list(_blocks(text, path))
     if not blocks:
         refuse_file(path, "holds no output of ping: no reply with a time, and no summary", 1)
     named = _FILE.fullmatch(path.stem)
@@ -104,43 +141,63 @@ def looks(text: str) -> bool:
     )
 
 
-def _blocks(text: str) -> Iterator[_Block]:
-    block: _Block | None = None
-    by_host: dict[str, _Block] = {}
-    host = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+def _blocks(text: str, path: Path) -> Iterator[_Block]:
+    found = _Blocks()
+    for number_, line in enumerate(text.splitlines(), start=1):
+        try:
+            found.take(line, number_)
+        except _NoNumber as error:
+            refuse_file(path, str(error), number_)
+    return found.all()
+
+
+class _Blocks:
+    """Takes lines, and says what pings they are of."""
+
+    def __init__(self) -> None:
+        self._done: list[_Block] = []
+        self._block: _Block | None = None
+        self._by_host: dict[str, _Block] = {}
+        self._host = ""
+
+    def all(self) -> Iterator[_Block]:
+        yield from self._done
+        if self._block is not None:
+            yield self._block
+        yield from self._by_host.values()
+
+    def take(self, line: str, at: int) -> None:
+        """Raises _NoNumber."""
         if (one := _FPING.match(line)) is not None:
-            mean = None if one[4] is None else float(one[4])
-            yield _Block(one[1], number, sent=int(one[2]), received=int(one[3]), mean_ms=mean)
-            continue
-        if (reply := _FPING_REPLY.match(line)) is not None:
-            one_host = by_host.setdefault(reply[1], _Block(reply[1], number))
+            mean = None if one[4] is None else _ms(one[4])
+            self._done.append(_Block(one[1], at, sent=_count(one[2]), received=_count(one[3]), mean_ms=mean))
+        elif (reply := _FPING_REPLY.match(line)) is not None:
+            host = self._by_host.setdefault(reply[1], _Block(reply[1], at))
             if reply[3] is None:
-                one_host.lost.add(int(reply[2]))
+                host.loss(_count(reply[2]))
             else:
-                one_host.replies[int(reply[2])] = (None, float(reply[3]))
-            continue
-        if (name := _header(line)) is not None and not (block is not None and block.ended and _statistics(line, block)):
-            if block is not None:
-                yield block
-            block = _Block(name, number, windows=not re.search(r"PING6?[ (:]", line))
-            continue
-        if _is_reply(line):
-            if block is None:
-                block = _Block(_answering(line), number)
-            _reply(block, line)
-        elif block is not None:
-            _other(block, line)
+                host.reply(_count(reply[2]), None, _ms(reply[3]))
+        elif (name := _header(line)) is not None and not self._sums_up(line):
+            if self._block is not None:
+                self._done.append(self._block)
+            self._block = _Block(name, at, windows=not re.search(r"PING6?[ (:]", line))
+        elif _is_reply(line):
+            if self._block is None:
+                self._block = _Block(_answering(line), at)
+            _reply(self._block, line)
+        elif self._block is not None:
+            _other(self._block, line)
         elif any(one.search(line) for one in (_SUMMARY, _COUNTS, _WINDOWS_COUNTS, _WINDOWS_SUMMARY)):
-            block = _Block(host, number)
-            _other(block, line)
+            self._block = _Block(self._host, at)
+            _other(self._block, line)
         elif (address := re.search(_ADDRESS, line)) is not None:
-            host = address[0]
+            self._host = address[0]
         elif (statistics := re.match(r"-+\s*(\S+)\s.*-+\s*$", line)) is not None:
-            block = _Block(statistics[1], number)
-    if block is not None:
-        yield block
-    yield from by_host.values()
+            self._block = _Block(statistics[1], at)
+
+    def _sums_up(self, line: str) -> bool:
+        """Whether this line, which names a host, begins the summary of the same ping."""
+        return self._block is not None and self._block.ended and self._block.name in line
 
 
 def _header(line: str) -> str | None:
@@ -150,11 +207,6 @@ def _header(line: str) -> str | None:
         if (match := one.search(line)) is not None:
             return match["name"].strip("'\"«»")
     return None
-
-
-def _statistics(line: str, block: _Block) -> bool:
-    """Whether this line, which names a host, begins the summary of the same ping."""
-    return block.name in line
 
 
 def _is_reply(line: str) -> bool:
@@ -173,26 +225,22 @@ def _answering(line: str) -> str:
 def _reply(block: _Block, line: str) -> None:
     match = _TIME.search(line)
     assert match is not None
-    value = float(match[1].replace(",", ".")) * MS.get(match[2].casefold(), 1.0)
+    value = _ms(match[1]) * MS.get(match[2].casefold(), 1.0)
     if "<" in match[0] or "≤" in match[0]:
         value *= SHORT_SHARE
         block.short += 1
-    number = _number(block, line)
-    if number not in block.replies:  # else a duplicate
-        block.replies[number] = (_seconds(line), value)
-    block.lost.discard(number)
+    block.reply(_number(block, line), _seconds(line), value)
 
 
 def _number(block: _Block, line: str) -> int:
     """Of this request, counted on where 16 bits are used up."""
-    told = _SEQ.search(line)
-    last = max([*block.replies, *block.lost], default=None)
+    told, last = _SEQ.search(line), block.last
     if told is None:
         return 0 if last is None else last + 1
-    number = int(told[1])
-    while last is not None and number < last - 32_768:
-        number += 65_536
-    return number
+    own = _count(told[1])
+    if last is None:
+        return own
+    return own + NUMBERS * max(0, -(-(last - NUMBERS // 2 - own) // NUMBERS))
 
 
 def _seconds(line: str) -> float | None:
@@ -201,7 +249,7 @@ def _seconds(line: str) -> float | None:
     if (iso := _ISO.match(line)) is not None:
         try:
             return datetime.fromisoformat(iso[1].replace(",", ".")).timestamp()
-        except ValueError:
+        except (ValueError, OverflowError):  # of the years 1 and 9999
             return None
     return None
 
@@ -209,19 +257,15 @@ def _seconds(line: str) -> float | None:
 def _other(block: _Block, line: str) -> None:
     """A loss, a count, a mean, or nothing."""
     if (mean := _SUMMARY.search(line)) is not None:
-        block.mean_ms = float(mean[2].replace(",", ".")) * MS.get((mean[4] or "ms").casefold(), 1.0)
+        block.mean_ms = _ms(mean[2]) * MS.get((mean[4] or "ms").casefold(), 1.0)
     elif (mean := _WINDOWS_SUMMARY.search(line)) is not None:
-        block.mean_ms = float(mean[3].replace(",", "."))
+        block.mean_ms = _ms(mean[3])
     elif (counts := _WINDOWS_COUNTS.search(line)) is not None or (counts := _COUNTS.match(line)) is not None:
-        block.sent, block.received, block.ended = int(counts[1]), int(counts[2]), True
+        block.sent, block.received, block.ended = _count(counts[1]), _count(counts[2]), True
     elif line.startswith("---") or (block.windows and not line.strip() and (block.replies or block.lost)):
         block.ended = True
-    elif not block.ended and (_SEQ.search(line) and _LOST.search(line)):
-        number = _number(block, line)
-        if number not in block.replies:
-            block.lost.add(number)
-    elif not block.ended and block.windows and line.strip():
-        block.lost.add(_number(block, line))
+    elif not block.ended and ((_SEQ.search(line) and _LOST.search(line)) or (block.windows and line.strip())):
+        block.loss(_number(block, line))
 
 
 def _add(pair: RoundTrips, block: _Block, interval_s: float) -> None:
@@ -231,12 +275,12 @@ def _add(pair: RoundTrips, block: _Block, interval_s: float) -> None:
         first, last = min(numbers), max(numbers)
         if last - first < 1_000_000:
             numbers |= set(range(first, last + 1))
-        start = next(((when - (number - first) * interval_s) for number, (when, _) in sorted(block.replies.items())
+        start = next(((when - (place - first) * interval_s) for place, (when, _) in sorted(block.replies.items())
                       if when is not None), None)  # fmt: skip
         offset = (pair.samples[-1][0] + interval_s if pair.samples else 0.0) if start is None else start
-        for number in sorted(numbers):
-            when, value = block.replies.get(number, (None, None))
-            at = offset + (number - first) * interval_s if when is None else when
+        for place in sorted(numbers):
+            when, value = block.replies.get(place, (None, None))
+            at = offset + (place - first) * interval_s if when is None else when
             pair.samples.append((at, value))
         pair.timed = start is not None
         pair.samples.sort(key=_when)

@@ -6,6 +6,7 @@ cannot do is refused by name.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -131,7 +132,9 @@ class _Rule:
         )
         if match is None or match[2] not in BITS:
             self._refuse(key, "write a rate such as 10Mbps")
-        return round(float(match[1]) * BITS[match[2]])
+        if not math.isfinite(rate := float(match[1]) * BITS[match[2]]):
+            self._refuse(key, "write a rate such as 10Mbps")
+        return round(rate)
 
     def _refuse(self, key: str, problem: str) -> NoReturn:
         line = line_of(self._text, (*self._place, key))

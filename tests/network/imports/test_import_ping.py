@@ -167,6 +167,13 @@ def test_numbers_that_start_over_are_counted_on(tmp_path: Path) -> None:
     assert (len(one.samples), one.loss) == (5, 0.0)
 
 
+def test_numbers_far_apart_are_counted_on_at_once(tmp_path: Path) -> None:
+    """Sixteen bits are used up a million times between the two, if this is a ping of years."""
+    lines = [f"64 bytes from 192.0.2.1: icmp_seq={number} ttl=9 time=1.0 ms" for number in (999_999_999_999, 7, 8)]
+    (one,) = read(tmp_path, "PING h (192.0.2.1) 56(84) bytes of data.\n" + "\n".join(lines)).values()
+    assert len(one.values) == 3 and one.samples[0][0] < one.samples[1][0] == one.samples[2][0] - 1
+
+
 def test_the_file_s_name_says_who_pinged_whom(tmp_path: Path) -> None:
     assert list(read(tmp_path, SAME["Linux"], "paris_to_rome.txt")) == ["rome"]
     assert list(read(tmp_path, SAME["Linux"], "x.txt", src="paris", dst="oslo")) == ["oslo"]
@@ -184,6 +191,11 @@ def test_the_file_s_name_says_who_pinged_whom(tmp_path: Path) -> None:
             "x.txt:1: does not say what was pinged; say --to",
         ),
         ("nothing here\n", {"src": "me"}, "x.txt:1: holds no output of ping"),
+        (LINUX.replace("seq=1 ", f"seq={'9' * 30} "), {"src": "me"}, f"x.txt:2: '{'9' * 30}' is no count of packets"),
+        (LINUX.replace("seq=1 ", f"seq={'9' * 5000} "), {"src": "me"}, " is no count of packets"),
+        ("rtt min/avg/max/mdev = 1/192.0.2.1/3/1 ms\n", {"src": "me"}, "x.txt:1: '192.0.2.1': write a number"),
+        ("64 bytes from h: icmp_seq=1 ttl=9 time=" + "9" * 400 + " ms\n", {"src": "me"}, "9...: write a number"),
+        ("h : xmt/rcv/%loss = " + "9" * 5000 + "/1/0%\n", {"src": "me"}, " is no count of packets"),
     ],
 )
 def test_what_is_missing_is_said(tmp_path: Path, text: str, options: dict[str, str], says: str) -> None:
