@@ -15,7 +15,7 @@ from testbed.sweeps.run import HEADLINE
 
 CLAIMS, FOLDER = load_claims("wisp")
 VALUES = [(claim, value) for claim in CLAIMS.claims for value in claim.values]
-CAPACITY = {"capacity", "capacity_per_user", "capacity_fleet", "token_goodput", "violations"}
+CAPACITY = {"capacity", "capacity_per_user", "capacity_fleet", "tokens_per_s_per_user", "token_goodput", "violations"}
 PREDICTORS = {"mlp", "logistic", "confidence", "entropy"}
 
 
