@@ -12,6 +12,7 @@ from testbed.nodes.rolehost import Device, OnAnswer
 from testbed.policies.api import (
     BatchReady,
     DeviceJob,
+    DeviceSample,
     Draft,
     DraftTree,
     JobDone,
@@ -37,6 +38,10 @@ class ScriptedDevice(Device):
     def submit(self, job: DeviceJob, on_answer: OnAnswer) -> None:
         submitted_ns = time.monotonic_ns()
         asyncio.get_running_loop().call_later(PASS_S, self._answer, job, submitted_ns, on_answer)
+
+    def sample(self) -> DeviceSample | None:
+        """Nobody shares it."""
+        return None
 
     def release(self, request: int) -> None:
         """After the jobs before it, as a worker does."""

@@ -22,6 +22,8 @@ def misfits(at: KeyPath, given: Rule | Routing | None, targets: Collection[str])
         yield Mistake(at, "routing: weighted needs weights, as in {rule: weighted, weights: {target0: 3}}")
     elif routing.rule != "weighted" and routing.weights is not None:
         yield Mistake((*at, "weights"), f"routing: weights belong to rule: weighted, not to {routing.rule}")
+    if routing.weights is not None and not any(routing.weights.get(node, 1.0) for node in targets):
+        yield Mistake((*at, "weights"), "routing: every target has weight 0; give one of them more")
     for node in routing.weights or ():
         if node not in targets:
             yield Mistake((*at, "weights", node), f"routing: no target {node!r}{nearest(node, targets)}")

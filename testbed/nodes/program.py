@@ -54,7 +54,7 @@ from testbed.nodes.tenants import ALONE, Alone, Tenants
 from testbed.nodes.userdriver import UserDriver
 from testbed.nodes.workerclient import WorkerClient, WorkerDied, precise_loop
 from testbed.policies import registry
-from testbed.policies.api import RoleContext
+from testbed.policies.api import DEVICE_SAMPLE_INTERVAL_MS, RoleContext
 from testbed.policies.faults import PolicyFault
 from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing
@@ -101,6 +101,7 @@ class NodeProgram:
         self._recorder: Recorder | None = None
         self._log: RowFile | None = None
         self._driver: UserDriver | None = None
+        self._samples_device = False  # its role wants to hear what others do to the device
         self._rtt_samples: dict[str, deque[float]] = {}  # the latest of each peer, for the next policy
         self._tidied = 0.0  # time.monotonic of the last collection
         self._finished = asyncio.Event()
@@ -235,6 +236,7 @@ class NodeProgram:
         routing = None if command.routing is None else Routing.model_validate(command.routing)
         keeping = None if command.keeping is None else PrefixCaching.model_validate(command.keeping)
         role = spec.role(command.role, params, context, command.label, routing, keeping)
+        self._samples_device = spec.device_samples(params)
         if self._worker is not None:
             seed = device_seed(command.seed, command.repeat, self._config.node)
             self._worker.begin(seed, command.bound, self._tenants(command.background))
@@ -294,10 +296,13 @@ class NodeProgram:
                 raise TestbedError(f"no answer from {', '.join(silent)} within {PONG_TIMEOUT_S:.0f} s") from None
 
     async def _ping_forever(self) -> None:
+        assert PING_INTERVAL_MS == DEVICE_SAMPLE_INTERVAL_MS
         while True:
             await asyncio.sleep(self._clock.wall_ns(PING_INTERVAL_MS * NS_PER_MS) / NS_PER_S)
             for peer in self._endpoint.peers():
                 self._endpoint.send(peer, Ping(self._clock.now_ns()))
+            if self._samples_device and self._host is not None:
+                self._host.sample_device()
 
     # --- callbacks ---
 

@@ -21,7 +21,7 @@ from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.rolehost import OnAnswer
 from testbed.nodes.tenants import ALONE, Alone
 from testbed.nodes.virtualdevice import VirtualDevice
-from testbed.policies.api import DeviceJob, JobDone
+from testbed.policies.api import DeviceJob, DeviceSample, JobDone
 from testbed.policies.estimates import RecentMedian
 from testbed.system.units import NS_PER_MS, NS_PER_US
 from testbed.tables.carried import carried
@@ -108,6 +108,9 @@ class RecordedDevice:
             on_answer(submitted_ns, Answer(ready, tuple(passes)))
 
         self._device.submit(job, over)
+
+    def sample(self) -> DeviceSample | None:
+        return self._device.sample()
 
     def release(self, request: int) -> None:
         self._device.release(request)

@@ -19,6 +19,7 @@ from testbed.policies.api import (
     CancelTimer,
     Command,
     DeviceJob,
+    DeviceSample,
     Draft,
     DraftTree,
     Emit,
@@ -53,6 +54,8 @@ class Device(Protocol):
         """Runs the job after those before it; `on_answer(submitted_ns, answer)` is called on the event loop."""
 
     def release(self, request: int) -> None: ...
+
+    def sample(self) -> DeviceSample | None: ...
 
 
 class RoleHost:
@@ -108,6 +111,11 @@ class RoleHost:
             return
         self._recorder.sent(planned, scheduled_ns, self._now_ns())
         self._dispatch(planned.arrived())
+
+    def sample_device(self) -> None:
+        """What others do with the node's device, where it is shared."""
+        if self._running and self._device is not None and (sample := self._device.sample()) is not None:
+            self._dispatch(sample)
 
     def stop(self) -> None:
         """Ends the phase: nothing is dispatched after this, and no cache stays of requests that were given up."""

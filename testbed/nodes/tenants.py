@@ -16,6 +16,7 @@ from heapq import heappop, heappush
 
 from testbed.errors import BadInput
 from testbed.models.devices import DeviceProfile
+from testbed.policies.api import DeviceSample
 from testbed.system.units import NS_PER_MS
 from testbed.workload.background import Background
 
@@ -24,6 +25,10 @@ TOKEN_BUDGET = 512  # tokens a pass, as `centralised`
 
 class Alone:
     """A device without other tenants."""
+
+    def sample(self, now_ns: int, free_ns: int) -> DeviceSample | None:
+        """What they did since the last sample; None where there are none."""
+        return None
 
     def start(self, submitted_ns: int, free_ns: int) -> int:
         return max(submitted_ns, free_ns)
@@ -57,6 +62,18 @@ class Tenants(Alone):
         self._free_ns = begins_ns
         self._next = self._after()
         self._queued_ns = self._next[0]  # when their next pass stands in line
+        self._sampled = begins_ns, 0, 0  # when, and what they had taken until then, in so many passes
+
+    def sample(self, now_ns: int, free_ns: int) -> DeviceSample | None:
+        """`free_ns`: as of `start`. Asking changes nothing of what `start` says."""
+        since_ns, busy_ns, passes = self._sampled
+        if now_ns <= since_ns:
+            return None
+        self.start(now_ns, free_ns)
+        busy_ns, passes = self.busy_ns - busy_ns, self.passes - passes
+        self._sampled = now_ns, self.busy_ns, self.passes
+        share = min(1.0, busy_ns / (now_ns - since_ns))
+        return DeviceSample(share, busy_ns / passes / NS_PER_MS if passes else 0.0)
 
     def start(self, submitted_ns: int, free_ns: int) -> int:
         """When a job can start that is submitted then to a device that our other jobs leave free from `free_ns` on.

@@ -22,6 +22,7 @@ from testbed.nodes.tenants import ALONE, Alone
 from testbed.policies.api import (
     BatchReady,
     DeviceJob,
+    DeviceSample,
     Draft,
     DraftReady,
     DraftTree,
@@ -130,6 +131,10 @@ class VirtualDevice:
         self._overhead_ns = overhead_ns
         self._detailed = detailed
         self._free_ns = 0
+
+    def sample(self) -> DeviceSample | None:
+        """What others did with the device since the last sample; None where it is not shared."""
+        return self._tenants.sample(self._kernel.now_ns, self._free_ns)
 
     def submit(self, job: DeviceJob, answered: Answered) -> None:
         """Runs the job after those before it; `answered` gets (job, submitted_ns, result, passes) when it is done."""

@@ -26,7 +26,7 @@ from testbed.nodes.expected import ExpectedDues
 from testbed.nodes.jobs import Answer, Refused, Release, Reply, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.rolehost import OnAnswer
 from testbed.nodes.tenants import ALONE, Alone
-from testbed.policies.api import DeviceJob
+from testbed.policies.api import DeviceJob, DeviceSample
 from testbed.system.processes import ending, ending_with_this
 from testbed.system.units import NS_PER_S, NS_PER_US
 from testbed.wire.framing import Frames
@@ -111,6 +111,10 @@ class WorkerClient(Inbox):
         if len(self._dues) == 1:
             self._await_first()
         self._transport.write(frame(Submit(job, begins, self._seed)))
+
+    def sample(self) -> DeviceSample | None:
+        """What others did with the device since the last sample; None where it is not shared."""
+        return self._tenants.sample(self._clock.now_ns(), self._expected.free_ns)
 
     def release(self, request: int) -> None:
         assert self._transport is not None

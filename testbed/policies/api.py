@@ -97,7 +97,20 @@ class LinkSample(msgspec.Struct, frozen=True, gc=False):
 
 
 JobDone = DraftReady | TreeDraftReady | VerifyReady | BatchReady  # each answers one job
-Event = RequestArrived | MessageReceived | JobDone | TimerFired | LinkSample
+
+
+class DeviceSample(msgspec.Struct, frozen=True, gc=False):
+    """What others did with this node's device since the last sample: their share of its time, and how long their
+    passes took. Told to roles that ask for it (`PolicySpec.device_samples`), where a device is shared.
+    """
+
+    share: float
+    pass_ms: float
+
+
+DEVICE_SAMPLE_INTERVAL_MS = 250
+
+Event = RequestArrived | MessageReceived | JobDone | TimerFired | LinkSample | DeviceSample
 
 
 # --- commands -------------------------------------------------------------------------------------------------------

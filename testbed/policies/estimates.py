@@ -17,6 +17,13 @@ class RecentMedian:
         self._samples.append(sample)
         self.value = median(self._samples)
 
+    @property
+    def deviation(self) -> float:
+        """Mean distance of the samples from their median; 0 before the first."""
+        if self.value is None:
+            return 0.0
+        return sum(abs(sample - self.value) for sample in self._samples) / len(self._samples)
+
 
 class MovingAverage:
     """Exponentially weighted mean; the first sample is taken as it is. None before it."""

@@ -30,11 +30,13 @@ from testbed.wire.messages import (
     Branches,
     Close,
     Drafts,
+    Load,
     Open,
     Request,
     Slo,
     Tokens,
     Validation,
+    Watch,
 )
 
 MOST_EARLY = 1024  # messages of one request that wait; what is missing so long does not come
@@ -123,6 +125,8 @@ class Once:
     def _place(self, event: MessageReceived) -> int:
         message = event.message
         kind = type(message)
+        if kind is Load or kind is Watch:  # of no request's stream; what comes of either twice does nothing
+            return NEXT
         if kind is Branches:
             one = self._open.get(self._key(event))
             if one is not None:

@@ -31,6 +31,7 @@ class PolicySpec(msgspec.Struct, frozen=True):
     # Which passes besides those of one request it asks of each model ("target", "draft"): "tree", "batch". A pair that
     # cannot do them right is refused before anything runs; what is not named here is refused when it is asked for.
     passes: Callable[[Any], Mapping[str, frozenset[str]]] = lambda params: {}
+    device_samples: Callable[[Any], bool] = lambda params: False  # its roles want to hear what others do to devices
 
     def role(
         self,

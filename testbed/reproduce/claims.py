@@ -181,6 +181,9 @@ class Panel(Strict):
     sweep: str | None = Field(default=None, description="as of the figure")
     x: str | None = Field(default=None, description="as of the figure")
     y: str | None = Field(default=None, description="as of the figure")
+    value: str | None = Field(default=None, description="as of the figure")
+    neutral: Annotated[float, Unit("as the metric")] | None = Field(default=None, description="as of the figure")
+    policies: Annotated[list[str], Field(min_length=1)] | None = Field(default=None, description="as of the figure")
     where: Where | None = Field(default=None, description="as of the figure", examples=[{"seed": 1}])
     x_label: str | None = Field(default=None, description="as of the figure")
     y_label: str | None = Field(default=None, description="as of the figure")
@@ -194,15 +197,23 @@ class Figure(Strict):
     """
 
     name: str = Field(description="name of its files")
-    kind: Literal["lines", "scatter", "cdf"] = Field(
-        description="lines over an axis; a point per setting; or the share of prompts with at most x"
+    kind: Literal["lines", "scatter", "cdf", "map"] = Field(
+        description="lines over an axis; a point per setting; the share of prompts with at most x; or a heat map, a "
+        "number for each pair of x and y"
     )
     title: str = Field(description="heading")
     sweep: str = Field(description="source of the rows, as of a claim")
     x: str = Field(
-        description="column: an axis of the sweep for lines, a metric for a scatter, a column of prompts.csv for a cdf"
+        description="column: an axis of the sweep for lines and maps, a metric for a scatter, a column of prompts.csv "
+        "for a cdf. Of an axis whose values are mappings, AXIS.KEY is a column too, as is `policy`",
+        examples=["network.rtt_ms", "place.drafter"],
     )
     y: str | None = Field(default=None, description="column; none for a cdf, where it is the share of prompts")
+    value: str | None = Field(default=None, description="for a map: the metric whose median over the rest is shown")
+    neutral: Annotated[float, Unit("as the metric")] | None = Field(
+        default=None,
+        description="for a map: the value that has no colour, as 1 of a ratio; null: colours from least to most",
+    )
     by: str | None = Field(default=None, description="column whose values become lines or colours")
     legend: str | None = Field(default=None, description="title of the legend; null: what by says")
     each: str | None = Field(default=None, description="for a scatter: the axis along which its points lie")
@@ -225,6 +236,12 @@ class Figure(Strict):
         for one in self.each_panel():
             if (one.y is None) != (self.kind == "cdf"):
                 raise problem((), f"figure {self.name}: a {self.kind} " + ("has no y" if one.y else "needs y"))
+            if (one.value is None) != (self.kind != "map"):
+                raise problem(
+                    (), f"figure {self.name}: a {self.kind} " + ("has no value" if one.value else "needs value")
+                )
+            if self.kind == "map" and (self.by, self.each, self.legend) != (None, None, None):
+                raise problem((), f"figure {self.name}: a map has none of by, each and legend")
         return self
 
     def each_panel(self) -> list[Figure]:

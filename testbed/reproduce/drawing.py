@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from testbed.report.style import BLACK, DASHES, GREY, colours, new_figure, stamp
 from testbed.reproduce import claims
-from testbed.reproduce.figures import CDF, HIGH, LOW, NUMBER, SERIES, VALID, X, Y
+from testbed.reproduce.figures import CDF, HIGH, LOW, MAP, NUMBER, SERIES, VALID, X, Y
+from testbed.reproduce.heatmap import draw_map
 from testbed.results.stamps import NOT_VALID, SIMULATED
 
 HEIGHT_IN = 3.4
@@ -28,6 +29,10 @@ LEGEND_COLUMNS = 6
 
 def draw(spec: claims.Figure, data: pd.DataFrame, names: Mapping[str, str]) -> Figure:
     """`names`: registered policy name by label, for its colour."""
+    if spec.kind == MAP:
+        figure = draw_map(spec, data)
+        stamp(figure, [*([] if data[VALID].all() else [NOT_VALID]), SIMULATED])
+        return figure
     panels = spec.each_panel()
     single = len(panels) == 1
     columns = 1 if single else spec.columns

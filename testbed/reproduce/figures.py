@@ -1,11 +1,13 @@
-"""What a figure of a paper shows, as numbers: lines over an axis, one metric against another, or a distribution.
+"""What a figure of a paper shows, as numbers: lines over an axis, one metric against another, a distribution, or a map.
 
 Rule kept: what is drawn (`testbed.reproduce.drawing`) is what the returned frame holds, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,8 @@ from testbed.reproduce import claims
 from testbed.reproduce.value import column, select
 
 NUMBER, PANEL, SERIES, X, Y, LOW, HIGH, VALID = "number", "panel", "series", "x", "y", "low", "high", "valid"
-CDF = "cdf"
+VALUE = "value"
+CDF, MAP = "cdf", "map"
 
 
 def numbers(spec: claims.Figure, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -29,12 +32,14 @@ def numbers(spec: claims.Figure, tables: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def _panel(spec: claims.Figure, table: pd.DataFrame) -> pd.DataFrame:
+    for key in (spec.x, spec.y):
+        table = with_part(table, key)
     chosen = pd.concat(select(table, policy, spec.where, spec.name) for policy in spec.policies)
     column(chosen, spec.x, spec.name)
     if spec.y is not None:
         column(chosen, spec.y, spec.name)
     keyed = chosen.assign(**{SERIES: _series(spec, chosen)})
-    reduce = {"lines": _lines, "scatter": _scatter, CDF: _distribution}[spec.kind]
+    reduce = {"lines": _lines, "scatter": _scatter, CDF: _distribution, MAP: _map}[spec.kind]
     return reduce(spec, keyed).assign(**{VALID: bool(chosen["valid"].all())})
 
 
@@ -51,6 +56,30 @@ def _scatter(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
     by = [SERIES] if spec.each is None else [SERIES, str(column(rows, spec.each, spec.name).name)]
     found = rows.groupby(by, sort=False)[[spec.x, spec.y]].median().reset_index()
     return _in_order(found.rename(columns={spec.x: X, spec.y: Y}), rows, by[-1])
+
+
+def _map(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a pair of x and y, in their order in the sweep: the median, and the middle half around it."""
+    assert spec.y is not None and spec.value is not None, "the file was checked"
+    grouped = rows.groupby([spec.y, spec.x], sort=False)[str(column(rows, spec.value, spec.name).name)]
+    found = pd.DataFrame({VALUE: grouped.median(), LOW: grouped.quantile(0.25), HIGH: grouped.quantile(0.75)})
+    return found.reset_index().rename(columns={spec.x: X, spec.y: Y}).assign(**{SERIES: spec.value})
+
+
+def with_part(table: pd.DataFrame, key: str | None) -> pd.DataFrame:
+    """AXIS.KEY of an axis whose values are mappings, also several keys deep, becomes a column of its own."""
+    if key is None or key in table.columns:
+        return table
+    for axis in (axis for axis in table.columns if key.startswith(f"{axis}.")):
+        keys = key.removeprefix(f"{axis}.").split(".")
+        return table.assign(**{key: table[axis].map(lambda text: _within(json.loads(text), keys))})  # noqa: B023
+    return table
+
+
+def _within(value: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def _distribution(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:

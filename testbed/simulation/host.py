@@ -18,6 +18,7 @@ from testbed.policies.api import (
     CancelTimer,
     Command,
     DeviceJob,
+    DeviceSample,
     Draft,
     DraftTree,
     Emit,
@@ -47,6 +48,8 @@ class Device(Protocol):
     def submit(self, job: DeviceJob, answered: Answered) -> None: ...
 
     def release(self, request: int) -> None: ...
+
+    def sample(self) -> DeviceSample | None: ...
 
 
 class VirtualHost:
@@ -81,6 +84,11 @@ class VirtualHost:
     def sample(self, sample: LinkSample) -> None:
         """A measured round-trip time."""
         if not self.stopped:
+            self._dispatch(sample)
+
+    def sample_device(self) -> None:
+        """What others do with the node's device, where it is shared."""
+        if not self.stopped and self._device is not None and (sample := self._device.sample()) is not None:
             self._dispatch(sample)
 
     def issue(self, planned: PlannedRequest, scheduled_ns: int) -> None:

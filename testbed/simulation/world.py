@@ -19,7 +19,7 @@ from testbed.nodes.capacity import Capacity, limits_of
 from testbed.nodes.recorder import PhaseLog, Recorder, RequestRecorder
 from testbed.nodes.tenants import ALONE, Tenants
 from testbed.nodes.virtualdevice import VirtualDevice
-from testbed.policies.api import LinkSample, RoleContext
+from testbed.policies.api import DEVICE_SAMPLE_INTERVAL_MS, LinkSample, RoleContext
 from testbed.policies.prefixcaching import PrefixCaching
 from testbed.policies.routing.options import Routing
 from testbed.simulation.host import VirtualHost
@@ -36,6 +36,7 @@ from testbed.workload.background import Background
 from testbed.workload.planned import PlannedRequest, by_user
 
 PING_INTERVAL_NS = PING_INTERVAL_MS * NS_PER_MS
+DEVICE_SAMPLE_INTERVAL_NS = DEVICE_SAMPLE_INTERVAL_MS * NS_PER_MS
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,9 @@ class World:
     def run(self) -> PhaseLog:
         for node in self._hosts:
             self._connect(node)
+        if self._policy.device_samples(self._params):
+            for node in self._background:
+                self.kernel.at(DEVICE_SAMPLE_INTERVAL_NS, self._sample_device, node)
         timed = set()
         user_of = {one.request: user for user, of_user in self._by_user.items() for one in of_user}
         for one in self._planned:
@@ -231,6 +235,11 @@ class World:
             self.kernel.stop()
         else:
             self.kernel.at(until_ns, self._look)
+
+    def _sample_device(self, node: str) -> None:
+        if node in self._hosts:
+            self._hosts[node].sample_device()
+            self.kernel.at(self.kernel.now_ns + DEVICE_SAMPLE_INTERVAL_NS, self._sample_device, node)
 
     def _stop(self, node: str) -> None:
         if node in self._hosts:  # a policy need not use every node

@@ -10,7 +10,7 @@ import msgspec
 
 from testbed.decoding.sampling import Sampling
 
-PROTOCOL_VERSION = 5
+PROTOCOL_VERSION = 6
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
@@ -123,17 +123,29 @@ class Close(msgspec.Struct, frozen=True, array_like=True, tag="close", gc=False)
     request: int
 
 
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag="watch", gc=False):
+    """Target to drafter: report your load to me; `request`, the first that it has, says in which trial."""
+
+    request: int
+
+
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load", gc=False):
-    """Target to user: what it had open when it said so; `request`, the newest that it had, says in which trial."""
+    """Target to user, or drafter to target: what it had open when it said so.
+
+    `request`, the newest that it had, says in which trial. Reports are numbered: the largest number counts, however
+    often and in whatever order they come.
+    """
 
     request: int
     open: int  # requests
-    left: int  # tokens that it may still have to emit for them
+    left: int  # tokens that it may still have to emit, or draft, for them
     pace_us: int = 0  # that it took for a token of any request, while it had some; 0: it emitted none yet
+    number: int = 0
+    wait_us: int = 0  # that others who share its device make a pass wait
 
 
 # What policies say; the rest is the wire's own.
-Said = Request | Tokens | Open | Branches | Drafts | Slo | Validation | Close | Load
+Said = Request | Tokens | Open | Branches | Drafts | Slo | Validation | Close | Load | Watch
 Message = Hello | Proof | Ping | Pong | Again | Said
 
 

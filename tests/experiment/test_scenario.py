@@ -67,6 +67,7 @@ def test_a_policy_is_routed_by_its_own_rule_else_by_the_experiments_else_to_the_
         (GOOD + "routing: jsq\n", r"e.yaml:9: routing: there is one target"),
         (SEVERAL + "routing: weighted\n", r"e.yaml:9: routing: weighted needs weights"),
         (SEVERAL + "routing: {rule: jsq, weights: {target0: 2}}\n", r"weights belong to rule: weighted"),
+        (SEVERAL + "routing: {rule: weighted, weights: {target0: 0, target1: 0}}\n", r"every target has weight 0"),
         (SEVERAL + "routing: {rule: weighted, weights: {target2: 2}}\n", r"e.yaml:9: routing: no target 'target2'"),
         (SEVERAL.replace("label: sd3}", "label: sd3, routing: weighted}"), r"e.yaml:8: routing: weighted needs"),
     ],

@@ -92,6 +92,9 @@ class InlineDevice:
     def submit(self, job, on_answer):
         asyncio.get_running_loop().call_soon(self._run, job, time.monotonic_ns(), on_answer)
 
+    def sample(self):
+        return None  # nobody shares it
+
     def release(self, request):
         # after the jobs before it, as a worker does
         asyncio.get_running_loop().call_soon(self._compute.release, request)

@@ -105,3 +105,24 @@ def test_more_than_the_device_can_do_is_queued_without_end() -> None:
 def test_tenants_need_pass_times() -> None:
     with pytest.raises(BadInput, match="native device has no pass times"):
         Tenants(asking((0.0, 1, 1)), load_profile("native"), 0)
+
+
+def test_a_sample_says_what_they_did_since_the_last_one_and_changes_nothing() -> None:
+    """A node may look as often as it likes: our jobs start when they would have."""
+    asked = asking((0.0, 400, 40), (0.05, 300, 30), (0.3, 200, 20))
+    looked, unseen = Tenants(asked, profile(), 0), Tenants(asked, profile(), 0)
+    free_ns = 0
+    for number, at_ms in enumerate(range(0, 1000, 13)):
+        sample = looked.sample(at_ms * MS, free_ns)
+        assert sample is None or 0.0 <= sample.share <= 1.0
+        if number % 3 == 0:
+            start_ns = looked.start(at_ms * MS, free_ns)
+            assert start_ns == unseen.start(at_ms * MS, free_ns)
+            free_ns = start_ns + 4 * MS
+    assert ALONE.sample(5 * MS, 0) is None
+    steady = Tenants(asking((0.0, 100, 50)), profile(), 0)
+    first, then = steady.sample(300 * MS, 0), steady.sample(600 * MS, 0)
+    assert first is not None and (first.share, first.pass_ms) == (1.0, 10.0)
+    assert then is not None and then.share == pytest.approx(200 / 300) and then.pass_ms == 10.0
+    idle = steady.sample(900 * MS, 0)
+    assert idle is not None and (idle.share, idle.pass_ms) == (0.0, 0.0)

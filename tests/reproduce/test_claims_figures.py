@@ -1,5 +1,7 @@
 """What a figure of a paper shows, reduced from tables small enough to check by hand."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,3 +85,36 @@ def test_where_finds_a_setting_that_is_a_mapping_and_per_divides_row_by_row():
     assert (compute(value, table).number, compute(value, table).rows) == (4.0, 2)
     per = Value.model_validate({**chosen, "metric": "latency_difference_ms", "per": "network.rtt_ms"})
     assert compute(per, table).number == pytest.approx(4 / 70)
+
+
+PAIRS = pd.DataFrame(
+    {
+        "place": [json.dumps({"target": one, "drafter": other}) for one in ("b", "a") for other in ("x", "y", "x")],
+        "policy": "wanspec",
+        "status": "finished",
+        "valid": True,
+        "latency_ratio": [0.8, 1.5, 1.0, 0.9, float("nan"), 0.7],
+    }
+)
+MAP = {"kind": "map", "x": "place.drafter", "y": "place.target", "value": "latency_ratio"}
+
+
+def test_a_map_has_the_median_of_each_pair_in_the_order_of_the_sweep():
+    spec = figure(**MAP, neutral=1)
+    shown = numbers(spec, {"s": PAIRS})
+    cells = {(y, x): value for y, x, value in shown[["y", "x", "value"]].itertuples(index=False)}
+    assert list(dict.fromkeys(shown["y"])) == ["b", "a"]
+    assert cells[("b", "x")] == pytest.approx(0.9) and cells[("a", "x")] == pytest.approx(0.8)
+    assert cells[("b", "y")] == 1.5 and np.isnan(cells[("a", "y")])
+    (axes,) = draw(spec, shown, {}).axes
+    assert {text.get_text() for text in axes.texts} == {"0.90", "0.80", "1.50"}, "every number is in its cell"
+    assert [one.get_text() for one in axes.get_yticklabels()] == ["b", "a"]
+
+
+def test_a_map_needs_a_value_and_nothing_else_has_one():
+    with pytest.raises(ValidationError, match="a map needs value"):
+        figure(**{**MAP, "value": None})
+    with pytest.raises(ValidationError, match="a lines has no value"):
+        figure(kind="lines", y="latency_ratio", value="latency_ratio")
+    with pytest.raises(ValidationError, match="a map has none of by"):
+        figure(**MAP, by="place")

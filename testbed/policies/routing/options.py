@@ -12,7 +12,7 @@ Rule = Literal["nearest", "round_robin", "weighted", "jsq", "least_loaded", "pow
 RULES: tuple[Rule, ...] = get_args(Rule)
 LOAD_AWARE: frozenset[Rule] = frozenset({"jsq", "least_loaded", "power_of_two", "predicted"})
 
-Weight = Annotated[float, NUMBER, Field(gt=0, le=1e6)]
+Weight = Annotated[float, NUMBER, Field(ge=0, le=1e6)]
 
 
 class Routing(Strict):
@@ -27,7 +27,8 @@ class Routing(Strict):
     )
     weights: dict[str, Weight] | None = Field(
         default=None,
-        description="for weighted: target node to its weight; a target that is not named gets 1",
+        description="for weighted: target node to its weight; a target that is not named gets 1, and one of 0 "
+        "no request while another one speaks",
         examples=[{"target0": 3, "target1": 1}],
     )
     sticky: bool = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from testbed.policies.api import Command, Event, MessageReceived, Role, Send, SetTimer, TimerFired
+from testbed.policies.throttle import Throttle
 from testbed.wire.messages import Load, Request, Tokens
 
 TIMER = "load report"
@@ -20,20 +21,17 @@ class Reporting:
     def __init__(self, role: Role, users: Sequence[str], report_ms: float) -> None:
         self._role = role
         self._users = users
-        self._report_ms = report_ms
+        self._throttle = Throttle(TIMER, report_ms, (0, 0))
+        self._reports = 0
         self._open: dict[int, int] = {}  # request to the tokens that it may still get
         self._newest = -1  # request
-        self._said: tuple[int, int] = (0, 0)
-        self._free_at = 0.0  # when the next report may go
-        self._set = False  # a timer is
         self._busy_ms = 0.0  # with requests open, and the tokens that it emitted meanwhile: what was lately counts more
         self._emitted = 0.0
         self._seen = 0.0  # when that was last counted
 
     def handle(self, event: Event, now: float) -> list[Command]:
         if type(event) is TimerFired and event.name == TIMER:
-            self._set = False
-            self._free_at = now  # the timer rings at its nanosecond, which may lie before the float it was set to
+            self._throttle.rang(now)
             return self._report(now)
         if self._open:
             self._busy_ms += now - self._seen
@@ -59,11 +57,11 @@ class Reporting:
 
     def _report(self, now: float) -> list[Command]:
         load = len(self._open), sum(self._open.values())
-        if self._set or load == self._said:
+        due = self._throttle.say(load, now)
+        if isinstance(due, SetTimer):
+            return [due]
+        if not due:
             return []
-        if now < self._free_at:
-            self._set = True
-            return [SetTimer(TIMER, self._free_at)]
-        self._said, self._free_at = load, now + self._report_ms
+        self._reports += 1
         pace_us = round(self._busy_ms / self._emitted * 1e3) if self._emitted else 0
-        return [Send(user, Load(self._newest, *load, pace_us)) for user in self._users]
+        return [Send(user, Load(self._newest, *load, pace_us, self._reports)) for user in self._users]

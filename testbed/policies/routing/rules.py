@@ -44,12 +44,18 @@ class Known:
         self._rtt.add(rtt_ms)
         self._heard = now
 
+    @property
+    def deviation_ms(self) -> float:
+        """How far its round trips are from their median, in the mean."""
+        return self._rtt.deviation
+
     def silent_from(self, failover_ms: float) -> float:
         """When it will have been silent for so long."""
         return (self._heard or 0.0) + failover_ms
 
     def reported(self, report: Load, now: float) -> None:
-        self._report, self._reported = report, now
+        if self._report is None or report.number > self._report.number:
+            self._report, self._reported = report, now
 
     def sent(self, request: int, tokens: int, now: float) -> None:
         self._sent[request] = _Sent(now, tokens)
@@ -73,13 +79,26 @@ class Known:
 
     def _unreported(self) -> list[_Sent]:
         """Sent later than a round trip before the report came: it had not arrived when the report was made."""
-        since = self._reported - self.rtt_ms if self._report is not None else float("-inf")
+        since = self._since()
         return [one for one in self._sent.values() if one.at > since]
+
+    def _since(self) -> float:
+        """What was sent until then had arrived when the report was made."""
+        return self._reported - self.rtt_ms if self._report is not None else float("-inf")
+
+    @property
+    def pace_ms(self) -> float:
+        """As reported; 0: it is not known."""
+        return 0.0 if self._report is None else self._report.pace_us / 1e3
+
+    @property
+    def wait_ms(self) -> float:
+        """That others make a pass wait there, as reported."""
+        return 0.0 if self._report is None else self._report.wait_us / 1e3
 
     def predicted_ms(self, tokens: int) -> float:
         """Until the last of so many more tokens is here, at the pace that the target reported; none yet: no time."""
-        pace_ms = 0.0 if self._report is None else self._report.pace_us / 1e3
-        return self.rtt_ms + (self.tokens + tokens) * pace_ms
+        return self.rtt_ms + (self.tokens + tokens) * self.pace_ms
 
 
 Score = Callable[[Known, RequestArrived], float]

@@ -37,6 +37,13 @@ class CandidateTree:
         self._passed: dict[int, int] = {}  # number to position: the worker's nodes that were validated
         self._next = 0  # number of the worker's next node
 
+    def restart(self) -> None:
+        """Another worker goes on from the validated text: its stream begins anew, and what is drafted stays."""
+        self._nodes.clear()
+        self._passed.clear()
+        self._next = 0
+        self.tree.forget()
+
     def add_local(self, parent: Node, tokens: Sequence[int], probabilities: Sequence[float]) -> None:
         """What was drafted here after a node, which the worker's stream may have taken off the tree meanwhile."""
         tree = self.tree
@@ -119,7 +126,7 @@ class CandidateTree:
         for number, token, probability in children:
             node, new = tree.add(parent, token, probability)
             node.number = number
-            node.remote = new
+            node.remote = node.remote or new
             self._nodes[number] = node
 
     def _contradicts(self, emitted: Sequence[int]) -> bool:

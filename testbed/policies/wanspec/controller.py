@@ -34,6 +34,8 @@ from testbed.policies.api import (
     VerifyTree,
 )
 from testbed.policies.jobqueue import JobQueue
+from testbed.policies.placement.options import of
+from testbed.policies.placement.sites import Sites
 from testbed.policies.session import Prefixes, Session
 from testbed.policies.wanspec.candidates import CandidateTree
 from testbed.policies.wanspec.drafting import drafting
@@ -43,7 +45,7 @@ from testbed.policies.wanspec.presence import Presence
 from testbed.policies.wanspec.switch import WorkerSwitch
 from testbed.policies.wanspec.tree import shape
 from testbed.policies.wanspec.waiting import Waiting
-from testbed.wire.messages import Branches, Close, Open, Request, Validation
+from testbed.wire.messages import Branches, Close, Load, Open, Request, Validation
 
 
 class _Request:
@@ -56,6 +58,8 @@ class _Request:
         self.worker = worker
         self.hedge = hedge
         self.told = now  # when the worker was last told of this request
+        self.since = now  # when it got this worker
+        self.been = {worker}  # it does not go back to one that it left
         self.candidates = CandidateTree(session.validated, one_branch=branches == 1)
         self.drafting = drafting(branches, prefixes)
         self.validated_at = [now] * len(session.validated)  # when each token's Validation was sent
@@ -71,6 +75,8 @@ class Controller:
         self._queue: JobQueue[_Request] = JobQueue()
         self._waiting = Waiting(params, self._workers)
         self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
+        self._sites = Sites(of(params.placement), self._workers, lambda: self._waiting.draft_ms)
+        self._moves = of(params.placement).move
         self._learned = Learned()
         self._switch = WorkerSwitch(params.switch_off)
         self._now = 0.0  # of the event in hand
@@ -78,11 +84,14 @@ class Controller:
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
+        self._sites.begin(now)
         if type(event) is MessageReceived:
             message = event.message
             if type(message) is Branches:
                 self._presence.heard(event.sender, now)
-                self._hear(message, now)
+                self._hear(message, event.sender, now)
+            elif type(message) is Load:
+                self._sites.reported(event.sender, message, now)
             elif type(message) is Request:
                 commands = self._open(message, event.sender, now)
         elif type(event) is DraftReady or type(event) is TreeDraftReady:
@@ -91,6 +100,7 @@ class Controller:
             commands = self._verified(event, now)
         elif type(event) is LinkSample:
             self._waiting.sample(event.peer, event.rtt_ms)
+            self._sites.sample(event.peer, event.rtt_ms, now)
         if self._queue.busy:
             return commands
         self._now = now
@@ -112,12 +122,10 @@ class Controller:
                 return session.verify(job, [node.token for node in nodes], remote_drafts=remote)
             tokens, parents, _ = shape(nodes)
             return session.verify_tree(job, tokens, parents, depth, remote)
+        if self._moves and self._is_silent(state) and (worker := self._elsewhere(state)) is not None:
+            self._alarms += self._move(state, worker)
         need = Need(len(session.validated) + drafted, depth - drafted, depth)
-        if (
-            state.worker is None
-            or state.hedge.draft_here(need, now)
-            or self._presence.is_silent(state.worker, state.told, now)
-        ):
+        if state.worker is None or state.hedge.draft_here(need, now) or self._is_silent(state):
             width = params.branches if params.local_branches else 1
             return state.drafting.draft(
                 job, session.request, session.validated, tree, [tree.likeliest()], width, params.catch_up
@@ -128,25 +136,59 @@ class Controller:
         return None
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
-        worker = self._presence.choose(request.request)
+        worker = self._presence.choose(lambda among: self._sites.choose(request, among, now))
         used = worker if self._switch.use() else None
-        hedge = self._hedge(request, worker, now)
+        hedge = self._hedge(worker, now, len(request.prompt))
         session = Session(request, user, self._prefixes)
         state = _Request(session, used, hedge, now, self._params.branches, self._prefixes)
         self._queue.open(request.request, state)
-        return self._tell(state, Open(request.request, request.prompt, request.max_tokens, request.sampling))
+        return [*self._sites.watch(request.request), *self._opened(state, now)]
 
-    def _hedge(self, request: Request, worker: str, now: float) -> Hedge:
+    def _opened(self, state: _Request, now: float) -> list[Command]:
+        """The worker hears of the request, its text and what is left of its limit."""
+        request, worker = state.session.request, state.worker
+        if worker is None:
+            return []
+        self._sites.given(worker, request.request, state.session.remaining, now)
+        text = tuple(state.session.validated)
+        return [Send(worker, Open(request.request, text, state.session.remaining, request.sampling))]
+
+    # --- workers that it moves on from ---
+
+    def _is_silent(self, state: _Request) -> bool:
+        return state.worker is not None and self._presence.is_silent(state.worker, state.told, self._now)
+
+    def _elsewhere(self, state: _Request) -> str | None:
+        """Where a request can go on whose worker is silent."""
+        others = [worker for worker in self._presence.speaking() if worker not in state.been]
+        return self._sites.choose(state.session.request, others, self._now) if self._moves and others else None
+
+    def _move(self, state: _Request, worker: str) -> list[Command]:
+        """The request goes on at this worker from the text that is validated. What is drafted stays, and until the
+        new one can be heard its hedge knows that it is stale."""
+        now, former = self._now, state.worker
+        assert former is not None
+        number = state.session.request.request
+        commands: list[Command] = [Send(former, Close(number))]
+        self._sites.left(former, number, now)
+        state.worker, state.since, state.told = worker, now, now
+        state.been.add(worker)
+        state.candidates.restart()
+        state.validated_at = [now] * len(state.session.validated)
+        state.hedge = self._hedge(worker, now, len(state.session.validated))
+        return commands + self._opened(state, now)
+
+    def _hedge(self, worker: str, now: float, base: int) -> Hedge:
         if self._params.rule == "expected_arrival":
-            return ExpectedHedge(self._params, self._waiting, self._learned, worker, now, len(request.prompt))
+            return ExpectedHedge(self._params, self._waiting, self._learned, worker, now, base)
         return ListedHedge(self._params, self._waiting, worker, now)
 
-    def _tell(self, state: _Request, message: Open | Validation | Close) -> list[Command]:
+    def _tell(self, state: _Request, message: Validation | Close) -> list[Command]:
         return [] if state.worker is None else [Send(state.worker, message)]
 
-    def _hear(self, branches: Branches, now: float) -> None:
+    def _hear(self, branches: Branches, worker: str, now: float) -> None:
         state = self._queue.get(branches.request)
-        if state is None:
+        if state is None or state.worker != worker:  # it is over, or went on elsewhere
             return
         heard = state.candidates.add_remote(branches, state.session.validated)
         if heard.missed is not None:
@@ -177,6 +219,7 @@ class Controller:
             self._queue.close(event.request)
             if state.worker is not None:
                 self._switch.finished(remote=state.verified[1], verified=state.verified[0])
+                self._sites.left(state.worker, event.request, now)
             return [*commands, *self._tell(state, Close(event.request))]
         state.told = now
         state.validated_at += [now] * len(settled.tokens)
@@ -187,4 +230,10 @@ class Controller:
         state.hedge.verified(
             Verdict(event, state.verifying[0], len(session.validated), contradicted, foreseen, path_logp), now
         )
+        if state.worker is not None:
+            speaking = [worker for worker in self._presence.speaking() if worker not in state.been]
+            better = self._sites.better(session.request, state.worker, state.since, speaking, now)
+            if better is not None:
+                self._now = now
+                return [*commands, *self._move(state, better)]
         return [*commands, *self._tell(state, Validation(event.request, position, settled.tokens))]

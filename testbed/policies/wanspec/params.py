@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from testbed.files.strict import MS, NATS, NUMBER, TOKENS, Strict, Unit
+from testbed.policies.placement.options import Placement, Rule
 
 
 class WanspecParams(Strict):
@@ -75,6 +76,11 @@ class WanspecParams(Strict):
         description="a worker that owes a draft and stays silent this long (at least 4 round trips) counts as gone "
         "until it sends again: the target drafts, new requests go to other workers (ours); null: wait for it, as in "
         "the listing",
+    )
+    placement: Rule | Placement = Field(
+        default="static",
+        description="which of several drafters a request goes to, and whether it moves on while it runs (ours)",
+        examples=["load_aware", {"rule": "load_aware", "move": True}],
     )
     max_lookahead: Annotated[int, TOKENS] = Field(
         default=16, ge=1, le=1024, description="drafts a worker may be ahead of the validated text it knows (ours)"

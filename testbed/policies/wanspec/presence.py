@@ -29,17 +29,17 @@ class Presence:
         self._heard: dict[str, float] = {}
         self._silent: dict[str, int] = {}  # requests that would have been its own since it fell silent
 
-    def choose(self, request: int) -> str:
-        """The worker of a new request: in turn, among those that speak."""
-        own = request % len(self._workers)
-        worker = self._workers[own]
+    def choose(self, rule: Callable[[Sequence[str]], str]) -> str:
+        """The worker of a new request: by `rule`, which takes one of several, among those that speak."""
+        worker = rule(self._workers)
         if worker not in self._silent:
             return worker
         self._silent[worker] += 1
-        if self._silent[worker] % RETRY == 0:
-            return worker
-        others = [*self._workers[own + 1 :], *self._workers[:own]]
-        return next((other for other in others if other not in self._silent), worker)
+        speaking = self.speaking()
+        return worker if not speaking or self._silent[worker] % RETRY == 0 else rule(speaking)
+
+    def speaking(self) -> list[str]:
+        return [worker for worker in self._workers if worker not in self._silent]
 
     def heard(self, worker: str, now: float) -> None:
         """A draft of this worker's arrived."""

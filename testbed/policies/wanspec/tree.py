@@ -100,6 +100,12 @@ class Tree:
             self._hang(node, self._levels[below + 1 :])
         return passed
 
+    def forget(self) -> None:
+        """The worker's stream, whose numbers mean nothing any more; its drafts stay."""
+        for level in self._levels:
+            for node in level:
+                node.number, node.settled = UNNUMBERED, False
+
     def clear(self, parent: Node) -> None:
         """Cut everything below a node of the tree."""
         self._hang(self.root, [[node for node in level if node.parent is not parent] for level in self._levels[1:]])
