@@ -40,7 +40,7 @@ class ScriptedDevice(Device):
         asyncio.get_running_loop().call_later(PASS_S, self._answer, job, submitted_ns, on_answer)
 
     def sample(self) -> DeviceSample | None:
-        """Nobody shares it."""
+        """None: it is not shared."""
         return None
 
     def release(self, request: int) -> None:

@@ -59,7 +59,7 @@ def _scatter(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _map(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a pair of x and y, in their order in the sweep: the median, and the middle half around it."""
+    """One row per pair of x and y, in their order in the sweep: the median, and the middle half around it."""
     assert spec.y is not None and spec.value is not None, "the file was checked"
     grouped = rows.groupby([spec.y, spec.x], sort=False)[str(column(rows, spec.value, spec.name).name)]
     found = pd.DataFrame({VALUE: grouped.median(), LOW: grouped.quantile(0.25), HIGH: grouped.quantile(0.75)})
@@ -67,7 +67,7 @@ def _map(spec: claims.Figure, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def with_part(table: pd.DataFrame, key: str | None) -> pd.DataFrame:
-    """AXIS.KEY of an axis whose values are mappings, also several keys deep, becomes a column of its own."""
+    """AXIS.KEY of an axis whose values are mappings, also several keys deep, becomes a column too."""
     if key is None or key in table.columns:
         return table
     for axis in (axis for axis in table.columns if key.startswith(f"{axis}.")):

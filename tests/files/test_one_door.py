@@ -37,7 +37,7 @@ ELSEWHERE = {
     "network/relay/process.py": OURS, "network/measure/watch.py": OURS, "network/measure/watch_process.py": OURS,
     "nodes/contained.py": OURS, "nodes/piped.py": OURS, "nodes/program.py": OURS, "containers/daemon.py": OURS,
     "api/commandline.py": OURS, "nodes/recorded.py": OURS,
-    "emulation/nodetemplate.py": OURS, "system/template.py": OURS,
+    "emulation/nodetemplate.py": OURS, "system/template.py": OURS, "reproduce/figures.py": OURS,
     "containers/build.py": TRUSTED, "containers/images.py": TRUSTED, "containers/installed.py": TRUSTED,
     "models/catalogue.py": TRUSTED, "training/card.py": TRUSTED, "training/corpus.py": TRUSTED,
     "models/load.py": TRUSTED, "sweeps/plan.py": TRUSTED, "cli/reference/kept.py": TRUSTED,
