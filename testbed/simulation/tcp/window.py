@@ -88,7 +88,7 @@ class Window:
         return self._limited or (self.segments < self.threshold and self.segments < 2 * self._most_out)
 
     def _kept_threshold(self) -> float:
-        return max(self.threshold, 3 * self.segments // 4)
+        return max(self.threshold, float(3 * self.segments // 4))
 
     # --- growth ---
 
@@ -119,7 +119,7 @@ class Window:
             return
         self._slope_at = window, now_ns
         if self._epoch_ns < 0:
-            self._epoch_ns, self._acks, self._reno = now_ns, segments, window
+            self._epoch_ns, self._acks, self._reno = now_ns, float(segments), window
             above = max(0, self._largest - window)
             self._reach_s, self._origin = (above / C) ** (1 / 3), max(window, self._largest)
         at_s = (now_ns - self._epoch_ns + least_rtt_ns) / NS_PER_S
@@ -133,7 +133,7 @@ class Window:
             self._reno += 1
         if self._reno > window:
             slope = min(slope, window / (self._reno - window))
-        self._slope = max(ceil(slope), 2)
+        self._slope = float(max(ceil(slope), 2))
 
     # --- losses ---
 
@@ -142,7 +142,7 @@ class Window:
         window = self.segments
         self._largest = int(window * (1 + BETA) / 2) if window < self._largest else window
         self._epoch_ns = -1
-        self.threshold = max(int(window * BETA), 2)
+        self.threshold = float(max(int(window * BETA), 2))
 
     def collapse(self, under_way: int) -> None:
         """A timeout: from one segment more than is under way."""
