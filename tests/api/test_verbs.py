@@ -23,6 +23,8 @@ from tests.run_examples import SMALL
 
 FLEET = Path(__file__).parents[2] / "experiments" / "wisp" / "fleet.yaml"
 
+pytestmark = pytest.mark.usefixtures("without_pages")
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> tb.Run:

@@ -47,6 +47,7 @@ def test_silence_is_silent(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("without_page")
 def test_lines_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tb.simulate(SMALL, out=tmp_path)
     out, err = capfd.readouterr()
@@ -54,6 +55,7 @@ def test_lines_without_a_terminal(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_page")
 def test_one_output_in_a_notebook(tmp_path: Path, kernel: Kernel, capfd: pytest.CaptureFixture[str]) -> None:
     assert in_notebook()
     tb.simulate(SMALL, out=tmp_path)

@@ -59,7 +59,8 @@ def test_what_is_listed_is_shown(group: str) -> None:
     rows = told(group, "list")[KEYS.get(group, group)]
     assert ONE[group] in [row["name"] for row in rows]
     assert told(group, "show", ONE[group])["schema_version"] == 1
-    assert all(row["name"] in said(group, "list") for row in rows)
+    listed = said(group, "list")
+    assert all(row["name"] in listed for row in rows)
     assert said(group, "show", ONE[group]).strip()
 
 

@@ -114,6 +114,7 @@ def test_experiments_have_names_wherever_the_command_is_given(tmp_path: Path, mo
     assert named.experiment("odd") == Path("odd")
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_run_holds_the_experiment_and_what_it_names_and_gives_the_same_run_again(
     experiment: Path, tmp_path: Path
 ) -> None:

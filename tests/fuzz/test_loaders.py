@@ -50,12 +50,12 @@ def places(data: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def exchanged(text: str, place: tuple[Any, ...], value: str) -> str:
     """The document with the raw text `value` at a place."""
-    data = yaml.safe_load(text)
+    data = yaml.load(text, yaml.CSafeLoader)
     at = data
     for step in place[:-1]:
         at = at[step]
     at[place[-1]] = "@PLACE@"
-    return yaml.safe_dump(data, sort_keys=False, width=10_000).replace("'@PLACE@'", value)
+    return yaml.dump(data, Dumper=yaml.CSafeDumper, sort_keys=False, width=10_000).replace("'@PLACE@'", value)
 
 
 EXPERIMENT_PLACES = places(yaml.safe_load(SMALL))[1:]

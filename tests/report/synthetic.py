@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from testbed.report.page import render
 from testbed.results.records import LinkRow, MessageRow, RequestRow, Round, Step
 from testbed.results.store import RunData, RunDirectory, frame_of
 from testbed.results.summary import summarise
@@ -119,6 +120,12 @@ def usual() -> tuple[RunData, dict[str, Any]]:
     """The made-up run and its summary, made once: for those who change neither."""
     run = run_data()
     return run, summarise(run, COUNTS)
+
+
+@cache
+def usual_page() -> str:
+    """Its page, drawn once."""
+    return render(*usual())
 
 
 def run_data(rows: dict[str, list[msgspec.Struct]] | None = None) -> RunData:

@@ -19,14 +19,14 @@ from testbed.report.style import colours, dashes
 from testbed.results.metrics import policy_logs
 from testbed.results.store import RunData, frame_of
 from testbed.results.summary import summarise
-from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, usual, write_run
+from tests.report.synthetic import COUNTS, POLICIES, manifest, records, run_data, usual, usual_page, write_run
 
 FIGURES = 5  # that are drawn here; the others are drawn by the browser
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return render(*usual())
+    return usual_page()
 
 
 class Links(HTMLParser):
@@ -90,7 +90,7 @@ def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
     assert "<strong>SIMULATED</strong>" in page and "(SIMULATED)</title>" in page
     assert page.count(">SIMULATED</text>") == FIGURES - 1, "a simulation has no figure of pacing"
     assert page.count('"text":"SIMULATED"') == len(re.findall('"usermeta"', page)) >= 6, "and on those of the browser"
-    assert "SIMULATED" not in render(*usual())
+    assert "SIMULATED" not in usual_page()
 
 
 def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Path) -> None:

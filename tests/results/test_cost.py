@@ -143,6 +143,7 @@ def test_a_profile_without_power_is_dumped_as_before() -> None:
     assert "power" not in plain.model_dump()
 
 
+@pytest.mark.usefixtures("without_page")
 def test_a_run_has_them_in_summary_and_table(tmp_path: Path) -> None:
     one = {key: held for key, held in SMALL.items() if key != "matrix"} | {"name": "one"}
     site = one["place"]["target"]

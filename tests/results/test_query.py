@@ -17,7 +17,7 @@ from tests.sweep_examples import SMALL
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(tmp_path_factory: pytest.TempPathFactory, without_pages: None) -> Path:
     """Two runs, one in the folder and one of a sweep in it."""
     out = tmp_path_factory.mktemp("folder") / "runs"
     one = {key: value for key, value in SMALL.items() if key != "matrix"} | {"name": "one"}

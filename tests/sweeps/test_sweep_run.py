@@ -48,6 +48,7 @@ def test_any_number_of_workers_gives_the_same_bytes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_page")
 def test_figures_are_those_of_an_ordinary_run(tmp_path):
     """The light way through a point must not be another way to count."""
     path = experiment(tmp_path, matrix={"seed": [2]})
