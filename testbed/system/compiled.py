@@ -39,6 +39,7 @@ ROOMS = {
     "policies.wanspec": "candidates controller credit drafting hedge outlook presence switch tree waiting worker",
     "policies.wisp": "client draft_state drafter estimator features scheduler server stops",
     "simulation": "anydrafter host kernel ways",
+    "simulation.tcp": "alarms estimate even flight losses path receiver recovery segments stream window",
     "tables": "replay",
 }
 MODULES = tuple(f"testbed.{room}.{name}" for room, names in ROOMS.items() for name in names.split())
