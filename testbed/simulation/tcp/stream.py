@@ -1,6 +1,6 @@
 """One direction of a TCP connection, event by event: what Linux does to a message that is lost, late or held back.
 
-What goes out when, and what an acknowledgement or an alarm brings about. Each decision has a module of its own: what
+What goes out when, and what an acknowledgement or an alarm brings about. Each decision has its own module: what
 is lost (`losses`), how the window comes down and up again (`recovery`, `window`), when to ask (`alarms`, `estimate`).
 
 * with later messages in flight a loss costs about 1.25 round trips, since the later ones show it;
