@@ -62,8 +62,8 @@ def draw(rows: Sequence[Mapping[str, Any]]) -> Figure:
 def _panel(axes: Axes, row: Mapping[str, Any]) -> None:
     points = pd.DataFrame(row["curve"])
     users = points["users"]
-    title = f"{row['policy']}, {row['tokens_per_s']} tokens/s, {row['prompts']}"
-    axes.set(title=title, xlabel="users", ylabel="tokens/s", xlim=(0, None), ylim=(0, None))
+    title = f"{row['policy']}\n{row['tokens_per_s']} tokens/s, {row['prompts']}"
+    axes.set(title=title, xlabel="users", ylabel="tokens/s")
     axes.plot(users, points["offered_tokens_per_s"], color=GREY, linewidth=0.8, label="offered")
     axes.plot(users, points["emitted_tokens_per_s"], color=GREY, linestyle="-.", label="emitted")
     for scope in SCOPES:
@@ -71,7 +71,8 @@ def _panel(axes: Axes, row: Mapping[str, Any]) -> None:
         colour, dash = LINES[name]
         label = f"goodput, {scope.replace('_', ' ')}"
         axes.plot(users, points[name], color=colour, linestyle=dash, marker="o", markersize=2.4, label=label)
-    axes.set_ylim(0, 1.15 * float(points["emitted_tokens_per_s"].max()))
+    # after the lines: an end that is left open is where it was
+    axes.set(xlim=(0, 1.05 * users.max()), ylim=(0, 1.15 * points["emitted_tokens_per_s"].max()))
     if row.get("capacity") is not None:
         axes.axvline(row["capacity"], color=VERMILION, linewidth=0.8, linestyle=(0, (4, 2)))
 
