@@ -39,6 +39,7 @@ def test_equal_by_the_test_means_an_interval_within_the_margin():
     assert seen == {True, False}
 
 
+@pytest.mark.slow
 def test_at_the_edge_of_the_margin_one_in_twenty_passes():
     random = np.random.default_rng(7)
     passed = 0
