@@ -37,6 +37,7 @@ def command(*arguments: str, encoding: str = "utf-8", **options: object) -> subp
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_terminal_that_lacks_signs_gets_others_and_the_same_status(tmp_path: Path, encoding: str) -> None:
     """Case 49."""

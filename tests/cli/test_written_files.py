@@ -70,6 +70,7 @@ def test_validate_says_all_of_all_files_and_its_status_too(tmp_path: Path) -> No
     assert [f"testbed: {line}" for line in found["files"][1]["mistakes"]] == complaints
 
 
+@pytest.mark.slow
 def test_schemas_are_those_of_the_repository(tmp_path: Path) -> None:
     assert said("schema").split() == [*ALL]
     for kind in KINDS:

@@ -245,6 +245,7 @@ def test_readings_never_go_back_and_no_barrier_is_passed(order: list[tuple[int, 
     world.check()
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(orders(), st.integers(1, 120), st.integers(0, 1))
 def test_whoever_is_killed_at_whatever_step_the_clock_goes_on(

@@ -128,6 +128,7 @@ def test_waiting_on_the_machines_own_clock_ends_at_its_time() -> None:
     assert WALL.now_ns() >= due
 
 
+@pytest.mark.slow
 def test_a_thread_may_read_while_another_sets_barriers(tmp_path: Path) -> None:
     make(tmp_path / "clock")
     page = Page(tmp_path / "clock")

@@ -20,15 +20,21 @@ def runtime() -> CausalRuntime:
 
 
 @pytest.fixture(scope="module")
+def outputs(runtime, prompts) -> list[tuple[int, ...]]:
+    """What the target says to each prompt."""
+    return [target_only(runtime, prompt, TOKENS).tokens for prompt in prompts]
+
+
+@pytest.fixture(scope="module")
 def prompts() -> list[tuple[int, ...]]:
     tokenizer = load_tokenizer("tiny-target")
     return [tuple(tokenizer.encode(one.text)) for one in load_prompts("prose").prompts[:4]]
 
 
-def test_what_the_target_decodes_is_recognised_and_one_changed_token_is_not(runtime, prompts) -> None:
+@pytest.mark.slow
+def test_what_the_target_decodes_is_recognised_and_one_changed_token_is_not(runtime, prompts, outputs) -> None:
     recognised = 0
-    for prompt in prompts:
-        tokens = target_only(runtime, prompt, TOKENS).tokens
+    for prompt, tokens in zip(prompts, outputs, strict=True):
         recognised += surely_target_only(runtime, prompt, tokens, TOKENS)
         for place in (0, TOKENS // 2, TOKENS - 1):
             wrong = (*tokens[:place], tokens[place] + 1, *tokens[place + 1 :])
@@ -48,10 +54,12 @@ def test_output_that_ends_too_soon_or_too_late_is_not_recognised(runtime, prompt
     assert not surely_target_only(runtime, prompt, tokens, 8, eos=(tokens[2],))
 
 
-def test_one_pass_over_many_tokens_gives_the_logits_of_single_passes_to_a_tenth_of_the_margin(runtime, prompts) -> None:
+@pytest.mark.slow
+def test_one_pass_over_many_tokens_gives_the_logits_of_single_passes_to_a_tenth_of_the_margin(
+    runtime, prompts, outputs
+) -> None:
     worst = 0.0
-    for prompt in prompts:
-        tokens = target_only(runtime, prompt, TOKENS).tokens
+    for prompt, tokens in zip(prompts, outputs, strict=True):
         fed = [*prompt, *tokens[:-1]]
         runtime.release(REQUEST)
         together = on_host(runtime.forward(REQUEST, 0, fed, TOKENS))
@@ -63,9 +71,9 @@ def test_one_pass_over_many_tokens_gives_the_logits_of_single_passes_to_a_tenth_
     assert 0 < worst < SURE_GAP / 10
 
 
-def test_longer_text_is_fed_in_parts(runtime, prompts, monkeypatch) -> None:
-    prompt = prompts[0]
-    tokens = target_only(runtime, prompt, TOKENS).tokens
+@pytest.mark.slow
+def test_longer_text_is_fed_in_parts(runtime, prompts, outputs, monkeypatch) -> None:
+    prompt, tokens = prompts[0], outputs[0]
     whole = surely_target_only(runtime, prompt, tokens, TOKENS)
     for size in (1, 7, len(prompt), TOKENS_AT_ONCE):
         monkeypatch.setattr("testbed.models.reference.TOKENS_AT_ONCE", size)

@@ -65,6 +65,7 @@ def test_few_links_have_a_row_each() -> None:
     assert (rows["least"] == rows["greatest"]).all()
 
 
+@pytest.mark.slow
 def test_a_page_of_many_nodes_has_no_more_rows_than_can_be_read() -> None:
     run, summary = usual()
     steps = pd.concat([run.steps.assign(node=f"{node}") for node in PLACEMENT], ignore_index=True)

@@ -83,6 +83,7 @@ def test_every_figure_of_a_run_that_is_not_valid_is_stamped() -> None:
     assert page.count(">NOT VALID</text>") == FIGURES
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
     run = run_data()
     simulated = replace(run, manifest={**run.manifest, "engine": "simulation"})
@@ -93,6 +94,7 @@ def test_every_figure_of_a_simulation_is_stamped_and_so_is_the_page() -> None:
     assert "SIMULATED" not in usual_page()
 
 
+@pytest.mark.slow
 def test_report_is_written_from_the_run_directory_alone(page: str, tmp_path: Path) -> None:
     written = write_report(write_run(tmp_path / "run"))
     assert written == tmp_path / "run" / "report.html"
