@@ -1,6 +1,8 @@
 """Runs one role: events go in, and every command it returns is carried out on the wire, the device or a timer.
 
-The host is the only place where a role meets the world; it adds nothing to the policy and never reorders its commands.
+The host is the only place where a role meets the world, and it adds nothing to the policy. Rule kept: of the commands
+of one event what is sent goes last, in its order, so that the device has its next job before messages are written, as
+in a server that hands out results beside the next pass.
 """
 
 from __future__ import annotations
@@ -128,14 +130,20 @@ class RoleHost:
 
     def _dispatch(self, event: Event) -> list[Command]:
         commands = self._role.handle(event, self._now_ns() / 1e6)
+        sent: list[Send] = []
         for command in commands:
-            self._execute(command)
+            if type(command) is Send:
+                sent.append(command)
+            else:
+                self._execute(command)
+        for command in sent:
+            self._transport.send(command.to, command.message)
         return commands
 
     def _execute(self, command: Command) -> None:
         match command:
-            case Send(to=to, message=message):
-                self._transport.send(to, message)
+            case Send():
+                raise AssertionError("carried out where it is dispatched")
             case Draft() | Verify() | VerifyBatch() | DraftTree() | VerifyTree():
                 assert self._device is not None, "a role requested compute on a node without models"
                 if self._capacity is not None and isinstance(command, TargetJob):

@@ -14,6 +14,9 @@ from testbed.results.metrics.latency import RoundOverhead
 from testbed.results.store import RunData
 from testbed.simulation.world import Overheads
 
+# A job of theirs follows the one before it at once, while there is a request; other policies' may wait for messages.
+KEEP_BUSY = (*RoundOverhead.sequential, "centralised")
+
 
 def measured_overheads(run: RunData) -> Overheads:
     """Of an emulated run; a figure that its log cannot give is 0."""
@@ -21,8 +24,8 @@ def measured_overheads(run: RunData) -> Overheads:
 
 
 def _after_jobs(run: RunData) -> pd.Series[float]:
-    sequential = [entry["label"] for entry in run.manifest["policies"] if entry["name"] in RoundOverhead.sequential]
-    steps = run.steps[run.steps["policy"].isin(sequential)]
+    busy = [entry["label"] for entry in run.manifest["policies"] if entry["name"] in KEEP_BUSY]
+    steps = run.steps[run.steps["policy"].isin(busy)]
     device = ["policy", "repeat", "node"]
     jobs = steps.groupby([*device, "job"]).agg(asked=("submitted_ns", "min"), done=("finished_ns", "max"))
     jobs = jobs.sort_values("asked")

@@ -108,3 +108,31 @@ def test_the_end_of_a_phase_frees_the_caches_of_requests_that_were_given_up_and_
     assert device.held == [1, 3]
     made.stop()
     assert device.held == []
+
+
+class Answers:
+    """A role that tells two users what came out, ends a request and asks for the next pass, all at once."""
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        return [Send("user0", Close(1)), Send("user1", Close(2)), Finish(7), Draft(0, 3, 0, (5,))]
+
+
+def test_the_device_has_its_next_job_before_messages_are_written_and_memory_is_freed_before_it() -> None:
+    log: list[object] = []
+
+    class Device:
+        def submit(self, job: Draft, on_answer: object) -> None:
+            log.append(("job", job.request))
+
+        def release(self, request: int) -> None:
+            log.append(("release", request))
+
+    class Sends:
+        def send(self, to: str, message: Message) -> None:
+            log.append(("send", to))
+
+    device: Any = Device()
+    wire: Any = Sends()
+    made = RoleHost(Answers(), wire, device, Recorder("p", 0, "target0", "near", PhaseLog()), (1, 9))
+    made.sample("user0", 1.0)
+    assert log == [("release", 7), ("job", 3), ("send", "user0"), ("send", "user1")]

@@ -13,6 +13,7 @@ from testbed.experiment.scenario import Scenario
 from testbed.results.store import RunDirectory, load
 from testbed.simulation.calibrate import METRICS, P95, calibrate, compare, errors, render
 from testbed.simulation.engine import Options, run
+from testbed.simulation.testbed_overhead import measured_overheads
 from testbed.simulation.world import Overheads
 from testbed.workload.prompts import load_prompts
 from tests.simulation.made_up import POLICIES, decode_table, scenario
@@ -80,10 +81,16 @@ def test_overheads_of_the_run_show_as_bias_and_are_explained_by_its_own_log(twin
         assert figures["e2e_ms"]["bias"] == pytest.approx(0.0, abs=1e-6)
 
 
-def run_again(directory, table, overheads):
+def test_the_gap_between_passes_of_a_batching_server_is_measured(twin):
+    directory, table = twin
+    slow = run_again(directory, table, Overheads(job_ms=0.5), policies=["centralised"])
+    assert measured_overheads(load(slow)).job_ms == 0.5
+
+
+def run_again(directory, table, overheads, **changes):
     """The same experiment with the overheads an emulation might have, said to be emulated."""
     manifest = directory.read_manifest()
-    made = Scenario.model_validate(manifest["scenario"])
+    made = Scenario.model_validate({**manifest["scenario"], **changes})
     outcome = run(made, Options(directory.path.parent, str(table), overheads), Silent())
     RunDirectory(outcome.directory).write_manifest({**outcome.manifest, "engine": "emulation"})
     return outcome.directory
