@@ -14,6 +14,8 @@ from testbed.policies.api import (
     DeviceJob,
     DeviceSample,
     Draft,
+    DraftBatch,
+    DraftBatchReady,
     DraftTree,
     JobDone,
     Verify,
@@ -48,11 +50,14 @@ class ScriptedDevice(Device):
         asyncio.get_running_loop().call_later(PASS_S, self._models.release, request)
 
     def _answer(self, job: DeviceJob, submitted_ns: int, on_answer: OnAnswer) -> None:
-        members = job.members if isinstance(job, VerifyBatch) else (job,)
+        members = job.members if isinstance(job, VerifyBatch | DraftBatch) else (job,)
         passes = tuple(
-            PassRecord(submitted_ns, time.monotonic_ns(), 1e3 * PASS_S, 0.0, 0.0, one.position, len(one.tokens))
-            for one in members
-        )
+            PassRecord(
+                submitted_ns, time.monotonic_ns(), 1e3 * PASS_S, 0.0, 0.0, one.position, len(one.tokens), 0.0, index,
+                len(members),
+            )
+            for index, one in enumerate(members)
+        )  # fmt: skip
         on_answer(submitted_ns, Answer(self._done(job), passes))
 
     def _done(self, job: DeviceJob) -> JobDone:
@@ -66,6 +71,16 @@ class ScriptedDevice(Device):
             case VerifyTree():
                 return self._models.verify_tree(job)
             case VerifyBatch():
-                return BatchReady(job.job, tuple(map(self._models.verify, job.members)), 1e3 * PASS_S)
+                verdicts = (
+                    self._models.verify_tree(one) if isinstance(one, VerifyTree) else self._models.verify(one)
+                    for one in job.members
+                )  # fmt: skip
+                return BatchReady(job.job, tuple(verdicts), 1e3 * PASS_S)
+            case DraftBatch():
+                drafts = (
+                    self._models.draft_tree(one) if isinstance(one, DraftTree) else self._models.draft(one)
+                    for one in job.members
+                )  # fmt: skip
+                return DraftBatchReady(job.job, tuple(drafts), 1e3 * PASS_S)
             case _:
                 assert_never(job)

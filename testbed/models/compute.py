@@ -22,6 +22,8 @@ from testbed.models.feeds import BatchFeed, TreeFeed
 from testbed.policies.api import (
     BatchReady,
     Draft,
+    DraftBatch,
+    DraftBatchReady,
     DraftReady,
     DraftTree,
     SparseRow,
@@ -59,7 +61,10 @@ class Runtime(Protocol):
 
 
 class BatchingRuntime(Runtime, Protocol):
-    """One that also feeds many requests in one pass."""
+    """One that also feeds many requests in one pass, where `can_batch`."""
+
+    @property
+    def can_batch(self) -> bool: ...
 
     def forward_batch(self, feeds: Sequence[BatchFeed]) -> Sequence[Any]: ...
 
@@ -138,6 +143,8 @@ class Compute:
         self._begin("draft", job)
         real: list[RealPass] = []
         one = _Drafting(job)
+        if not job.steps:
+            self._forward("draft", job.request, one.position, one.feed, 1, real, job.most)
         for _ in range(job.steps):
             one.take(self._forward("draft", job.request, one.position, one.feed, 1, real, job.most)[0])
         return one.ready(), real
@@ -166,6 +173,28 @@ class Compute:
                 one.take(rows[0])
         return [(one.ready(), passes) for one, passes in zip(under_way, real, strict=True)]
 
+    def draft_batch(self, job: DraftBatch) -> tuple[DraftBatchReady, list[RealPass]]:
+        """What every member drafts, as it would alone, up to the arithmetic's rounding; a real pass for each step."""
+        under_way = {index: _Drafting(one) for index, one in enumerate(job.members) if isinstance(one, Draft)}
+        for drafting in under_way.values():
+            self._begin("draft", drafting.job)
+        ready: dict[int, DraftReady | TreeDraftReady] = {}
+        real: list[RealPass] = []
+        for step in range(max(1, *(one.job.steps for one in under_way.values()), 0)):
+            begin, wall = self._clock(), self._wall()
+            going = [one for one in under_way.values() if step < max(1, one.job.steps)]
+            feeds = [BatchFeed(one.job.request, one.position, one.feed) for one in going]
+            for one, rows in zip(going, self._together("draft", feeds), strict=True):
+                if one.job.steps:
+                    one.take(rows[-1:][0])
+            if not step:
+                trees = ((index, one) for index, one in enumerate(job.members) if isinstance(one, DraftTree))
+                ready |= {index: self.draft_tree(tree)[0] for index, tree in trees}
+            fed = sum(len(one.tokens) for one in feeds)
+            real.append(RealPass(begin, self._clock(), job.members[0].position, fed, self._wall() - wall))
+        ready |= {index: one.ready() for index, one in under_way.items()}
+        return DraftBatchReady(job.job, tuple(ready[index] for index in range(len(ready))), duration_ms=0.0), real
+
     def verify(self, job: Verify) -> tuple[VerifyReady, list[RealPass]]:
         """One target pass over all tokens fed (more if the device cuts it), then the verdict on the drafts."""
         self._begin("target", job)
@@ -175,18 +204,31 @@ class Compute:
 
     def verify_batch(self, job: VerifyBatch) -> tuple[BatchReady, RealPass]:
         """One target pass over every member's tokens, then the verdict on each member's drafts."""
-        for one in job.members:
+        linear = {index: one for index, one in enumerate(job.members) if isinstance(one, Verify)}
+        for one in linear.values():
             self._begin("target", one)
         begin, wall = self._clock(), self._wall()
         feeds = [
             BatchFeed(one.request, one.position, self._judgeable(one), 0 if one.prefill else one.drafts + 1)
-            for one in job.members
+            for one in linear.values()
         ]
-        rows_of = [on_host(rows) for rows in self._runtimes["target"].forward_batch(feeds)]
+        rows_of = dict(zip(linear, self._together("target", feeds), strict=True))
+        verdicts = {
+            index: self.verify_tree(one)[0] for index, one in enumerate(job.members) if isinstance(one, VerifyTree)
+        }
         end, took = self._clock(), self._wall() - wall
-        real = RealPass(begin, end, feeds[0].position, sum(len(one.tokens) for one in feeds), took)
-        judged = [_judged(one, rows) for one, rows in zip(job.members, rows_of, strict=True)]
-        return BatchReady(job.job, tuple(judged), duration_ms=0.0), real
+        fed = sum(len(one.tokens) for one in job.members)
+        real = RealPass(begin, end, job.members[0].position, fed, took)
+        verdicts |= {index: _judged(one, rows_of[index]) for index, one in linear.items()}
+        members = tuple(verdicts[index] for index in range(len(verdicts)))
+        return BatchReady(job.job, members, duration_ms=0.0), real
+
+    def _together(self, model: str, feeds: Sequence[BatchFeed]) -> list[Logits]:
+        """Logits of each feed: in one pass, or one by one where the model's batched passes are not right."""
+        runtime = self._runtimes[model]
+        if len(feeds) > 1 and runtime.can_batch:
+            return [on_host(rows) for rows in runtime.forward_batch(feeds)]
+        return [on_host(runtime.forward(one.request, one.position, one.tokens, max(1, one.last))) for one in feeds]
 
     def draft_tree(self, job: DraftTree) -> tuple[TreeDraftReady, list[RealPass]]:
         """The best choices at every leaf, from one batched pass."""

@@ -41,11 +41,9 @@ class Capacity:
         if isinstance(job, VerifyBatch):
             self._check_pass(job)
             for member in job.members:
-                self._hold(member.request, member.position + len(member.tokens))
-        elif isinstance(job, VerifyTree):
-            self._hold(job.request, job.position + len(job.tokens) + len(job.nodes))
-        elif isinstance(job, Verify):
-            self._hold(job.request, job.position + len(job.tokens))
+                self._cache(member)
+        elif isinstance(job, Verify | VerifyTree):
+            self._cache(job)
         else:
             assert_never(job)
         most = self._limits.kv_capacity_tokens
@@ -58,6 +56,10 @@ class Capacity:
     def release(self, request: int) -> None:
         """Forget a request, known or not."""
         self.held -= self._tokens.pop(request, 0)
+
+    def _cache(self, job: Verify | VerifyTree) -> None:
+        nodes = len(job.nodes) if isinstance(job, VerifyTree) else 0
+        self._hold(job.request, job.position + len(job.tokens) + nodes)
 
     def _hold(self, request: int, tokens: int) -> None:
         self.held += tokens - self._tokens.get(request, 0)

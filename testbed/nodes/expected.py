@@ -7,12 +7,10 @@ shared worker, and tells the run's clock what not to pass. Knows time only as nu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import assert_never
 
-from testbed.models.cut import cut
 from testbed.models.timing import Timed
-from testbed.nodes.batches import feeds_of
-from testbed.policies.api import DeviceJob, Draft, DraftTree, Verify, VerifyBatch, VerifyTree
+from testbed.nodes.batches import model_of, pass_ms, passes_of, steps_of
+from testbed.policies.api import DeviceJob, Draft, DraftBatch, DraftTree, VerifyBatch
 
 
 def paced_ms(job: DeviceJob, profiles: Mapping[str, Timed], seed: int) -> list[float]:
@@ -20,26 +18,18 @@ def paced_ms(job: DeviceJob, profiles: Mapping[str, Timed], seed: int) -> list[f
 
     `seed`: of the device, where its pass times vary.
     """
-    match job:
-        case Draft():
-            first, feeds = job.position, [*cut(len(job.tokens), job.most), *[1] * (job.steps - 1)]
-        case DraftTree():
-            first, feeds = job.position + len(job.tokens) + len(job.nodes) - job.fresh, cut(job.fresh, job.most)
-        case Verify():
-            first, feeds = job.position, [len(job.tokens)]
-        case VerifyTree():
-            first, feeds = job.position + len(job.tokens) + len(job.nodes) - job.fresh, [job.fresh]
-        case VerifyBatch():
-            target = profiles["target"]
-            return [target.batch_ms(feeds_of(job)) * target.factor(seed, job.job, 0)]
-        case _:
-            assert_never(job)
+    if isinstance(job, VerifyBatch | DraftBatch):
+        profile = profiles[model_of(job)]
+        return [
+            pass_ms(job, one, profile) * profile.factor(seed, job.job, index)
+            for index, one in enumerate(passes_of(job, profile))
+        ]
     profile = profiles["draft" if isinstance(job, Draft | DraftTree) else "target"]
-    durations = []
-    for index, size in enumerate(size for feed in feeds for size in profile.passes(feed)):
-        durations.append(profile.duration_ms(size, first) * profile.factor(seed, job.job, index))
-        first += size
-    return durations
+    feeds = [feed for step in steps_of(job, profile) for feed in step]
+    return [
+        profile.duration_ms(one.new, one.cached) * profile.factor(seed, job.job, index)
+        for index, one in enumerate(feeds)
+    ]
 
 
 class ExpectedDues:

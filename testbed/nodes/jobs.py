@@ -64,6 +64,8 @@ class PassRecord(msgspec.Struct, frozen=True, gc=False):
     position: int
     tokens: int
     alone_ms: float = 0.0  # of a batch's member: what the profile says for its own pass
+    member: int = 0  # of a batch, whose pass it is one of
+    batch: int = 1  # members in that pass
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag_field=KIND, tag="ready"):
@@ -76,7 +78,7 @@ class WorkerReady(msgspec.Struct, frozen=True, tag_field=KIND, tag="ready"):
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field=KIND, tag="answer"):
-    """A job is done. `passes` are its passes; a batch has one record per member, all of the same pass."""
+    """A job is done. `passes` are its passes; each of a batch has one record per member that is in it."""
 
     ready: JobDone
     passes: tuple[PassRecord, ...]

@@ -18,12 +18,14 @@ from testbed.policies.api import (
     Command,
     DeviceJob,
     Draft,
+    DraftBatch,
     DraftTree,
     Send,
     Verify,
     VerifyBatch,
     VerifyReady,
     VerifyTree,
+    requests_of,
 )
 from testbed.results.records import MessageRow, RequestRow, Round, Step
 from testbed.wire.messages import Message, Tokens
@@ -122,18 +124,14 @@ class Recorder:
         submitted_ns: int,
         passes: Sequence[PassRecord],
     ) -> None:
-        """A job's passes; of a batch, its one pass as each member took part in it."""
+        """A job's passes; of a batch, each as each of its members took part in it."""
         if self._over:
             self._forget()
-        batch, of = 1, None
-        if type(job) is VerifyBatch:
-            batch, of = len(job.members), [member.request for member in job.members]
-            assert batch == len(passes), "a batch's pass is recorded of each member"
-        drafts = type(job) is Draft or type(job) is DraftTree
+        of = requests_of(job)
+        drafts = type(job) is Draft or type(job) is DraftTree or type(job) is DraftBatch
         kind, model = ("draft", "draft") if drafts else ("verify", "target")
         policy, repeat, node, site = self._policy, self._repeat, self._node, self._site
-        for index, one in enumerate(passes):
-            request = job.request if of is None else of[index]  # type: ignore[union-attr]
+        for one in passes:
             self._add_step(
                 Step(
                     policy,
@@ -141,7 +139,7 @@ class Recorder:
                     node,
                     site,
                     model,
-                    request,
+                    of[one.member],
                     job.job,
                     kind,
                     submitted_ns,
@@ -152,7 +150,7 @@ class Recorder:
                     one.overrun_ms,
                     one.position,
                     one.tokens,
-                    batch,
+                    one.batch,
                     one.alone_ms,
                 )
             )
@@ -177,7 +175,7 @@ class Recorder:
                     self.round(member, submitted_ns, verdict, emitted.get(member.request, 0), now_ns)
             return
         assert isinstance(job, Verify | VerifyTree) and isinstance(ready, VerifyReady)
-        if not (isinstance(job, Verify) and job.prefill):
+        if not job.prefill:
             self.round(job, submitted_ns, ready, emitted.get(job.request, 0), now_ns)
 
     def round(self, job: Verify | VerifyTree, submitted_ns: int, ready: VerifyReady, emitted: int, now_ns: int) -> None:

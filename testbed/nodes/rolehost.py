@@ -23,6 +23,7 @@ from testbed.policies.api import (
     DeviceJob,
     DeviceSample,
     Draft,
+    DraftBatch,
     DraftTree,
     Emit,
     Event,
@@ -144,7 +145,7 @@ class RoleHost:
         match command:
             case Send():
                 raise AssertionError("carried out where it is dispatched")
-            case Draft() | Verify() | VerifyBatch() | DraftTree() | VerifyTree():
+            case Draft() | Verify() | VerifyBatch() | DraftBatch() | DraftTree() | VerifyTree():
                 assert self._device is not None, "a role requested compute on a node without models"
                 if self._capacity is not None and isinstance(command, TargetJob):
                     self._capacity.take(command)
@@ -175,12 +176,11 @@ class RoleHost:
             self._device.release(request)
 
     def _answered(self, job: DeviceJob, submitted_ns: int, answer: Answer) -> None:
+        if self._running:
+            commands = self._dispatch(answer.ready)  # first: the device waits for its next job, the log does not
+            if isinstance(answer.ready, VerifyReady | BatchReady):
+                self._recorder.rounds(job, submitted_ns, answer.ready, commands, answer.passes[-1].finished_ns)
         self._recorder.steps(job, submitted_ns, answer.passes)
-        if not self._running:
-            return
-        commands = self._dispatch(answer.ready)
-        if isinstance(answer.ready, VerifyReady | BatchReady):
-            self._recorder.rounds(job, submitted_ns, answer.ready, commands, answer.passes[-1].finished_ns)
 
     def _fire(self, name: str) -> None:
         self._timers.pop(name, None)

@@ -31,7 +31,7 @@ from testbed.nodes.duequeue import Due, DueQueue
 from testbed.nodes.jobs import Answer, Order, Refused, Release, Submit, WorkerConfig, frame
 from testbed.nodes.priority import precede_ordinary_programs
 from testbed.nodes.worker import READ_BYTES, LoadedModels, Worker
-from testbed.policies.api import Draft, DraftReady, DraftTree, TreeDraftReady
+from testbed.policies.api import Draft, DraftBatch, DraftBatchReady, DraftReady, DraftTree, TreeDraftReady
 from testbed.system.linux import precise_timers
 from testbed.wire.framing import Frames
 
@@ -58,8 +58,10 @@ class Served:
         """The order with a key of this worker's in place of the node's number, which a release makes free again."""
         match order:
             case Submit(job=Draft() | DraftTree() as job):
-                prefix_of = None if job.prefix_of is None else self._key(job.prefix_of, new_keys)
-                return replace(order, job=replace(job, request=self._key(job.request, new_keys), prefix_of=prefix_of))
+                return replace(order, job=self._keyed(job, new_keys))
+            case Submit(job=DraftBatch() as job):
+                members = tuple(self._keyed(one, new_keys) for one in job.members)
+                return replace(order, job=replace(job, members=members))
             case Submit():
                 raise ValueError("shared workers run drafters only; a target has its own worker")
             case Release(request=request):
@@ -69,9 +71,16 @@ class Served:
             case _:
                 assert_never(order)
 
+    def _keyed(self, job: Draft | DraftTree, new_keys: Iterator[int]) -> Draft | DraftTree:
+        prefix_of = None if job.prefix_of is None else self._key(job.prefix_of, new_keys)
+        return replace(job, request=self._key(job.request, new_keys), prefix_of=prefix_of)
+
     def outward(self, answer: Answer) -> Answer:
         """The answer under the node's own number."""
         ready = answer.ready
+        if isinstance(ready, DraftBatchReady):
+            members = tuple(replace(one, request=self._requests[one.request]) for one in ready.members)
+            return replace(answer, ready=replace(ready, members=members))
         assert isinstance(ready, DraftReady | TreeDraftReady)  # to what `inward` let in
         return replace(answer, ready=replace(ready, request=self._requests[ready.request]))
 
@@ -137,7 +146,7 @@ class SharedWorker:
                 if not self._loaded:
                     self._clock = reading(config.clock)  # the same for all nodes of a run
                 models = LoadedModels(config, self._clock)
-                self._loaded[body] = models, models.compute(together=True)
+                self._loaded[body] = models, models.compute()
             except TestbedError as error:
                 self._loaded[body] = error
             gc.collect()

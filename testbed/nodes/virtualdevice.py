@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from testbed.errors import BadInput
 from testbed.models.cut import cut
 from testbed.models.timing import Timed
-from testbed.nodes.batches import feeds_of, member_records
+from testbed.nodes.batches import Span, member_records, pass_ms, passes_of
 from testbed.nodes.jobs import PassRecord
 from testbed.nodes.tenants import ALONE, Alone
 from testbed.policies.api import (
@@ -24,6 +24,8 @@ from testbed.policies.api import (
     DeviceJob,
     DeviceSample,
     Draft,
+    DraftBatch,
+    DraftBatchReady,
     DraftReady,
     DraftTree,
     JobDone,
@@ -138,7 +140,7 @@ class VirtualDevice:
 
     def submit(self, job: DeviceJob, answered: Answered) -> None:
         """Runs the job after those before it; `answered` gets (job, submitted_ns, result, passes) when it is done."""
-        if type(job) is VerifyBatch:
+        if type(job) is VerifyBatch or type(job) is DraftBatch:
             self._submit_batch(job, answered)
             return
         if type(job) is DraftTree or type(job) is VerifyTree:
@@ -175,21 +177,42 @@ class VirtualDevice:
                 position += size
         return at_ns
 
-    def _submit_batch(self, job: VerifyBatch, answered: Answered) -> None:
-        """One pass for all members."""
+    def _submit_batch(self, job: VerifyBatch | DraftBatch, answered: Answered) -> None:
+        """Its passes are of all members that take part in them."""
         submitted_ns = self._kernel.now_ns
-        started_ns = self._tenants.start(submitted_ns, self._free_ns)
-        profile = self._target.profile
-        factor = profile.factor(self._seed, job.job, 0)
-        ms = profile.batch_ms(feeds_of(job)) * factor
-        self._free_ns = finished_ns = started_ns + round(ms * NS_PER_MS)
-        duration_ms = (finished_ns - started_ns) / NS_PER_MS
-        members = tuple(self._models.verify(member, duration_ms) for member in job.members)
-        passes = (
-            list(member_records(job, profile, started_ns, finished_ns, ms, 0.0, 0.0, factor)) if self._detailed else []
-        )
-        done = (job, submitted_ns, BatchReady(job.job, members, duration_ms), passes)
-        self._kernel.at(finished_ns + self._overhead_ns, answered, done)
+        at_ns = started_ns = self._tenants.start(submitted_ns, self._free_ns)
+        profile = (self._target if type(job) is VerifyBatch else self._draft).profile
+        passes = passes_of(job, profile)
+        spans: list[Span] = []
+        for index, one in enumerate(passes):
+            factor = profile.factor(self._seed, job.job, index)
+            ms = pass_ms(job, one, profile) * factor
+            ended_ns = at_ns + round(ms * NS_PER_MS)
+            spans.append(Span(at_ns, ended_ns, ms, 0.0, 0.0, factor))
+            at_ns = ended_ns
+        self._free_ns = at_ns
+        duration_ms = (at_ns - started_ns) / NS_PER_MS
+        ready: JobDone
+        if type(job) is VerifyBatch:
+            ready = BatchReady(job.job, tuple(self._verdict(one, duration_ms) for one in job.members), duration_ms)
+        else:
+            assert type(job) is DraftBatch
+            drafted = tuple(self._drafted(one, duration_ms) for one in job.members)
+            ready = DraftBatchReady(job.job, drafted, duration_ms)
+        records = list(member_records(passes, spans, profile)) if self._detailed else []
+        self._kernel.at(at_ns + self._overhead_ns, answered, (job, submitted_ns, ready, records))
+
+    def _verdict(self, job: Verify | VerifyTree, duration_ms: float) -> VerifyReady:
+        if type(job) is VerifyTree:
+            return self._models.verify_tree(job, duration_ms)
+        assert type(job) is Verify
+        return self._models.verify(job, duration_ms)
+
+    def _drafted(self, job: Draft | DraftTree, duration_ms: float) -> DraftReady | TreeDraftReady:
+        if type(job) is DraftTree:
+            return self._models.draft_tree(job, duration_ms)
+        assert type(job) is Draft
+        return self._models.draft(job, duration_ms)
 
     def _submit_tree(self, job: DraftTree | VerifyTree, answered: Answered) -> None:
         """As a device that keeps trees in its cache: a pass takes what its fresh tokens take."""

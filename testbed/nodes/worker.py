@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never, cast
+from typing import TYPE_CHECKING, TypeVar, assert_never, cast
 
 import msgspec
 
@@ -25,12 +25,25 @@ from testbed.errors import TestbedError
 from testbed.models.compute import Compute, RealPass
 from testbed.models.speed import resident_mib
 from testbed.models.timing import Timed
-from testbed.nodes.batches import feeds_of, member_records
+from testbed.nodes.batches import Batch, Span, member_records, model_of, pass_ms, passes_of
 from testbed.nodes.expected import paced_ms
 from testbed.nodes.jobs import Answer, Order, PassRecord, Refused, Release, Submit, WorkerConfig, WorkerReady, frame
 from testbed.nodes.pacing import DeviceClock
 from testbed.nodes.priority import precede_ordinary_programs
-from testbed.policies.api import BatchReady, Draft, DraftReady, DraftTree, JobDone, Verify, VerifyBatch, VerifyTree
+from testbed.policies.api import (
+    BatchReady,
+    Draft,
+    DraftBatch,
+    DraftBatchReady,
+    DraftReady,
+    DraftTree,
+    JobDone,
+    TreeDraftReady,
+    Verify,
+    VerifyBatch,
+    VerifyReady,
+    VerifyTree,
+)
 from testbed.system.linux import precise_timers
 from testbed.wire.framing import Frames
 
@@ -38,6 +51,7 @@ if TYPE_CHECKING:
     from testbed.models.passes import Passes
 
 READ_BYTES = 1 << 16
+Ready = TypeVar("Ready", DraftReady, TreeDraftReady, VerifyReady, DraftReady | TreeDraftReady)
 
 
 class Worker:
@@ -58,7 +72,7 @@ class Worker:
                 return self._paced("target", order, *self._compute.verify(job))
             case VerifyTree() as job:
                 return self._paced("target", order, *self._compute.verify_tree(job))
-            case VerifyBatch() as job:
+            case VerifyBatch() | DraftBatch() as job:
                 return self._answer_batch(order, job)
             case _:
                 assert_never(order.job)
@@ -74,21 +88,41 @@ class Worker:
         """What the emulated device takes for a job; 0 for a release."""
         return 0.0 if isinstance(order, Release) else sum(paced_ms(order.job, self._profiles, order.seed))
 
-    def _answer_batch(self, order: Submit, job: VerifyBatch) -> Answer:
-        """One paced duration for the pass that all members share."""
-        ready, real = self._compute.verify_batch(job)
-        profile = self._profiles["target"]
-        factor = profile.factor(order.seed, job.job, 0)
-        paced_ms = profile.batch_ms(feeds_of(job)) * factor
-        (one,) = self._clock.pace(order.submitted_ns, [(real.start_ns, real.end_ns)], [paced_ms], [real.took_ns])
-        duration = (one.finished_ns - one.started_ns) / 1e6
-        members = tuple(msgspec.structs.replace(member, duration_ms=duration) for member in ready.members)
-        return Answer(
-            BatchReady(job.job, members, duration),
-            member_records(
-                job, profile, one.started_ns, one.finished_ns, paced_ms, one.real_ms, one.overrun_ms, factor
-            ),
+    def _answer_batch(self, order: Submit, job: Batch) -> Answer:
+        """Each pass is paced once for all members. Real passes are those of the steps, and end with a step's last."""
+        real: Sequence[RealPass]
+        verdicts, drafted = None, None
+        if isinstance(job, VerifyBatch):
+            verdicts, one_pass = self._compute.verify_batch(job)
+            real = [one_pass]
+        else:
+            drafted, real = self._compute.draft_batch(job)
+        profile = self._profiles[model_of(job)]
+        passes = passes_of(job, profile)
+        factors = [profile.factor(order.seed, job.job, index) for index in range(len(passes))]
+        paced = [pass_ms(job, one, profile) * factor for one, factor in zip(passes, factors, strict=True)]
+        last = {one.step: index for index, one in enumerate(passes)}
+        spent = [
+            (real[one.step].start_ns, real[one.step].end_ns, real[one.step].took_ns)
+            if last[one.step] == index
+            else (real[one.step].start_ns + index,) * 2 + (0,)
+            for index, one in enumerate(passes)
+        ]
+        timings = self._clock.pace(
+            order.submitted_ns, [(start, end) for start, end, _ in spent], paced, [took for _, _, took in spent]
         )
+        spans = [
+            Span(one.started_ns, one.finished_ns, one.paced_ms, one.real_ms, one.overrun_ms, factor)
+            for one, factor in zip(timings, factors, strict=True)
+        ]
+        duration = (spans[-1].finished_ns - spans[0].started_ns) / 1e6
+        ready: JobDone
+        if verdicts is not None:
+            ready = BatchReady(job.job, tuple(_taking(one, duration) for one in verdicts.members), duration)
+        else:
+            assert drafted is not None
+            ready = DraftBatchReady(job.job, tuple(_taking(one, duration) for one in drafted.members), duration)
+        return Answer(ready, member_records(passes, spans, profile))
 
     def _paced(self, model: str, order: Submit, ready: JobDone, real: Sequence[RealPass]) -> Answer:
         passes = self._pace(model, order, real)
@@ -107,6 +141,10 @@ class Worker:
             PassRecord(t.started_ns, t.finished_ns, t.paced_ms, t.real_ms, t.overrun_ms, one.position, one.tokens)
             for t, one in zip(timings, real, strict=True)
         )
+
+
+def _taking(ready: Ready, duration_ms: float) -> Ready:
+    return msgspec.structs.replace(ready, duration_ms=duration_ms)
 
 
 WARM_UP = 64  # tokens of the longest pass before the first request
@@ -165,19 +203,19 @@ class LoadedModels:
         """A device with its own clock."""
         return Worker(compute, self._profiles)
 
-    def compute(self, together: bool = False) -> Compute:
+    def compute(self) -> Compute:
         """The models with their own caches, warmed up so that no request pays for lazy set-up."""
         from testbed.models.feeds import BatchFeed, TreeFeed
 
         runtimes = {role: one.runtime() for role, one in self._passes.items()}
         with self.refusals():
-            for role, runtime in runtimes.items():
+            for runtime in runtimes.values():
                 refused, most = runtime.guard.refused, runtime.guard.room or WARM_UP
                 for length in (min(WARM_UP, most), 1, min(4, most), 1):
                     runtime.forward(-1, 0, [0] * length, 1)
                 if "tree" not in refused and most > 4:
                     runtime.forward_tree(TreeFeed(-1, 0, [0] * 4, [0, 1], [-1, -1], [0, 1]))
-                if (role == "target" or together) and "batch" not in refused:
+                if "batch" not in refused:
                     for length in (min(16, most), 1, min(4, most), 1):
                         runtime.forward_batch([BatchFeed(request, 0, [0] * length) for request in (-1, -2)])
                 for request in (-1, -2):

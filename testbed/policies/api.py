@@ -85,6 +85,14 @@ class TreeDraftReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag=
     duration_ms: float
 
 
+class DraftBatchReady(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft_batch"):
+    """Passes of the draft model over several requests: what each drafted, in the order of the command's members."""
+
+    job: int
+    members: tuple[DraftReady | TreeDraftReady, ...]
+    duration_ms: float
+
+
 class TimerFired(msgspec.Struct, frozen=True, gc=False):
     name: str
 
@@ -96,7 +104,7 @@ class LinkSample(msgspec.Struct, frozen=True, gc=False):
     rtt_ms: float
 
 
-JobDone = DraftReady | TreeDraftReady | VerifyReady | BatchReady  # each answers one job
+JobDone = DraftReady | TreeDraftReady | DraftBatchReady | VerifyReady | BatchReady  # each answers one job
 
 
 class DeviceSample(msgspec.Struct, frozen=True, gc=False):
@@ -123,6 +131,8 @@ class Send(msgspec.Struct, frozen=True, gc=False):
 
 class Draft(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft"):
     """Crop the request's draft cache to `position` tokens, feed `tokens`, then draft `steps` tokens, one pass each.
+
+    No steps: the tokens are only cached, a part of the text whose rest is still to come, and the answer has no tokens.
 
     Greedy unless `sampled`: then each token is drawn from the drafter's distribution truncated to `top_q` entries, and
     the rows drawn from come back in `DraftReady.rows`.
@@ -175,8 +185,20 @@ class VerifyBatch(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="ve
     """
 
     job: int
-    members: tuple[Verify, ...]
+    members: tuple[Verify | VerifyTree, ...]
     padded: bool = False
+
+
+class DraftBatch(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft_batch"):
+    """Passes of the draft model over several requests, step by step: answered by one `DraftBatchReady`.
+
+    A request is in a batch once. The first pass feeds what every member feeds, each further one the last drafts of
+    those that want more steps; more tokens than the device takes are several passes. The members' own job numbers are
+    the batch's.
+    """
+
+    job: int
+    members: tuple[Draft | DraftTree, ...]
 
 
 class DraftTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="draft_tree"):
@@ -224,6 +246,11 @@ class VerifyTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="ver
     remote_drafts: int = 0
     prefix_of: int | None = None
 
+    @property
+    def prefill(self) -> bool:
+        """A tree is no part of a text."""
+        return False
+
 
 class SetTimer(msgspec.Struct, frozen=True, gc=False):
     name: str
@@ -257,7 +284,7 @@ class Evict(msgspec.Struct, frozen=True, gc=False):
     request: int
 
 
-DraftJob = Draft | DraftTree
+DraftJob = Draft | DraftTree | DraftBatch
 TargetJob = Verify | VerifyBatch | VerifyTree
 DeviceJob = DraftJob | TargetJob  # all that a device does; each has one answer
 Command = Send | DeviceJob | SetTimer | CancelTimer | Emit | Finish | Evict
@@ -265,7 +292,7 @@ Command = Send | DeviceJob | SetTimer | CancelTimer | Emit | Finish | Evict
 
 def requests_of(job: DeviceJob) -> list[int]:
     """The requests that a job computes for."""
-    return [one.request for one in job.members] if isinstance(job, VerifyBatch) else [job.request]
+    return [one.request for one in job.members] if isinstance(job, VerifyBatch | DraftBatch) else [job.request]
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------

@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from testbed.files.strict import Strict
-from testbed.policies.api import Command, Event, MessageReceived, RoleContext, VerifyReady
-from testbed.policies.jobqueue import JobQueue
+from testbed.policies.api import BatchReady, Command, Event, MessageReceived, RoleContext, VerifyReady
+from testbed.policies.batching import BatchingParams
+from testbed.policies.passqueue import PassQueue, Wish
 from testbed.policies.session import Session
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
 from testbed.wire.messages import Request
 
 
-class AutoregressiveParams(Strict):
-    """No knobs."""
+class AutoregressiveParams(BatchingParams):
+    """No others."""
 
 
 class Target:
     def __init__(self, params: AutoregressiveParams, context: RoleContext) -> None:
         self._prefixes = context.prefixes
-        self._queue: JobQueue[Session] = JobQueue()
+        self._queue: PassQueue[Session] = PassQueue(params, context.limits)
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
         match event:
             case MessageReceived(sender, Request() as request):
-                self._queue.open(request.request, Session(request, sender, self._prefixes))
-            case VerifyReady():
-                session = self._queue.finished(event)
-                assert session is not None
-                settled = session.verified(event)
-                commands += session.answer(settled)
-                if settled.final:
-                    self._queue.close(event.request)
-        return commands + self._queue.start(lambda session, job: session.verify(job))
+                self._queue.open(request, Session(request, sender, self._prefixes))
+            case VerifyReady() | BatchReady():
+                for session, answer in self._queue.finished(event):
+                    assert isinstance(answer, VerifyReady)
+                    settled = session.verified(answer)
+                    commands += session.answer(settled)
+                    if settled.final:
+                        self._queue.close(answer.request)
+        return commands + self._queue.start(lambda session: Wish(False, session.verify))
 
 
 SPEC = PolicySpec(

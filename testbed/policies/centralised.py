@@ -14,34 +14,31 @@ tokens each; static batching and its size are inferred by us from that one figur
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from testbed.files.strict import REQUESTS, TOKENS, Strict
+from testbed.policies.admission import Admission
 from testbed.policies.api import BatchReady, Command, Event, MessageReceived, RoleContext, Verify, VerifyBatch
-from testbed.policies.edge.admission import Admission
+from testbed.policies.batching import MOST_TOGETHER, BatchingParams
 from testbed.policies.edge.sequence import Sequence
 from testbed.policies.spec import PolicySpec
 from testbed.policies.user import make_user
 from testbed.wire.messages import Request
 
-CONTINUOUS_BATCH = 256  # requests; vLLM's default
 REPORTED_BATCH = 16  # requests; see above
 
 
-class CentralisedParams(Strict):
+class CentralisedParams(BatchingParams):
     mode: Literal["continuous", "as_reported"] = Field(
         default="continuous",
         description="continuous: requests join and leave the batch after every pass; as_reported: a static batch, none "
         "joins before all have ended, the baseline that papers on edge drafting report",
     )
-    max_batch: Annotated[int, REQUESTS] | None = Field(
-        default=None, ge=1, le=1024, description="requests decoded together; null: 256 if continuous, 16 as reported"
-    )
-    token_budget: Annotated[int, TOKENS] = Field(
-        default=512, ge=1, le=65536, description="tokens per forward pass: decoding first, prompts in the rest"
-    )
+
+    @property
+    def most_together(self) -> int:
+        return self.max_batch or (REPORTED_BATCH if self.mode == "as_reported" else MOST_TOGETHER)
 
 
 class Target:
@@ -49,9 +46,10 @@ class Target:
         self._prefixes = context.prefixes
         self._static = params.mode == "as_reported"
         self._budget = min(params.token_budget, context.limits.max_pass_tokens or params.token_budget)
-        most = params.max_batch or (REPORTED_BATCH if self._static else CONTINUOUS_BATCH)
         # every running request has at least one token to feed in every pass
-        self._admission = Admission(context.limits.kv_capacity_tokens, min(most, self._budget))
+        self._admission: Admission[Sequence] = Admission(
+            context.limits.kv_capacity_tokens, min(params.most_together, self._budget)
+        )
         self._jobs = 0
         self._busy = False
 

@@ -21,6 +21,7 @@ from testbed.policies.api import (
     Command,
     DeviceJob,
     Draft,
+    DraftBatch,
     DraftTree,
     Event,
     Evict,
@@ -125,7 +126,7 @@ def wrong_fields(command: Command) -> str | None:
         msgspec.msgpack.decode(msgspec.msgpack.encode(command), type=type(command))
     except (msgspec.MsgspecError, TypeError, ValueError, OverflowError, RecursionError) as error:
         return " ".join(str(error).split())
-    members = command.members if isinstance(command, VerifyBatch) else (command,)
+    members = command.members if isinstance(command, VerifyBatch | DraftBatch) else (command,)
     if any(_keeps(one) for one in members):
         return "what a node keeps is not a role's to say (testbed.policies.prefixes)"
     return next((wrong for one in members if (wrong := _wrong_numbers(one)) is not None), None)
@@ -142,7 +143,7 @@ def _keeps(command: Command) -> bool:
 def _wrong_numbers(command: Command) -> str | None:
     if not isinstance(command, Draft | Verify | DraftTree | VerifyTree):
         return None
-    bounds: Mapping[str, int] = {"position": 0, "steps": 1, "most": 0, "drafts": 0, "remote_drafts": 0, "width": 1}
+    bounds: Mapping[str, int] = {"position": 0, "steps": 0, "most": 0, "drafts": 0, "remote_drafts": 0, "width": 1}
     for name, least in bounds.items():
         if getattr(command, name, least) < least:
             return f"{name} must be {least} or more"

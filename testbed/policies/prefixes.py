@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from testbed.policies.api import (
     Command,
     Draft,
+    DraftBatch,
+    DraftBatchReady,
     DraftReady,
     DraftTree,
     Event,
@@ -196,7 +198,7 @@ class Keeping:
         commands: list[Command] = []
         for command in self._role.handle(event, now):
             kind = type(command)
-            if kind is VerifyBatch:
+            if kind is VerifyBatch or kind is DraftBatch:
                 members = tuple(self._begun(one) for one in command.members)  # type: ignore[union-attr]
                 for one in members:
                     self._settled(one)
@@ -224,9 +226,16 @@ class Keeping:
         elif kind is RequestArrived:
             self._opened(event.request, event.prompt)  # type: ignore[union-attr]
         elif isinstance(event, DraftReady):
-            job = self._drafting.pop(event.request, None)
-            if job is not None and len(event.tokens) > 1:  # all drafted tokens but the last were fed as well
-                self._caches["draft"].fed(event.request, job.position + len(job.tokens), event.tokens[:-1])
+            self._drafted(event)
+        elif isinstance(event, DraftBatchReady):
+            for one in event.members:
+                if isinstance(one, DraftReady):
+                    self._drafted(one)
+
+    def _drafted(self, event: DraftReady) -> None:
+        job = self._drafting.pop(event.request, None)
+        if job is not None and len(event.tokens) > 1:  # all drafted tokens but the last were fed as well
+            self._caches["draft"].fed(event.request, job.position + len(job.tokens), event.tokens[:-1])
 
     def _opened(self, request: int, prompt: tuple[int, ...]) -> None:
         self._texts[request] = prompt

@@ -7,7 +7,7 @@ its own, so no message of another phase can arrive and none is stale.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol, assert_never, get_args
 
 from testbed.nodes.capacity import Capacity
 from testbed.nodes.jobs import PassRecord
@@ -20,6 +20,7 @@ from testbed.policies.api import (
     DeviceJob,
     DeviceSample,
     Draft,
+    DraftBatch,
     DraftTree,
     Emit,
     Event,
@@ -31,6 +32,7 @@ from testbed.policies.api import (
     Role,
     Send,
     SetTimer,
+    TargetJob,
     TimerFired,
     Verify,
     VerifyBatch,
@@ -42,6 +44,8 @@ from testbed.system.units import NS_PER_MS
 from testbed.wire.messages import Message
 from testbed.wire.transport import Arrival
 from testbed.workload.planned import PlannedRequest
+
+JOBS, TARGET_JOBS = frozenset(get_args(DeviceJob)), frozenset(get_args(TargetJob))
 
 
 class Device(Protocol):
@@ -105,9 +109,9 @@ class VirtualHost:
             kind = type(command)
             if kind is Send:
                 self._send(command)  # type: ignore[arg-type]
-            elif kind is Draft or kind is Verify or kind is DraftTree or kind is VerifyTree or kind is VerifyBatch:
+            elif kind in JOBS:
                 assert self._device is not None, "a role requested compute on a node without models"
-                if self._capacity is not None and kind is not Draft and kind is not DraftTree:
+                if self._capacity is not None and kind in TARGET_JOBS:
                     self._capacity.take(command)  # type: ignore[arg-type]
                 self._device.submit(command, self._answered)  # type: ignore[arg-type]
             else:
@@ -136,7 +140,7 @@ class VirtualHost:
                 self._timers[name] = self._kernel.timer(max(now_ns, round(at * NS_PER_MS)), self._fire, name)
             case CancelTimer(name=name):
                 self._cancel(name)
-            case Send() | Draft() | DraftTree() | Verify() | VerifyTree() | VerifyBatch():
+            case Send() | Draft() | DraftTree() | DraftBatch() | Verify() | VerifyTree() | VerifyBatch():
                 raise AssertionError("carried out where it is dispatched")
             case _:
                 assert_never(command)

@@ -123,6 +123,8 @@ class Replay:
             context.begin(job.position - request.prompt_tokens)
         self._feed(request, job.position, job.tokens)
         true, off = context.true, context.off
+        if not job.steps:
+            return DraftReady(job.job, job.request, (), (), (), duration_ms)
         if true < 0:
             self._miss(request, true, "a draft was requested before the whole prompt was fed")
         end = off + job.steps

@@ -201,9 +201,10 @@ class _DrawsDrafts(Loop):
     drawn = False
 
     def _do(self, node: str, command: api.Command, now: float) -> None:
-        if isinstance(command, api.DraftTree | api.VerifyTree):
+        jobs = command.members if isinstance(command, api.DraftBatch | api.VerifyBatch) else (command,)
+        if any(isinstance(one, api.DraftTree | api.VerifyTree) for one in jobs):
             raise NotImplementedError  # of single sequences only: `LogitModels` knows no trees
-        self.drawn = self.drawn or (isinstance(command, api.Draft) and command.sampled)
+        self.drawn = self.drawn or any(isinstance(one, api.Draft) and one.sampled for one in jobs)
         super()._do(node, command, now)
 
 

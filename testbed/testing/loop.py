@@ -178,7 +178,7 @@ class Loop:
             self.result.started_ms[event.request] = now
         elif isinstance(event, api.MessageReceived):
             self.result.received.append((event.sender, node, event.message))
-        elif isinstance(event, api.DraftReady | api.TreeDraftReady | api.VerifyReady | api.BatchReady):
+        elif isinstance(event, api.JobDone):
             self._running.discard(node)
 
     def _cut(self, node: str, peer: str) -> float:
@@ -198,20 +198,22 @@ class Loop:
                 arrival = now + self._one_way(node, to) + self.jitter(self._serial)
                 arrival = self._last_arrival[node, to] = max(self._last_arrival[node, to], arrival)
                 self._at(arrival, to, api.MessageReceived(node, message))
-            case api.Draft():
-                self._draft(node, command, now)
-            case api.DraftTree():
-                self._draft_tree(node, command, now)
-            case api.Verify():
-                event = self._verify(node, command, now)
+            case api.Draft() | api.DraftTree():
                 self._start(node)
-                self._at(now + self.t_target_ms, node, event)
+                drafted = self._drafted(node, command, now)
+                self._at(now + drafted.duration_ms, node, drafted)
+            case api.DraftBatch(job, members):
+                self._start(node)
+                done = tuple(self._drafted(node, member, now) for member in members)
+                duration = max(one.duration_ms for one in done)
+                self._at(now + duration, node, api.DraftBatchReady(job, done, duration))
+            case api.Verify() | api.VerifyTree():
+                self._start(node)
+                self._at(now + self.t_target_ms, node, self._verdict(node, command, now))
             case api.VerifyBatch(job, members):
-                ready = tuple(self._verify(node, member, now) for member in members)
                 self._start(node)
+                ready = tuple(self._verdict(node, member, now) for member in members)
                 self._at(now + self.t_target_ms, node, api.BatchReady(job, ready, self.t_target_ms))
-            case api.VerifyTree():
-                self._verify_tree(node, command, now)
             case api.SetTimer(name, at):
                 self._timers[node, name] = self._serial + 1
                 self._at(max(now, at), node, _Ring(name, self._serial + 1))
@@ -251,9 +253,26 @@ class Loop:
         cache.extend(command.tokens)
         return cache
 
-    def _draft(self, node: str, command: api.Draft, now: float) -> None:
-        self._start(node)
+    def _drafted(
+        self, node: str, command: api.Draft | api.DraftTree, now: float
+    ) -> api.DraftReady | api.TreeDraftReady:
+        return self._draft(node, command, now) if isinstance(command, api.Draft) else self._tree(node, command, now)
+
+    def _verdict(self, node: str, command: api.Verify | api.VerifyTree, now: float) -> api.VerifyReady:
+        if isinstance(command, api.Verify):
+            return self._verify(node, command, now)
+        return self._verify_tree(node, command, now)
+
+    def _hold(self, node: str, model: str, request: int, text: Sequence[int]) -> None:
+        """A part of a text is in: a device that caches trees holds it too."""
+        held = self._held.setdefault((node, model, request), set())
+        held |= {tuple(text[:length]) for length in range(1, len(text) + 1)}
+
+    def _draft(self, node: str, command: api.Draft, now: float) -> api.DraftReady:
         cache = self._cache(node, "draft", command)
+        if not command.steps:
+            self._hold(node, "draft", command.request, cache)
+            return api.DraftReady(command.job, command.request, (), (), (), self.t_draft_ms)
         picks: list[DraftChoice] = []
         for step in range(command.steps):
             if step:
@@ -265,7 +284,7 @@ class Loop:
         rows: tuple[SparseRow, ...] = tuple(pick.row for pick in picks if pick.row is not None)
         confidences = tuple(pick.confidence for pick in picks)
         margins = tuple(0.8 * sure for sure in confidences) if command.features else ()
-        event = api.DraftReady(
+        return api.DraftReady(
             command.job,
             command.request,
             tuple(pick.token for pick in picks),
@@ -276,11 +295,11 @@ class Loop:
             margins,
             tuple(8.0 * margin for margin in margins),
         )
-        self._at(now + duration, node, event)
 
     def _verify(self, node: str, command: api.Verify, now: float) -> api.VerifyReady:
         cache = self._cache(node, "target", command)
         if command.prefill:
+            self._hold(node, "target", command.request, cache)
             return api.VerifyReady(command.job, command.request, 0, (), (), self.t_target_ms)
         drafts = cache[len(cache) - command.drafts :]
         _require(
@@ -297,12 +316,11 @@ class Loop:
 
     def _verified(
         self, node: str, command: api.Verify | api.VerifyTree, now: float, accepted: int, emitted: int
-    ) -> float:
-        """Notes a target pass; returns when it ends."""
+    ) -> None:
+        """Notes a target pass."""
         finish = now + self.t_target_ms
         drafts, remote = command.drafts, command.remote_drafts
         self.result.passes.append(Pass(node, command.request, "verify", now, finish, drafts, remote, accepted, emitted))
-        return finish
 
     # --- trees of drafts ---
 
@@ -312,7 +330,6 @@ class Loop:
 
     def _contexts(self, node: str, model: str, command: api.DraftTree | api.VerifyTree) -> list[Context]:
         """The text, then the text with each node's path."""
-        self._start(node)
         try:
             check_tree(command.nodes, command.parents)
         except ValueError as error:
@@ -328,14 +345,14 @@ class Loop:
         held |= needed
         return found
 
-    def _draft_tree(self, node: str, command: api.DraftTree, now: float) -> None:
+    def _tree(self, node: str, command: api.DraftTree, now: float) -> api.TreeDraftReady:
         models, contexts = self._tree_models(), self._contexts(node, "draft", command)
         leaves = [contexts[leaf + 1] for leaf in command.leaves]
         tops = [models.top(node, context) for context in leaves]
         self.tree_leaves.append(len(leaves))
         finish = now + self.t_draft_ms
         self.result.passes.append(Pass(node, command.request, "draft", now, finish))
-        ready = api.TreeDraftReady(
+        return api.TreeDraftReady(
             command.job,
             command.request,
             tuple(models.choices(node, context, command.width) for context in leaves),
@@ -343,9 +360,8 @@ class Loop:
             tuple(models.draft_entropy(node, context) for context in leaves),
             self.t_draft_ms,
         )
-        self._at(finish, node, ready)
 
-    def _verify_tree(self, node: str, command: api.VerifyTree, now: float) -> None:
+    def _verify_tree(self, node: str, command: api.VerifyTree, now: float) -> api.VerifyReady:
         models, contexts = self._tree_models(), self._contexts(node, "target", command)
         depth = max(depths(command.parents), default=0)
         _require(command.drafts == depth, f"{node}: drafts={command.drafts} of a tree that is {depth} deep")
@@ -354,12 +370,11 @@ class Loop:
         for token in verdict.tokens[:-1]:
             path.append((*path[-1], token))
         self.tree_nodes.append(len(command.nodes))
-        finish = self._verified(node, command, now, verdict.accepted, len(verdict.tokens))
+        self._verified(node, command, now, verdict.accepted, len(verdict.tokens))
         entropies = tuple(models.entropy(context) for context in path)
-        ready = api.VerifyReady(
+        return api.VerifyReady(
             command.job, command.request, verdict.accepted, verdict.tokens, entropies, self.t_target_ms
         )
-        self._at(finish, node, ready)
 
 
 def _require(holds: bool, words: str) -> None:

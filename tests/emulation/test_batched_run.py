@@ -8,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from testbed.simulation.calibrate import calibrate
 from tests.run_examples import experiment, finished, workload
 
 pytestmark = [pytest.mark.shaped, pytest.mark.slow]
@@ -34,3 +35,26 @@ def test_four_users_share_batched_passes_and_every_output_is_target_only_decodin
     drafts = steps[steps["kind"] == "draft"]
     assert set(drafts["policy"]) == {"sled"}
     assert set(drafts["node"]) == {"user0", "user1", "user2", "user3"}
+
+
+OFFLOADED = {
+    "workload": workload(8),
+    "place": {"user": {"near": 4}, "target": "near", "drafter": "far"},
+    "policies": [{"speculative": {"k": 2}}, {"wanspec": {"k": 2, "phi": 0.5}}],
+}
+
+
+def test_requests_share_passes_of_target_and_workers_and_the_simulation_says_the_same(tmp_path):
+    """Four at a time: batched drafts and verifications on real models, the same tokens, about the same times."""
+    summary, run = finished(experiment(tmp_path, **OFFLOADED), tmp_path / "runs", "--fabric", "relay")
+    assert summary["lossless"] == {"checked": 16, "equal": 16, "kind": "checked"}
+    assert not [reason for reason in summary["validity"]["reasons"] if "contradicts itself" in reason]
+    steps = pd.read_parquet(run / "steps.parquet")
+    most = steps.groupby(["policy", "node", "kind"])["batch"].max()
+    assert most.loc["speculative", "target0", "draft"] == most.loc["speculative", "target0", "verify"] == 4
+    assert most.loc["wanspec", "target0", "verify"] == most.loc["wanspec", "drafter0", "draft"] == 4
+    found = calibrate(run)
+    assert found["tokens_identical"]
+    if summary["validity"]["valid"]:
+        for policy in ("speculative", "wanspec"):
+            assert abs(found["policies"][policy]["tpot_ms"]["bias"]) < 10.0, policy

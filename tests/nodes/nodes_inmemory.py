@@ -14,7 +14,7 @@ import numpy as np
 
 from testbed.models.compute import Compute
 from testbed.models.devices import NATIVE, load_profile
-from testbed.nodes.batches import member_records
+from testbed.nodes.batches import Span, member_records, passes_of
 from testbed.nodes.jobs import Answer, PassRecord
 from testbed.nodes.recorder import PhaseLog, Recorder
 from testbed.nodes.rolehost import RoleHost
@@ -22,6 +22,7 @@ from testbed.policies import registry
 from testbed.policies.api import (
     DeviceLimits,
     Draft,
+    DraftBatch,
     DraftTree,
     RoleContext,
     Verify,
@@ -48,6 +49,7 @@ class TableRuntime:
     """A "language model" whose logits are a fixed function of the last two tokens; `noise` makes a drafter of it."""
 
     rows = VOCABULARY
+    can_batch = True
 
     def __init__(self, noise: float = 0.0) -> None:
         self._noise = noise
@@ -100,11 +102,16 @@ class InlineDevice:
         asyncio.get_running_loop().call_soon(self._compute.release, request)
 
     def _run(self, job, submitted_ns, on_answer):
-        if isinstance(job, VerifyBatch):
-            batch, one = self._compute.verify_batch(job)
-            real_ms = (one.end_ns - one.start_ns) / 1e6
-            passes = member_records(job, load_profile(NATIVE), one.start_ns, one.end_ns, 0.0, real_ms, 0.0, 1.0)
-            on_answer(submitted_ns, Answer(batch, passes))
+        if isinstance(job, VerifyBatch | DraftBatch):
+            profile = load_profile(NATIVE)
+            batch: Any
+            if isinstance(job, VerifyBatch):
+                batch, one = self._compute.verify_batch(job)
+                real = [one]
+            else:
+                batch, real = self._compute.draft_batch(job)
+            spans = [Span(one.start_ns, one.end_ns, 0.0, (one.end_ns - one.start_ns) / 1e6, 0.0, 1.0) for one in real]
+            on_answer(submitted_ns, Answer(batch, member_records(passes_of(job, profile), spans, profile)))
             return
         run: dict[Any, Any] = {
             Draft: self._compute.draft,

@@ -9,8 +9,8 @@ import pytest
 from testbed.decoding.sampling import Sampling
 from testbed.errors import RunInvalid
 from testbed.policies import api, registry
+from testbed.policies.admission import Admission
 from testbed.policies.centralised import fill_pass
-from testbed.policies.edge.admission import Admission
 from testbed.policies.edge.sequence import Sequence
 from testbed.testing import HashModels, Job, Loop
 from testbed.wire.messages import Request

@@ -86,7 +86,7 @@ def test_what_it_raises_is_said_with_its_own_deepest_line(
         ("[Verify(1, 3, -1, (1, 2), 1)]", "position must be 0 or more"),
         ("[Verify(1, 3, 0, (1, 2), 3)]", "drafts must be at most the 2 tokens"),
         ("[Verify(1, 3, 0, (1, -2), 1)]", "tokens must be 0 or more"),
-        ("[Draft(1, 3, 0, (1,), steps=0)]", "steps must be 1 or more"),
+        ("[Draft(1, 3, 0, (1,), steps=-1)]", "steps must be 0 or more"),
         ("[DraftTree(1, 3, 0, (1,), (4, 5), (-1,), (0,), 2, 2)]", "2 nodes have 1 parents"),
         ("[DraftTree(1, 3, 0, (1,), (4, 5), (1, 0), (0,), 2, 2)]", "a parent must come before its child"),
         ("[DraftTree(1, 3, 0, (1,), (4,), (-1,), (7,), 2, 1)]", "a leaf must be a node"),
@@ -135,7 +135,8 @@ def test_a_policy_that_cannot_be_loaded_is_bad_input(
 
 
 def test_a_fault_of_our_own_policies_is_named_too() -> None:
-    made = registry.get("autoregressive").role("target", None, RoleContext("target0", PEERS))
+    spec = registry.get("autoregressive")
+    made = spec.role("target", spec.parse({}), RoleContext("target0", PEERS))
     with pytest.raises(PolicyFault, match="policy autoregressive, role target at target0, on VerifyReady"):
         made.handle(VerifyReady(1, 4, 0, (1,), (0.0,), 1.0), 0.0)  # of a job that nobody asked for
 

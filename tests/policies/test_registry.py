@@ -35,11 +35,16 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("policy", "values", "message"),
     [
-        ("speculative", {"K": 2}, "K: Extra inputs are not permitted .*parameters: k, draft, top_q"),
+        (
+            "speculative",
+            {"K": 2},
+            "K: Extra inputs are not permitted .*parameters: max_batch, token_budget, k, draft, top_q",
+        ),
         ("speculative", {"k": 0}, "k: .* greater than or equal to 1"),
         ("wanspec", {"phi": -0.1}, "phi"),
         ("wanspec", {"rtt_ms": "fast"}, "rtt_ms"),
-        ("autoregressive", {"k": 2}, "parameters: none"),
+        ("autoregressive", {"k": 2}, "parameters: max_batch, token_budget"),
+        ("wanspec", {"k": 8, "token_budget": 8}, "token_budget 8 must hold the 9 tokens of one round"),
     ],
 )
 def test_bad_parameters_get_one_line(policy: str, values: dict[str, object], message: str) -> None:

@@ -5,7 +5,7 @@ Rules:
 * a pass starts when `batch` requests wait, when the oldest has waited `wait_ms`, or when every open request waits,
   since then nothing more can come; this last is ours: a static batch would wait for ever for users who have gone;
 * prompts are fed ahead, one request per pass: padding a batch to a prompt's length would be wasted;
-* a request is admitted with the memory it may need, as in `testbed.policies.edge.admission`;
+* a request is admitted with the memory it may need, as in `testbed.policies.admission`;
 * a request that comes again, as after a device's fallback, replaces the one of its number: what a running pass says of
   the old one is void.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from testbed.policies.admission import Admission
 from testbed.policies.api import (
     BatchReady,
     Command,
@@ -25,7 +26,6 @@ from testbed.policies.api import (
     Verify,
     VerifyBatch,
 )
-from testbed.policies.edge.admission import Admission
 from testbed.policies.edge.sequence import Sequence
 from testbed.policies.sled.params import SledParams
 from testbed.wire.messages import Close, Drafts, Request
@@ -40,7 +40,7 @@ class Server:
         self._prefixes = context.prefixes
         self._params = params
         self._most_tokens = context.limits.max_pass_tokens or UNBOUNDED
-        self._admission = Admission(context.limits.kv_capacity_tokens, UNBOUNDED)
+        self._admission: Admission[Sequence] = Admission(context.limits.kv_capacity_tokens, UNBOUNDED)
         self._queue: dict[int, tuple[float, tuple[int, ...]]] = {}  # request to (since, drafts), oldest first
         self._prompts: deque[Sequence] = deque()  # of admitted requests, to be fed
         self._verifying: frozenset[int] = frozenset()

@@ -1,7 +1,7 @@
 """WANSpec's controller: runs the target, and its own draft model only when it expects to stall (Algorithm 1).
 
-It keeps a tree of drafts; with one branch that is a path, and its passes are those of one request. After every event,
-when the device is free, per request and in this order:
+It keeps a tree of drafts; with one branch that is a path. Requests share the device's passes (`passqueue`). After every
+event, when the device is free, per request and in this order:
 
 1. the tree is k deep: verify all its paths of k drafts in one target pass;
 2. the request's hedge says so (the listing: t_update + R > now), or it has no worker, or one that is taken to be gone
@@ -18,8 +18,10 @@ from __future__ import annotations
 from bisect import bisect_right
 
 from testbed.policies.api import (
+    BatchReady,
     Command,
     Draft,
+    DraftBatchReady,
     DraftReady,
     DraftTree,
     Event,
@@ -33,7 +35,7 @@ from testbed.policies.api import (
     VerifyReady,
     VerifyTree,
 )
-from testbed.policies.jobqueue import JobQueue
+from testbed.policies.passqueue import PassQueue, Wish
 from testbed.policies.placement.options import of
 from testbed.policies.placement.sites import Sites
 from testbed.policies.session import Prefixes, Session
@@ -72,7 +74,7 @@ class Controller:
         self._prefixes = context.prefixes
         self._params = params
         self._workers = context.peers["drafter"]
-        self._queue: JobQueue[_Request] = JobQueue()
+        self._queue: PassQueue[_Request] = PassQueue(params, context.limits)
         self._waiting = Waiting(params, self._workers)
         self._presence = Presence(params.silence_ms, self._workers, self._waiting.rtt_ms)
         self._sites = Sites(of(params.placement), self._workers, lambda: self._waiting.draft_ms)
@@ -94,13 +96,22 @@ class Controller:
                 self._sites.reported(event.sender, message, now)
             elif type(message) is Request:
                 commands = self._open(message, event.sender, now)
-        elif type(event) is DraftReady or type(event) is TreeDraftReady:
-            self._drafted(event)
-        elif type(event) is VerifyReady:
-            commands = self._verified(event, now)
         elif type(event) is LinkSample:
             self._waiting.sample(event.peer, event.rtt_ms)
             self._sites.sample(event.peer, event.rtt_ms, now)
+        elif (
+            type(event) is DraftReady
+            or type(event) is TreeDraftReady
+            or type(event) is DraftBatchReady
+            or type(event) is VerifyReady
+            or type(event) is BatchReady
+        ):
+            for state, answer in self._queue.finished(event):
+                if type(answer) is VerifyReady:
+                    commands += self._verified(state, answer, now)
+                else:
+                    assert type(answer) is DraftReady or type(answer) is TreeDraftReady
+                    self._drafted(state, answer)
         if self._queue.busy:
             return commands
         self._now = now
@@ -110,30 +121,36 @@ class Controller:
             self._alarms = []
         return commands
 
-    def _next(self, state: _Request, job: int) -> Draft | DraftTree | Verify | VerifyTree | None:
-        session, tree, params, now = state.session, state.candidates.tree, self._params, self._now
-        depth = session.depth(params.k)
+    def _next(self, state: _Request) -> Wish | None:
+        session, tree, now = state.session, state.candidates.tree, self._now
+        depth = session.depth(self._params.k)
         drafted = tree.depth(depth)
         if drafted == depth:
-            nodes = tree.paths(depth)
-            remote = state.candidates.remote_levels(nodes)
-            state.verifying = depth, remote
-            if params.branches == 1:
-                return session.verify(job, [node.token for node in nodes], remote_drafts=remote)
-            tokens, parents, _ = shape(nodes)
-            return session.verify_tree(job, tokens, parents, depth, remote)
+            return Wish(False, lambda job: self._verify(state, job, depth))
         if self._moves and self._is_silent(state) and (worker := self._elsewhere(state)) is not None:
             self._alarms += self._move(state, worker)
         need = Need(len(session.validated) + drafted, depth - drafted, depth)
         if state.worker is None or state.hedge.draft_here(need, now) or self._is_silent(state):
-            width = params.branches if params.local_branches else 1
-            return state.drafting.draft(
-                job, session.request, session.validated, tree, [tree.likeliest()], width, params.catch_up
-            )
+            return Wish(True, lambda job: self._draft(state, job))
         if state.hedge.wake is not None:
             self._alarms.append(SetTimer(f"wait {session.request.request}", state.hedge.wake))
         self._alarms += self._presence.alarm(session.request.request, state.worker, state.told)
         return None
+
+    def _verify(self, state: _Request, job: int, depth: int) -> Verify | VerifyTree:
+        nodes = state.candidates.tree.paths(depth)
+        remote = state.candidates.remote_levels(nodes)
+        state.verifying = depth, remote
+        if self._params.branches == 1:
+            return state.session.verify(job, [node.token for node in nodes], remote_drafts=remote)
+        tokens, parents, _ = shape(nodes)
+        return state.session.verify_tree(job, tokens, parents, depth, remote)
+
+    def _draft(self, state: _Request, job: int) -> Draft | DraftTree:
+        session, tree, params = state.session, state.candidates.tree, self._params
+        width = params.branches if params.local_branches else 1
+        leaves = [tree.likeliest()]
+        return state.drafting.draft(job, session.request, session.validated, tree, leaves, width, params.catch_up)
 
     def _open(self, request: Request, user: str, now: float) -> list[Command]:
         worker = self._presence.choose(lambda among: self._sites.choose(request, among, now))
@@ -141,7 +158,7 @@ class Controller:
         hedge = self._hedge(worker, now, len(request.prompt))
         session = Session(request, user, self._prefixes)
         state = _Request(session, used, hedge, now, self._params.branches, self._prefixes)
-        self._queue.open(request.request, state)
+        self._queue.open(request, state, beyond=self._params.most_nodes)
         return [*self._sites.watch(request.request), *self._opened(state, now)]
 
     def _opened(self, state: _Request, now: float) -> list[Command]:
@@ -199,17 +216,13 @@ class Controller:
         elif heard.level is not None:
             state.hedge.heard(heard.level, state.candidates.tree.root.settled, now)
 
-    def _drafted(self, event: DraftReady | TreeDraftReady) -> None:
+    def _drafted(self, state: _Request, event: DraftReady | TreeDraftReady) -> None:
         self._waiting.drafted(event.duration_ms)
-        state = self._queue.finished(event)
-        assert state is not None
         ((leaf, tokens, probabilities, entropy),) = state.drafting.drafted(event)
         width = self._params.width(entropy) if self._params.local_branches else 1
         state.candidates.add_local(leaf, tokens[:width], probabilities[:width])
 
-    def _verified(self, event: VerifyReady, now: float) -> list[Command]:
-        state = self._queue.finished(event)
-        assert state is not None
+    def _verified(self, state: _Request, event: VerifyReady, now: float) -> list[Command]:
         session = state.session
         position = len(session.validated)
         settled = session.verified(event)

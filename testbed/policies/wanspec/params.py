@@ -11,11 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from testbed.files.strict import MS, NATS, NUMBER, TOKENS, Strict, Unit
+from testbed.files.strict import MS, NATS, NUMBER, TOKENS, Unit
+from testbed.policies.batching import BatchingParams
 from testbed.policies.placement.options import Placement, Rule
 
 
-class WanspecParams(Strict):
+class WanspecParams(BatchingParams):
     k: Annotated[int, TOKENS] = Field(
         default=2, ge=1, le=32, description="drafts verified per target pass; 2 in the paper's cloud runs"
     )
@@ -106,6 +107,21 @@ class WanspecParams(Strict):
         if self.rule != "expected_arrival" and (self.latency_bound is not None or self.mismatch != "entropy"):
             raise ValueError("latency_bound and mismatch: learned need rule: expected_arrival")
         return self
+
+    @property
+    def round_tokens(self) -> int:
+        return self.k + 1 if self.branches == 1 else min(1 + self.most_nodes, self.token_budget)
+
+    @property
+    def most_nodes(self) -> int:
+        """Of a tree that is verified: beyond a path, what stands in memory past the text."""
+        if self.branches == 1:
+            return 0
+        level, nodes = 1, 0
+        for _ in range(self.k):
+            level *= self.branches + (self.branches if self.local_branches else 1)
+            nodes = min(nodes + level, 2 * self.max_nodes)
+        return nodes
 
     def width(self, entropy: float) -> int:
         """How many children a leaf gets whose draft distribution has this entropy (nats)."""

@@ -1,9 +1,10 @@
 """WANSpec's worker: follows the text that the controller validates, grows a tree, streams every node at once (Alg. 2).
 
-A pass drafts from the `leaves` most probable leaves together, by joint draft probability, and gives each one child, or
-up to `branches` where the drafter's entropy is at least theta. With one branch that is one token per pass. A validation
-cuts the tree to what agrees with it; one that contradicts or outruns the tree leaves only its last token, and drafting
-goes on from there. What a running pass drafted from a leaf that was cut is dropped.
+Requests share the device's passes (`testbed.policies.passqueue`). Each drafts from the `leaves` most probable leaves
+together, by joint draft probability, and gives each one child, or up to `branches` where the drafter's entropy is at
+least theta. With one branch that is one token per pass. A validation cuts the tree to what agrees with it; one that
+contradicts or outruns the tree leaves only its last token, and drafting goes on from there. What a running pass drafted
+from a leaf that was cut is dropped.
 
 It stops only when no leaf may grow (look-ahead bound, the request's end), or when the tree is full and deep enough to
 be verified; the controller can then go on, and its next validation makes room.
@@ -16,9 +17,9 @@ from heapq import nlargest
 from testbed.errors import RunInvalid
 from testbed.policies.api import (
     Command,
-    Draft,
+    DeviceLimits,
+    DraftBatchReady,
     DraftReady,
-    DraftTree,
     Event,
     Finish,
     MessageReceived,
@@ -26,7 +27,7 @@ from testbed.policies.api import (
     Send,
     TreeDraftReady,
 )
-from testbed.policies.jobqueue import JobQueue
+from testbed.policies.passqueue import PassQueue, Wish
 from testbed.policies.session import Prefixes
 from testbed.policies.wanspec.drafting import drafting
 from testbed.policies.wanspec.params import WanspecParams
@@ -46,7 +47,6 @@ class _Request:
         self.tree = Tree(self.validated)
         self.drafting = drafting(branches, prefixes)
         self.streamed = 0  # nodes so far
-        self.job: int | None = None  # that was last asked for it
 
     def validate(self, validation: Validation) -> None:
         """Takes the next tokens of the text. Raises RunInvalid if they are not the next ones."""
@@ -63,14 +63,14 @@ class Worker:
     def __init__(self, params: WanspecParams, context: RoleContext) -> None:
         self._params = params
         self._prefixes = context.prefixes
-        self._queue: JobQueue[_Request] = JobQueue()
+        self._queue: PassQueue[_Request] = PassQueue(params, DeviceLimits())  # memory of drafts is not counted
 
     def handle(self, event: Event, now: float) -> list[Command]:
         commands: list[Command] = []
-        if type(event) is DraftReady or type(event) is TreeDraftReady:
-            drafted = self._queue.finished(event)
-            if drafted is not None and drafted.job == event.job:
-                commands = self._drafted(drafted, event)
+        if type(event) is DraftReady or type(event) is TreeDraftReady or type(event) is DraftBatchReady:
+            for drafted, answer in self._queue.finished(event):
+                assert type(answer) is DraftReady or type(answer) is TreeDraftReady
+                commands += self._drafted(drafted, answer)
         elif type(event) is MessageReceived:
             message = event.message
             if type(message) is Validation:
@@ -78,7 +78,7 @@ class Worker:
                     state.validate(message)
             elif type(message) is Open:
                 opened = _Request(message, event.sender, self._params.branches, self._prefixes)
-                self._queue.open(message.request, opened)
+                self._queue.open(message, opened)
             elif type(message) is Close and self._opened_by(event.sender, message.request) is not None:
                 self._queue.close(message.request)
                 commands = [Finish(message.request)]
@@ -89,7 +89,7 @@ class Worker:
         state = self._queue.get(request)
         return state if state is not None and state.controller == controller else None
 
-    def _next(self, state: _Request, job: int) -> Draft | DraftTree | None:
+    def _next(self, state: _Request) -> Wish | None:
         """The next draft pass of a request; None while it must wait."""
         tree, params = state.tree, self._params
         last = min(tree.root.position + params.max_lookahead, state.end - 1)  # where the deepest node may be
@@ -102,8 +102,9 @@ class Worker:
                 return None
         if len(leaves) > 1:
             leaves = nlargest(params.leaves, leaves, key=by_probability)
-        state.job = job
-        return state.drafting.draft(job, state.opened, state.validated, tree, leaves, params.branches)
+        return Wish(
+            True, lambda job: state.drafting.draft(job, state.opened, state.validated, tree, leaves, params.branches)
+        )
 
     def _drafted(self, state: _Request, event: DraftReady | TreeDraftReady) -> list[Command]:
         """Streams what a draft pass brought for a request that is still open."""

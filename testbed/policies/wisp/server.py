@@ -15,6 +15,7 @@ from testbed.policies.api import (
     RoleContext,
     Verify,
     VerifyBatch,
+    VerifyTree,
 )
 from testbed.policies.edge.sequence import Sequence
 from testbed.policies.wisp.client import Client
@@ -127,7 +128,7 @@ class Server:
         return [self._running]
 
 
-def _load(members: tuple[Verify, ...]) -> Load:
+def _load(members: tuple[Verify | VerifyTree, ...]) -> Load:
     total = Load()
     for one in members:
         total = total.plus(load_of(len(one.tokens), one.position))

@@ -7,22 +7,36 @@ admitted one never has to be thrown out again; what does not fit waits, and is n
 from __future__ import annotations
 
 from collections import deque
+from typing import Generic, Protocol, TypeVar
 
 from testbed.errors import RunInvalid
-from testbed.policies.edge.sequence import Sequence
+from testbed.wire.messages import Open, Request
 
 
-class Admission:
+class Admissible(Protocol):
+    """A request, and the most tokens that it can come to hold."""
+
+    @property
+    def request(self) -> Request | Open: ...
+
+    @property
+    def reserved(self) -> int: ...
+
+
+One = TypeVar("One", bound=Admissible)
+
+
+class Admission(Generic[One]):
     """`capacity` in cached tokens; None: not bounded. `most` requests at a time."""
 
     def __init__(self, capacity: int | None, most: int) -> None:
-        self.running: dict[int, Sequence] = {}  # by request, in the order of their admission
-        self.waiting: deque[Sequence] = deque()
+        self.running: dict[int, One] = {}  # by request, in the order of their admission
+        self.waiting: deque[One] = deque()
         self._capacity = capacity
         self._most = most
         self._reserved = 0
 
-    def arrive(self, sequence: Sequence) -> None:
+    def arrive(self, sequence: One) -> None:
         """Raises RunInvalid for a request that no waiting would help."""
         if self._capacity is not None and sequence.reserved > self._capacity:
             raise RunInvalid(
@@ -31,7 +45,7 @@ class Admission:
             )
         self.waiting.append(sequence)
 
-    def admit(self) -> list[Sequence]:
+    def admit(self) -> list[One]:
         """Lets in whom there is room for; returns them."""
         admitted = []
         while self.waiting and len(self.running) < self._most and self._fits(self.waiting[0]):
@@ -41,13 +55,13 @@ class Admission:
             admitted.append(sequence)
         return admitted
 
-    def find(self, request: int) -> Sequence | None:
+    def find(self, request: int) -> One | None:
         """The request, running or waiting; None once it has left."""
         if request in self.running:
             return self.running[request]
         return next((one for one in self.waiting if one.request.request == request), None)
 
-    def replace(self, sequence: Sequence) -> None:
+    def replace(self, sequence: One) -> None:
         """In the place of the request of its number, of whose text it may need no more memory."""
         number = sequence.request.request
         if number in self.running:
@@ -67,5 +81,5 @@ class Admission:
     def leave(self, request: int) -> None:
         self._reserved -= self.running.pop(request).reserved
 
-    def _fits(self, sequence: Sequence) -> bool:
+    def _fits(self, sequence: One) -> bool:
         return self._capacity is None or self._reserved + sequence.reserved <= self._capacity
