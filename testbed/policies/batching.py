@@ -16,7 +16,7 @@ class BatchingParams(Strict):
         default=None,
         ge=1,
         le=1024,
-        description="requests that share a pass, at most; 1: one request a pass, in turn; null: 256, or 16 where "
+        description="requests that share a pass, at most; 1: one request per pass, in turn; null: 256, or 16 where "
         "centralised is as_reported",
     )
     token_budget: Annotated[int, TOKENS] = Field(

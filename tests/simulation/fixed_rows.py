@@ -38,7 +38,9 @@ SERVED = {
 CASES: dict[str, tuple[object, DecodeTable, dict[str, Any]]] = {
     "autoregressive": ("autoregressive", PATHS, {}),
     "speculative": ({"speculative": {"k": 3}}, PATHS, {}),
+    "speculative, many at once": ({"speculative": {"k": 3}}, PATHS, ONE),
     "wanspec": ({"wanspec": {"k": 2}}, PATHS, ONE),
+    "wanspec, one request per pass": ({"wanspec": {"k": 2, "max_batch": 1}}, PATHS, ONE),
     "wanspec, as a tree": ({"wanspec": {"branches": 2, "theta": None, "local_branches": True}}, TREES, ONE),
     "wanspec, expected arrival": (
         {"wanspec": {"rule": "expected_arrival", "mismatch": "learned", "latency_bound": 1.02}}, TREES, ONE,

@@ -21,6 +21,7 @@ from testbed.results.store import RunData, frame_of
 from testbed.simulation.kernel import Kernel
 from testbed.simulation.world import run_phase
 from testbed.tables.replay import TableMiss
+from tests.policies.policy_file import write_policy
 from tests.simulation.made_up import decode_table, inputs_of, rows, scenario
 from tests.simulation.test_virtual_device import Answers
 
@@ -158,11 +159,17 @@ def test_centralised_serving_waits_for_memory():
 
 
 @pytest.mark.slow
-def test_a_policy_that_does_not_wait_ends_the_run_by_name():
+@pytest.mark.parametrize("policy", ["autoregressive", "speculative"])
+def test_requests_that_share_passes_wait_for_memory(policy):
+    log = capped(policy, capacity=2 * 76 + 75)
+    assert len(log.requests) == 6 and max(one.batch for one in log.steps) == 2
+
+
+def test_a_policy_that_does_not_wait_ends_the_run_by_name(tmp_path):
     with pytest.raises(
         RunInvalid, match=r"target0: \d requests cache \d+ tokens, but the device's key-value memory holds 200"
     ):
-        capped("autoregressive", capacity=200)
+        capped(f"{write_policy(tmp_path)}:SPEC", capacity=200)
 
 
 @pytest.mark.parametrize("params", [{}, {"mode": "as_wisp_describes", "max_draft": 4}, {"batch": 2, "wait_ms": 5.0}])
@@ -194,3 +201,21 @@ def test_padding_takes_the_devices_time():
         expected = profile.batch_ms([Feed(longest, one.position) for one in members])
         assert members[0].paced_ms == pytest.approx(expected)
     assert ragged
+
+
+def test_autoregressive_and_centralised_do_the_same_passes_at_the_same_times():
+    """One arithmetic, one set of knobs: prompts of several budgets, more users than a pass takes."""
+    table = decode_table(0.7, prompts=8, output_tokens=24)
+    knobs = {"token_budget": 24}
+    log = rows(
+        table,
+        {"autoregressive": knobs},
+        {"centralised": knobs},
+        place={"user": {"near": 3, "far": 3}, "target": "near"},
+    )
+    times = {
+        policy: sorted((row.prompt_id, row.first_token_ns - row.sent_ns, row.finished_ns - row.sent_ns) for row in of)
+        for policy in ("autoregressive", "centralised")
+        if (of := [row for row in log["requests"] if row.policy == policy])
+    }
+    assert len(times["autoregressive"]) == 8 and times["autoregressive"] == times["centralised"]
