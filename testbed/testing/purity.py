@@ -7,6 +7,7 @@ which finds a clock by whatever name it was reached.
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -84,18 +85,24 @@ def _values(module: ModuleType) -> list[Any]:
 
 
 class Watch:
-    """Around `handle` of a role: notes the first call that a pure role would not make."""
+    """Around `handle` of a role: notes the first call that a pure role would not make.
+
+    No garbage is collected meanwhile: what others have asked to be called then, a test runner perhaps, is not the role.
+    """
 
     def __init__(self) -> None:
         self.found: str | None = None
 
     def __call__(self, handle: Callable[[], list[api.Command]]) -> list[api.Command]:
-        before = sys.getprofile()
+        before, collects = sys.getprofile(), gc.isenabled()
+        gc.disable()
         sys.setprofile(self._called)
         try:
             return handle()
         finally:
             sys.setprofile(before)
+            if collects:
+                gc.enable()
 
     def _called(self, frame: FrameType, event: str, called: Any) -> None:
         if event == "c_call" and self.found is None and (what := forbidden_call(called)) is not None:

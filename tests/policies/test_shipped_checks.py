@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from testbed.cli.main import app
 from testbed.policies import registry
 from testbed.testing import PROPERTIES, Broken, check, check_lossless, examine
+from testbed.testing.purity import Watch
 from tests.policies.policy_file import LOOKUP, write_policy
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
@@ -139,3 +142,19 @@ def test_policies_are_listed_and_shown() -> None:
         assert shown.exit_code == 0 and registry.get(name).description in shown.stdout
         for parameter in registry.get(name).params.model_fields:
             assert f"  {parameter} (" in shown.stdout
+
+
+def test_what_is_called_when_garbage_is_collected_is_not_held_against_the_role() -> None:
+    def clock(phase: str, info: object) -> None:
+        time.perf_counter()
+
+    before = gc.get_threshold()
+    gc.callbacks.append(clock)
+    gc.set_threshold(1)
+    try:
+        watch = Watch()
+        watch(lambda: [[] for _ in range(50)])  # type: ignore[arg-type,misc]
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(clock)
+    assert watch.found is None and gc.isenabled()
