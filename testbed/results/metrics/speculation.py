@@ -84,13 +84,13 @@ class WastedDraftTokens(SampleMetric):
 class WastedDraftMs(SampleMetric):
     tag, header, unit, direction = "wasted_draft_ms", "wasted draft time", "ms", "lower"
     requires = ("rounds", "steps")
-    formula = "draft time anywhere * wasted draft tokens / draft passes, per request"
+    formula = "draft time anywhere, of shared passes its part, * wasted draft tokens / draft passes, per request"
 
     def samples(self, log: PolicyLog) -> pd.Series[Any] | None:
         wasted = wasted_tokens(log)
         if wasted is None:
             return None
-        drafts = log.drafts.assign(busy_ms=busy_ms(log.drafts)).groupby(KEY)["busy_ms"]
+        drafts = log.drafts.assign(busy_ms=busy_ms(log.drafts) / log.drafts["batch"]).groupby(KEY)["busy_ms"]
         return log.per_request(drafts.mean()) * wasted
 
 
