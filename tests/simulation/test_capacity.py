@@ -25,6 +25,7 @@ from testbed.simulation.world import NO_OVERHEADS, run_phase
 from testbed.workload.slo import SCOPES, kept
 from tests.simulation.made_up import T_TARGET, decode_table, inputs_of, rows, scenario
 
+IN_TURN = {"autoregressive": {"max_batch": 1}}  # one token of one user at a time: capacities by division
 QUICK = SearchOptions(duration_s=30.0, stagger_s=3.0, most_users=64)
 FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 
@@ -33,7 +34,7 @@ FLEET = Path(__file__).parents[2] / "experiments/wisp/fleet.yaml"
 def test_a_server_that_decodes_one_token_at_a_time_carries_what_division_says(rate_per_s: float) -> None:
     """Each of N users gets one token in N passes: capacity is the largest N with 1 / (N * 23.4 ms) >= rate, for every
     request, every user, and the fleet, whose early requests had fewer beside them."""
-    made = scenario("autoregressive")
+    made = scenario(IN_TURN)
     most = math.floor(1e3 / T_TARGET / rate_per_s)
     inputs = inputs_of(made, decode_table(0.5, prompts=8), rtt_ms=0.0)
     found = find_capacity([inputs], made.policies[0], rate_per_s, QUICK)
@@ -51,7 +52,7 @@ def test_a_server_that_decodes_one_token_at_a_time_carries_what_division_says(ra
 
 def test_a_mixed_fleet_is_judged_by_its_class_with_the_most_violations() -> None:
     """All users get the same rate here: what 8 tokens/s allow, whatever share of the users was promised 2."""
-    made = scenario("autoregressive")
+    made = scenario(IN_TURN)
     inputs = inputs_of(made, decode_table(0.5), rtt_ms=0.0)
     found = find_capacity([inputs], made.policies[0], (2.0, 8.0, 2.0), QUICK)
     most = math.floor(1e3 / T_TARGET / 8.0)
@@ -82,7 +83,7 @@ def test_a_server_that_keeps_users_waiting_has_kept_no_promise() -> None:
 
 
 def test_seeds_deal_prompts_and_draws_of_their_own_and_a_set_of_them_is_one_search() -> None:
-    made = scenario("autoregressive")
+    made = scenario(IN_TURN)
     table = decode_table(0.5, prompts=8)
     each = [inputs_of(made.model_copy(update={"seed": seed}), table, rtt_ms=0.0) for seed in (1, 2, 3)]
     options = dataclasses.replace(QUICK, seeds=(1, 2, 3), scopes=("per_request",), duration_s=10.0)
@@ -95,7 +96,7 @@ def test_seeds_deal_prompts_and_draws_of_their_own_and_a_set_of_them_is_one_sear
 
 
 def test_the_saturation_curve_has_the_points_that_were_asked_for() -> None:
-    made = scenario("autoregressive")
+    made = scenario(IN_TURN)
     inputs = inputs_of(made, decode_table(0.5), rtt_ms=0.0)
     options = dataclasses.replace(QUICK, points=4, duration_s=10.0)
     found = find_capacity([inputs], made.policies[0], 8.0, options)
@@ -114,7 +115,7 @@ def test_the_saturation_curve_has_the_points_that_were_asked_for() -> None:
 
 def test_users_stop_asking_at_the_end_of_a_probe_and_what_is_open_is_answered() -> None:
     made = scenario(
-        "autoregressive", requests=40, place={"user": {"near": 4}, "target": "near", "drafter": "far"},
+        IN_TURN, requests=40, place={"user": {"near": 4}, "target": "near", "drafter": "far"},
         workload={"prompts": "made-up", "requests": 40, "output_tokens": 60,
                   "arrivals": {"closed_loop": {"stagger_s": 2.0}}},
     )  # fmt: skip
@@ -135,7 +136,7 @@ def test_users_stop_asking_at_the_end_of_a_probe_and_what_is_open_is_answered() 
 
 def test_a_fleet_that_runs_out_of_requests_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "FASTEST_PER_S", 2.0)
-    made = scenario("autoregressive")
+    made = scenario(IN_TURN)
     with pytest.raises(RunInvalid, match="ran out of requests"):
         probe(inputs_of(made, decode_table(0.5)), made.policies[0], 4.0, 1, QUICK)
 
