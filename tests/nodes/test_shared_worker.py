@@ -20,7 +20,7 @@ from testbed.nodes.sharedworker import SharedWorker
 from testbed.nodes.sharing import MOST_OWN_WORKERS, shared_workers
 from testbed.nodes.worker import LoadedModels
 from testbed.nodes.workerclient import WorkerClient, precise_loop
-from testbed.policies.api import Draft, DraftReady
+from testbed.policies.api import Draft, DraftBatch, DraftBatchReady, DraftReady
 from testbed.wire.framing import Frames
 
 CONFIG = WorkerConfig({"draft": "tiny-draft"}, {"draft": load_profile("raspberry-pi-5/qwen3-0.6b-q4").timing})
@@ -217,3 +217,24 @@ def test_a_node_program_does_not_load_torch():
     """33 of them share a machine; each would be ten times its size."""
     code = "import sys, testbed.nodes.program; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_node_may_draft_for_many_requests_in_one_job(nodes, models):
+    """A batch of three texts, one of them only fed: as a worker of one's own drafts alone, under the node's own numbers."""
+    node = nodes[0]
+    node.send(CONFIG)
+    node.receive(WorkerReady)
+    draws = random.Random(4)
+    texts = {number: tuple(draws.randrange(1, 2048) for _ in range(9 + number)) for number in (7, 8, 9)}
+    batch = DraftBatch(5, tuple(Draft(5, number, 0, text, steps=9 - number) for number, text in texts.items()))
+    node.send(Submit(batch, time.monotonic_ns()))
+    shared = node.receive(Answer)
+    own = models.device(models.compute())
+    assert isinstance(shared.ready, DraftBatchReady) and shared.ready.job == 5
+    for member, got in zip(batch.members, shared.ready.members, strict=True):
+        alone = own.answer(Submit(member, 1)).ready if member.steps else None
+        assert got.request == member.request and got.tokens == (alone.tokens if alone else ())
+    assert [(one.member, one.batch) for one in shared.passes] == [(0, 3), (1, 3), (2, 3), (0, 1)]
+    follows = Draft(6, 9, len(texts[9]), (11,))
+    node.send(Submit(follows, time.monotonic_ns()))  # the one that was only fed goes on from there
+    assert node.receive(Answer).ready.request == 9
