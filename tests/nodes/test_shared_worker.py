@@ -220,7 +220,7 @@ def test_a_node_program_does_not_load_torch():
 
 
 def test_a_node_may_draft_for_many_requests_in_one_job(nodes, models):
-    """A batch of three texts, one of them only fed: as a worker of one's own drafts alone, under the node's own numbers."""
+    """A batch of three texts, one of them only fed: what a worker of one's own drafts, under the node's own numbers."""
     node = nodes[0]
     node.send(CONFIG)
     node.receive(WorkerReady)
