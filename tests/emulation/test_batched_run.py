@@ -45,7 +45,7 @@ OFFLOADED = {
 
 
 def test_requests_share_passes_of_target_and_workers_and_the_simulation_says_the_same(tmp_path):
-    """Four at a time: batched drafts and verifications on real models, the same tokens, about the same times."""
+    """Four at a time: batched drafts and verifications on real models; round by round the same tokens."""
     summary, run = finished(experiment(tmp_path, **OFFLOADED), tmp_path / "runs", "--fabric", "relay")
     assert summary["lossless"] == {"checked": 16, "equal": 16, "kind": "checked"}
     assert not [reason for reason in summary["validity"]["reasons"] if "contradicts itself" in reason]
@@ -55,6 +55,5 @@ def test_requests_share_passes_of_target_and_workers_and_the_simulation_says_the
     assert most.loc["wanspec", "target0", "verify"] == most.loc["wanspec", "drafter0", "draft"] == 4
     found = calibrate(run)
     assert found["tokens_identical"]
-    if summary["validity"]["valid"]:
-        for policy in ("speculative", "wanspec"):
-            assert abs(found["policies"][policy]["tpot_ms"]["bias"]) < 10.0, policy
+    for policy in ("speculative", "wanspec"):
+        assert found["policies"][policy]["tokens_per_round"]["bias"] == 0.0, policy
