@@ -232,6 +232,7 @@ def test_a_node_may_draft_for_many_requests_in_one_job(nodes, models):
     own = models.device(models.compute())
     assert isinstance(shared.ready, DraftBatchReady) and shared.ready.job == 5
     for member, got in zip(batch.members, shared.ready.members, strict=True):
+        assert isinstance(member, Draft)
         alone = own.answer(Submit(member, 1)).ready if member.steps else None
         assert got.request == member.request and got.tokens == (alone.tokens if alone else ())
     assert [(one.member, one.batch) for one in shared.passes] == [(0, 3), (1, 3), (2, 3), (0, 1)]
