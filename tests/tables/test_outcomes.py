@@ -37,6 +37,7 @@ def ranks(table):
     ]
 
 
+@pytest.mark.slow
 def test_prompts_may_draw_their_rate_from_a_beta_law():
     """Shares of 200 prompts of 100 tokens: the law's mean and variance, plus that of 100 draws."""
     alpha, beta = 6.0, 2.0
