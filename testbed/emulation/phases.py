@@ -18,7 +18,8 @@ from testbed.results.records import RequestRow
 from testbed.wire.tcpinfo import TcpState
 from testbed.workload.planned import PlannedRequest, by_user
 
-CONTROL_S = 20.0
+CONTROL_S = 20.0  # of silence while nodes answer,
+CONTROL_NODE_S = 0.5  # and for each that must: they all begin at once, so on few cores they all end late
 
 
 @dataclass
@@ -108,10 +109,15 @@ def start(
             for name, (_, seen) in paths.items()
         },
         PolicyStarted,
-        CONTROL_S,
+        control_s(len(paths)),
         f"{entry.label} to start",
     )
     return {name: path for name, (path, _) in paths.items()}
+
+
+def control_s(nodes: int) -> float:
+    """How long all of so many nodes may be silent before the first, or the next, has done what it was told."""
+    return CONTROL_S + CONTROL_NODE_S * nodes
 
 
 def issue(deployment: Deployment, planned: Sequence[PlannedRequest]) -> None:
@@ -138,7 +144,7 @@ def stop(deployment: Deployment, entry: PolicyEntry, paths: dict[str, Path]) -> 
     stopped = deployment.gather(
         {name: StopPolicy() for name in paths},
         PolicyStopped,
-        CONTROL_S,
+        control_s(len(paths)),
         f"{entry.label} to stop",
     )
     return PhaseResult(

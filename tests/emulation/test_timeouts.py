@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 
+from testbed.emulation.phases import CONTROL_S, control_s
 from testbed.emulation.timeouts import GIVE_UP_S, STALLED_S, Patience, patience, refuse_long_cuts
 from testbed.errors import BadInput
 from testbed.experiment.resolve import resolve
 from testbed.experiment.scenario import Scenario
+
+
+def test_many_nodes_may_be_silent_for_longer() -> None:
+    """250 that begin at once on two cores beside other programs: the first had not begun after 20 s."""
+    assert control_s(250) > 5 * control_s(5) > 5 * CONTROL_S
 
 
 def scenario(*events: dict[str, Any]) -> Scenario:
