@@ -29,7 +29,8 @@ class Site(Known):
         self._left: list[tuple[float, float]] = []  # when such a request was handed out, and when it was taken away
 
     def left(self, request: int, now: float) -> None:
-        if (one := self._sent.pop(request, None)) is not None:
+        one = self._sent.pop(request, None)
+        if one is not None and self._report is not None:
             self._left.append((one.at, now))
 
     def reported(self, report: Load, now: float) -> None:
