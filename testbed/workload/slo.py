@@ -17,12 +17,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from testbed.system.units import NS_PER_S
+
 Floats = NDArray[np.float64]
 Window = Literal["whole", "after_first"]
 Scope = Literal["per_request", "per_user", "fleet"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 ROUNDING = 1e-9  # a rate that was kept exactly must not fail by its last bit
-NS_PER_S = 1e9
 
 
 def span(
