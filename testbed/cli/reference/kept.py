@@ -82,7 +82,7 @@ def schema_files() -> dict[str, str]:
 def pages_of(command_line: str) -> dict[str, str]:
     """Path in the repository to content; `command_line` is the page about the verbs."""
     shipped = registry.shipped()
-    of = {kind: schemas.of(kind, shipped) for kind in schemas.KINDS}
+    of = {kind: schemas.of(kind, shipped) for kind in schemas.KINDS} | {"experiment": schemas.experiment(shipped)}
     files = {kind: pages.of_file(title, about, of[kind], leave) for kind, (title, about, leave) in _FILES.items()}
     written = {
         **{f"{kind}.md": text for kind, text in files.items()},

@@ -50,6 +50,19 @@ def experiment(policies: Sequence[PolicySpec]) -> Schema:
     return schema
 
 
+def _swept(schema: Schema) -> Schema:
+    """Of what an experiment needs, the rest may come from elsewhere: from a matrix' axes, or requests from a load."""
+    needed = [key for key in schema["required"] if key != "name"]
+    workload = schema["$defs"]["Workload"]
+    counted = {
+        **workload,
+        "required": [key for key in workload["required"] if key != "requests"],
+        "anyOf": [{"required": ["requests"]}, {"required": ["load"]}],
+    }
+    some = {"required": ["name"], "anyOf": [{"required": needed}, {"required": ["matrix"]}]}
+    return {**schema, **some, "$defs": {**schema["$defs"], "Workload": counted}}
+
+
 def policy(spec: PolicySpec) -> Schema:
     """Of a policy's parameters."""
     schema = of_model(spec.params)
@@ -92,7 +105,7 @@ def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
     """The schema of one of ALL."""
     match kind:
         case "experiment":
-            return experiment(policies)
+            return _swept(experiment(policies))
         case "topology":
             return topology()
         case "device":
@@ -104,7 +117,7 @@ def of(kind: str, policies: Sequence[PolicySpec]) -> Schema:
         case "load":
             return of_model(Profile)
         case "sweep":
-            schema = experiment(policies)
+            schema = _swept(experiment(policies))
             return {**schema, "required": [*schema["required"], "matrix"]}
         case "policy":
             schema = experiment(policies)
