@@ -19,7 +19,7 @@ from testbed.simulation.engine import rows_of, simulate
 from testbed.simulation.inputs import SimulationInputs, from_scenario
 from testbed.simulation.world import NO_OVERHEADS
 from testbed.workload.planned import PlannedRequest, by_user
-from tests.run_examples import SMALL, command, experiment, finished
+from tests.run_examples import SMALL
 
 TALK: dict[str, Any] = {
     "prompts": "prose",
@@ -179,26 +179,3 @@ def test_without_room_nothing_is_kept() -> None:
 
 def test_cached_tokens_are_a_metric() -> None:
     assert {"cached_prompt_tokens", "cached_prompt_share", "requests_by_target"} <= REGISTRY.keys()
-
-
-@pytest.mark.shaped
-@pytest.mark.slow
-def test_both_engines_keep_the_same_and_the_output_is_lossless(tmp_path: Path) -> None:
-    """Real models and their real caches; the simulation replays what the pair was recorded with."""
-    path = experiment(
-        tmp_path,
-        workload={**TALK, "requests": 6, "arrivals": {"closed_loop": {"think_s": 0.2}}},
-        policies=["centralised", {"wanspec": {"k": 2}}],
-        place={"user": {"near": 2}, "target": "near", "drafter": "far"},
-    )
-    summary, _ = finished(path, tmp_path / "real", "--fabric", "relay", "--nodes", "process")
-    assert summary["lossless"]["checked"] == summary["lossless"]["equal"] == 12
-    process = command("record", "--experiment", path, "--out", tmp_path / "talk.parquet")
-    assert process.wait(timeout=250) == 0
-    virtual, _ = finished(
-        path, tmp_path / "virtual", "--engine", "simulation", "--table", tmp_path / "talk.parquet"
-    )  # fmt: skip
-    for policy in ("centralised", "wanspec"):
-        real, simulated = (one["policies"][policy]["cached_prompt_tokens"] for one in (summary, virtual))
-        assert real["n"] == simulated["n"] == 6
-        assert real["median"] == simulated["median"] > 0
