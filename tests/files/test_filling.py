@@ -25,13 +25,14 @@ ANSWERED = "its refusals are a validator's, an option's or a policy's, and told 
 WITHIN = "bounds of what is given lie within those of what is made; a test holds that"
 ELSEWHERE = {
     "experiment/scenario.py": DEFAULTS, "models/devices.py": DEFAULTS, "models/nativeprofile.py": DEFAULTS,
-    "tables/outcomes.py": DEFAULTS, "network/spec/topology.py": DEFAULTS, "simulation/capacity.py": DEFAULTS,
+    "tables/outcomes.py": DEFAULTS, "network/spec/topology.py": DEFAULTS, "simulation/probing.py": DEFAULTS,
     "sweeps/emulated.py": DEFAULTS, "workload/load/servegen.py": INSIDE, "workload/load/fit.py": INSIDE,
     "results/unmet.py": OURS, "results/metrics/accounts.py": OURS, "simulation/inputs.py": OURS,
     "simulation/world.py": OURS, "nodes/program.py": OURS, "workload/background.py": OURS,
     "experiment/background.py": WITHIN,
     "experiment/policyentry.py": ANSWERED, "experiment/load.py": ANSWERED, "policies/spec.py": ANSWERED,
-    "policies/routing/options.py": ANSWERED, "sweeps/plan.py": ANSWERED, "cli/record.py": ANSWERED,
+    "policies/routing/options.py": ANSWERED, "policies/placement/options.py": ANSWERED, "sweeps/plan.py": ANSWERED,
+    "cli/record.py": ANSWERED,
 }  # fmt: skip
 
 
