@@ -68,7 +68,7 @@ def test_what_is_installed_and_recent_enough_is_not_replaced():
     assert wanted["mininet"].contains("2.3.1b4")  # the distribution's and git's are newer than PyPI's
 
 
-IMPORT_NAMES = {"pyyaml": "yaml"}  # where they differ
+IMPORT_NAMES = {"pyyaml": "yaml", "vl-convert-python": "vl_convert"}  # where they differ
 
 
 def test_what_is_depended_on_is_imported():
