@@ -1,4 +1,7 @@
-"""A network brought up by itself, without an experiment in it: for `probe`, `shell` and `pingall`."""
+"""A network brought up by itself, without an experiment in it: for `probe`, `shell`, `pingall` and `shaped_network`.
+
+Names resolve in its nodes (`testbed.network.names`), since their programs are somebody else's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from testbed.emulation import means
 from testbed.emulation.lock import machine_lock
 from testbed.network.capabilities import FabricChoice
 from testbed.network.network import Network
-from testbed.network.spec.fabric import Pair
+from testbed.network.spec.fabric import FabricName, Pair
 from testbed.network.spec.topology import Topology
 from testbed.system.interrupt import taking_down
 from testbed.system.journal import Journal
@@ -22,19 +25,25 @@ def standing(
     purpose: str,
     topology: Topology,
     placement: Mapping[str, str],
-    fabric: FabricChoice,
+    fabric: FabricChoice | tuple[FabricName, str],
     used: Collection[Pair] | None = None,
+    quick: bool = False,
 ) -> Iterator[Network]:
     """Up and measured inside the block, gone after it, whatever happens there. One at a time on a machine.
 
-    `used`: as for `Network`.
+    `fabric`: also one that was found before, and why. `used`, `quick`: as for `Network`.
     """
     run_id = f"{purpose}{secrets.token_hex(3)}"
     means.secure(means.of_network(len(placement)))
     with machine_lock():
         journal = Journal.for_run(run_id)
         try:
-            with Network(topology, placement, fabric, run_id, journal, used=used) as network:
+            names = journal.path.parent / "names"
+            journal.directory(names)
+            names.mkdir()
+            with Network(
+                topology, placement, fabric, run_id, journal, used=used, quick=quick, names=names / "hosts"
+            ) as network:
                 yield network
         finally:
             with taking_down():

@@ -27,6 +27,10 @@ LOCKS = Path("/proc/locks")
 PROGRAMS = (b"testbed.nodes.piped", b"testbed.nodes.contained")  # what an emulation, and nothing else, runs
 
 
+class Busy(MachineCannot):
+    """Another emulation has the lock: later it will not."""
+
+
 @contextlib.contextmanager
 def machine_lock(machine: Path = MACHINE, own: Path | None = None) -> Iterator[None]:
     """Holds the emulation lock. Raises MachineCannot, naming the holder, when another run has it."""
@@ -112,10 +116,8 @@ def _refuse_foreign(folder: Path) -> None:
         raise MachineCannot(f"{folder}: not a private folder (writable by its owner only); remove it")
 
 
-def _refusal(holder: int | None) -> MachineCannot:
-    return MachineCannot(
-        f"another emulation (process {holder or 'unknown'}) is running on this machine; wait for it or stop it"
-    )
+def _refusal(holder: int | None) -> Busy:
+    return Busy(f"another emulation (process {holder or 'unknown'}) is running on this machine; wait for it or stop it")
 
 
 def _holder(path: Path) -> int | None:

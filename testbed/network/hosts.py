@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from testbed.errors import BadInput, MachineCannot, RunInvalid
+from testbed.network.names import HOSTS_FILE
 from testbed.system import helper
 from testbed.system.environment import of_programs
 from testbed.system.journal import Journal
@@ -59,6 +60,12 @@ def enter(pid: int, argv: Sequence[str]) -> list[str]:
     return ["nsenter", f"--net=/proc/{pid}/ns/net", "--", *argv]
 
 
+def enter_whole(pid: int, argv: Sequence[str], folder: Path) -> list[str]:
+    """The same, seeing files as the node does (`names`), in the folder `folder`: entering leaves the caller's."""
+    namespaces = (f"--{kind}=/proc/{pid}/ns/{name}" for kind, name in (("net", "net"), ("mount", "mnt")))
+    return ["nsenter", *namespaces, "--", "sh", "-c", 'cd "$0" && exec "$@"', str(folder), *argv]
+
+
 class Process(Protocol):
     """A program of the run, as far as it has to be ended."""
 
@@ -71,8 +78,10 @@ class Process(Protocol):
 class MininetHosts:
     """The nodes of one run. `stop` ends what still runs in them and then the namespaces themselves."""
 
-    def __init__(self, run_id: str, journal: Journal) -> None:
+    def __init__(self, run_id: str, journal: Journal, names: Path | None = None) -> None:
+        """`names`: a file that nodes made here see in place of the machine's hosts file."""
         self._run_id = run_id
+        self._names = names
         self.journal = journal
         self._hosts: dict[str, Host] = {}
         self._processes: list[Process] = []
@@ -86,7 +95,9 @@ class MininetHosts:
         if name in self._hosts:
             raise BadInput(f"node {name!r} is given twice")
         try:
-            host = _host_class(self.journal.environment, pid)(f"{self._run_id}-{name}", inNamespace=pid is None)
+            host = _host_class(self.journal.environment, pid, self._names)(
+                f"{self._run_id}-{name}", inNamespace=pid is None
+            )
         except OSError as error:  # of reading from its shell, which has ended
             if pid is not None:
                 raise RunInvalid(f"node {name}: its container ended before its link was made") from error
@@ -113,6 +124,20 @@ class MininetHosts:
         process = helper.start(enter(pid, argv), self.journal, env, **options)
         self._processes.append(process)
         return process
+
+    def popen_whole(
+        self, pid: int, argv: Sequence[str], folder: Path, *, env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """`popen_at` for a program that is not the testbed's: it sees the node's files, and starts in `folder`."""
+        process = helper.start(enter_whole(pid, argv, folder), self.journal, env, **options)
+        self._processes.append(process)
+        return process
+
+    def end(self, process: Process) -> None:
+        """Ends one of these programs, and what it started, before its time."""
+        stop_groups({process.pid}, self.journal.path)
+        process.wait()
+        self._processes.remove(process)
 
     def adopt(self, process: Process) -> None:
         """A program that leads a process group, started by another process: ended like all others."""
@@ -143,16 +168,21 @@ class MininetHosts:
             self._hosts.pop(name).terminate()
 
 
+def _seeing(names: Path) -> list[str]:
+    """Runs the rest of a command line with a file in the place of the hosts file, in its own mount namespace."""
+    return ["sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(names), HOSTS_FILE]
+
+
 def _bring_loopback_up() -> None:
     with Interface("lo") as loopback:
         loopback.bring_up()
 
 
-def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host]:
+def _host_class(mark: Mapping[str, str], inside: int | None = None, names: Path | None = None) -> type[Host]:
     """Mininet's Host, told which mnexec to use instead of looking for one on PATH and exiting when there is none.
 
     `inside`: its shell runs in the network namespace of that process instead of a new one. The shell is this machine's,
-    so an image needs none.
+    so an image needs none. `names`: the hosts file that its programs are to see.
     `mark` goes into the environment of its shell, so that `clean` knows it before its pid is written down.
     """
     node, log = load_mininet()
@@ -174,6 +204,8 @@ def _host_class(mark: Mapping[str, str], inside: int | None = None) -> type[Host
             command = [*mnexec_command(), *cmd[1:]] if cmd[0] == "mnexec" else cmd
             if inside is not None and self.shell is None:  # later ones enter the shell's namespace, which is the same
                 command = enter(inside, command)
+            elif names is not None and self.shell is None:
+                command = [*mnexec_command(), cmd[1], *_seeing(names), *cmd[2:]]
             first = self.shell is None
             process = super()._popen(command, env={**of_programs(os.environ), **mark}, **params)
             if (

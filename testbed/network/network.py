@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from testbed.errors import BadInput, MachineCannot, TestbedError
 from testbed.network import tcproutes
@@ -33,7 +35,8 @@ from testbed.network.measure.probe import (
 )
 from testbed.network.measure.terms import Terms
 from testbed.network.measure.tolerances import MANY_PAIRS
-from testbed.network.spec.fabric import Counters, Fabric, FabricDied, Link, Pair, Port
+from testbed.network.names import hosts_text
+from testbed.network.spec.fabric import Counters, Fabric, FabricDied, FabricName, Link, Pair, Port
 from testbed.network.spec.schedule import LinkSchedule
 from testbed.network.spec.topology import Topology, specified_links
 from testbed.system.broughtup import BroughtUp
@@ -60,14 +63,15 @@ class Network(BroughtUp):
     one is made. All are Mininet hosts. `live`: links are to change on time while a run goes on (`replay`). `watch`
     raises when something that the nodes live on has died: called whenever the network looks for its own parts. `clock`:
     the page of the run's clock, which takes `dilation` of the machine's time; None: the machine's. All delays here are
-    in its time.
+    in its time. `quick`: the links are set by one measurement instead of two, and checked by fewer probes, of which the
+    medians are judged alone. `names`: a file for names that resolve in the nodes' own programs; None: none do.
     """
 
     def __init__(
         self,
         topology: Topology,
         placement: Mapping[str, str],
-        fabric: FabricChoice,
+        fabric: FabricChoice | tuple[FabricName, str],
         run_id: str,
         journal: Journal,
         pids: Mapping[str, int] | None = None,
@@ -76,14 +80,18 @@ class Network(BroughtUp):
         watch: Callable[[], None] = lambda: None,
         clock: str | None = None,
         dilation: float = 1.0,
+        quick: bool = False,
+        names: Path | None = None,
     ) -> None:
         if len(placement) < 2:
             raise BadInput(f"place: a network needs two nodes or more, got {len(placement)}")
         self.topology = topology
         self.placement = dict(placement)
         self.links = specified_links(topology, placement)
-        self.fabric_name, self.fabric_reason = resolve_fabric(fabric)
-        self.hosts = MininetHosts(run_id, journal)
+        self.fabric_name, self.fabric_reason = resolve_fabric(fabric) if isinstance(fabric, str) else fabric
+        self._quick = quick
+        self._names = names
+        self.hosts = MininetHosts(run_id, journal, names)
         self._journal = journal
         self.ports: list[Port] = []
         self.samples: list[PairSample] = []  # of the latest probe
@@ -99,6 +107,11 @@ class Network(BroughtUp):
 
     def address(self, node: str) -> str:
         return self._port(node).address
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Of every node, by name."""
+        return {node: node_address(index) for index, node in enumerate(self.placement)}
 
     def pid(self, node: str) -> int:
         """A process in the node's namespace."""
@@ -186,6 +199,11 @@ class Network(BroughtUp):
         pairs = {pair: specified[pair] for pair in one_direction(specified)}
         self.samples = both_ways(self._probe_links(pairs, count, slowest_bps))
         return self.samples
+
+    def measure(self, pairs: Sequence[Pair], count: int) -> list[PairSample]:
+        """`count` probes over each of these pairs, against the links in force. `samples` stay as they are."""
+        specified, slowest_bps = self._specified()
+        return self._probe_links({pair: specified[pair] for pair in pairs}, count, slowest_bps)
 
     def _specified(self) -> tuple[dict[Pair, float], int | None]:
         """The RTT of each pair as it is specified now, and the slowest link's rate."""
@@ -278,11 +296,17 @@ class Network(BroughtUp):
             self.hosts.stop()
 
     def _bring_up(self) -> None:
+        if self._names is not None:
+            self._names.write_text(hosts_text(self.addresses))
+            self._names.chmod(0o644)  # for programs of other users
         pids = self.hosts.add_all({node: self._pids.get(node) for node in self.placement})
         for index, (node, pid) in enumerate(zip(self.placement, pids, strict=True)):
             self.ports.append(Port(node, index, node_address(index), pid))
         self._fabric.attach(self.ports)
         tcproutes.set_up(self.ports, self._dilation)
+        if self._quick:
+            self._set_at_once()
+            return
         # as often as the check below: on a machine kept busy by probes the path is shorter than the one a run will meet
         pairs = [(link.src, link.dst) for link in self.links]
         measured: dict[Pair, float] = {}
@@ -296,6 +320,20 @@ class Network(BroughtUp):
         self._take_off_wake_ups()
         self.shape(specified)
         self.probe(max(CHECK_PROBES, CHECK_PROBES_TOGETHER // len(self.links)))
+
+    def _set_at_once(self) -> None:
+        """Takes off the base path and the shaper's waking together, by one measurement with the delays in force."""
+        specified = self.links
+        self.shape([replace(link.without_chance(), rate_bps=None, buffer_bytes=None) for link in specified])
+        found: dict[Pair, float] = {}
+        for one in self._probe_sample(self._specified()[0]):
+            if one.error_ms is None:
+                raise MachineCannot(f"fabric {self.fabric_name}: no reply over {one.src} -> {one.dst}")
+            found[one.src, one.dst] = one.error_ms / 2
+        pairs = [(link.src, link.dst) for link in specified]
+        self.base_one_way_ms = {pair: max(0.0, late_ms) for pair, late_ms in everywhere(found, pairs).items()}
+        self.shape(specified)
+        self.probe(CHECK_PROBES)
 
     def _take_off_wake_ups(self) -> None:
         """Corrects the base path by what shows only once packets wait: an idle machine wakes its shaper a little late.
