@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from testbed import testing as testing
     from testbed.api.run import Run as Run
     from testbed.api.run import load as load
+    from testbed.api.shaped import shaped_network as shaped_network
     from testbed.api.verbs import capacity as capacity
     from testbed.api.verbs import compare as compare
     from testbed.api.verbs import emulate as emulate
@@ -40,6 +41,7 @@ _PLACES = {
     "emulate": "api.verbs",
     "load": "api.run",
     "query": "api.verbs",
+    "shaped_network": "api.shaped",
     "simulate": "api.verbs",
     "sweep": "api.verbs",
     "testing": "testing:",
@@ -47,7 +49,7 @@ _PLACES = {
 
 __all__ = [
     "BadInput", "MachineCannot", "Policy", "Run", "RunInvalid", "__version__", "capacity", "compare", "emulate", "load",
-    "query", "simulate", "sweep", "testing",
+    "query", "shaped_network", "simulate", "sweep", "testing",
 ]  # fmt: skip
 
 if os.environ.get("TESTBED_COMPILED"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -52,6 +53,17 @@ def test_the_experiment_holds_in_a_plain_clone(clone: Path, environment: dict[st
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("holds: ") == 5  # two of wanspec, one of each of three policies
     assert counts(clone / "results.xml") == {"failures": 0, "errors": 0, "skipped": 0}
+
+
+@pytest.mark.shaped
+@pytest.mark.slow
+def test_the_service_is_tested_over_links_in_a_plain_clone(clone: Path, environment: dict[str, str]) -> None:
+    installed = any(one.name == "pytest-shaped" for one in importlib.metadata.entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "testbed.api.pytest_shaped"]
+    words = ["--shaped-required", "--shaped-fabric", "relay", "-p", "no:cacheprovider", "--rootdir", str(clone)]
+    command = [sys.executable, "-m", "pytest", "-q", *plugin, *words, "tests"]
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0 and "2 passed" in done.stdout, done.stdout + done.stderr
 
 
 def action() -> dict[str, Any]:
