@@ -324,6 +324,7 @@ class Network(BroughtUp):
     def _set_at_once(self) -> None:
         """Takes off the base path and the shaper's waking together, by one measurement with the delays in force."""
         specified = self.links
+        self.base_one_way_ms = {(link.src, link.dst): 0.0 for link in specified}
         self.shape([replace(link.without_chance(), rate_bps=None, buffer_bytes=None) for link in specified])
         found: dict[Pair, float] = {}
         for one in self._probe_sample(self._specified()[0]):
