@@ -1,4 +1,4 @@
-"""`shaped_network(topology)`: a network of nodes with real, shaped links, for tests of programs of one's own.
+"""`shaped_network(topology)`: a network of nodes with real, shaped links, for tests of any program.
 
     with shaped_network("two-sites") as network:
         network["near"].start("python3 -m http.server 8000")
@@ -164,7 +164,7 @@ class ShapedNetwork:
         self.change(a, b, up=True)
 
     def rtt_ms(self, a: str, b: str, count: int = 20) -> float:
-        """Median round trip between two nodes as it is now, by probes of our own."""
+        """Median round trip between two nodes as it is now, by the testbed's probes."""
         (found,) = self.network.measure([(self[a].name, self[b].name)], count)
         if found.median_ms is None:
             raise AssertionError(f"no probe of {count} came back over {a} -> {b}")
@@ -244,8 +244,7 @@ def find_fabric(fabric: str = "auto") -> Found:
 def _topology(given: str | Path | Links) -> Any:
     from datetime import date
 
-    from pydantic import ValidationError
-
+    from testbed.files.yamlfile import filling
     from testbed.network.spec.topology import Topology, load_topology
 
     if not isinstance(given, Mapping):
@@ -261,9 +260,5 @@ def _topology(given: str | Path | Links) -> Any:
         "symmetric": True,
         "intra_site_rtt_ms": 1.0,
     }
-    try:
+    with filling("shaped_network", Topology):
         return Topology.model_validate(content)
-    except ValidationError as error:
-        from testbed.files.yamlfile import complaints
-
-        raise BadInput(f"shaped_network: {complaints(error, Topology)[0].text}") from error
