@@ -121,8 +121,7 @@ def test_a_run_of_root_refuses_an_ordinary_user_who_learns_its_process(places):
     with machine_lock(*places):
         said = in_child(NOBODY, lambda: hold((machine, own)))
         assert said == (
-            f"Busy: another emulation (process {os.getpid()}) is running on this machine; "
-            "wait for it or stop it"
+            f"Busy: another emulation (process {os.getpid()}) is running on this machine; wait for it or stop it"
         )
     assert in_child(NOBODY, lambda: hold((machine, own))) == "ok"
 
