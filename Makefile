@@ -1,10 +1,7 @@
 # Two commands for everyone: `make demo` runs the main job, `make test` passes the tests. Both set up what they need.
 PY := .venv/bin/python
 
-# What pytest makes of each file of tests is kept for the next process, also by an account whose Pythons keep nothing.
-export PYTHONDONTWRITEBYTECODE :=
-
-.PHONY: demo check style types test test-fast test-exact test-worlds test-alone test-shaped test-docker coverage docs bench lock audit setup clean
+.PHONY: demo check test test-fast test-exact test-worlds test-alone test-shaped test-docker coverage docs bench lock audit setup clean
 
 setup:
 	@./setup.sh
@@ -18,14 +15,10 @@ demo: setup
 	fi; exit $$status
 
 # Seconds when little has changed: style, format, types of testbed/ and tests/.
-check: style types
-
-style: setup
+check: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-
-types: setup
-	$(BEHIND) $(PY) -m mypy
+	$(PY) -m mypy
 
 # What needs no network, container, GPU or second of CPU time, on all cores. Each core gets a run of neighbours, which
 # share what their module sets up.
@@ -37,11 +30,11 @@ test-fast: setup
 
 # The same with what takes longer.
 test-exact: setup
-	$(BEHIND) $(PYTEST) $(PARALLEL) -m "not shaped and not docker"
+	$(PYTEST) $(PARALLEL) -m "not shaped and not docker"
 
-# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), more than there are cores as they
-# wait for most of their time; then what measures time alone.
-WORLDS := $(shell n=$$(($$(nproc) + 2)); echo $$((n < 4 ? n : 4)))
+# Real processes over shaped links: in several worlds side by side (tests/own_world.sh), one more than cores as they
+# wait for half of their time; then what measures time alone.
+WORLDS := $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 # no:rerunfailures: an older environment may still have that plugin, which reaches its workers over the loopback of one world
 WORLD := TESTS_PYTHON=$(CURDIR)/$(PY) $(PYTEST) -p no:rerunfailures --dist worksteal
 test-worlds: setup
@@ -57,10 +50,9 @@ test-shaped:
 test-docker: setup
 	$(PYTEST) -m docker
 
-# Worlds and containers wait for most of their time: what only computes takes the rest of it, behind them, so that to them
-# the machine is as good as idle.
-test: style
-	@$(MAKE) --no-print-directory -j4 --output-sync=line BEHIND="nice -n 19" test-worlds test-docker test-exact types
+# Containers beside the worlds: each of them waits for most of its time.
+test: check test-exact
+	@$(MAKE) --no-print-directory -j2 --output-sync=line test-worlds test-docker
 	@$(MAKE) --no-print-directory test-alone
 
 # How much of testbed/ the fast tests run; what runs in child processes is not counted.
