@@ -24,7 +24,7 @@ HOUR_S = 3600.0
 LOADED = "load"  # value of `arrivals`
 
 Moment = Annotated[float, S, Field(ge=0, le=1e9)]
-Scale = Annotated[float, NUMBER, Field(gt=0, le=1e6)]
+Scale = Annotated[float, NUMBER, Field(ge=1e-6, le=1e6)]  # less: a generator would count up to no end
 
 
 class LoadKeys(Terse):

@@ -65,6 +65,12 @@ def test_time_tokens_and_rate_are_scaled(tmp_path: Path) -> None:
     assert scenario(tmp_path, {"rate_scale": 0.2}).workload.requests == pytest.approx(20, abs=12)
 
 
+def test_a_load_is_not_thinned_to_next_to_nothing(tmp_path: Path) -> None:
+    """Its generator would count through the window's every moment for one request in ages."""
+    with pytest.raises(ValidationError, match=r"greater than or equal to 0\.000001"):
+        scenario(tmp_path, {"rate_scale": 1e-300})
+
+
 def test_repeats_have_as_many_requests_and_other_draws(tmp_path: Path) -> None:
     one = scenario(tmp_path, {"load": "azure-2023-conv", "rate_scale": 0.05, "window": [0, 300]}, repeats=3)
     plans = [planned(one, repeat) for repeat in range(3)]
