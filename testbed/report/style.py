@@ -25,10 +25,10 @@ from testbed.results.stamps import NOT_VALID
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#333333", "#C27C0E", "#3D93C8", "#009E73", "#0072B2", "#D55E00", "#CC79A7",
 )  # fmt: skip
-GREY = "#767676"
+GREY, BROWN = "#767676", "#9A6324"
 VERIFY, DRAFT = "#5F6B78", SKY  # passes by kind; no policy has these, so that a colour means one thing on the page
 FIXED: Mapping[str, str] = MappingProxyType({"autoregressive": GREY, "speculative": BLUE, "wanspec": VERMILION})
-OTHERS = (GREEN, PURPLE, "#9A6324", "#8064C8", "#7F8000", "#D0404F", "#2A8C9E")
+OTHERS = (GREEN, PURPLE, BROWN, "#8064C8", "#7F8000", "#D0404F", "#2A8C9E")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1, 1.5)))  # colour is never the only difference
 
 WIDTH_IN = 6.6

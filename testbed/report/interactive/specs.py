@@ -11,14 +11,14 @@ from typing import Any
 
 from testbed.report.answer import Against
 from testbed.report.interactive.library import SCHEMA
-from testbed.report.style import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERIFY, VERMILION
+from testbed.report.style import BLUE, BROWN, GREEN, GREY, ORANGE, PURPLE, SKY, VERIFY, VERMILION
 from testbed.results.metrics import PolicyLog
 from testbed.results.timesplit import KINDS
 
 Spec = dict[str, Any]
 MOST_PROMPTS = 100  # drawn of one policy, evenly over the ranks
 ROW_PX = 34
-TIME_COLOURS = dict(zip(KINDS, (PURPLE, VERIFY, BLUE, VERMILION, SKY, ORANGE, GREY), strict=True))
+TIME_COLOURS = dict(zip(KINDS, (PURPLE, VERIFY, BLUE, VERMILION, SKY, ORANGE, BROWN), strict=True))
 DRAFT_COLOURS = {
     "target's node, accepted": GREEN, "elsewhere, accepted": SKY, "verified and rejected": VERMILION,
     "never verified": GREY,
