@@ -256,7 +256,7 @@ class Compute:
         return ready, real
 
     def _begin(self, model: str, job: Draft | DraftTree | Verify | VerifyTree) -> None:
-        """With what is kept of another request, where the job says so: not a pass, so no part of one."""
+        """Copies what is kept of another request, where the job says so. That takes no forward pass."""
         if job.prefix_of is not None:
             self._runtimes[model].begin(job.request, job.prefix_of, job.position)
 

@@ -348,7 +348,7 @@ class Network(BroughtUp):
         for (src, dst), there in errors.items():
             back = errors[dst, src]
             if there is None or back is None or {(src, dst), (dst, src)} & rated:
-                continue  # a rate's own serialisation is no part of the base path
+                continue  # its error holds the serialisation at that rate, which is not base path
             # half a round trip, over both ends: an echo finds the machine awake, what starts by itself does not
             late[src, dst] = (there + back) / 4
         for (src, dst), late_ms in everywhere(late, late if self._used is None else specified).items():

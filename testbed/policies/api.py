@@ -248,7 +248,7 @@ class VerifyTree(msgspec.Struct, frozen=True, gc=False, tag_field=KIND, tag="ver
 
     @property
     def prefill(self) -> bool:
-        """A tree is no part of a text."""
+        """Never: a tree extends a prompt that has been fed."""
         return False
 
 

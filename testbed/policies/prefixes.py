@@ -99,7 +99,7 @@ class PrefixCache:
         text = self._open.setdefault(request, _Text())
         self._tokens += position + len(tokens) - len(text.cached)
         text.cached[position:] = tokens
-        while len(text.blocks) * self._size > position:  # what it holds there is no longer what others looked for
+        while len(text.blocks) * self._size > position:  # the cache holds other tokens there now
             self._give_up(text.blocks.pop(), request)
 
     def settled(self, request: int, length: int) -> None:
@@ -130,7 +130,7 @@ class PrefixCache:
         return request in self._open
 
     def make_room(self) -> list[int]:
-        """Gives up what there is no room for; requests that ended and of whose cache nothing is kept any more."""
+        """Evicts blocks until the rest fits; returns ended requests whose caches hold no kept block any more."""
         room = self._most - self._tokens
         gone = []
         while self._unused and len(self._unused) * self._size > room:

@@ -75,7 +75,7 @@ class Session:
     ) -> VerifyTree:
         """Verify a tree of drafts below the validated tokens."""
         position, tokens = self._cache.plan(self.validated)
-        self._held = max(self._held, position)  # of a prefix that was kept; else it is no less anyway
+        self._held = max(self._held, position)  # a kept prefix is cached before anything was fed
         request, fresh = self.request, len(self.validated) - self._held + len(nodes)
         self._running = VerifyTree(
             job, request.request, position, tokens, nodes, parents, depth, fresh, request.sampling, remote_drafts

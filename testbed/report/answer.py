@@ -15,6 +15,7 @@ from testbed.results.metrics.base import Statistic
 from testbed.results.metrics.offload import by_prompt
 from testbed.results.recorded import recorded_compute
 from testbed.results.reference import Reference
+from testbed.results.statistics import FEWEST_PROMPTS
 from testbed.results.summary import RECORDED
 from testbed.results.validity import LIMITS
 
@@ -153,12 +154,12 @@ def _goodput(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if len(ranked) == 1:
         return [f"Goodput: {named[0]}."]
     tail = "" if len(ranked) <= MOST_NAMED else f"; least: {ranked[-1]}"
-    return [f"Most goodput: {'; then '.join(named)}{tail}.", *_one_seed(policies)]
+    return [f"Most goodput: {'; then '.join(named)}{tail}.", *_no_interval(policies)]
 
 
-def _one_seed(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _no_interval(policies: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if all(metrics["token_goodput"]["ci95"] is None for metrics in policies.values()):
-        return ["Goodput has no interval here: that takes six repeats or more."]
+        return [f"Goodput has no interval here: that takes {FEWEST_PROMPTS} repeats or more."]
     return []
 
 

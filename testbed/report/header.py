@@ -1,4 +1,4 @@
-"""What a run was, for the head of its report: models, devices, places, distance, prompts, fabric, machine.
+"""What a run was, for the setting in its report: models, devices, places, distance, prompts, fabric, machine.
 
 Rule: distances are what the run specified for its links, from its log; roles are told by the passes that ran, not by
 names.

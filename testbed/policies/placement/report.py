@@ -73,7 +73,7 @@ class DrafterReporting:
             self._open[message.request] -= len(message.tokens)
 
     def _state(self) -> tuple[int, int, float, float]:
-        """What is told: while nothing is open there is no telling what a pass would take."""
+        """What a report says. Without open requests the length of a pass is unknown, and 0."""
         pass_ms = (self._pass_ms.value or 0.0) if self._open else 0.0
         return len(self._open), sum(self._open.values()), _steps(pass_ms), _steps(self._wait_ms.value or 0.0)
 

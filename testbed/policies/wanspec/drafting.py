@@ -91,7 +91,7 @@ class TreeDrafting:
         catch_up: int | None = None,
     ) -> DraftTree:
         position, tokens = self._cache.plan(validated)
-        self._held = max(self._held, position)  # of a prefix that was kept; else it is no less anyway
+        self._held = max(self._held, position)  # a kept prefix is cached before anything was fed
         nodes = ancestry(tree.root, leaves)
         feed, parents, index = shape(nodes)
         fresh = len(validated) - self._held + sum(not node.fed for node in nodes)
